@@ -1,0 +1,1 @@
+"""One prompt to many LLM providers at once, on Trio."""

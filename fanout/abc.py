@@ -1,0 +1,214 @@
+"""The seams: what a provider, a framing, a transport, a policy and a lane must be.
+
+A provider speaks a service's language and does no I/O: a Prompt in, a Request out; bytes in, events out. A transport
+carries bytes and nothing else. A policy decides who starts and who has lost, and does no I/O either. A lane is
+anything that can run, be cancelled, and end.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import ClassVar, Protocol, TypeVar
+
+from attrs import field, frozen
+
+from fanout.answers import Answer
+from fanout.errors import ProviderError
+from fanout.events import Event, Status
+from fanout.prompt import Prompt
+from fanout.secret import Secret
+
+
+@frozen
+class Request:
+    """One HTTP request. Header names are lower case; credentials among the values are Secrets until they are sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str | Secret] = field(factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def plain_headers(self) -> dict[str, str]:
+        """The headers as they go over the wire, credentials in clear: for transports, at the moment of sending."""
+        return {name: v.reveal() if isinstance(v, Secret) else v for name, v in self.headers.items()}
+
+
+@frozen
+class Head:
+    """The beginning of a response. Header names are lower case; of a repeated name the last value is kept."""
+
+    status: int
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+
+
+@frozen
+class Reply:
+    """A response read whole, for a provider that needs several round trips before the answer."""
+
+    head: Head
+    body: bytes = field(repr=False)
+
+
+Frame = TypeVar("Frame")
+Flow = Generator[Request, Reply, Request]
+"""Yields a request, is sent its reply, and returns the request whose reply is the answer."""
+
+
+class Framing(Protocol[Frame]):
+    """Cuts bytes into frames. Bytes may be cut anywhere, also within a character.
+
+    `feed` and `close` return the frames that are complete, and raise nothing: bad input sets `error`, the frames
+    before it are returned, and nothing comes after it.
+    """
+
+    error: ProviderError | None
+
+    def feed(self, data: bytes, /) -> list[Frame]:
+        """Takes the bytes of one read and returns the frames they complete."""
+        ...
+
+    def close(self) -> list[Frame]:
+        """The input is over; returns what its end completes."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads one response into events; the last event is one End, and nothing follows it."""
+
+    complete: bool
+    """Whether the protocol's end mark has been seen, so that the answer stays whole whatever happens next."""
+
+    def feed(self, data: bytes, /) -> list[Event]:
+        """Takes the bytes of one read and returns their events."""
+        ...
+
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        """The body is over, or `error` cut it off; returns what is left, with the End unless `feed` gave it."""
+        ...
+
+
+class Provider(ABC):
+    """Speaks one service's language. It holds configuration only, so one object may serve many lanes at once.
+
+    A service with one round trip defines `request` and `read`; one with several overrides `flow` in place of
+    `request`.
+    """
+
+    name: str
+    model: str | None
+
+    def request(self, prompt: Prompt) -> Request:
+        """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither request nor flow")
+
+    def flow(self, prompt: Prompt) -> Flow:
+        """All the round trips; this one has only the last."""
+        yield from ()  # makes this a generator, like those with more trips
+        return self.request(prompt)
+
+    @abstractmethod
+    def read(self, head: Head) -> Reader:
+        """A Reader for a response with this head, whatever its status."""
+
+    def models_request(self) -> Request | None:
+        """The request that lists this service's models, or None if it has no such list."""
+        return None
+
+    def models(self, reply: Reply) -> list[str]:
+        """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
+        raise NotImplementedError(f"{type(self).__name__} lists no models")
+
+
+class Receiver(Protocol):
+    """Is told what arrives, synchronously, inside the transport's read."""
+
+    def head(self, head: Head, /) -> None:
+        """Called once, before any data."""
+        ...
+
+    def data(self, data: bytes, /) -> bool:
+        """Called once a read. True says that the answer is complete and the rest of the body is of no interest."""
+        ...
+
+
+class Transport(Protocol):
+    """Carries bytes."""
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request`, tells `receiver` of the response, and returns when its body is over.
+
+        At most `connect` seconds may pass until there is a connection. Content codings are undone, redirects are not
+        followed. Raises ProviderError when the bytes did not arrive; what `receiver` raises passes through. Cancelled,
+        or left in any other way before the end of the body, it has closed the connection (or reset the stream).
+        """
+        ...
+
+
+class Standing(Protocol):
+    """What a policy may know of a lane."""
+
+    @property
+    def status(self) -> Status | None:
+        """How the lane ended; None while it waits or runs."""
+        ...
+
+    @property
+    def lost(self) -> bool:
+        """Whether the policy has said that this lane lost."""
+        ...
+
+    @property
+    def place(self) -> int:
+        """1 for the first lane of the group that ended, 2 for the next; 0 while it has not."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """The lane's answer so far."""
+        ...
+
+
+class Policy(ABC):
+    """Decides over the lanes of a group, and does no I/O.
+
+    `pace` is the number of seconds between the start of a lane and that of the next: 0 all at once, infinity only
+    after a failure. Whatever it is, a running lane that fails starts the next at once. `retries` is how often a lane
+    is tried again, unless the lane says otherwise.
+    """
+
+    pace: float = 0.0
+    retries: ClassVar[int] = 1
+
+    @abstractmethod
+    def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
+        """Which lanes have lost, now that `event` has just happened in `lane`.
+
+        A lane that has ended may be among them: its answer is refused, which counts as a failure.
+        """
+
+    def winner(self, lanes: Sequence[Standing]) -> int | None:
+        """Whose answer is the group's, when all is over: the first lane that finished and did not lose."""
+        kept = [(s.place, i) for i, s in enumerate(lanes) if s.status is Status.FINISHED and not s.lost]
+        return min(kept)[1] if kept else None
+
+
+Hear = Callable[[Sequence[Event], float], None]
+"""Called by a lane with the events of one read and their time, synchronously."""
+
+
+class Lane(Protocol):
+    """Anything that can run, be cancelled, and end. It never raises for what a service did."""
+
+    name: str
+
+    @property
+    def answer(self) -> Answer:
+        """The answer so far; a group's is that of its winner."""
+        ...
+
+    async def run(self, prompt: Prompt, until: float, hear: Hear) -> None:
+        """Runs to the End, which comes at `until` (a Trio time) at the latest; all its events go to `hear`."""
+        ...
+
+    def cancel(self, error: ProviderError | None = None, /) -> None:
+        """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
+        ...

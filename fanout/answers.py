@@ -1,0 +1,202 @@
+"""Events folded into an Answer, lane by lane, and the Run of all lanes."""
+
+from collections.abc import Sequence
+
+from attrs import define, field, frozen
+
+from fanout.errors import ProviderError
+from fanout.events import (
+    CONTENT,
+    Conversation,
+    Delta,
+    End,
+    Event,
+    File,
+    Reasoning,
+    Refusal,
+    Replace,
+    Source,
+    Sources,
+    Status,
+    Title,
+    ToolCall,
+    Usage,
+)
+from fanout.prompt import ToolUse
+
+
+@frozen
+class Answer:
+    """What became of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
+
+    `ttft` is the time to the first content, `itl` the mean gap between pieces of content. `at` is when the lane
+    ended, in seconds after the prompt was put. A lane that never started has `elapsed` None.
+    """
+
+    lane: str
+    provider: str = ""
+    model: str | None = None
+    status: Status | None = None
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: tuple[ToolUse, ...] = ()
+    files: tuple[File, ...] = ()
+    sources: tuple[Source, ...] = ()
+    title: str | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    error: ProviderError | None = None
+    ttft: float | None = None
+    itl: float | None = None
+    elapsed: float | None = None
+    conversation: Conversation | None = field(default=None, repr=False)
+    cost: float | None = None
+    request_id: str | None = None
+    chunks: int = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is anything in it that answers: text, a tool call, a file or a refusal."""
+        return bool(self.text or self.tool_calls or self.files or self.refusal)
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens: the service's count, else one for each four characters, at least one a chunk of content."""
+        if self.usage and self.usage.output is not None:
+            return self.usage.output
+        characters = len(self.text) + len(self.reasoning) + len(self.refusal)
+        characters += sum(len(call.arguments) for call in self.tool_calls)
+        return max(self.chunks, -(-characters // 4))
+
+
+@frozen
+class Wasted:
+    """What was produced for nothing: chunks of content, output tokens (estimated where nobody counted), money."""
+
+    chunks: int = 0
+    tokens: int = 0
+    cost: float | None = None
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> "Wasted":
+        """The sum over these answers."""
+        costs = [answer.cost for answer in answers if answer.cost is not None]
+        return cls(
+            chunks=sum(answer.chunks for answer in answers),
+            tokens=sum(answer.tokens for answer in answers),
+            cost=sum(costs) if costs else None,
+        )
+
+
+@frozen
+class Run:
+    """One prompt's fan-out: every lane's answer in the order of the lanes, none dropped."""
+
+    answers: tuple[Answer, ...]
+    winner: Answer | None
+    wasted: Wasted
+    elapsed: float
+
+    def __getitem__(self, lane: str) -> Answer:
+        """The answer of the lane with this name."""
+        for answer in self.answers:
+            if answer.lane == lane:
+                return answer
+        raise KeyError(lane)
+
+
+@define
+class Fold:
+    """Grows one lane's Answer, event by event. Times are those of the arrival, on any one clock."""
+
+    lane: str
+    provider: str = ""
+    model: str | None = None
+    started: float | None = None
+    chunks: int = 0
+    _first: float | None = None
+    _last: float | None = None
+    _ended: float | None = None
+    _end: End | None = None
+    _texts: dict[type, list[str]] = field(factory=lambda: {Delta: [], Reasoning: [], Refusal: []})
+    _calls: dict[int, tuple[list[str], list[str], list[str]]] = field(factory=dict)
+    _files: list[File] = field(factory=list)
+    _kept: dict[type, Event] = field(factory=dict)
+
+    def add(self, events: Sequence[Event], at: float) -> None:
+        """Takes the events of one read, which arrived at `at`."""
+        texts = self._texts
+        for event in events:
+            kind = type(event)
+            if kind in texts:
+                texts[kind].append(event.text)  # type: ignore[union-attr]  # the keys of texts are kinds with a text
+            elif isinstance(event, ToolCall):
+                self._add_call(event)
+            elif isinstance(event, File):
+                self._files.append(event)
+            elif isinstance(event, Replace):
+                texts[Delta] = [event.text]
+            elif isinstance(event, End):
+                self._end, self._ended = event, at
+            else:
+                self._kept[kind] = event
+            if kind in CONTENT:
+                self.chunks += 1
+                self._last = at
+                if self._first is None:
+                    self._first = at
+
+    def _add_call(self, piece: ToolCall) -> None:
+        ids, names, arguments = self._calls.setdefault(piece.index, ([], [], []))
+        if piece.id and not ids:
+            ids.append(piece.id)
+        if piece.name and not names:
+            names.append(piece.name)
+        if piece.arguments:
+            arguments.append(piece.arguments)
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._texts[Delta])
+
+    @property
+    def answer(self) -> Answer:
+        """The Answer so far."""
+        end = self._end or End(None)  # type: ignore[arg-type]  # a running lane has no status yet
+        sources, title = self._kept.get(Sources), self._kept.get(Title)
+        usage, conversation = self._kept.get(Usage), self._kept.get(Conversation)
+        return Answer(
+            lane=self.lane,
+            provider=self.provider,
+            model=end.model or self.model,
+            status=end.status,
+            text=self.text,
+            reasoning="".join(self._texts[Reasoning]),
+            refusal="".join(self._texts[Refusal]),
+            tool_calls=tuple(
+                ToolUse("".join(ids) or f"call_{index}", "".join(names), "".join(arguments))
+                for index, (ids, names, arguments) in sorted(self._calls.items())
+            ),
+            files=tuple(self._files),
+            sources=tuple(sources.items) if isinstance(sources, Sources) else (),
+            title=title.text if isinstance(title, Title) else None,
+            usage=usage if isinstance(usage, Usage) else None,
+            finish_reason=end.finish_reason,
+            error=end.error,
+            ttft=self._since(self._first),
+            itl=self._itl(),
+            elapsed=self._since(self._ended),
+            conversation=conversation if isinstance(conversation, Conversation) else None,
+            request_id=end.request_id,
+            chunks=self.chunks,
+        )
+
+    def _since(self, moment: float | None) -> float | None:
+        return None if moment is None or self.started is None else moment - self.started
+
+    def _itl(self) -> float | None:
+        if self._first is None or self._last is None or self.chunks < 2:
+            return None
+        return (self._last - self._first) / (self.chunks - 1)

@@ -1,0 +1,1 @@
+"""The command `fanout`: one verb a file."""

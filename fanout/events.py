@@ -1,0 +1,169 @@
+"""What can happen in a lane, from its start to its one End."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from attrs import define, field
+
+from fanout.errors import ProviderError
+
+# Events are made once per chunk: attrs.define, because constructing a frozen attrs object costs three times as much.
+
+
+class Status(StrEnum):
+    """How a lane ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+
+
+@define
+class Started:
+    """A try of the lane begins; `attempt` counts from 1."""
+
+    attempt: int = 1
+
+
+@define
+class Delta:
+    """A piece of the answer's text, never empty."""
+
+    text: str
+
+
+@define
+class Reasoning:
+    """A piece of the model's reasoning, never empty."""
+
+    text: str
+
+
+@define
+class Refusal:
+    """A piece of a refusal, which some services keep apart from the text."""
+
+    text: str
+
+
+@define
+class ToolCall:
+    """A piece of a tool call; pieces with the same `index` belong together, `arguments` concatenate to JSON."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@define
+class File:
+    """A picture or file in the answer, by address or as bytes."""
+
+    name: str | None = None
+    media_type: str | None = None
+    url: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+
+@define
+class Source:
+    """One web page that the answer rests on."""
+
+    url: str
+    title: str | None = None
+
+
+@define
+class Sources:
+    """Pages that the answer rests on."""
+
+    items: list[Source]
+
+
+@define
+class Title:
+    """The service's title for the conversation."""
+
+    text: str
+
+
+@define
+class Replace:
+    """The whole text so far, rewritten by the service: it replaces every Delta before it."""
+
+    text: str
+
+
+@define
+class Conversation:
+    """What a later prompt must carry to continue this conversation: plain data, JSON-able."""
+
+    state: Mapping[str, Any] = field(repr=False)
+
+
+@define
+class LoginNeeded:
+    """The lane has no credentials; `command` gets them."""
+
+    command: str
+
+
+@define
+class Usage:
+    """Token counts, cumulative: the last one is right. None where the service did not say."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+    estimated: bool = False
+
+
+@define
+class End:
+    """The last event of every lane, exactly once.
+
+    `finish_reason` is one of stop, length, tool_calls, content_filter, unknown; `raw` is the service's own word for it.
+    """
+
+    status: Status
+    finish_reason: str | None = None
+    error: ProviderError | None = None
+    raw: str | None = None
+    model: str | None = None
+    request_id: str | None = None
+
+
+Event = (
+    Started
+    | Delta
+    | Reasoning
+    | Refusal
+    | ToolCall
+    | File
+    | Sources
+    | Title
+    | Replace
+    | Conversation
+    | LoginNeeded
+    | Usage
+    | End
+)
+
+CONTENT: frozenset[type] = frozenset({Delta, Reasoning, Refusal, ToolCall, File, Replace})
+"""What moves the content clocks. Comments, pings, role chunks and usage do not."""
+
+ANSWERING: frozenset[type] = frozenset({Delta, ToolCall, File, Replace})
+"""What an answer consists of: the events that can win a race on its first token."""
+
+
+@define
+class Tagged:
+    """An event, whose it is, and when it arrived: `at` seconds after the prompt was put."""
+
+    lane: str
+    at: float
+    event: Event

@@ -1,0 +1,1 @@
+"""Events to output, without I/O: one output a file."""

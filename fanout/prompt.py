@@ -1,0 +1,131 @@
+"""What is asked: messages, media and options, the same for every provider."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from attrs import evolve, field, fields, frozen
+
+from fanout.errors import UsageError
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+@frozen
+class Media:
+    """A picture, sound or file in a message: its bytes, or an address that the service fetches itself."""
+
+    data: bytes | None = field(default=None, repr=False)
+    url: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+
+
+@frozen
+class ToolUse:
+    """A tool call that an assistant's earlier message made; `arguments` is JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@frozen
+class Message:
+    """One turn: role (system, developer, user, assistant, tool), text, and what hangs on it."""
+
+    role: str
+    text: str
+    media: tuple[Media, ...] = ()
+    tool_uses: tuple[ToolUse, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @classmethod
+    def of(cls, message: "Message | Mapping[str, Any]") -> "Message":
+        """A Message from an OpenAI message dict. Raises UsageError for what is not one."""
+        if isinstance(message, Message):
+            return message
+        role = message.get("role")
+        if role not in ROLES:
+            raise UsageError(f"a message needs a role, one of {', '.join(ROLES)}; got {role!r}")
+        text, media = _parts(message.get("content"))
+        return cls(
+            role=role,
+            text=text,
+            media=media,
+            tool_uses=tuple(_tool_use(call) for call in message.get("tool_calls") or ()),
+            tool_call_id=message.get("tool_call_id"),
+            name=message.get("name"),
+        )
+
+
+def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
+    if content is None or isinstance(content, str):
+        return content or "", ()
+    texts: list[str] = []
+    media: list[Media] = []
+    for part in content:
+        match part:
+            case {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case {"type": "image_url", "image_url": {"url": str(url)}}:
+                media.append(Media(url=url))
+            case _:
+                raise UsageError(f"a content part must be text or image_url; got {part!r:.80}")
+    return "".join(texts), tuple(media)
+
+
+def _tool_use(call: Any) -> ToolUse:
+    match call:
+        case {"id": str(id), "function": {"name": str(name), "arguments": str(arguments)}}:
+            return ToolUse(id, name, arguments)
+    raise UsageError(f"a tool call needs id, function.name and function.arguments; got {call!r:.80}")
+
+
+@frozen
+class Options:
+    """How it is asked. None or empty: left to the service. `body` goes into the request as it is."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    schema: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] = field(factory=dict)
+
+    def over(self, base: Self) -> Self:
+        """These options, and those of `base` where these say nothing."""
+        unset: tuple[object, ...] = (None, (), {})
+        given = {a.name: v for a in fields(type(self)) if (v := getattr(self, a.name)) not in unset}
+        given["body"] = {**base.body, **self.body}
+        return evolve(base, **given)
+
+
+@frozen
+class Prompt:
+    """Messages and options, made by `Prompt.of` from whatever the caller has."""
+
+    messages: tuple[Message, ...]
+    options: Options = Options()
+
+    @classmethod
+    def of(cls, prompt: "str | Sequence[Message | Mapping[str, Any]] | Prompt", system: str | None = None) -> "Prompt":
+        """A Prompt from a string, a list of OpenAI message dicts, or a Prompt. Raises UsageError when it is empty."""
+        if isinstance(prompt, str):
+            messages: tuple[Message, ...] = (Message("user", prompt),) if prompt.strip() else ()
+            prompt = cls(messages)
+        elif not isinstance(prompt, Prompt):
+            prompt = cls(tuple(Message.of(message) for message in prompt))
+        if not prompt.messages:
+            raise UsageError("the prompt is empty")
+        if system:
+            prompt = evolve(prompt, messages=(Message("system", system), *prompt.messages))
+        return prompt
+
+    def with_options(self, options: Options) -> "Prompt":
+        """The same messages, with `options` laid over this prompt's."""
+        return evolve(self, options=options.over(self.options))

@@ -1,0 +1,1 @@
+"""Prompts to requests and frames to events, without I/O: one wire language a file."""

@@ -1,0 +1,1 @@
+"""The only network I/O of a lane: one HTTP client a file."""
