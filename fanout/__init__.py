@@ -1,1 +1,81 @@
-"""One prompt to many LLM providers at once, on Trio."""
+"""One prompt to many LLM providers at once, on Trio: the first good answer, or all of them.
+
+Trio only, and no HTTP server: the public names are below, loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fanout.answers import Answer, Run, Wasted
+    from fanout.api import Fanout, ask, gather, open_fanout, open_transport, race
+    from fanout.clocks import Timeouts
+    from fanout.errors import AllLanesFailed, FanoutError, ProviderError, UsageError
+    from fanout.events import Delta, End, Event, Reasoning, Status, Tagged, ToolCall, Usage
+    from fanout.policies.all import All
+    from fanout.policies.fallback import Fallback
+    from fanout.policies.hedge import Hedge
+    from fanout.policies.quorum import Quorum
+    from fanout.policies.race import Race
+    from fanout.prompt import Media, Message, Options, Prompt
+
+_HOMES = {
+    "fanout.answers": ("Answer", "Run", "Wasted"),
+    "fanout.api": ("Fanout", "ask", "gather", "open_fanout", "open_transport", "race"),
+    "fanout.clocks": ("Timeouts",),
+    "fanout.errors": ("AllLanesFailed", "FanoutError", "ProviderError", "UsageError"),
+    "fanout.events": ("Delta", "End", "Event", "Reasoning", "Status", "Tagged", "ToolCall", "Usage"),
+    "fanout.policies.all": ("All",),
+    "fanout.policies.fallback": ("Fallback",),
+    "fanout.policies.hedge": ("Hedge",),
+    "fanout.policies.quorum": ("Quorum",),
+    "fanout.policies.race": ("Race",),
+    "fanout.prompt": ("Media", "Message", "Options", "Prompt"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "All",
+    "AllLanesFailed",
+    "Answer",
+    "Delta",
+    "End",
+    "Event",
+    "Fallback",
+    "Fanout",
+    "FanoutError",
+    "Hedge",
+    "Media",
+    "Message",
+    "Options",
+    "Prompt",
+    "ProviderError",
+    "Quorum",
+    "Race",
+    "Reasoning",
+    "Run",
+    "Status",
+    "Tagged",
+    "Timeouts",
+    "ToolCall",
+    "Usage",
+    "UsageError",
+    "Wasted",
+    "ask",
+    "gather",
+    "open_fanout",
+    "open_transport",
+    "race",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'fanout' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

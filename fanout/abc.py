@@ -7,12 +7,13 @@ anything that can run, be cancelled, and end.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from typing import ClassVar, Protocol, TypeVar
+from math import inf
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from attrs import field, frozen
 
 from fanout.answers import Answer
-from fanout.errors import ProviderError
+from fanout.errors import ProviderError, TimedOut
 from fanout.events import Event, Status
 from fanout.prompt import Prompt
 from fanout.secret import Secret
@@ -167,16 +168,26 @@ class Standing(Protocol):
         ...
 
 
+OnLose = Literal["cancel", "keep"]
+"""What becomes of a lane that has lost: it is cut off at once, or runs on to its end and is counted as waste."""
+
+
 class Policy(ABC):
-    """Decides over the lanes of a group, and does no I/O.
+    """Decides over lanes, and does no I/O. It holds them too, so it is a plan: `Race("a/x", Fallback("b/y", "c/z"))`.
 
     `pace` is the number of seconds between the start of a lane and that of the next: 0 all at once, infinity only
     after a failure. Whatever it is, a running lane that fails starts the next at once. `retries` is how often a lane
-    is tried again, unless the lane says otherwise.
+    is tried again, unless the lane says otherwise. `deadline` is the number of seconds that all the lanes together
+    may take; `on_lose` None leaves the choice to the call.
     """
 
     pace: float = 0.0
     retries: ClassVar[int] = 1
+
+    def __init__(self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None) -> None:
+        self.lanes = lanes
+        self.deadline = deadline
+        self.on_lose = on_lose
 
     @abstractmethod
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
@@ -196,19 +207,28 @@ Hear = Callable[[Sequence[Event], float], None]
 
 
 class Lane(Protocol):
-    """Anything that can run, be cancelled, and end. It never raises for what a service did."""
+    """Anything that can run, be cancelled, and end. It never raises for what a service did.
+
+    Whoever it belongs to sets `hear`. The last events that `hear` is told of are one End, also of a lane that was
+    cancelled before it started.
+    """
 
     name: str
+    hear: Hear
 
     @property
     def answer(self) -> Answer:
         """The answer so far; a group's is that of its winner."""
         ...
 
-    async def run(self, prompt: Prompt, until: float, hear: Hear) -> None:
-        """Runs to the End, which comes at `until` (a Trio time) at the latest; all its events go to `hear`."""
+    async def run(self, prompt: Prompt, until: float) -> None:
+        """Runs to the End, which comes at `until` (a Trio time) at the latest."""
         ...
 
-    def cancel(self, error: ProviderError | None = None, /) -> None:
+    def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
         ...
+
+
+def nobody(_events: Sequence[Event], _at: float, /) -> None:
+    """Hears nothing: for a lane that belongs to nobody."""

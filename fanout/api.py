@@ -1,0 +1,291 @@
+"""The public calls: race, gather, ask, open_fanout."""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from math import inf
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+
+from fanout import catalog
+from fanout.abc import OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.answers import Answer, Run, Wasted
+from fanout.attempt import Attempt
+from fanout.channel import Channel
+from fanout.clocks import Timeouts
+from fanout.errors import AllLanesFailed, UsageError
+from fanout.events import Tagged
+from fanout.group import Group
+from fanout.policies.all import All
+from fanout.policies.race import Accept, On, Race
+from fanout.prompt import Message, Prompt
+from fanout.retry import Budget
+
+Plan = Policy | Provider | catalog.LaneSpec | str
+"""What can stand as a lane: a spec, a provider, or another plan."""
+
+Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
+"""What can be asked: a string, a list of OpenAI message dicts, or a Prompt."""
+
+
+@define(eq=False)
+class Connections:
+    """Open connections and what they have learnt: a Transport that many calls may share."""
+
+    transport: Transport
+    budgets: dict[str, Budget] = field(factory=dict)
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request` and tells `receiver` of the response."""
+        await self.transport.exchange(request, receiver, connect)
+
+
+@asynccontextmanager
+async def open_transport() -> AsyncGenerator[Connections]:
+    """Opens connections for several calls: they are kept alive, and the embedded model keeps running, until the end."""
+    from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
+    from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415  # tests and users bring their own
+
+    async with HttpxTransport() as http, LocalModel.open(http) as transport:
+        yield Connections(transport)
+
+
+@frozen
+class _Settings:
+    """What a call says about all its lanes."""
+
+    timeouts: Timeouts
+    retries: int | None
+    on_lose: OnLose
+
+
+class Fanout:
+    """A running fan-out: iterate over it for the Tagged events of all lanes, until all have ended."""
+
+    def __init__(self, group: Group, channel: Channel | None = None) -> None:
+        self._group = group
+        self._channel = channel or Channel(trio.current_time())
+        self.started = self._channel.zero
+        """The Trio time at which the prompt was put, from which every `at` counts."""
+
+    @property
+    def lanes(self) -> list[str]:
+        """The names of all lanes, in the order of the plan."""
+        return [attempt.name for attempt, _ in self._group.attempts()]
+
+    @property
+    def run(self) -> Run:
+        """What is known so far; complete once the iteration has ended."""
+        answers: list[Answer] = []
+        lost: list[Answer] = []
+        for attempt, kept in self._group.attempts():
+            answers.append(attempt.answer)
+            if attempt.answer.status and not kept:
+                lost.append(attempt.answer)
+        winner = self._group.winner
+        ended_at = self._group.ended_at
+        return Run(
+            answers=tuple(answers),
+            winner=winner.answer if winner else None,
+            wasted=Wasted.of(lost),
+            elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
+        )
+
+    @property
+    def failure(self) -> AllLanesFailed | None:
+        """Every lane's error, if the fan-out is over and gave no answer."""
+        if not self._group.over or any(kept for _, kept in self._group.attempts()):
+            return None
+        errors = list(self._group.errors())
+        return AllLanesFailed("no lane gave an answer", errors) if errors else None
+
+    def cancel(self, lane: str) -> None:
+        """Ends one lane; to its policy that is a failure."""
+        for attempt, _ in self._group.attempts():
+            if attempt.name == lane:
+                attempt.cancel()
+
+    def __aiter__(self) -> "Fanout":
+        return self
+
+    async def __anext__(self) -> Tagged:
+        return await self._channel.__anext__()
+
+
+@asynccontextmanager
+async def open_fanout(
+    prompt: Asked,
+    plan: Plan | Sequence[Plan],
+    *,
+    transport: Transport | None = None,
+    timeouts: Timeouts | None = None,
+    retries: int | None = None,
+    on_lose: OnLose = "cancel",
+    deadline: float = inf,
+    system: str | None = None,
+) -> AsyncGenerator[Fanout]:
+    """Puts `prompt` to the lanes of `plan`; when the block is left, nothing of it remains, here or upstream.
+
+    A list of lanes is a Race. `deadline` bounds all lanes together, in seconds. Raises UsageError.
+    """
+    asked = Prompt.of(prompt, system)
+    settings = _Settings(timeouts or Timeouts(), retries, on_lose)
+    async with AsyncExitStack() as stack:
+        connections = await _connections(transport, stack)
+        channel = Channel(trio.current_time())
+        group = _build(plan, connections, settings, channel)
+        with _unwrapped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_run_to_end, group, asked, channel, deadline)
+                yield Fanout(group, channel)
+                nursery.cancel_scope.cancel()
+
+
+async def _run_to_end(group: Group, prompt: Prompt, channel: Channel, deadline: float) -> None:
+    try:
+        await group.run(prompt, channel.zero + deadline)
+    finally:
+        channel.close()
+
+
+async def _fan_out(
+    prompt: Asked,
+    plan: Plan | Sequence[Plan],
+    *,
+    transport: Transport | None = None,
+    timeouts: Timeouts | None = None,
+    retries: int | None = None,
+    on_lose: OnLose = "cancel",
+    deadline: float = inf,
+    system: str | None = None,
+) -> Fanout:
+    """Like open_fanout, run to its end, for callers who need no events."""
+    asked = Prompt.of(prompt, system)
+    settings = _Settings(timeouts or Timeouts(), retries, on_lose)
+    async with AsyncExitStack() as stack:
+        connections = await _connections(transport, stack)
+        group = _build(plan, connections, settings, None)
+        fanout = Fanout(group)
+        with _unwrapped():
+            await group.run(asked, fanout.started + deadline)
+        return fanout
+
+
+async def ask(prompt: Asked, plan: Plan | Sequence[Plan], **settings: Any) -> Run:
+    """Puts `prompt` to the lanes of `plan` and returns what became of each; takes the settings of `open_fanout`.
+
+    Never raises for what a service did: where no lane gave an answer, `run.winner` is None and each answer has its
+    error. Raises UsageError.
+    """
+    return (await _fan_out(prompt, plan, **settings)).run
+
+
+async def race(
+    prompt: Asked, lanes: Plan | Sequence[Plan], *, on: On = "finish", accept: Accept | None = None, **settings: Any
+) -> Answer:
+    """The answer of the lane that wins; takes the settings of `open_fanout`.
+
+    Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
+    """
+    plan = lanes if isinstance(lanes, Policy) else Race(*_several(lanes), on=on, accept=accept)
+    fanout = await _fan_out(prompt, plan, **settings)
+    winner = fanout.run.winner
+    if winner is None:
+        raise fanout.failure or UsageError("this plan chooses no winner; use ask or gather")
+    return winner
+
+
+async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Any) -> list[Answer]:
+    """Every lane's answer, aligned with the lanes, none dropped; takes the settings of `open_fanout`.
+
+    Never raises for what a service did: a failed answer has its error and the text up to it. Raises UsageError.
+    """
+    plan = lanes if isinstance(lanes, Policy) else All(*_several(lanes))
+    return list((await _fan_out(prompt, plan, **settings)).run.answers)
+
+
+def _several(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
+    if isinstance(lanes, str) or not isinstance(lanes, Sequence):
+        return (lanes,)
+    return lanes
+
+
+async def _connections(transport: Transport | None, stack: AsyncExitStack) -> Connections:
+    if isinstance(transport, Connections):
+        return transport
+    if transport is not None:
+        return Connections(transport)
+    return await stack.enter_async_context(open_transport())
+
+
+def _build(
+    plan: Plan | Sequence[Plan], connections: Connections, settings: _Settings, channel: Channel | None
+) -> Group:
+    """The plan's lanes, ready to run. A lane's own options go before the call's, and these before the provider's."""
+    policy = plan if isinstance(plan, Policy) else Race(*_several(plan))
+    names: set[str] = set()
+
+    def group(policy: Policy) -> Group:
+        if not policy.lanes:
+            raise UsageError("a plan needs at least one lane")
+        lanes = [group(lane) if isinstance(lane, Policy) else attempt(lane, policy) for lane in policy.lanes]
+        return Group(type(policy).__name__.lower(), policy, lanes, settings.on_lose)
+
+    def attempt(lane: Provider | catalog.LaneSpec | str, policy: Policy) -> Attempt:
+        spec = _spec(lane)
+        defaults = (spec.retries, settings.retries, policy.retries)
+        return Attempt(
+            _unique(spec.name, names),
+            spec.provider,
+            connections,
+            timeouts=spec.timeouts.over(settings.timeouts.over(spec.usual)),
+            retries=next(retries for retries in defaults if retries is not None),
+            options=spec.options,
+            budget=connections.budgets.setdefault(spec.provider.name, Budget()),
+            channel=channel,
+        )
+
+    return group(policy)
+
+
+def _spec(lane: Any) -> catalog.LaneSpec:
+    if isinstance(lane, catalog.LaneSpec):
+        return lane
+    if isinstance(lane, Provider):
+        return catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
+    if isinstance(lane, str):
+        return catalog.find(lane)
+    raise UsageError(f"a lane is a spec like 'openai/gpt-5-mini', a provider or a plan, not {lane!r}")
+
+
+def _unique(name: str, names: set[str]) -> str:
+    """The name, or `name#2` and so on for the second of that name."""
+    number = 1
+    unique = name
+    while unique in names:
+        number += 1
+        unique = f"{name}#{number}"
+    names.add(unique)
+    return unique
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """At this one boundary an exception that a nursery wrapped alone into a group comes out as itself.
+
+    Its own cause and context are kept, so that the caller's traceback is as if there were no nursery.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) != 1:
+            raise
+        alone = group.exceptions[0]
+    else:
+        return
+    cause, context = alone.__cause__, alone.__context__
+    try:
+        raise alone
+    finally:
+        alone.__cause__, alone.__context__ = cause, context

@@ -1,0 +1,263 @@
+"""A lane with one provider: where sans-I/O meets I/O, with its clocks, its retries and its one End."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from math import inf
+from random import Random
+
+import trio
+
+from fanout.abc import Head, Hear, Provider, Reader, Reply, Request, Transport, nobody
+from fanout.answers import Answer, Fold
+from fanout.channel import Channel
+from fanout.clocks import DEFAULTS, Clocks, Timeouts
+from fanout.errors import ProtocolError, ProviderError, TimedOut, TooLarge, Truncated
+from fanout.events import CONTENT, End, Event, Started, Status
+from fanout.prompt import Options, Prompt
+from fanout.retry import Budget, pause
+
+LANE_BYTES = 64 << 20
+"""Bytes of decoded body that a lane may receive."""
+
+REPLY_BYTES = 8 << 20
+"""Bytes of a reply that is read whole, on the way to the answer."""
+
+
+class Attempt:
+    """One provider's run in one fan-out. Its last event is exactly one End, whatever the service does."""
+
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        transport: Transport,
+        *,
+        timeouts: Timeouts = DEFAULTS,
+        retries: int = 0,
+        options: Options | None = None,
+        budget: Budget | None = None,
+        channel: Channel | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.name = name
+        self.hear: Hear = nobody
+        self._provider = provider
+        self._transport = transport
+        self._timeouts = timeouts.over(DEFAULTS)
+        self._retries = retries
+        self._options = options or Options()
+        self._budget = budget or Budget()
+        self._channel = channel
+        self._random = random or Random()  # noqa: S311  # jitter needs no secrecy
+        self._fold = Fold(name, provider.name, provider.model)
+        self._scope = trio.CancelScope()
+        self._alarm: trio.CancelScope | None = None
+        self._ended = False
+        self._tried = 0
+        self._wait: float | None = None
+        self._reader: Reader | None = None
+        self._received = 0
+        self._clocks = Clocks(self._timeouts, 0.0)
+
+    @property
+    def answer(self) -> Answer:
+        """The answer so far."""
+        return self._fold.answer
+
+    async def run(self, prompt: Prompt, until: float) -> None:
+        """Runs to the End, which comes at `until` (a Trio time) at the latest."""
+        if self._ended:  # cancelled between being scheduled and being run
+            return
+        started = trio.current_time()
+        self._fold.started = started
+        self._clocks = Clocks(self._timeouts, started, until)
+        try:
+            with self._scope:
+                await self._run(prompt.with_options(self._options))
+        finally:
+            self.cancel()  # nothing to do, unless cancelled from outside
+
+    def cancel(self, error: TimedOut | None = None, /) -> None:
+        """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
+        if not self._ended:
+            self._emit([End(Status.TIMED_OUT if error else Status.CANCELLED, error=error)])
+        self._scope.cancel()
+
+    async def _run(self, prompt: Prompt) -> None:
+        fired: list[TimedOut] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, nursery.cancel_scope, fired)
+            await self._try_until_ended(prompt)
+            nursery.cancel_scope.cancel()
+        if not self._ended:
+            self._take(self._rest(fired[0]))
+
+    async def _watch(self, scope: trio.CancelScope, fired: list[TimedOut]) -> None:
+        """Sleeps until the next clock may fire. Content moves it later, and is looked at only on waking."""
+        while not (error := self._clocks.fired(trio.current_time())):
+            with trio.CancelScope(deadline=self._clocks.next_alarm()[0]) as self._alarm:
+                await trio.sleep_forever()
+        fired.append(error)
+        scope.cancel()
+
+    def _set_alarm(self) -> None:
+        """For the two moments in a lane's life that bring its next alarm forward: first content, and completion."""
+        if self._alarm is not None:
+            self._alarm.deadline = self._clocks.next_alarm()[0]
+
+    async def _try_until_ended(self, prompt: Prompt) -> None:
+        for number in count(1):
+            self._tried = number
+            wait = await self._try(prompt)
+            if wait is None:
+                return
+            await trio.sleep(wait)
+
+    async def _try(self, prompt: Prompt) -> float | None:
+        """One try, from its Started to its End (None), or to the wait before the next one (seconds)."""
+        self._reader = self._wait = None
+        self._received = 0
+        self._emit([Started(self._tried)])
+        try:
+            request = await self._ask(prompt)
+            await self._transport.exchange(request, self, self._connect)
+        except ProviderError as error:
+            self._take(self._rest(error))
+        else:
+            self._take(self._rest(None))
+        return self._wait
+
+    async def _ask(self, prompt: Prompt) -> Request:
+        """Makes the round trips before the last one, and returns the last one's request."""
+        reply: Reply | None = None
+        with _sense_only():
+            flow = self._provider.flow(prompt)
+        while True:
+            try:
+                with _sense_only():
+                    request = next(flow) if reply is None else flow.send(reply)
+            except StopIteration as last:
+                final: Request = last.value
+                return final
+            reply = await fetch(self._transport, request, self._connect)
+
+    @property
+    def _connect(self) -> float:
+        return inf if self._timeouts.connect is None else self._timeouts.connect
+
+    def head(self, head: Head, /) -> None:
+        """The response begins."""
+        with _sense_only():
+            self._reader = self._provider.read(head)
+
+    def data(self, data: bytes, /) -> bool:
+        """The bytes of one read: decoded, judged and on the channel before this returns. True once it has ended."""
+        if self._ended or self._wait is not None:
+            return True
+        self._received += len(data)
+        if self._received > LANE_BYTES:
+            raise TooLarge(f"the answer exceeds {LANE_BYTES} bytes")
+        assert self._reader is not None
+        with _sense_only():
+            events = self._reader.feed(data)
+        if events:
+            self._take(events)
+        if self._reader.complete and self._clocks.complete_at is None:
+            self._clocks.complete_at = trio.current_time()
+            self._set_alarm()
+        return self._ended or self._wait is not None
+
+    def _rest(self, error: ProviderError | None) -> list[Event]:
+        """What the reader still holds, with the End."""
+        if self._reader is None:
+            return [End(Status.FAILED, error=error or Truncated("the service closed the connection without a word"))]
+        try:
+            with _sense_only():
+                return self._reader.close(error)
+        except ProtocolError as broken:
+            return [End(Status.FAILED, error=error or broken)]
+
+    def _take(self, events: list[Event]) -> None:
+        """Events from the reader: an End among them may become another try instead."""
+        if self._ended or self._wait is not None or not events:
+            return
+        if isinstance(end := events[-1], End):
+            events[-1] = end = self._judged(end, events)
+            if end.error is None:
+                self._budget.succeeded()
+            elif self._fold.chunks == 0 and self._may_repeat(end.error):
+                return
+        self._emit(events)
+
+    def _judged(self, end: End, events: list[Event]) -> End:
+        """The reader's End as the lane's: a clock of ours is a time-out, and an empty answer is none."""
+        if isinstance(end.error, TimedOut) and end.error.clock:
+            end.status = Status.TIMED_OUT
+        empty = not self._fold.chunks and not any(type(event) in CONTENT for event in events)
+        if end.status is Status.FINISHED and empty and end.finish_reason in (None, "stop", "unknown"):
+            error = Truncated("the stream ended without any content", request_id=end.request_id)
+            return End(Status.FAILED, error=error, raw=end.raw, model=end.model, request_id=end.request_id)
+        return end
+
+    def _may_repeat(self, error: ProviderError) -> bool:
+        """Sets `_wait` if another try is allowed: retryable, within count and budget, and in time."""
+        if error.retryable:
+            self._budget.failed()
+        if self._tried > self._retries or not self._budget.allows:
+            return False
+        wait = pause(error, self._tried, self._random)
+        if wait is None or trio.current_time() + wait >= self._clocks.next_alarm()[0]:
+            return False
+        self._wait = wait
+        return True
+
+    def _emit(self, events: list[Event]) -> None:
+        at = trio.current_time()
+        before = self._fold.chunks
+        self._fold.add(events, at)
+        contents = self._fold.chunks - before
+        if contents and self._clocks.content(at, contents):
+            self._set_alarm()
+        if isinstance(end := events[-1], End):
+            self._ended = True
+            if end.error:
+                end.error.lane, end.error.partial = self.name, self._fold.text
+        if self._channel is not None:
+            self._channel.put(self.name, events, at)
+        self.hear(events, at)
+
+
+class _Whole:
+    """Receives a reply that is read whole."""
+
+    def __init__(self) -> None:
+        self.head_of_reply: Head | None = None
+        self.body = bytearray()
+
+    def head(self, head: Head, /) -> None:
+        self.head_of_reply = head
+
+    def data(self, data: bytes, /) -> bool:
+        self.body += data
+        if len(self.body) > REPLY_BYTES:
+            raise TooLarge(f"a reply exceeds {REPLY_BYTES} bytes")
+        return False
+
+
+async def fetch(transport: Transport, request: Request, connect: float) -> Reply:
+    """The whole reply to `request`. Raises ProviderError when the bytes did not arrive."""
+    whole = _Whole()
+    await transport.exchange(request, whole, connect)
+    if whole.head_of_reply is None:
+        raise Truncated("the service closed the connection without a word")
+    return Reply(whole.head_of_reply, bytes(whole.body))
+
+
+@contextmanager
+def _sense_only() -> Iterator[None]:
+    """The one place where a provider's failure to make sense of bytes becomes a typed error."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise ProtocolError(f"the answer does not make sense: {type(error).__name__}") from error

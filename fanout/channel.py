@@ -1,0 +1,71 @@
+"""The one tagged channel: many lanes append batches, one consumer iterates.
+
+A producer never waits: `put` is synchronous, appends one batch a read, and wakes the consumer if it is parked. All
+producers that run before the consumer does share that one wake. The channel is unbounded in events, because an
+answer is finite and kept anyway, and because a slow reader must neither slow a provider nor falsify its timings; each
+lane bounds its own bytes.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+import trio
+
+from fanout.events import Event, Tagged
+
+
+class Channel:
+    """Iterates over Tagged events until it is closed and drained. `zero` is the Trio time that `at` counts from."""
+
+    def __init__(self, zero: float = 0.0) -> None:
+        self.zero = zero
+        self._batches: list[tuple[str, float, Sequence[Event]]] = []
+        self._at_hand: deque[Tagged] = deque()
+        self._parked: trio.lowlevel.Task | None = None
+        self._closed = False
+
+    def put(self, lane: str, events: Sequence[Event], at: float) -> None:
+        """Appends the events of one read, which arrived in `lane` at Trio time `at`."""
+        self._batches.append((lane, at, events))
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more will come: the iteration ends after what is there."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._parked is not None:
+            trio.lowlevel.reschedule(self._parked)
+            self._parked = None
+
+    def __aiter__(self) -> "Channel":
+        return self
+
+    async def __anext__(self) -> Tagged:
+        if not self._at_hand:
+            await self._take_everything()
+        return self._at_hand.popleft()
+
+    async def _take_everything(self) -> None:
+        """One checkpoint, and then all that is there; a Tagged is made here, off the producers' path."""
+        if self._batches or self._closed:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._park()
+        batches, self._batches = self._batches, []
+        zero = self.zero
+        self._at_hand.extend(Tagged(lane, at - zero, event) for lane, at, events in batches for event in events)
+        if not self._at_hand:
+            raise StopAsyncIteration
+
+    async def _park(self) -> None:
+        if self._parked is not None:
+            raise trio.BusyResourceError("a channel has one consumer; another task is waiting on it")
+
+        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)

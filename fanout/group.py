@@ -1,0 +1,176 @@
+"""A lane made of lanes: the nursery, and where the policy's word is carried out."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import trio
+from attrs import define
+
+from fanout.abc import Hear, OnLose, Policy, nobody
+from fanout.answers import Answer
+from fanout.attempt import Attempt
+from fanout.errors import ProviderError, Refused, TimedOut
+from fanout.events import End, Event, Status
+from fanout.prompt import Prompt
+
+
+@define(eq=False)
+class Seat:
+    """One lane's place in a group: what a policy may know of it."""
+
+    lane: "Attempt | Group"
+    status: Status | None = None
+    lost: bool = False
+    refused: bool = False
+    place: int = 0
+    started: bool = False
+
+    @property
+    def answer(self) -> Answer:
+        """The lane's answer so far."""
+        return self.lane.answer
+
+
+class Group:
+    """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
+
+    def __init__(
+        self, name: str, policy: Policy, lanes: "Sequence[Attempt | Group]", on_lose: OnLose = "cancel"
+    ) -> None:
+        self.name = name
+        self.hear: Hear = nobody
+        self.seats = [Seat(lane) for lane in lanes]
+        self.ended_at: float | None = None
+        for index, lane in enumerate(lanes):
+            lane.hear = partial(self.heard, index)
+        self._policy = policy
+        self._keep = (policy.on_lose or on_lose) == "keep"
+        self._cancelling = False
+        self._ended_lanes = 0
+        self._failures = 0
+        self._turn = trio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether the group has ended: every lane has ended or lost."""
+        return self.ended_at is not None
+
+    @property
+    def winner(self) -> Seat | None:
+        """The seat whose answer is the group's, if the policy chose one."""
+        index = self._policy.winner(self.seats)
+        return None if index is None else self.seats[index]
+
+    @property
+    def answer(self) -> Answer:
+        """The winner's answer; where nobody won, that of the first lane that finished, or of the first lane."""
+        kept = [seat for seat in self.seats if seat.status is Status.FINISHED and not seat.lost]
+        first = min(kept, key=lambda seat: seat.place) if kept else self.seats[0]
+        return (self.winner or first).answer
+
+    def attempts(self) -> Iterator[tuple[Attempt, bool]]:
+        """Every attempt below, in the order of the plan, and whether its answer was kept."""
+        for seat in self.seats:
+            kept = seat.status is Status.FINISHED and not seat.lost
+            if isinstance(seat.lane, Attempt):
+                yield seat.lane, kept
+            else:
+                for attempt, inner in seat.lane.attempts():
+                    yield attempt, kept and inner
+
+    def errors(self) -> Iterator[ProviderError]:
+        """Why each lane below gave no answer; lanes that were only cancelled have no error."""
+        for seat in self.seats:
+            if isinstance(seat.lane, Group) and not seat.refused:
+                yield from seat.lane.errors()
+            elif seat.refused:
+                yield _refusal(seat.answer)
+            elif error := seat.answer.error:
+                yield error
+
+    async def run(self, prompt: Prompt, until: float) -> None:
+        """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
+        until = min(until, trio.current_time() + self._policy.deadline)
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._start_lanes(nursery, prompt, until)
+        finally:
+            self.cancel()  # nothing to do, unless cancelled from outside
+
+    def cancel(self, error: TimedOut | None = None, /) -> None:
+        """Ends every lane that has not ended, and with them the group."""
+        self._cancelling = True
+        for seat in self.seats:
+            if seat.status is None:
+                seat.lane.cancel(error)
+
+    async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
+        for index, seat in enumerate(self.seats):
+            if index and self._policy.pace > 0:
+                await self._wait_for_turn(until)
+            if seat.status is None and not seat.lost:
+                seat.started = True
+                nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
+
+    async def _wait_for_turn(self, until: float) -> None:
+        """Returns when the pace allows the next lane, and at once for each lane that has failed meanwhile."""
+        if not self._failures and not self.over:
+            self._turn = trio.Event()
+            with trio.move_on_at(min(trio.current_time() + self._policy.pace, until)):
+                await self._turn.wait()
+        self._failures = max(0, self._failures - 1)
+        if trio.current_time() >= until:
+            late = TimedOut("the group's deadline passed before its turn came", clock="deadline")
+            for seat in self.seats:
+                if not seat.started and seat.status is None:
+                    seat.lane.cancel(late)
+
+    def heard(self, index: int, events: Sequence[Event], at: float) -> None:
+        """Events of a lane, at the moment they arrive: the verdict falls here, and climbs to the group above."""
+        seat = self.seats[index]
+        if isinstance(end := events[-1], End):
+            self._ended_lanes += 1
+            seat.status, seat.place = end.status, self._ended_lanes
+        if seat.lost:
+            return
+        if not self._cancelling:
+            for event in events:
+                self._judge(index, event)
+            if seat.status not in (None, Status.FINISHED) or seat.refused:
+                self._failures += 1
+                self._turn.set()
+        contents = events if seat.status is None else events[:-1]
+        if contents and not seat.lost:
+            self.hear(contents, at)
+        self._end_if_over(at)
+
+    def _judge(self, index: int, event: Event) -> None:
+        losers = [i for i in self._policy.losers(index, event, self.seats) if not self.seats[i].lost]
+        for i in losers:
+            self.seats[i].lost = True
+        if losers == [index]:
+            self.seats[index].refused = self.seats[index].status is Status.FINISHED
+        for i in losers:
+            seat = self.seats[i]
+            if seat.status is None and not (self._keep and seat.started):
+                seat.lane.cancel()
+
+    def _end_if_over(self, at: float) -> None:
+        if self.over or not all(seat.lost or seat.status for seat in self.seats):
+            return
+        self.ended_at = at
+        self._turn.set()
+        statuses = {seat.status for seat in self.seats if not seat.lost}
+        if Status.FINISHED in statuses:
+            status = Status.FINISHED
+        elif self._cancelling and Status.CANCELLED in statuses:
+            status = Status.CANCELLED
+        else:
+            status = Status.TIMED_OUT if statuses == {Status.TIMED_OUT} else Status.FAILED
+        self.hear([End(status)], at)
+
+
+def _refusal(answer: Answer) -> Refused:
+    error = Refused("its answer was not accepted" if answer.answered else "its answer was empty")
+    error.lane, error.partial = answer.lane, answer.text
+    return error

@@ -1,0 +1,43 @@
+"""Quorum: the first k good answers are enough, and the rest are stopped."""
+
+from collections.abc import Collection, Sequence
+from math import inf
+from typing import Any
+
+from fanout.abc import OnLose, Policy, Standing
+from fanout.errors import UsageError
+from fanout.events import End, Event, Status
+from fanout.policies.race import Accept, answered
+
+
+class Quorum(Policy):
+    """Good once `k` lanes have finished with an answer that `accept` takes; lost as soon as k cannot be reached."""
+
+    def __init__(
+        self,
+        *lanes: Any,
+        k: int,
+        accept: Accept | None = None,
+        deadline: float = inf,
+        on_lose: OnLose | None = None,
+    ) -> None:
+        super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
+        if not 1 <= k <= len(lanes):
+            raise UsageError(f"k must be between 1 and the number of lanes, {len(lanes)}, not {k!r}")
+        self.k = k
+        self.accept = accept or answered
+
+    def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
+        """The unfinished once k are good; everybody once k are out of reach; a refused lane itself."""
+        if not isinstance(event, End):
+            return ()
+        refused = event.status is Status.FINISHED and not self.accept(lanes[lane].answer)
+        in_play = [i for i, s in enumerate(lanes) if not s.lost and s.status in (None, Status.FINISHED)]
+        if refused:
+            in_play.remove(lane)
+        if len(in_play) < self.k:
+            return range(len(lanes))
+        finished = [i for i in in_play if lanes[i].status is Status.FINISHED]
+        if len(finished) >= self.k:
+            return [i for i in range(len(lanes)) if i not in finished]
+        return (lane,) if refused else ()

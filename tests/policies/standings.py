@@ -1,0 +1,20 @@
+"""What a policy is told of lanes, made by hand: policies are tested without a loop and without lanes."""
+
+from attrs import define
+
+from fanout.answers import Answer
+from fanout.events import Status
+
+
+@define
+class Stood:
+    """One lane's standing."""
+
+    status: Status | None = None
+    lost: bool = False
+    place: int = 0
+    text: str = "text"
+
+    @property
+    def answer(self) -> Answer:
+        return Answer("lane", status=self.status, text=self.text)

@@ -1,0 +1,23 @@
+import pytest
+
+from fanout.errors import UsageError
+from fanout.events import End, Status
+from fanout.policies.hedge import Hedge
+from tests.policies.standings import Stood
+
+
+def test_a_hedge_is_a_race_with_a_delay() -> None:
+    hedge = Hedge("a", "b", after=0.8)
+    assert hedge.pace == 0.8
+    assert hedge.lanes == ("a", "b")
+    assert list(hedge.losers(1, End(Status.FINISHED), [Stood(), Stood(Status.FINISHED)])) == [0]
+
+
+def test_a_hedge_starts_another_lane_rather_than_repeating_one() -> None:
+    assert Hedge.retries == 0
+
+
+@pytest.mark.parametrize("after", [-1.0, float("nan")])
+def test_a_delay_must_be_a_time(after: float) -> None:
+    with pytest.raises(UsageError, match="after"):
+        Hedge("a", after=after)

@@ -1,0 +1,60 @@
+"""What every loopback server shares: it binds to 127.0.0.1, reads requests, and ends with its block."""
+
+import socket
+import struct
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+from attrs import define
+
+
+@define
+class Received:
+    """One HTTP request as it came. Header names are lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@asynccontextmanager
+async def serve(handle: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncGenerator[str]:
+    """Serves every connection by `handle` until the block ends; gives the server's URL."""
+
+    async def handle_connection(stream: trio.SocketStream) -> None:
+        async with stream:
+            try:
+                await handle(stream)
+            except* trio.BrokenResourceError:
+                pass  # the client has gone, which is its right
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        nursery.start_soon(trio.serve_listeners, handle_connection, listeners)
+        yield f"http://127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+async def read_request(stream: trio.SocketStream) -> Received | None:
+    """The next request of a connection, or None at its end."""
+    head = bytearray()
+    while b"\r\n\r\n" not in head:
+        data = await stream.receive_some()
+        if not data:
+            return None
+        head += data
+    raw, _, body = bytes(head).partition(b"\r\n\r\n")
+    line, *fields = raw.decode("latin-1").split("\r\n")
+    method, target, _ = line.split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+    while len(body) < int(headers.get("content-length", 0)):
+        body += await stream.receive_some()
+    return Received(method, target, headers, body)
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Makes the coming close a reset."""
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

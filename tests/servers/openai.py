@@ -1,0 +1,224 @@
+"""A scripted OpenAI server: the model's name in a request selects what happens to it.
+
+`ttft=0.1;gap=0.02;n=20` answers 20 tokens `w0 w1 …`, the first after 0.1 s, 0.02 s apart. Also:
+
+    head=S     seconds before the response's head           say=TEXT   TEXT is the only token
+    role       a role-only chunk right after the head       ka         keep-alive comments until the first token
+    status=N   error status N, with retry=S as Retry-After  error=K    an error frame after K tokens
+    cut=K      the connection closes after K tokens         reset=K    … with a reset
+    stall=K    keep-alive comments for ever after K tokens  hang=K     silence for ever after K tokens
+    drip       one byte every 10 ms                         html       a web page with status 200
+    empty      status 200 and nothing more                  nodone     no finish and no [DONE]
+    linger     the connection stays open after [DONE]       refuse     the answer is a refusal
+"""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from tests.servers.http import Received, read_request, reset, serve
+
+
+@define(eq=False)
+class Served:
+    """What the server saw of one request. Times are Trio times."""
+
+    model: str
+    request: Received
+    at: float
+    sent: list[float] = field(factory=list)
+    gone_at: float | None = None
+    ended_at: float | None = None
+
+    def sent_after(self, moment: float) -> int:
+        """How many tokens were sent after `moment`."""
+        return sum(at > moment for at in self.sent)
+
+
+@define(eq=False)
+class OpenAIServer:
+    """The running server: its address, and what it has served."""
+
+    url: str = ""
+    served: list[Served] = field(factory=list)
+    connections: int = 0
+    open_connections: int = 0
+    closed: trio.Event = field(factory=trio.Event)
+
+    def lane(self, name: str, **script: Any) -> str:
+        """A lane spec that plays this script; True stands for a word alone."""
+        words = [key if value is True else f"{key}={value}" for key, value in script.items()]
+        return f"{name}=openai/{';'.join(words) or 'plain'}?base_url={self.url}/v1&key_env="
+
+    def of(self, lane: str) -> Served:
+        """What was served to the lane with this spec."""
+        model = lane.partition("openai/")[2].partition("?")[0]
+        return next(served for served in self.served if served.model == model)
+
+    async def all_closed(self) -> None:
+        """Waits until no client is connected any more."""
+        while self.open_connections:
+            await self.closed.wait()
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """One connection, with all its requests."""
+        self.connections += 1
+        self.open_connections += 1
+        try:
+            while (request := await read_request(stream)) is not None:
+                if request.method == "GET":
+                    await _respond(stream, 200, b'{"object":"list","data":[{"id":"m-2"},{"id":"m-1"}]}')
+                    continue
+                served = Served(json.loads(request.body)["model"], request, trio.current_time())
+                self.served.append(served)
+                if not await _answer(stream, served):
+                    return
+        finally:
+            self.open_connections -= 1
+            self.closed.set()
+            self.closed = trio.Event()
+
+
+@asynccontextmanager
+async def open_server() -> AsyncGenerator[OpenAIServer]:
+    """Serves on a free port of 127.0.0.1 until the block ends."""
+    server = OpenAIServer()
+    async with serve(server.handle) as server.url:
+        yield server
+
+
+async def _answer(stream: trio.SocketStream, served: Served) -> bool:
+    """Plays one request's script while watching for the client's end; False when the connection is used up."""
+    again = False
+
+    async def watch() -> None:
+        if not await stream.receive_some(1):
+            served.gone_at = trio.current_time()
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watched, watch, served, nursery)
+        try:
+            again = await Script(stream, served).play()
+        except trio.BrokenResourceError:
+            served.gone_at = served.gone_at or trio.current_time()
+        nursery.cancel_scope.cancel()
+    served.ended_at = trio.current_time()
+    return again and served.gone_at is None
+
+
+async def _watched(watch: Any, served: Served, nursery: trio.Nursery) -> None:
+    try:
+        await watch()
+    except trio.BrokenResourceError:
+        served.gone_at = trio.current_time()
+        nursery.cancel_scope.cancel()
+
+
+async def _respond(stream: trio.SocketStream, status: int, body: bytes, *headers: str) -> None:
+    head = [f"HTTP/1.1 {status} .", "content-type: application/json", f"content-length: {len(body)}", *headers, "", ""]
+    await stream.send_all("\r\n".join(head).encode() + body)
+
+
+class Script:
+    """The script of one request, played into its connection."""
+
+    def __init__(self, stream: trio.SocketStream, served: Served) -> None:
+        self.stream = stream
+        self.served = served
+        self.says: dict[str, str] = {
+            key: value for key, _, value in (p.partition("=") for p in served.model.split(";"))
+        }
+
+    def seconds(self, name: str) -> float:
+        return float(self.says.get(name, 0))
+
+    def after(self, name: str) -> int | None:
+        return int(self.says[name] or 0) if name in self.says else None
+
+    async def play(self) -> bool:
+        """True if the connection can serve another request."""
+        await trio.sleep(self.seconds("head"))
+        if "status" in self.says:
+            retry = [f"retry-after: {self.says['retry']}"] if "retry" in self.says else []
+            body = b'{"error":{"message":"scripted failure"}}'
+            await _respond(self.stream, int(self.says["status"]), body, *retry)
+            return True
+        if "html" in self.says:
+            await _respond(self.stream, 200, b"<!doctype html><title>Log in</title>")
+            return True
+        await self.send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+            b"x-request-id: req_1\r\n\r\n"
+        )
+        if "empty" in self.says:
+            await self.send(b"0\r\n\r\n")
+            return True
+        return await self.stream_tokens()
+
+    async def stream_tokens(self) -> bool:
+        if "role" in self.says:
+            await self.event({"delta": {"role": "assistant", "content": ""}})
+        await self.pause(self.seconds("ttft"))
+        tokens = [self.says["say"]] if "say" in self.says else [f"w{i} " for i in range(int(self.says.get("n", 3)))]
+        for index, token in enumerate(tokens):
+            if await self.fault(index):
+                return False
+            if index:
+                await trio.sleep(self.seconds("gap"))
+            await self.event({"delta": {"refusal" if "refuse" in self.says else "content": token}})
+            self.served.sent.append(trio.current_time())
+        if await self.fault(len(tokens)) or "nodone" in self.says:
+            return False
+        await self.event({"delta": {}, "finish_reason": "stop"})
+        await self.data({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": len(tokens)}})
+        await self.chunk(b"data: [DONE]\n\n")
+        if "linger" in self.says:
+            await trio.sleep_forever()
+        await self.send(b"0\r\n\r\n")
+        return True
+
+    async def pause(self, seconds: float) -> None:
+        """The wait for the first token, with comments if the script has keep-alives."""
+        with trio.move_on_after(seconds):
+            while "ka" in self.says:
+                await self.chunk(b": keep-alive\n\n")
+                await trio.sleep(0.02)
+            await trio.sleep_forever()
+
+    async def fault(self, index: int) -> bool:
+        """Plays a fault that is due before token `index`; True if it ends the connection."""
+        if self.after("error") == index:
+            await self.data({"error": {"message": "scripted error frame", "type": "server_error"}})
+            await self.send(b"0\r\n\r\n")
+            return True
+        if self.after("reset") == index:
+            reset(self.stream)
+            return True
+        if self.after("hang") == index:
+            await trio.sleep_forever()
+        while self.after("stall") == index:
+            await self.chunk(b": keep-alive\n\n")
+            await trio.sleep(0.02)
+        return self.after("cut") == index
+
+    async def event(self, choice: dict[str, Any]) -> None:
+        await self.data({"id": "chatcmpl-1", "model": "scripted", "choices": [{"index": 0, **choice}]})
+
+    async def data(self, chunk: dict[str, Any]) -> None:
+        await self.chunk(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+    async def chunk(self, data: bytes) -> None:
+        await self.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    async def send(self, data: bytes) -> None:
+        if "drip" not in self.says:
+            await self.stream.send_all(data)
+            return
+        for byte in data:
+            await self.stream.send_all(bytes([byte]))
+            await trio.sleep(0.01)

@@ -1,0 +1,78 @@
+"""Plays a MemoryTransport's script over a real socket, so that one test fits every transport."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import trio
+from attrs import define, field
+
+from fanout.abc import Head
+from fanout.errors import ResetError
+from fanout.transports.memory import EVENT_STREAM, Script
+from tests.servers.http import Received, read_request, reset, serve
+
+
+@define(eq=False)
+class ScriptServer:
+    """The running server: its address, the requests it got, and how many connections are open."""
+
+    url: str = ""
+    requests: list[Received] = field(factory=list)
+    connections: int = 0
+    open: int = 0
+
+
+@asynccontextmanager
+async def open_script_server(script: Script) -> AsyncGenerator[ScriptServer]:
+    """Plays `script` to every request until the block ends. A ResetError step resets the connection."""
+    server = ScriptServer()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        server.connections += 1
+        server.open += 1
+        try:
+            while (request := await read_request(stream)) is not None:
+                server.requests.append(request)
+                await _play_while_connected(stream, script)
+        finally:
+            server.open -= 1
+
+    async with serve(handle) as server.url:
+        yield server
+
+
+async def _play_while_connected(stream: trio.SocketStream, script: Script) -> None:
+    """A client that hangs up ends the script: a real service notices too."""
+    played = False
+    async with trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            if not await stream.receive_some(1):
+                nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch)
+        await _play(stream, script)
+        played = True
+        nursery.cancel_scope.cancel()
+    if not played:
+        raise trio.BrokenResourceError
+
+
+async def _play(stream: trio.SocketStream, script: Script) -> None:
+    begun = False
+    for step in script:
+        if isinstance(step, ResetError):
+            await trio.sleep(0.05)  # let what was sent arrive: a reset discards it
+            reset(stream)
+            raise trio.BrokenResourceError
+        if isinstance(step, Head) or (isinstance(step, bytes) and not begun):
+            head = step if isinstance(step, Head) else EVENT_STREAM
+            fields = "".join(f"{name}: {value}\r\n" for name, value in head.headers.items())
+            await stream.send_all(f"HTTP/1.1 {head.status} .\r\n{fields}transfer-encoding: chunked\r\n\r\n".encode())
+            begun = True
+        if isinstance(step, bytes):
+            await stream.send_all(b"%x\r\n%s\r\n" % (len(step), step))
+        elif isinstance(step, int | float):
+            await trio.sleep(step)
+    if begun:
+        await stream.send_all(b"0\r\n\r\n")

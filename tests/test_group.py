@@ -1,0 +1,270 @@
+"""The policies at work in virtual time: real nurseries, real cancellation, scripted lanes."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import fanout
+from fanout import All, Fallback, Hedge, Quorum, Race, Status, Timeouts
+from fanout.errors import Refused, ServerError, TimedOut
+from fanout.events import Delta, End, Started
+from fanout.transports.memory import HANG
+from tests.words import memory, said, watch, words
+
+
+async def test_the_first_to_finish_wins_and_cancels_the_others(autojump_clock: MockClock) -> None:
+    transport = memory(slow=said(*"abcdefghij"), quick=said("x", "y"))
+    seen = await watch(Race(*words("slow", "quick")), transport)
+    assert seen.run.winner and seen.run.winner.lane == "quick"
+    assert seen.run.winner.text == "xy"
+    assert seen.run["slow"].status is Status.CANCELLED
+    assert seen.run["slow"].text in ("a", "ab")
+    assert seen.end_at("slow") == seen.end_at("quick") == pytest.approx(0.2)
+    assert seen.run.elapsed == pytest.approx(0.2)
+
+
+async def test_the_first_token_wins_and_its_lane_goes_on_alone(autojump_clock: MockClock) -> None:
+    transport = memory(early=said(*"abcdefgh", first=0.1, gap=1), fast=said("x", first=0.2))
+    seen = await watch(Race(*words("fast", "early"), on="first_token"), transport)
+    assert seen.run.winner and seen.run.winner.text == "abcdefgh"
+    assert seen.end_at("fast") == pytest.approx(0.1)
+    assert seen.run["fast"].text == ""
+
+
+async def test_keep_alives_and_errors_do_not_win_on_first_token(autojump_clock: MockClock) -> None:
+    transport = memory(
+        alive=[0.1, b"~", 0.1, b"~", HANG],
+        wrong=[0.1, b"!broken"],
+        empty=[0.1, b"."],
+        good=said("x", first=0.5),
+    )
+    seen = await watch(Race(*words("alive", "wrong", "empty", "good"), on="first_token"), transport, retries=0)
+    assert seen.run.winner and seen.run.winner.lane == "good"
+    assert [answer.status for answer in seen.run.answers] == ["cancelled", "failed", "failed", "finished"]
+    assert isinstance(seen.run["wrong"].error, ServerError)
+
+
+async def test_what_losers_had_produced_is_counted_as_waste(autojump_clock: MockClock) -> None:
+    transport = memory(slow=said(*"abcdefghij", first=0.05), quick=said("x", "y", "z"))
+    seen = await watch(Race(*words("slow", "quick")), transport)
+    assert seen.run.wasted.chunks == seen.run["slow"].chunks == 3
+    assert seen.run.wasted.tokens == 3
+
+
+async def test_kept_losers_run_to_their_end_and_count_as_waste(autojump_clock: MockClock) -> None:
+    transport = memory(slow=said(*"abcde"), quick=said("x"))
+    seen = await watch(Race(*words("slow", "quick")), transport, on_lose="keep")
+    assert seen.run.winner and seen.run.winner.lane == "quick"
+    assert seen.run["slow"].status is Status.FINISHED
+    assert seen.run["slow"].text == "abcde"
+    assert seen.run.wasted.chunks == 5
+    assert seen.run.elapsed == pytest.approx(0.1)
+
+
+async def test_a_fallback_goes_in_order_and_stops_at_the_first_good_one(autojump_clock: MockClock) -> None:
+    transport = memory(a=[0.5, b"!no"], b=[0.3, b"bad", b"!no"], c=said("yes", first=0.2), d=said("never"))
+    seen = await watch(Fallback(*words("a", "b", "c", "d")), transport)
+    assert seen.run.winner and seen.run.winner.text == "yes"
+    assert [seen.start_at(lane) for lane in "abc"] == pytest.approx([0, 0.5, 0.8])
+    assert seen.of("d") == [End(Status.CANCELLED)]
+    assert seen.run["b"].error and seen.run["b"].error.partial == "bad"
+    assert seen.run["d"].elapsed is None
+
+
+async def test_a_hedge_starts_at_its_delay(autojump_clock: MockClock) -> None:
+    transport = memory(slow=said("late", first=3), second=said("x", first=0.5))
+    seen = await watch(Hedge(*words("slow", "second"), after=0.8), transport)
+    assert seen.start_at("second") == pytest.approx(0.8)
+    assert seen.run.winner and seen.run.winner.lane == "second"
+    assert seen.end_at("second") == pytest.approx(1.3)
+    assert seen.run.winner.ttft == pytest.approx(0.5)
+
+
+async def test_a_hedge_that_is_not_needed_never_starts(autojump_clock: MockClock) -> None:
+    transport = memory(quick=said("x", first=0.5), second=said("y"))
+    await watch(Hedge(*words("quick", "second"), after=0.8), transport)
+    assert len(transport.exchanges) == 1
+
+
+async def test_a_failure_starts_the_next_hedge_at_once_and_only_one(autojump_clock: MockClock) -> None:
+    transport = memory(a=[0.2, b"!no"], b=said("late", first=5), c=said("x", first=0.3))
+    seen = await watch(Hedge(*words("a", "b", "c"), after=0.8), transport)
+    assert [seen.start_at(lane) for lane in "abc"] == pytest.approx([0, 0.2, 1.0])
+    assert seen.run.winner and seen.run.winner.lane == "c"
+
+
+async def test_quorum_of_two_keeps_the_first_two_and_stops_the_third(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("1", first=0.3), b=said("2", first=0.1), c=said("3", first=0.9))
+    seen = await watch(Quorum(*words("a", "b", "c"), k=2), transport)
+    assert [answer.status for answer in seen.run.answers] == ["finished", "finished", "cancelled"]
+    assert seen.run.winner and seen.run.winner.lane == "b"
+    assert seen.run.elapsed == pytest.approx(0.3)
+
+
+async def test_a_quorum_out_of_reach_stops_at_once(autojump_clock: MockClock) -> None:
+    transport = memory(a=[0.1, b"!no"], b=[0.2, b"!no"], c=said("3", first=9))
+    seen = await watch(Quorum(*words("a", "b", "c"), k=2), transport, retries=0)
+    assert seen.run.winner is None
+    assert seen.run["c"].status is Status.CANCELLED
+    assert seen.run.elapsed == pytest.approx(0.2)
+
+
+async def test_accept_refuses_the_first_answer_and_the_second_wins(autojump_clock: MockClock) -> None:
+    transport = memory(quick=said("nonsense", first=0.1), slow=said("{}", first=0.5))
+    plan = Race(*words("quick", "slow"), accept=lambda answer: answer.text == "{}")
+    seen = await watch(plan, transport)
+    assert seen.run.winner and seen.run.winner.lane == "slow"
+    assert seen.run["quick"].status is Status.FINISHED
+    assert seen.run.wasted.chunks == 1
+
+
+async def test_a_refused_answer_starts_the_next_of_a_fallback(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("no", first=0.1), b=said("yes", first=0.1))
+    plan = Fallback(*words("a", "b"), accept=lambda answer: answer.text == "yes")
+    seen = await watch(plan, transport)
+    assert seen.start_at("b") == pytest.approx(0.1)
+    assert seen.run.winner and seen.run.winner.lane == "b"
+
+
+async def test_nested_plans_race_as_lanes(autojump_clock: MockClock) -> None:
+    transport = memory(
+        a=[0.1, b"!no"], b=said("b", first=0.6), c=said("c", first=9), d=said("d", first=0.3), e=said("e", first=9)
+    )
+    plan = Race(Fallback(*words("a", "b")), Hedge(*words("c", "d"), after=0.2), *words("e"))
+    seen = await watch(plan, transport)
+    assert seen.run.winner and seen.run.winner.lane == "d"
+    assert [answer.lane for answer in seen.run.answers] == list("abcde")
+    assert [answer.status for answer in seen.run.answers] == [
+        "failed",
+        "cancelled",
+        "cancelled",
+        "finished",
+        "cancelled",
+    ]
+    assert seen.run.elapsed == pytest.approx(0.5)
+
+
+async def test_a_verdict_climbs_on_the_first_token_of_a_nested_lane(autojump_clock: MockClock) -> None:
+    transport = memory(a=said(*"abc", first=0.2), b=said("x", first=0.3))
+    seen = await watch(Race(Fallback(*words("a")), *words("b"), on="first_token"), transport)
+    assert seen.run.winner and seen.run.winner.text == "abc"
+    assert seen.end_at("b") == pytest.approx(0.2)
+
+
+async def test_a_nested_group_that_fails_starts_the_outer_fallback(autojump_clock: MockClock) -> None:
+    transport = memory(a=[0.1, b"!no"], b=[0.2, b"!no"], c=said("c", first=0.1))
+    seen = await watch(Fallback(Race(*words("a", "b")), *words("c")), transport, retries=0)
+    assert seen.start_at("c") == pytest.approx(0.2)
+    assert seen.run.winner and seen.run.winner.lane == "c"
+
+
+async def test_a_groups_deadline_shrinks_its_lanes_clocks(autojump_clock: MockClock) -> None:
+    transport = memory(a=[HANG], b=said("b", first=2))
+    plan = Fallback(Race(*words("a"), deadline=1), *words("b"))
+    seen = await watch(plan, transport, timeouts=Timeouts(first=60))
+    error = seen.run["a"].error
+    assert isinstance(error, TimedOut)
+    assert (error.clock, error.seconds) == ("deadline", 1)
+    assert seen.start_at("b") == pytest.approx(1)
+    assert seen.run.winner and seen.run.winner.lane == "b"
+
+
+async def test_an_inner_deadline_never_lengthens_an_outer_one(autojump_clock: MockClock) -> None:
+    seen = await watch(Race(Race(*words("a"), deadline=50), deadline=1), memory(a=[HANG]))
+    assert seen.run.elapsed == pytest.approx(1)
+    assert seen.run["a"].status is Status.TIMED_OUT
+
+
+async def test_at_the_deadline_lanes_that_never_started_time_out_too(autojump_clock: MockClock) -> None:
+    seen = await watch(Hedge(*words("a", "b"), after=5), memory(a=[HANG], b=[HANG]), deadline=1)
+    assert [answer.status for answer in seen.run.answers] == ["timed_out", "timed_out"]
+    assert seen.run.elapsed == pytest.approx(1)
+    assert seen.run["b"].elapsed is None
+
+
+async def test_all_runs_everything_and_chooses_nothing(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("1"), b=[0.1, b"part", b"!no"], c=said("3", first=4))
+    seen = await watch(All(*words("a", "b", "c")), transport)
+    assert seen.run.winner is None
+    assert [answer.text for answer in seen.run.answers] == ["1", "part", "3"]
+    assert [answer.status for answer in seen.run.answers] == ["finished", "failed", "finished"]
+
+
+async def test_the_same_provider_twice_makes_two_lanes(autojump_clock: MockClock) -> None:
+    seen = await watch(Race(*words("a", "a")), memory(a=said("x")))
+    assert [answer.lane for answer in seen.run.answers] == ["a", "a#2"]
+
+
+async def test_a_tie_leaves_no_loser_running_and_has_one_winner(autojump_clock: MockClock) -> None:
+    for _ in range(50):
+        seen = await watch(Race(*words("a", "b", "c")), memory(a=said("x"), b=said("x"), c=said("x")))
+        assert sorted(answer.status or "" for answer in seen.run.answers) == ["cancelled", "cancelled", "finished"]
+        assert seen.run.winner and seen.run.winner.status is Status.FINISHED
+
+
+async def test_a_lane_stopped_by_the_caller_moves_a_fallback_on(autojump_clock: MockClock) -> None:
+    transport = memory(a=[HANG], b=said("x", first=0.1))
+    async with fanout.open_fanout("?", Fallback(*words("a", "b")), transport=transport) as running:
+        async for tagged in running:
+            if tagged.lane == "a" and isinstance(tagged.event, Started):
+                running.cancel("a")
+    assert running.run.winner and running.run.winner.lane == "b"
+    assert running.run["a"].status is Status.CANCELLED
+
+
+async def test_every_lane_has_its_end_when_the_caller_is_cancelled(autojump_clock: MockClock) -> None:
+    transport = memory(a=[0.1, b"x", HANG], b=[HANG], c=[HANG])
+    plan = All(*words("a"), Hedge(*words("b", "c"), after=60))
+    events: dict[str, list[Any]] = {}
+    with trio.move_on_after(1) as scope:
+        async with fanout.open_fanout("?", plan, transport=transport) as running:
+            try:
+                async for tagged in running:
+                    events.setdefault(tagged.lane, []).append(tagged.event)
+            finally:
+                run = running
+    assert scope.cancelled_caught
+    assert transport.open == 0
+    assert events == {"a": [Started(1), Delta("x")], "b": [Started(1)]}
+    assert [answer.status for answer in run.run.answers] == ["cancelled", "cancelled", "cancelled"]
+
+
+async def test_no_lane_of_an_idle_minute_costs_real_time(autojump_clock: MockClock) -> None:
+    transport = memory(a=[HANG], b=[b"x", HANG], c=[b"x", 55, b"y", HANG])
+    settings = Timeouts(first=60, idle=60, total=90)
+    seen = await watch(All(*words("a", "b", "c")), transport, timeouts=settings, retries=0)
+    clocks = [answer.error.clock for answer in seen.run.answers if isinstance(answer.error, TimedOut)]
+    assert clocks == ["first", "idle", "total"]
+    assert seen.end_at("c") == pytest.approx(90)
+
+
+async def test_the_errors_of_a_refused_race_say_who_was_refused(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x"), b=[0.2, b"!no"])
+    with pytest.RaisesGroup(Refused, ServerError) as caught:
+        await fanout.race("?", words("a", "b"), transport=transport, accept=lambda _: False, retries=0)
+    assert [(error.lane, error.partial) for error in caught.value.exceptions] == [("a", "x"), ("b", "")]  # type: ignore[attr-defined]
+
+
+async def test_a_bug_in_a_policy_comes_out_and_leaves_nothing_behind(autojump_clock: MockClock) -> None:
+    class Broken(Race):
+        def losers(self, *_: Any) -> Any:
+            raise ZeroDivisionError
+
+    transport = memory(a=said("x"), b=[HANG])
+    raised = False
+    try:
+        await fanout.ask("?", Broken(*words("a", "b")), transport=transport)
+    except* ZeroDivisionError:
+        raised = True
+    assert raised
+    assert transport.open == 0
+
+
+def test_an_empty_plan_is_refused() -> None:
+    async def main() -> None:
+        await fanout.ask("?", Race(), transport=memory())
+
+    with pytest.raises(fanout.UsageError, match="at least one lane"):
+        trio.run(main)
