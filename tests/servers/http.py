@@ -38,9 +38,9 @@ async def serve(handle: Callable[[trio.SocketStream], Awaitable[None]]) -> Async
         nursery.cancel_scope.cancel()
 
 
-async def read_request(stream: trio.SocketStream) -> Received | None:
-    """The next request of a connection, or None at its end."""
-    head = bytearray()
+async def read_request(stream: trio.SocketStream, begun: bytes = b"") -> Received | None:
+    """The next request of a connection, of which `begun` has been read, or None at the connection's end."""
+    head = bytearray(begun)
     while b"\r\n\r\n" not in head:
         data = await stream.receive_some()
         if not data:
@@ -51,7 +51,10 @@ async def read_request(stream: trio.SocketStream) -> Received | None:
     method, target, _ = line.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     while len(body) < int(headers.get("content-length", 0)):
-        body += await stream.receive_some()
+        data = await stream.receive_some()
+        if not data:
+            return None
+        body += data
     return Received(method, target, headers, body)
 
 

@@ -14,7 +14,7 @@
 
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
@@ -68,15 +68,16 @@ class OpenAIServer:
         """One connection, with all its requests."""
         self.connections += 1
         self.open_connections += 1
+        begun: bytes | None = b""
         try:
-            while (request := await read_request(stream)) is not None:
+            while begun is not None and (request := await read_request(stream, begun)) is not None:
+                begun = b""
                 if request.method == "GET":
                     await _respond(stream, 200, b'{"object":"list","data":[{"id":"m-2"},{"id":"m-1"}]}')
                     continue
                 served = Served(json.loads(request.body)["model"], request, trio.current_time())
                 self.served.append(served)
-                if not await _answer(stream, served):
-                    return
+                begun = await _answer(stream, served)
         finally:
             self.open_connections -= 1
             self.closed.set()
@@ -91,32 +92,31 @@ async def open_server() -> AsyncGenerator[OpenAIServer]:
         yield server
 
 
-async def _answer(stream: trio.SocketStream, served: Served) -> bool:
-    """Plays one request's script while watching for the client's end; False when the connection is used up."""
+async def _answer(stream: trio.SocketStream, served: Served) -> bytes | None:
+    """Plays one request's script while watching for the client's end.
+
+    Returns what has been read of the next request, or None when the connection is used up.
+    """
     again = False
+    begun = b""
 
     async def watch() -> None:
-        if not await stream.receive_some(1):
+        nonlocal begun
+        with suppress(trio.BrokenResourceError):
+            begun = await stream.receive_some()
+        if not begun:
             served.gone_at = trio.current_time()
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watched, watch, served, nursery)
+        nursery.start_soon(watch)
         try:
             again = await Script(stream, served).play()
         except trio.BrokenResourceError:
             served.gone_at = served.gone_at or trio.current_time()
         nursery.cancel_scope.cancel()
     served.ended_at = trio.current_time()
-    return again and served.gone_at is None
-
-
-async def _watched(watch: Any, served: Served, nursery: trio.Nursery) -> None:
-    try:
-        await watch()
-    except trio.BrokenResourceError:
-        served.gone_at = trio.current_time()
-        nursery.cancel_scope.cancel()
+    return begun if again and served.gone_at is None else None
 
 
 async def _respond(stream: trio.SocketStream, status: int, body: bytes, *headers: str) -> None:

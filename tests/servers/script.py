@@ -31,9 +31,10 @@ async def open_script_server(script: Script) -> AsyncGenerator[ScriptServer]:
         server.connections += 1
         server.open += 1
         try:
-            while (request := await read_request(stream)) is not None:
+            begun = b""
+            while (request := await read_request(stream, begun)) is not None:
                 server.requests.append(request)
-                await _play_while_connected(stream, script)
+                begun = await _play_while_connected(stream, script)
         finally:
             server.open -= 1
 
@@ -41,21 +42,25 @@ async def open_script_server(script: Script) -> AsyncGenerator[ScriptServer]:
         yield server
 
 
-async def _play_while_connected(stream: trio.SocketStream, script: Script) -> None:
-    """A client that hangs up ends the script: a real service notices too."""
+async def _play_while_connected(stream: trio.SocketStream, script: Script) -> bytes:
+    """A client that hangs up ends the script, as with a real service. Returns what was read of the next request."""
     played = False
+    begun = b""
+
+    async def watch() -> None:
+        nonlocal begun
+        begun = await stream.receive_some()
+        if not begun:
+            nursery.cancel_scope.cancel()
+
     async with trio.open_nursery() as nursery:
-
-        async def watch() -> None:
-            if not await stream.receive_some(1):
-                nursery.cancel_scope.cancel()
-
         nursery.start_soon(watch)
         await _play(stream, script)
         played = True
         nursery.cancel_scope.cancel()
     if not played:
         raise trio.BrokenResourceError
+    return begun
 
 
 async def _play(stream: trio.SocketStream, script: Script) -> None:
