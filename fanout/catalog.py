@@ -109,7 +109,7 @@ def find(spec: str) -> LaneSpec:
             f"{spec}: which model? Write {provider_name}/MODEL; `fanout models {provider_name}` lists them"
         )
     given = _Given(spec)
-    for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
+    for key, value in parse_qsl(query, keep_blank_values=True):
         given.add(key, value)
     return LaneSpec(
         name=label or name,
@@ -173,6 +173,8 @@ class _Given:
 
     def add(self, key: str, value: str) -> None:
         """Takes one `key=value`."""
+        if not value and key != "key_env":
+            raise UsageError(f"{self.spec}: {key} has no value; an option is name=value")
         if key in _OPTIONS:
             parse, form = _OPTIONS[key]
             parsed = self._parsed(key, value, parse, form)

@@ -1,6 +1,7 @@
 """The laws of the race, on real sockets: what the callers sees, and what the server saw."""
 
 import time
+from typing import Any
 
 import pytest
 import trio
@@ -90,7 +91,7 @@ async def test_a_stream_that_ends_cleanly_without_its_end_mark_is_truncated() ->
     assert not isinstance(answer.error, Truncated) or answer.error.partial == answer.text
 
 
-async def race_to_verdict(server: OpenAIServer, lanes: list[str], **settings: object) -> float:
+async def race_to_verdict(server: OpenAIServer, lanes: list[str], **settings: Any) -> float:
     """Races, and returns the time at which the winner's verdict fell."""
     verdict = None
     async with fanout.open_fanout("?", Race(*lanes, **settings)) as running:

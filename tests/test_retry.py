@@ -29,11 +29,11 @@ def test_a_budget_forbids_retries_below_half_and_recovers_slowly() -> None:
     budget = Budget()
     for _ in range(4):
         budget.failed()
-    assert budget.allows
+    assert (budget.tokens, budget.allows) == (6, True)
     budget.failed()
-    assert not budget.allows
+    assert (budget.tokens, budget.allows) == (5, False)
     budget.succeeded()
-    assert budget.allows
+    assert (budget.tokens, budget.allows) == (5.1, True)
     for _ in range(100):
         budget.failed()
     assert budget.tokens == 0

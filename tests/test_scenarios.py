@@ -11,7 +11,7 @@ import trio
 
 import fanout
 from fanout import All, Fallback, Hedge, Quorum, Race, Timeouts
-from fanout.abc import Policy
+from fanout.abc import OnLose, Policy
 from fanout.events import End, Status, Tagged
 from tests.servers.openai import OpenAIServer, open_server
 
@@ -58,7 +58,7 @@ def draw_plan(random: Random, server: OpenAIServer, names: Iterator[int], depth:
         return server.lane(f"l{next(names)}", **draw_script(random))
 
     lanes = [lane() for _ in range(random.randint(1, 4))]
-    on_lose = random.choice([None, None, "keep"])
+    on_lose: OnLose | None = random.choice([None, None, "keep"])
     deadline = random.choice([float("inf"), round(random.expovariate(8), 3)])
     return random.choice(
         [

@@ -49,7 +49,7 @@ class HttpxTransport:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
             await self._clients.aclose()
 
-    async def _client(self, scheme: str) -> httpx.AsyncClient:
+    def _client(self, scheme: str) -> httpx.AsyncClient:
         """One client a scheme, made at its first use: loading the certificate authorities takes 30 ms."""
         if scheme not in self._by_scheme:
             if scheme == "https":
@@ -64,7 +64,7 @@ class HttpxTransport:
                 verify=context,
             )
             self._by_scheme[scheme] = client
-            await self._clients.enter_async_context(client)
+            self._clients.push_async_callback(client.aclose)
         return self._by_scheme[scheme]
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
@@ -82,7 +82,7 @@ class HttpxTransport:
                 return
 
     async def _exchange(self, request: Request, once: "_Once", connect: float) -> None:
-        client = await self._client(request.url.partition(":")[0])
+        client = self._client(request.url.partition(":")[0])
         async with client.stream(
             request.method,
             request.url,
@@ -128,21 +128,31 @@ async def _receive(response: Any, receiver: _Once) -> None:
     decoder = Decoder(coding) if coding else None
     body: AsyncGenerator[bytes, None] = response.aiter_raw()
     try:
-        async for chunk in body:
-            for data in (chunk,) if decoder is None else decoder.feed(chunk):
-                if receiver.data(data):
-                    await _read_on(body, DRAIN)
-                    return
-            if decoder is not None and decoder.error:
-                raise decoder.error  # noqa: TRY301  # an error of the body, like those of the receiver
-    except Exception:
-        await _read_on(body, 0)
-        raise
+        enough = await _pass_on(body, decoder, receiver)
+    except Exception as error:  # noqa: BLE001  # raised again, when the body is closed
+        broken: Exception | None = error
+    else:
+        broken = None
+    if broken is not None or enough:
+        await _read_on(body, 0 if broken else DRAIN)
+    if broken is not None:
+        raise broken
+
+
+async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, receiver: "_Once") -> bool:
+    """Tells the receiver of every read; True when it has enough before the body is over."""
+    async for chunk in body:
+        for data in (chunk,) if decoder is None else decoder.feed(chunk):
+            if receiver.data(data):
+                return True
+        if decoder is not None and decoder.error:
+            raise decoder.error
     if decoder is not None:
         for data in decoder.close():
             receiver.data(data)
         if decoder.error:
             raise decoder.error
+    return False
 
 
 async def _read_on(body: AsyncGenerator[bytes, None], seconds: float) -> None:

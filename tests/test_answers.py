@@ -1,0 +1,113 @@
+import pytest
+
+from fanout.answers import Answer, Fold, Run, Wasted
+from fanout.errors import ServerError
+from fanout.events import (
+    Conversation,
+    Delta,
+    End,
+    Event,
+    File,
+    Reasoning,
+    Refusal,
+    Replace,
+    Source,
+    Sources,
+    Started,
+    Status,
+    Title,
+    ToolCall,
+    Usage,
+)
+from fanout.prompt import ToolUse
+
+
+def folded(*reads: tuple[float, list[Event]]) -> Answer:
+    fold = Fold("a", "openai", "asked")
+    fold.started = 10.0
+    for at, events in reads:
+        fold.add(events, at)
+    return fold.answer
+
+
+def test_text_and_times_come_from_the_reads() -> None:
+    answer = folded(
+        (10.0, [Started()]),
+        (10.5, [Delta("Hel")]),
+        (10.7, [Delta("l"), Delta("o")]),
+        (11.5, [Usage(3, 2), End(Status.FINISHED, finish_reason="stop", model="m-1", request_id="r1")]),
+    )
+    assert answer == Answer(
+        "a",
+        "openai",
+        "m-1",
+        Status.FINISHED,
+        text="Hello",
+        usage=Usage(3, 2),
+        finish_reason="stop",
+        ttft=0.5,
+        itl=pytest.approx(0.1),
+        elapsed=1.5,
+        request_id="r1",
+        chunks=3,
+    )
+
+
+def test_reasoning_and_refusals_are_kept_apart() -> None:
+    answer = folded((11.0, [Reasoning("hm"), Delta("x"), Reasoning("m"), Refusal("no")]))
+    assert (answer.reasoning, answer.text, answer.refusal) == ("hmm", "x", "no")
+
+
+def test_tool_calls_grow_by_index_and_the_first_name_counts() -> None:
+    answer = folded(
+        (11.0, [ToolCall(1, "c2", "mul", "{"), ToolCall(0, "c1", "add", '{"a":')]),
+        (12.0, [ToolCall(0, "c1", "add", "1}"), ToolCall(1, arguments="}"), ToolCall(2, name="nameless")]),
+    )
+    assert answer.tool_calls == (
+        ToolUse("c1", "add", '{"a":1}'),
+        ToolUse("c2", "mul", "{}"),
+        ToolUse("call_2", "nameless", ""),
+    )
+
+
+def test_a_rewrite_replaces_the_text_so_far() -> None:
+    assert folded((11.0, [Delta("wrong"), Replace("right")]), (12.0, [Delta("!")])).text == "right!"
+
+
+def test_the_last_of_what_comes_once_counts() -> None:
+    source = Source("http://x", "X")
+    conversation = Conversation({"id": 1})
+    answer = folded(
+        (11.0, [Usage(1, 1), Title("a"), Sources([]), File(url="f")]),
+        (12.0, [Usage(1, 9), Title("b"), Sources([source]), conversation]),
+    )
+    assert (answer.usage, answer.title, answer.sources) == (Usage(1, 9), "b", (source,))
+    assert (answer.files, answer.conversation) == ((File(url="f"),), conversation)
+
+
+def test_a_running_lane_has_no_status_and_one_never_started_no_times() -> None:
+    fold = Fold("a")
+    assert fold.answer.status is None
+    fold.add([End(Status.CANCELLED)], 99.0)
+    answer = fold.answer
+    assert (answer.status, answer.elapsed, answer.ttft, answer.itl) == (Status.CANCELLED, None, None, None)
+
+
+def test_tokens_are_counted_by_the_service_or_estimated() -> None:
+    assert Answer("a", usage=Usage(output=7), text="x" * 400).tokens == 7
+    assert Answer("a", text="x" * 400, chunks=3).tokens == 100
+    assert Answer("a", text="abc", chunks=3).tokens == 3
+    assert Answer("a").tokens == 0
+
+
+def test_waste_adds_up() -> None:
+    wasted = Wasted.of([Answer("a", chunks=2, usage=Usage(output=5), cost=0.5), Answer("b", chunks=1, text="x" * 40)])
+    assert wasted == Wasted(chunks=3, tokens=15, cost=0.5)
+    assert Wasted.of([]) == Wasted(0, 0, None)
+
+
+def test_a_run_gives_an_answer_by_its_lane() -> None:
+    run = Run((Answer("a"), Answer("b", error=ServerError("x"))), None, Wasted(), 1.0)
+    assert run["b"].lane == "b"
+    with pytest.raises(KeyError):
+        run["c"]

@@ -1,0 +1,171 @@
+"""The rules that a tool can check: the direction of imports, sizes, types, words, and a test for every plug-in."""
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fanout
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "fanout"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PLUG_INS = ("wire", "providers", "transports", "policies", "formats", "local")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[Function]:
+    return (node for node in ast.walk(parse(path)) if isinstance(node, Function))
+
+
+def length(function: Function) -> int:
+    """Lines without the docstring."""
+    assert function.end_lineno
+    body = function.body
+    if ast.get_docstring(function) is not None:
+        assert body[0].end_lineno
+        docstring = body[0].end_lineno - body[0].lineno + 1
+    else:
+        docstring = 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def run_tool(*command: str) -> None:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_mypy_is_strict_and_content() -> None:
+    run_tool("-m", "mypy")
+
+
+def test_ruff_finds_nothing() -> None:
+    run_tool("-m", "ruff", "check", "--no-cache")
+
+
+def test_the_code_is_formatted() -> None:
+    run_tool("-m", "ruff", "format", "--check", "--no-cache")
+
+
+@pytest.mark.slow
+def test_imports_point_down_and_the_pure_part_does_no_io() -> None:
+    run_tool("-c", "from importlinter.cli import lint_imports_command as c; c(['--no-cache'])")
+
+
+@pytest.mark.slow
+def test_flake8_async_finds_no_trap() -> None:
+    # ASYNC91x want a checkpoint on every path, against one a batch; ASYNC127 calls httpx unmaintained.
+    # ASYNC114 wants a list of functions that `nursery.start` may call.
+    disabled = "ASYNC910,ASYNC911,ASYNC912,ASYNC913,ASYNC114,ASYNC127"
+    run_tool("-m", "flake8_async", "--enable=ASYNC", f"--disable={disabled}", *[str(path) for path in MODULES])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_says_in_one_sentence_what_it_is_for(path: Path) -> None:
+    docstring = ast.get_docstring(parse(path))
+    assert docstring
+    first = docstring.split("\n\n")[0].replace("\n", " ")
+    assert first.endswith(".")
+
+
+def public(body: list[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
+    """Classes, functions and methods without an underscore; what is inside a function is nobody's business."""
+    for node in body:
+        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_public_name_is_documented(path: Path) -> None:
+    assert [node.name for node in public(parse(path).body) if ast.get_docstring(node) is None] == []
+
+
+def test_files_and_functions_keep_to_their_sizes() -> None:
+    files = {name_of(path): sum(bool(line.strip()) for line in path.read_text().splitlines()) for path in MODULES}
+    lengths = {f"{name_of(path)}:{f.name}": length(f) for path in MODULES for f in functions(path)}
+    assert statistics.median(files.values()) <= 120
+    assert {name: n for name, n in files.items() if n > 400} == {}
+    assert {name: n for name, n in lengths.items() if n > 60} == {}
+    assert statistics.median(lengths.values()) <= 7
+    assert statistics.quantiles(lengths.values(), n=10)[-1] <= 25
+
+
+@pytest.mark.parametrize("folder", PLUG_INS)
+def test_every_plug_in_has_its_test(folder: str) -> None:
+    modules = {path.stem for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / folder).glob("test_*.py")}
+    assert modules - tests == set()
+
+
+def test_the_public_names_are_sorted_complete_and_importable() -> None:
+    assert fanout.__all__ == sorted(fanout.__all__)
+    assert set(fanout.__all__) == set(fanout._HOME_OF)
+    for name in fanout.__all__:
+        assert getattr(fanout, name) is not None
+    typed = re.findall(r"^    from (\S+) import (.+)$", (PACKAGE / "__init__.py").read_text(), re.MULTILINE)
+    assert {module: tuple(names.split(", ")) for module, names in typed} == fanout._HOMES
+
+
+def test_importing_fanout_imports_neither_trio_nor_an_http_client() -> None:
+    code = "import sys, fanout; print(*sorted(set(sys.modules) & {'trio', 'httpx', 'httpx2', 'attrs', 'curl_cffi'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_there_is_no_async_generator_but_under_asynccontextmanager() -> None:
+    found = []
+    for path in MODULES:
+        for function in functions(path):
+            if not isinstance(function, ast.AsyncFunctionDef):
+                continue
+            inner = {
+                node
+                for f in ast.walk(function)
+                if isinstance(f, Function) and f is not function
+                for node in ast.walk(f)
+            }
+            yields = any(isinstance(node, ast.Yield) for node in ast.walk(function) if node not in inner)
+            managed = any("asynccontextmanager" in ast.dump(decorator) for decorator in function.decorator_list)
+            if yields and not managed:
+                found.append(f"{name_of(path)}:{function.name}")
+    assert not found
+
+
+@pytest.mark.parametrize("folder", ["wire", "providers", "policies", "formats"])
+def test_pure_code_has_no_async(folder: str) -> None:
+    found = [
+        name_of(p) for p in (PACKAGE / folder).glob("*.py") for f in functions(p) if isinstance(f, ast.AsyncFunctionDef)
+    ]
+    assert not found
+
+
+def test_the_committed_locks_name_versions_and_no_hosts() -> None:
+    for lock in ROOT.glob("requirements*.lock"):
+        lines = [line for line in lock.read_text().splitlines() if line and not line.startswith(("#", "-r"))]
+        assert lines
+        assert all(re.match(r"[\w.-]+==[\w.]+( ; .+)?$", line) for line in lines)
+        assert "://" not in lock.read_text()
+
+
+def test_names_that_say_nothing_are_not_used() -> None:
+    empty = re.compile("Manager|Handler|Helper|Utils|Service|Orchestrator|Pipeline|^Base")
+    classes = [node.name for path in MODULES for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef)]
+    assert [name for name in classes if empty.search(name)] == []
+    assert [name_of(path) for path in MODULES if path.stem in ("utils", "helpers", "common", "base", "misc")] == []

@@ -1,0 +1,259 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from fanout.abc import Head, Reader
+from fanout.events import End, Event, Status
+from fanout.providers.openai import OpenAI
+from fanout.wire.sse import Message, ServerSentEvents
+from tests.conformance import subjects
+from tests.conformance.cases import PROJECT_FILE, Case, load
+from tests.conformance.judge import judge
+from tests.conformance.runner import examine, run
+from tests.conformance.subjects import SUBJECTS, Subject
+
+CASES = load(PROJECT_FILE)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.format in SUBJECTS], ids=lambda case: case.name)
+def test_the_case_passes_in_every_cut(case: Case) -> None:
+    failure = examine(case, SUBJECTS[case.format])
+    assert failure is None, str(failure)
+
+
+def failing(name: str, subject: Subject) -> set[str]:
+    report = run((case for case in CASES if case.format == name), {name: subject})
+    return {failure.case.name for failure in report.failures}
+
+
+class Unsuspecting(OpenAI):
+    """Takes a stream without its end mark for a success."""
+
+    def read(self, head: Head) -> Any:
+        return _Silenced(super().read(head))
+
+
+class _Silenced:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.complete = False
+        self.feed = reader.feed
+
+    def close(self) -> list[Event]:
+        return [
+            End(Status.FINISHED, "stop")
+            if isinstance(event, End) and event.error and event.error.kind == "truncated"
+            else event
+            for event in self._reader.close()
+        ]
+
+
+def test_a_reader_that_is_silent_about_truncation_fails() -> None:
+    expected = {c.name for c in CASES if c.format == "openai-chat" and c.expect.get("error") == "truncated"}
+    assert failing("openai-chat", subjects.chat(Unsuspecting("m-1"))) == expected
+    assert expected
+
+
+class Phantom(ServerSentEvents):
+    """Dispatches events without data."""
+
+    def _whole_events(self, data: bytes) -> list[Message]:
+        return []
+
+    def _dispatch(self, messages: list[Message]) -> None:
+        messages.append(self._message())
+        self._data = []
+        super()._dispatch(messages)
+
+
+def test_a_framing_that_dispatches_events_without_data_fails() -> None:
+    assert len(failing("sse", subjects.sse(Phantom))) >= 8
+
+
+class Late(ServerSentEvents):
+    """Is one chunk late with everything."""
+
+    def __init__(self, *caps: int) -> None:
+        super().__init__(*caps)
+        self._late: list[Message] = []
+
+    def feed(self, data: bytes, /) -> list[Message]:
+        due, self._late = self._late, super().feed(data)
+        return due
+
+    def close(self) -> list[Message]:
+        return self._late + super().close()
+
+
+def test_a_framing_that_is_one_chunk_late_fails_where_time_counts() -> None:
+    assert failing("sse", subjects.sse(Late)) == {case.name for case in CASES if case.format == "sse" and case.deadline}
+
+
+class Cautious(ServerSentEvents):
+    """Waits after a CR, to see whether LF follows."""
+
+    def __init__(self, *caps: int) -> None:
+        super().__init__(*caps)
+        self._held = b""
+
+    def feed(self, data: bytes, /) -> list[Message]:
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        return super().feed(data.removesuffix(self._held))
+
+    def close(self) -> list[Message]:
+        return super().feed(self._held) + super().close()
+
+
+def test_a_framing_that_waits_after_a_cr_fails_where_time_counts() -> None:
+    assert failing("sse", subjects.sse(Cautious)) == {"sse-cr-cr-immediate"}
+
+
+class Splitlines(ServerSentEvents):
+    """Ends lines where str.splitlines does."""
+
+    def feed(self, data: bytes, /) -> list[Message]:
+        text = data.decode("utf-8", "surrogateescape")
+        lines = "".join(
+            line.rstrip("\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029") + "\n" for line in text.splitlines(keepends=True)
+        )
+        ended = not text or text[-1] in "\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+        return super().feed((lines if ended else lines[:-1]).encode("utf-8", "surrogateescape"))
+
+
+def test_a_framing_that_splits_lines_like_str_fails() -> None:
+    assert "sse-c1-separators" in failing("sse", subjects.sse(Splitlines))
+
+
+class Quadratic(ServerSentEvents):
+    """Looks through all that it has at every chunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all = b""
+
+    def feed(self, data: bytes, /) -> list[Message]:
+        self._all += data
+        self._all.find(b"\n")
+        return super().feed(data)
+
+
+def test_a_framing_that_is_not_linear_fails() -> None:
+    assert subjects.is_linear(ServerSentEvents, 1 << 19)
+    assert not subjects.is_linear(Quadratic, 1 << 19)
+
+
+class Broken(ServerSentEvents):
+    def feed(self, data: bytes, /) -> list[Message]:
+        raise UnicodeDecodeError("utf-8", data, 0, 1, "oops")
+
+
+def test_a_foreign_exception_fails() -> None:
+    assert len(failing("sse", subjects.sse(Broken))) == sum(case.format == "sse" for case in CASES)
+
+
+def chat_case(**expect: Any) -> Case:
+    return Case("x", "openai-chat", expect, {})
+
+
+GOOD: dict[str, Any] = {
+    "text": "a",
+    "finish": "stop",
+    "error": None,
+    "usage": {"input": 3, "output": None},
+    "tool_calls": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("expect", "got"),
+    [
+        ({"text": "a", "finish": "stop", "usage": {"input": 3}, "tool_calls": []}, GOOD),
+        ({"text_any": ["", "a"], "error_any": [None, "reset"]}, GOOD),
+        ({"finish": None, "error": "reset"}, {**GOOD, "error": "reset"}),
+        ({"finish_any": [None, "stop"]}, {**GOOD, "finish": None, "complete": True}),
+        ({"usage": None}, {**GOOD, "usage": None}),
+        (
+            {"tool_calls": [{"id": None, "name": "f", "arguments": '{"a": 1}'}]},
+            {**GOOD, "tool_calls": [{"id": "own", "name": "f", "arguments": '{"a":1}'}]},
+        ),
+    ],
+)
+def test_the_judge_accepts_what_is_right(expect: dict[str, Any], got: dict[str, Any]) -> None:
+    assert judge(chat_case(**expect), got) == []
+
+
+@pytest.mark.parametrize(
+    ("expect", "got"),
+    [
+        ({"text": "b"}, GOOD),
+        ({"text_any": ["b", "c"]}, GOOD),
+        ({"finish": "length"}, GOOD),
+        ({"usage": {"output": 2}}, GOOD),
+        ({"usage": None}, GOOD),
+        ({"usage": {"input": 3}}, {**GOOD, "usage": None}),
+        ({"error": "reset"}, GOOD),
+        ({}, {**GOOD, "error": "UnicodeDecodeError"}),
+        ({}, {**GOOD, "text": "\ud83c"}),
+        ({}, {**GOOD, "finish": None, "complete": True}),
+        ({"finish_any": [None, "stop"]}, {**GOOD, "finish": None, "complete": False}),
+        ({}, {**GOOD, "problems": ["2 Ends"]}),
+        ({"tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]}, GOOD),
+        (
+            {"tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]},
+            {**GOOD, "tool_calls": [{"id": "d", "name": "f", "arguments": "{}"}]},
+        ),
+        (
+            {"tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]},
+            {**GOOD, "tool_calls": [{"id": "c", "name": "f", "arguments": "{"}]},
+        ),
+        ({"retryable": False}, {**GOOD, "retryable": 0}),
+    ],
+)
+def test_the_judge_sees_what_is_wrong(expect: dict[str, Any], got: dict[str, Any]) -> None:
+    assert judge(chat_case(**expect), got) != []
+
+
+def test_a_case_without_its_decoder_is_judged_by_what_holds_then() -> None:
+    case = Case("x", "http1", {"text": "a"}, {"needs": "br", "expect_without": {"text": "", "error_any": ["protocol"]}})
+    assert judge(case, {**GOOD, "text": "", "error": "protocol"}, lacks=True) == []
+    assert judge(case, GOOD, lacks=False) == []
+
+
+def test_a_format_without_a_subject_is_not_run_and_never_passed() -> None:
+    report = run(CASES, {})
+    assert report.passed.total() == 0
+    assert report.not_run.total() == len(CASES)
+
+
+def test_the_command_prints_a_table_and_its_status_tells(tmp_path: Path) -> None:
+    right = {"name": "right", "format": "sse", "chunks": ["ZGF0YTogYQoK"], "expect": {"event_lens": [1]}}
+    wrong = {**right, "name": "wrong", "expect": {"event_lens": [2]}}
+    other = {**right, "name": "other", "format": "no-such-format"}
+    path = tmp_path / "some.jsonl"
+    path.write_bytes(b"\n".join(map(orjson.dumps, (right, other))))
+    assert command(path).returncode == 0
+    path.write_bytes(b"\n".join(map(orjson.dumps, (right, wrong, other))))
+    failed = command(path)
+    assert failed.returncode == 1
+    assert failed.stdout.splitlines() == [
+        "wrong [as given] event_lens: expected [2], got [1]",
+        "format              passed  failed  not run",
+        "no-such-format           0       0        1",
+        "sse                      1       1        0",
+        "all                      1       1        1",
+    ]
+
+
+def command(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.conformance", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )

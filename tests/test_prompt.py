@@ -1,0 +1,69 @@
+import pytest
+
+from fanout.errors import UsageError
+from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+
+
+def test_a_string_is_one_user_message() -> None:
+    assert Prompt.of("hi").messages == (Message("user", "hi"),)
+
+
+def test_a_system_text_goes_first() -> None:
+    assert Prompt.of("hi", system="be brief").messages == (Message("system", "be brief"), Message("user", "hi"))
+
+
+def test_openai_messages_become_messages() -> None:
+    prompt = Prompt.of(
+        [
+            {"role": "user", "content": [{"type": "text", "text": "what is "}, {"type": "text", "text": "this?"}]},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "3"},
+        ]
+    )
+    assert prompt.messages == (
+        Message("user", "what is this?"),
+        Message("user", "", media=(Media(url="data:image/png;base64,AA=="),)),
+        Message("assistant", "", tool_uses=(ToolUse("c1", "add", "{}"),)),
+        Message("tool", "3", tool_call_id="c1"),
+    )
+
+
+def test_a_prompt_is_taken_as_it_is() -> None:
+    prompt = Prompt.of("hi")
+    assert Prompt.of(prompt) is prompt
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", []])
+def test_an_empty_prompt_is_refused(empty: str | list[Message]) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        Prompt.of(empty)
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        ({"content": "x"}, "role"),
+        ({"role": "robot", "content": "x"}, "'robot'"),
+        ({"role": "user", "content": [{"type": "video"}]}, "video"),
+        ({"role": "assistant", "tool_calls": [{"id": 1}]}, "tool call"),
+    ],
+)
+def test_what_is_no_message_is_refused_and_named(message: dict[str, object], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        Prompt.of([message])
+
+
+def test_a_lanes_options_go_over_the_prompts() -> None:
+    base = Options(temperature=0.5, max_tokens=10, body={"top_k": 1, "min_p": 2})
+    lane = Options(temperature=0.0, stop=("x",), body={"top_k": 9})
+    prompt = Prompt((Message("user", "hi"),), base).with_options(lane)
+    assert prompt.options == Options(temperature=0.0, max_tokens=10, stop=("x",), body={"top_k": 9, "min_p": 2})
+
+
+def test_bytes_stay_out_of_the_repr() -> None:
+    assert "secret" not in repr(Media(data=b"secret picture"))
