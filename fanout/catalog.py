@@ -26,9 +26,9 @@ LOCAL_MODEL = "smollm2"
 """The embedded model's name in a lane spec."""
 
 DEFAULT_LANES = (
-    "plain=local?temperature=0&max_tokens=200",
-    "mild=local?temperature=0.4&seed=1&max_tokens=200",
-    "lively=local?temperature=0.8&seed=2&max_tokens=200",
+    "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",
+    "even=local?temperature=0.5&body.min_p=0.1&seed=3&max_tokens=256",
+    "lively=local?temperature=1.3&body.min_p=0.15&seed=6&max_tokens=256",
 )
 """What is raced when nobody names a lane: one embedded model under three options, so that the race is a real one."""
 
