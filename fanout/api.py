@@ -1,7 +1,7 @@
 """The public calls: race, gather, ask, open_fanout."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf
 from typing import Any
 
@@ -21,6 +21,7 @@ from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
 from fanout.prompt import Message, Prompt
 from fanout.retry import Budget
+from fanout.unwrapped import unwrapped
 
 Plan = Policy | Provider | catalog.LaneSpec | str
 """What can stand as a lane: a spec, a provider, or another plan."""
@@ -135,7 +136,7 @@ async def open_fanout(
         connections = await _connections(transport, stack)
         channel = Channel(trio.current_time())
         group = _build(plan, connections, settings, channel)
-        with _unwrapped():
+        with unwrapped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_run_to_end, group, asked, channel, deadline)
                 yield Fanout(group, channel)
@@ -167,7 +168,7 @@ async def _fan_out(
         connections = await _connections(transport, stack)
         group = _build(plan, connections, settings, None)
         fanout = Fanout(group)
-        with _unwrapped():
+        with unwrapped():
             await group.run(asked, fanout.started + deadline)
         return fanout
 
@@ -268,24 +269,3 @@ def _unique(name: str, names: set[str]) -> str:
         unique = f"{name}#{number}"
     names.add(unique)
     return unique
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """At this one boundary an exception that a nursery wrapped alone into a group comes out as itself.
-
-    Its own cause and context are kept, so that the caller's traceback is as if there were no nursery.
-    """
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) != 1:
-            raise
-        alone = group.exceptions[0]
-    else:
-        return
-    cause, context = alone.__cause__, alone.__context__
-    try:
-        raise alone
-    finally:
-        alone.__cause__, alone.__context__ = cause, context

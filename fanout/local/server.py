@@ -25,6 +25,7 @@ from fanout.abc import Receiver, Request, Transport
 from fanout.errors import ConnectError, FanoutError, LocalModelError, ProtocolError, ResetError, Truncated
 from fanout.local import weights
 from fanout.secret import Secret
+from fanout.unwrapped import unwrapped
 
 SCHEME = "local://"
 PROGRAM = Path(__file__).with_name("child.py")
@@ -61,14 +62,10 @@ class LocalModel:
 
         `threads` compute; without a number, all processors but one do, at most four.
         """
-        try:
+        with unwrapped():
             async with trio.open_nursery() as nursery:
                 yield cls(inner, nursery, slots, context, threads or _spare_processors())
                 nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:  # the nursery has wrapped the body's own exception
-            if len(group.exceptions) > 1:
-                raise
-            _raise_as_it_was(group.exceptions[0])
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Carries the request to the embedded model if its URL says `local://`, else to the inner transport.
@@ -240,12 +237,3 @@ def _how_it_ended(process: trio.Process) -> str:
         return f"was killed by {signal.Signals(-status).name}"
     except ValueError:  # a real-time signal has no name
         return f"was killed by signal {-status}"
-
-
-def _raise_as_it_was(error: BaseException) -> None:
-    """Raises the exception of an `async with` body again; a plain `raise` would write the group into its context."""
-    cause, context, suppress = error.__cause__, error.__context__, error.__suppress_context__
-    try:
-        raise error
-    finally:
-        error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppress
