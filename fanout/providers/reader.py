@@ -1,0 +1,243 @@
+"""What every reader of a JSON chat protocol shares: all but the meaning of one JSON object."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from orjson import JSONDecodeError, loads
+
+from fanout.abc import Head
+from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
+from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall
+from fanout.wire.body import Body
+from fanout.wire.faults import fault, request_id, stray_fault
+from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
+from fanout.wire.sse import Message, ServerSentEvents
+
+MAX_TOOL_CALLS = 128
+"""Tool calls in one answer."""
+
+_IDLE_EVENTS = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+_NOTHING = object()
+_SENSELESS = (ProviderError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+
+
+class JsonReader(ABC):
+    """Reads one response into events. A subclass says what one JSON object means.
+
+    Its `read` appends the events of one object, calls `finish` at the protocol's end mark, and `end` when nothing of
+    interest can follow. It may take the shape of its objects for granted: a KeyError, TypeError and the like become a
+    ProtocolError here. An object with a truthy `error`, or in an SSE event of that name, does not get to it.
+    """
+
+    lines: ClassVar[bool] = False
+    """Whether the protocol is newline-delimited JSON, whatever the media type."""
+
+    done_ends: ClassVar[bool] = False
+    """Whether `[DONE]` is an end mark of the protocol."""
+
+    def __init__(self, head: Head) -> None:
+        self.complete = False
+        self.model: str | None = None
+        self._head = head
+        self._json = JsonText()
+        self._body = Body(head, self._json, lines=self.lines)
+        self._error: ProviderError | None = None
+        self._reason: str | None = None
+        self._raw: str | None = None
+        self._over = False
+        self._ended = False
+        self._calls: set[int] = set()
+        self._joiners: dict[tuple[type, int], Joiner] = {}
+
+    @abstractmethod
+    def read(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """Appends the events of one object of the stream to `out`."""
+
+    def document(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """The same for a whole answer in one JSON document, from a service that does not stream."""
+        self.read(value, out)
+
+    def rest(self, out: list[Event], /) -> list[Event]:
+        """`out`, the events before the End, with those that were held back until then."""
+        return out
+
+    def finish(self, reason: str, raw: str | None = None) -> None:
+        """The end mark has been seen: the answer is complete, whatever happens next."""
+        self.complete = True
+        self._reason, self._raw = reason, raw
+
+    def end(self) -> None:
+        """Nothing of interest follows: the End comes now, not with the end of the body."""
+        self._over = True
+
+    def refuse(self, value: object, *, named: bool = False) -> None:
+        """Raises the error that `value` is, if it is one."""
+        if error := fault(value, self._head, named=named):
+            raise error
+
+    def tool_call(self, index: Any, call_id: Any, name: Any, arguments: str) -> ToolCall:
+        """A piece of a tool call. Raises ProtocolError if there are too many."""
+        if type(index) is not int:
+            raise ProtocolError(f"a tool call with the index {index!r:.40}")
+        self._calls.add(index)
+        if len(self._calls) > MAX_TOOL_CALLS:
+            raise ProtocolError(f"more than {MAX_TOOL_CALLS} tool calls")
+        return ToolCall(index, text_of(call_id), text_of(name), arguments)
+
+    def feed(self, data: bytes, /) -> list[Event]:
+        """Takes the bytes of one read and returns their events."""
+        out: list[Event] = []
+        if self._ended:
+            return out
+        framing = self._body.framing or self._body
+        self._take(framing.feed(data), out)
+        if self._over or self._error or framing.error:
+            self._end(out, framing.error)
+        return self._joined(out) if self._json.halves else out
+
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        """The body is over, or `error` cut it off; returns what is left, with the End unless `feed` gave it."""
+        out: list[Event] = []
+        if self._ended:
+            return out
+        self._take(self._body.close(), out)
+        if self._head.status != 200:
+            error = self._body.error  # says more than how the body ended
+        elif isinstance(events := self._body.framing, ServerSentEvents) and not self.complete:
+            if not error and events.pending:
+                self._take_pending(events.pending)
+            self._error = self._error or stray_fault(events.stray, self._head)
+        self._end(out, error or self._body.error)
+        return self._joined(out) if self._json.halves else out
+
+    def _take(self, frames: list[Any], out: list[Event]) -> None:
+        """Makes events of frames. What goes wrong is kept in `_error`, after the events before it."""
+        read = self.document if self._body.is_document else self.read
+        event = ""
+        try:
+            for value in frames:
+                if self._over:
+                    break
+                if type(value) is Message:
+                    event = value.event
+                    try:
+                        value = loads(value.data)  # noqa: PLW2901  # this is the hottest loop
+                    except JSONDecodeError:
+                        value = self._unusual(value)  # noqa: PLW2901
+                usual = type(value) is dict and "error" not in value and event != "error"
+                if usual or self._is_object(value, event):
+                    read(value, out)
+        except _SENSELESS as error:
+            self._error = _typed(error)
+
+    def _is_object(self, value: Any, event: str) -> bool:
+        """Whether a value out of the ordinary is there to be read. Raises the error that it is."""
+        if value is _NOTHING or (event in _IDLE_EVENTS and not isinstance(value, dict)):
+            return False
+        self.refuse(value, named=event == "error")
+        if not isinstance(value, dict):
+            raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
+        return True
+
+    def _unusual(self, message: Message) -> Any:
+        """The value of a message that orjson refuses."""
+        text = message.data.strip()
+        if text == "[DONE]" and self.done_ends:
+            if not self.complete:
+                self.finish("unknown")
+            self.end()
+        if text in ("[DONE]", "") or message.event in _IDLE_EVENTS:
+            return _NOTHING
+        try:
+            return self._json.decode(text)
+        except ProtocolError:
+            if message.event == "error":
+                return text
+            raise
+
+    def _take_pending(self, message: Message) -> None:
+        """An event without its blank line may still be an error or the end mark, and nothing else."""
+        try:
+            value = self._unusual(message)
+            if value is not _NOTHING:
+                self.refuse(value, named=message.event == "error")
+        except ProtocolError:
+            pass  # cut short like the stream
+        except ProviderError as error:
+            self._error = error
+
+    def _end(self, out: list[Event], error: ProviderError | None) -> None:
+        self._ended = True
+        error = self._error or error
+        try:
+            self.rest(out)
+        except _SENSELESS as wrong:
+            error = error or _typed(wrong)
+        if self._body.is_document and not error and not self.complete:
+            if any(type(event) in CONTENT for event in out):
+                self.finish("unknown")
+            else:
+                error = NotAStream("a JSON document that is no answer")
+        out.append(self._finished() if self.complete else self._failed(error))
+
+    def _finished(self) -> End:
+        # Some services say "stop" although they have called tools.
+        reason = "tool_calls" if self._reason == "stop" and self._calls else self._reason
+        return End(Status.FINISHED, reason, raw=self._raw, model=self.model, request_id=request_id(self._head.headers))
+
+    def _failed(self, error: ProviderError | None) -> End:
+        if error is None:
+            error = Truncated("the stream ended without its end mark" if self._body.framing else "the answer is empty")
+        error.request_id = error.request_id or request_id(self._head.headers)
+        clock = error.clock if isinstance(error, TimedOut) else None
+        status = Status.TIMED_OUT if clock else Status.FAILED
+        return End(status, error=error, model=self.model, request_id=error.request_id)
+
+    def _joined(self, events: list[Event]) -> list[Event]:
+        """The events with their surrogate pairs made whole."""
+        out: list[Event] = []
+        for event in events:
+            keep = True
+            match event:
+                case Delta() | Reasoning() | Refusal():
+                    event.text = self._joiner(type(event)).join(event.text)
+                    keep = bool(event.text)
+                case ToolCall():
+                    event.id, event.name = event.id and repair(event.id), event.name and repair(event.name)
+                    event.arguments = self._joiner(ToolCall, event.index).join(event.arguments)
+                    keep = bool(event.id or event.name or event.arguments)
+                case End():
+                    event.raw, event.model = event.raw and repair(event.raw), event.model and repair(event.model)
+                    out += self._halves()
+            if keep:
+                out.append(event)
+        return out
+
+    def _joiner(self, kind: type, index: int = 0) -> Joiner:
+        return self._joiners.setdefault((kind, index), Joiner())
+
+    def _halves(self) -> list[Event]:
+        """Halves whose other half never came."""
+        held = [(kind, index, text) for (kind, index), joiner in self._joiners.items() if (text := joiner.close())]
+        return [ToolCall(index, arguments=text) if kind is ToolCall else kind(text) for kind, index, text in held]
+
+
+def _typed(error: Exception) -> ProviderError:
+    """The error itself, or what it means when it is Python's: bytes that made no sense."""
+    if isinstance(error, ProviderError):
+        return error
+    made = ProtocolError(f"the answer does not make sense: {type(error).__name__}: {excerpt(str(error))}")
+    made.__cause__ = error
+    return made
+
+
+def text_of(value: Any) -> str | None:
+    """A JSON value if it is a text with anything in it, else None."""
+    return value if isinstance(value, str) and value else None
+
+
+def count_of(value: Any) -> int | None:
+    """A JSON value if it is a count, else None; some services write counts as floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return None
+    return int(value)

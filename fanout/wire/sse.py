@@ -1,0 +1,197 @@
+"""Server-sent events (WHATWG HTML 9.2.5 and 9.2.6): bytes to messages.
+
+Nearly every read is whole events of one `data: …` line each, so that case is one split of the read. Everything else
+goes line by line. CR and CRLF become LF first; a CR that ends a read ends its line at once, and an LF that then begins
+the next read belongs to it. Line ends are looked for in new bytes only, so the time is linear however the input is cut.
+"""
+
+import re
+
+from attrs import define
+
+from fanout.errors import ProviderError, TooLarge
+
+CAP = 8 << 20
+"""Bytes of one line, and of one event's data."""
+
+STRAY_CAP = 64 << 10
+"""Bytes of lines with unknown field names that are kept."""
+
+_BOM = b"\xef\xbb\xbf"
+# More digits than 15 are no time to wait, and Python refuses to convert more than 4300.
+_RETRY = re.compile(rb"[0-9]{1,15}")
+
+
+@define
+class Message:
+    """One event: its type, its data, and the last event id as of then."""
+
+    event: str
+    data: str
+    id: str
+
+
+class ServerSentEvents:
+    """Cuts a text/event-stream into Messages; always UTF-8, bad bytes become U+FFFD.
+
+    `comments` counts comment lines, `retry` is the last reconnection time in milliseconds, `last_id` the last event id.
+    `stray` keeps whole raw lines with unknown field names: an error that a server wrote between the events. After
+    `close`, `pending` is the event that was not finished by a blank line, which the standard discards.
+    """
+
+    def __init__(self, max_line: int = CAP, max_event: int = CAP) -> None:
+        self.error: ProviderError | None = None
+        self.comments = 0
+        self.retry: int | None = None
+        self.last_id = ""
+        self.stray: list[bytes] = []
+        self.pending: Message | None = None
+        self._max_line = max_line
+        self._max_event = max_event
+        self._whole_cap = min(max_line, max_event)
+        self._stray_size = 0
+        self._start: bytes | None = b""  # what may yet be a BOM; None once that is decided
+        self._after_cr = False
+        self._fresh = True  # nothing of an event has come that is not out
+        self._partial: list[bytes] = []  # the pieces of an unfinished line
+        self._partial_size = 0
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._event = ""
+        self._id = ""
+
+    def feed(self, data: bytes, /) -> list[Message]:
+        """Takes the bytes of one read and returns the messages they complete."""
+        if self._start is not None:
+            data = self._without_bom(data)
+        if 0x0D in data or self._after_cr:
+            data = self._with_lf(data)
+        if self._fresh and (messages := self._whole_events(data)):
+            return messages
+        messages = []
+        if data and not self.error:
+            self._take(data, messages)
+            self._fresh = not (self._partial or self._data or self._event or self.error)
+        return messages
+
+    def close(self) -> list[Message]:
+        """The input is over. An unfinished event is no message; `pending` holds it."""
+        rest = (self._start or b"") + b"".join(self._partial)
+        self._start, self._partial = None, []
+        if rest and not self.error:
+            self._take_line(rest, [])
+        if self._data:
+            self.pending = self._message()
+        return []
+
+    def _without_bom(self, data: bytes) -> bytes:
+        data = (self._start or b"") + data
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._start = data
+            return b""
+        self._start = None
+        return data.removeprefix(_BOM)
+
+    def _with_lf(self, data: bytes) -> bytes:
+        """`data` with LF for every line end."""
+        if not data:
+            return data
+        if self._after_cr and data[0] == 0x0A:
+            data = data[1:]
+        self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _whole_events(self, data: bytes) -> list[Message]:
+        """The messages of `data`, if it is nothing but whole events of one `data: ` line each, else none."""
+        if data[-2:] != b"\n\n" or data[:6] != b"data: " or len(data) > self._whole_cap:
+            return []
+        # Decoding it all at once is the same as line by line: no UTF-8 sequence swallows an LF, not even a broken one.
+        text = data.decode("utf-8", "replace")[6:-2]
+        last_id = self._id
+        if "\n" not in text:
+            messages = [Message("message", text, last_id)]
+        elif "\n" not in "".join(values := text.split("\n\ndata: ")):
+            messages = [Message("message", value, last_id) for value in values]
+        else:
+            return []
+        self.last_id = last_id
+        return messages
+
+    def _take(self, data: bytes, messages: list[Message]) -> None:
+        """Takes a read that begins or ends within an event, or has other lines than the usual."""
+        if not self._fresh:
+            cut = data.find(b"\n\n") + 2
+            if cut > 1:
+                self._take_lines(data[:cut], messages)
+                data = data[cut:]
+                self._fresh = True
+        cut = data.rfind(b"\n\n") + 2
+        if cut > 1 and not self.error:
+            messages += (whole := self._whole_events(data[:cut]))
+            data = data[cut:] if whole else data
+        if data and not self.error:
+            self._take_lines(data, messages)
+
+    def _take_lines(self, data: bytes, messages: list[Message]) -> None:
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines and self._partial:
+            self._partial.append(lines[0])
+            lines[0] = b"".join(self._partial)
+            self._partial, self._partial_size = [], 0
+        for line in lines:
+            self._take_line(line, messages)
+            if self.error:
+                return
+        if rest:
+            self._partial.append(rest)
+            self._partial_size += len(rest)
+            if self._partial_size > self._max_line:
+                self._refuse("line", self._max_line)
+
+    def _take_line(self, line: bytes, messages: list[Message]) -> None:
+        if not line:
+            self._dispatch(messages)
+            return
+        if len(line) > self._max_line:
+            self._refuse("line", self._max_line)
+            return
+        if line[:5] == b"data:" or line == b"data":
+            self._add_data(line[6 if line[5:6] == b" " else 5 :])
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif not name:
+            self.comments += 1
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = value.decode("utf-8", "replace")
+        elif name == b"retry":
+            if _RETRY.fullmatch(value):
+                self.retry = int(value)
+        elif self._stray_size + len(line) <= STRAY_CAP:
+            self.stray.append(line)
+            self._stray_size += len(line)
+
+    def _add_data(self, value: bytes) -> None:
+        self._data.append(value)
+        self._data_size += len(value) + 1
+        if self._data_size - 1 > self._max_event:
+            self._refuse("event", self._max_event)
+
+    def _message(self) -> Message:
+        data = b"\n".join(self._data).decode("utf-8", "replace")
+        return Message(self._event or "message", data, self._id)
+
+    def _dispatch(self, messages: list[Message]) -> None:
+        self.last_id = self._id
+        if self._data:
+            messages.append(self._message())
+            self._data, self._data_size = [], 0
+        self._event = ""
+
+    def _refuse(self, what: str, cap: int) -> None:
+        self.error = TooLarge(f"an SSE {what} of more than {cap} bytes")
+        self._data, self._partial = [], []

@@ -1,0 +1,1 @@
+"""Runs files of conformance cases: `python -m tests.conformance FILE…`."""

@@ -1,0 +1,67 @@
+"""Runs cases and reports."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from attrs import define, field, frozen
+
+from tests.conformance.cases import Case
+from tests.conformance.judge import judge
+from tests.conformance.own import SUBJECTS
+from tests.conformance.subjects import Subject
+
+
+@frozen
+class Failure:
+    """One case that failed, with the first cut that showed it."""
+
+    case: Case
+    cut: str
+    wrong: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.case.name} [{self.cut}] {'; '.join(self.wrong)}"
+
+
+@define
+class Report:
+    """How many cases of each format passed, failed and were not run."""
+
+    passed: Counter[str] = field(factory=Counter)
+    not_run: Counter[str] = field(factory=Counter)
+    failures: list[Failure] = field(factory=list)
+
+    def table(self) -> Iterator[str]:
+        """The counts by format, one line each."""
+        failed = Counter(failure.case.format for failure in self.failures)
+        yield f"{'format':<18}{'passed':>8}{'failed':>8}{'not run':>9}"
+        for name in sorted(self.passed | failed | self.not_run):
+            yield f"{name:<18}{self.passed[name]:>8}{failed[name]:>8}{self.not_run[name]:>9}"
+        sums = self.passed.total(), failed.total(), self.not_run.total()
+        yield f"{'all':<18}{sums[0]:>8}{sums[1]:>8}{sums[2]:>9}"
+
+
+def examine(case: Case, subject: Subject) -> Failure | None:
+    """Runs one case in every cut, up to the first failure."""
+    lacks = case.needs is not None and case.needs not in subject.can
+    for cut, chunks in subject.cuts(case):
+        try:
+            wrong = judge(case, subject.run(case, chunks), lacks=lacks)
+        except Exception as error:  # noqa: BLE001  # whatever gets out of the code under test is a failure of it
+            wrong = [f"raised {type(error).__name__}: {error}"]
+        if wrong:
+            return Failure(case, cut, wrong)
+    return None
+
+
+def run(cases: Iterable[Case], subjects: Mapping[str, Subject] = SUBJECTS) -> Report:
+    """Runs the cases that there is a subject for."""
+    report = Report()
+    for case in cases:
+        if case.format not in subjects:
+            report.not_run[case.format] += 1
+        elif failure := examine(case, subjects[case.format]):
+            report.failures.append(failure)
+        else:
+            report.passed[case.format] += 1
+    return report

@@ -1,0 +1,142 @@
+"""The cases of raw HTTP/1.1: a whole lane, from the transport to the answer, against a server that plays bytes."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import repeat
+from typing import Any
+
+import trio
+from attrs import define, field
+
+import fanout
+from fanout.abc import Transport
+from fanout.answers import Answer
+from fanout.events import End
+from fanout.providers.openai import OpenAI
+from fanout.secret import Secret
+from fanout.transports.httpx import HttpxTransport
+from tests.conformance.cases import Case, Cut, cut_at_sizes, prefixes
+from tests.conformance.judge import Got
+from tests.conformance.subjects import error_of, is_encodable, usage_of
+from tests.servers.http import Received, read_request, reset, serve
+
+CLOCKS = fanout.Timeouts(connect=0.7, first=0.7, idle=0.7, total=2)
+SLACK = 0.5
+ALARM = 6.0
+GAP = 0.003
+STALL = 4.0
+
+
+@define
+class Wire:
+    """What the server saw: the requests, and the text that was out when each chunk but the first was about to go."""
+
+    requests: list[Received] = field(factory=list)
+    texts: list[str] = field(factory=list)
+
+
+class Http1:
+    """A Subject for `http1` cases: the OpenAI provider over a transport that `open_transport` opens."""
+
+    can: frozenset[str] = frozenset()
+
+    def __init__(self, open_transport: Callable[[], AbstractAsyncContextManager[Transport]]) -> None:
+        self._open_transport = open_transport
+
+    def cuts(self, case: Case) -> Iterator[Cut]:
+        """As given, in one piece, and byte by byte where that is bearable."""
+        chunks = case.chunks
+        yield "as given", chunks
+        if not case.large and "drip" not in case.fields:
+            yield "in one piece", [b"".join(chunks)]
+            yield "byte by byte", cut_at_sizes(b"".join(chunks), repeat(1))
+
+    def run(self, case: Case, chunks: Sequence[bytes]) -> Got:
+        """Asks once, and says what became of it and what the server saw."""
+        answer, wire, problems = trio.run(self._ask, case, chunks)
+        if case.deadline and list(chunks) == case.chunks:
+            ended_there = [trio.run(self._ask, case, [part])[0].text for part in prefixes(chunks)]
+            if wire.texts != ended_there[: len(wire.texts)]:
+                problems.append("late: what a chunk completes is not out before the next")
+        return {**_got(answer), "problems": [*problems, *_misbehaviour(case, wire)]}
+
+    async def _ask(self, case: Case, chunks: Sequence[bytes]) -> tuple[Answer, Wire, list[str]]:
+        wire = Wire()
+        texts: list[str] = []
+        problems: list[str] = []
+        with trio.fail_after(ALARM):
+            async with _open_player(case, chunks, wire, texts) as url, self._open_transport() as transport:
+                provider = OpenAI("m-1", base_url=f"{url}/v1", key=Secret("canary"))
+                began = trio.current_time()
+                async with fanout.open_fanout("?", [provider], transport=transport, timeouts=CLOCKS, retries=0) as run:
+                    ends = 0
+                    async for tagged in run:
+                        ends += isinstance(tagged.event, End)
+                        texts.append(getattr(tagged.event, "text", ""))
+                if ends != 1:
+                    problems.append(f"{ends} Ends")
+                if trio.current_time() - began > 2 + SLACK:
+                    problems.append("overran its clocks")
+        return run.run.answers[0], wire, problems
+
+
+@asynccontextmanager
+async def _open_player(case: Case, chunks: Sequence[bytes], wire: Wire, texts: list[str]) -> AsyncGenerator[str]:
+    """A server that answers every request on every path of every connection with the case's bytes."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        request = await read_request(stream)
+        if request is None:
+            return
+        wire.requests.append(request)
+        port = stream.socket.getsockname()[1]
+        for number, chunk in enumerate(chunks):
+            if number and list(chunks) == case.chunks:
+                await trio.sleep(case.fields.get("drip", GAP))
+                wire.texts.append("".join(texts))
+            await stream.send_all(chunk.replace(b"{port}", str(port).encode()))
+        await _end(stream, str(case.fields.get("end", "close")))
+
+    async with serve(handle) as url:
+        yield url
+
+
+async def _end(stream: trio.SocketStream, how: str) -> None:
+    if how == "reset":
+        await trio.sleep(0.05)
+        reset(stream)
+    elif how == "stall":
+        await trio.sleep(STALL)
+    else:
+        await stream.send_eof()
+        with trio.move_on_after(1):
+            while await stream.receive_some():
+                pass
+
+
+def _got(answer: Answer) -> Got:
+    return {
+        "text": answer.text,
+        "reasoning": answer.reasoning,
+        "finish": answer.finish_reason,
+        "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in answer.tool_calls],
+        "usage": usage_of(answer.usage),
+        "complete": answer.status == "finished",
+        "encodable": is_encodable(answer.text),
+        **error_of(answer.error),
+    }
+
+
+def _misbehaviour(case: Case, wire: Wire) -> Iterator[str]:
+    if len(wire.requests) != 1:
+        yield f"{len(wire.requests)} requests: {[request.target for request in wire.requests]}"
+    forbidden: Any = case.expect.get("no_credentials_at")
+    if forbidden and any(request.target == forbidden for request in wire.requests):
+        yield f"a request reached {forbidden}"
+
+
+@asynccontextmanager
+async def open_httpx() -> AsyncGenerator[Transport]:
+    """The httpx transport."""
+    async with HttpxTransport() as transport:
+        yield transport

@@ -1,0 +1,1 @@
+"""Tests of the framings and what they rest on."""
