@@ -1,6 +1,6 @@
 """Events folded into an Answer, lane by lane, and the Run of all lanes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -29,8 +29,8 @@ from fanout.prompt import ToolUse
 class Answer:
     """What became of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
 
-    `ttft` is the time to the first content, `itl` the mean gap between pieces of content. `at` is when the lane
-    ended, in seconds after the prompt was put. A lane that never started has `elapsed` None.
+    `ttft` is the time to the first content, `itl` the mean gap between pieces of content. `elapsed` the
+    time to its end, None if it never started. `headers` are those of the response that tell of rate limits.
     """
 
     lane: str
@@ -53,6 +53,7 @@ class Answer:
     conversation: Conversation | None = field(default=None, repr=False)
     cost: float | None = None
     request_id: str | None = None
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
     chunks: int = 0
 
     @property
@@ -190,6 +191,7 @@ class Fold:
             elapsed=self._since(self._ended),
             conversation=conversation if isinstance(conversation, Conversation) else None,
             request_id=end.request_id,
+            headers=end.headers,
             chunks=self.chunks,
         )
 

@@ -217,7 +217,7 @@ class Attempt:
         before = self._fold.chunks
         self._fold.add(events, at)
         contents = self._fold.chunks - before
-        if contents and self._clocks.content(at, contents):
+        if contents and self._clocks.content(at, self._tokens(events, contents)):
             self._set_alarm()
         if isinstance(end := events[-1], End):
             self._ended = True
@@ -226,6 +226,12 @@ class Attempt:
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         self.hear(events, at)
+
+    def _tokens(self, events: list[Event], contents: int) -> int:
+        """About how many tokens arrived, for `min_tps`: one piece may hold several, of four characters each."""
+        if not self._timeouts.min_tps:
+            return contents
+        return max(contents, sum(len(getattr(event, "text", "")) for event in events) // 4)
 
 
 class _Whole:

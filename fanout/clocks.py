@@ -96,7 +96,7 @@ class Clocks:
 
 
 _WORDS = {
-    "deadline": "the group's deadline of {:g} s passed",
+    "deadline": "the deadline of all lanes together passed",
     "total": "not finished within {:g} s",
     "linger": "the stream did not end within {:g} s after the answer",
     "first": "no content within {:g} s",

@@ -127,6 +127,7 @@ class End:
     """The last event of every lane, exactly once.
 
     `finish_reason` is one of stop, length, tool_calls, content_filter, unknown; `raw` is the service's own word for it.
+    `headers` are those of the response that tell of rate limits and of the request.
     """
 
     status: Status
@@ -135,6 +136,7 @@ class End:
     raw: str | None = None
     model: str | None = None
     request_id: str | None = None
+    headers: Mapping[str, str] = field(factory=dict)
 
 
 Event = (

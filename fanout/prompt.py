@@ -1,6 +1,10 @@
 """What is asked: messages, media and options, the same for every provider."""
 
+import os
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from mimetypes import guess_type
+from pathlib import Path
 from typing import Any, Self
 
 from attrs import evolve, field, fields, frozen
@@ -18,6 +22,25 @@ class Media:
     url: str | None = None
     media_type: str | None = None
     name: str | None = None
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> "Media":
+        """The file at `path`, its type guessed from its name. Raises UsageError if it cannot be read."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise UsageError(f"cannot read {os.fspath(path)}: {error.strerror}") from None
+        return cls(data, media_type=guess_type(path)[0] or "application/octet-stream", name=Path(path).name)
+
+    @classmethod
+    def from_data_uri(cls, uri: str, name: str | None = None) -> "Media":
+        """The bytes in a `data:TYPE;base64,…` URI. Raises UsageError if it is not one."""
+        head, _, data = uri.partition(",")
+        media_type, _, coding = head.removeprefix("data:").partition(";")
+        try:
+            return cls(b64decode(data, validate=True), media_type=media_type, name=name)
+        except ValueError:
+            raise UsageError(f"a data URI needs base64 data, not {coding!r}: {uri[:40]!r}…") from None
 
 
 @frozen
@@ -69,9 +92,13 @@ def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
             case {"type": "text", "text": str(text)}:
                 texts.append(text)
             case {"type": "image_url", "image_url": {"url": str(url)}}:
-                media.append(Media(url=url))
+                media.append(Media.from_data_uri(url) if url.startswith("data:") else Media(url=url))
+            case {"type": "file", "file": {"file_data": str(uri)} as file}:
+                media.append(Media.from_data_uri(uri, file.get("filename")))
+            case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(form)}}:
+                media.append(Media.from_data_uri(f"data:audio/{form};base64,{data}"))
             case _:
-                raise UsageError(f"a content part must be text or image_url; got {part!r:.80}")
+                raise UsageError(f"a content part must be text, image_url, file or input_audio; got {part!r:.80}")
     return "".join(texts), tuple(media)
 
 
@@ -84,7 +111,12 @@ def _tool_use(call: Any) -> ToolUse:
 
 @frozen
 class Options:
-    """How it is asked. None or empty: left to the service. `body` goes into the request as it is."""
+    """How it is asked. None or empty: left to the service.
+
+    `reasoning` is the effort in the service's words (low, medium, high …), `reasoning_tokens` its budget in tokens.
+    `tools` are functions as OpenAI writes them, `schema` a JSON schema for the answer. `body` goes into the request as
+    it is, over everything else.
+    """
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -92,6 +124,7 @@ class Options:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     reasoning: str | None = None
+    reasoning_tokens: int | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     schema: Mapping[str, Any] | None = None

@@ -116,6 +116,12 @@ async def test_a_stream_slower_than_its_floor_is_cut(autojump_clock: MockClock) 
     assert lane.took == pytest.approx(6)
 
 
+async def test_a_stream_of_few_but_long_pieces_is_not_slow(autojump_clock: MockClock) -> None:
+    script: list[float | bytes] = [2.5, b"twelve-chars"] * 20
+    lane = await Lane([*script, b"."], timeouts=Timeouts(min_tps=1)).run()
+    assert lane.end.status is Status.FINISHED
+
+
 async def test_the_callers_deadline_comes_before_all_clocks(autojump_clock: MockClock) -> None:
     lane = await Lane([HANG]).run(until=trio.current_time() + 3)
     assert lane.error.clock == "deadline"

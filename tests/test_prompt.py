@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from fanout.errors import UsageError
@@ -27,10 +29,35 @@ def test_openai_messages_become_messages() -> None:
     )
     assert prompt.messages == (
         Message("user", "what is this?"),
-        Message("user", "", media=(Media(url="data:image/png;base64,AA=="),)),
+        Message("user", "", media=(Media(b"\0", media_type="image/png"),)),
         Message("assistant", "", tool_uses=(ToolUse("c1", "add", "{}"),)),
         Message("tool", "3", tool_call_id="c1"),
     )
+
+
+def test_pictures_files_and_sound_come_from_addresses_bytes_and_paths(tmp_path: Path) -> None:
+    (tmp_path / "page.pdf").write_bytes(b"%PDF")
+    assert Media.from_file(tmp_path / "page.pdf") == Media(b"%PDF", media_type="application/pdf", name="page.pdf")
+    message = Message.of(
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": "https://x/y.png"}},
+                {"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,aGk="}},
+                {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}},
+            ],
+        }
+    )
+    assert message.media == (
+        Media(url="https://x/y.png"),
+        Media(b"hi", media_type="text/plain", name="a.txt"),
+        Media(b"hi", media_type="audio/wav"),
+    )
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(UsageError, match=r"cannot read nowhere\.png: No such file"):
+        Media.from_file("nowhere.png")
 
 
 def test_a_prompt_is_taken_as_it_is() -> None:
@@ -50,6 +77,7 @@ def test_an_empty_prompt_is_refused(empty: str | list[Message]) -> None:
         ({"content": "x"}, "role"),
         ({"role": "robot", "content": "x"}, "'robot'"),
         ({"role": "user", "content": [{"type": "video"}]}, "video"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x,%41"}}]}, "base64"),
         ({"role": "assistant", "tool_calls": [{"id": 1}]}, "tool call"),
     ],
 )

@@ -1,1 +1,127 @@
-"""The command `fanout`: one verb a file."""
+"""The command `fanout`: one verb a file, imported when it is asked for, so that `--help` imports none."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from fanout.errors import FanoutError, UsageError
+
+VERBS = {
+    "race": "First good answer wins, the other lanes are stopped.",
+    "compare": "Every lane answers; the answers come side by side.",
+    "hedge": "A race whose next lane starts only when the one before is slow.",
+    "fallback": "One lane at a time; the next one when it fails.",
+    "quorum": "The first K answers are enough.",
+    "models": "What models there are; `models pull` fetches the embedded one.",
+    "providers": "What providers there are, and whether their keys are set.",
+    "completion": "Completion for bash, zsh and fish.",
+}
+
+ANSWERED, FAILED, USAGE, PARTLY, DEADLINE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 124, 130, 141
+"""The exit codes; the last two are what a shell makes of SIGINT and SIGPIPE."""
+
+
+class Verbs(click.Group):
+    """The verbs; a verb's module is imported when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of VERBS."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, which its module holds under the verb's own name."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = getattr(import_module(f"fanout.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the verbs into the help without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the verb; an unknown one is answered with the nearest, or with how to put a prompt."""
+        if args[0] in VERBS or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        near = get_close_matches(args[0], VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "to put a prompt, write fanout race PROMPT"
+        raise click.UsageError(f"there is no verb {args[0]!r}; {hint}", ctx)
+
+
+@click.group(cls=Verbs, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fanout")
+def fanout() -> None:
+    """One prompt to several LLM providers at once.
+
+    A lane is written PROVIDER/MODEL, as in -m groq/llama-3.3-70b-versatile. Without -m, three lanes of the embedded
+    model answer: no key, no network.
+
+    The answer goes to stdout, everything else to stderr. Exit codes: 0 answered, 1 all lanes failed, 2 usage, 3 some
+    failed (with --strict), 124 deadline, 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code; a mistake or a stop is one line, never a traceback."""
+    # A closed descriptor makes these None, which hardly anything that prints expects.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
+    try:
+        try:
+            code = fanout.main(arguments, prog_name="fanout", standalone_mode=False)
+        except (EOFError, KeyboardInterrupt):  # while click was saying that it was interrupted
+            return INTERRUPTED
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as help_text:
+        help_text.show()
+        return USAGE
+    except BaseException as error:
+        code = _code_for(list(_leaves(error)))
+        if code is None:
+            raise
+    return int(code or ANSWERED)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What really happened: Trio wraps it into groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _code_for(errors: list[BaseException]) -> int | None:
+    """Says what the user can do something about, and returns the exit code; None is a bug."""
+    for error in errors:
+        if isinstance(error, (KeyboardInterrupt, click.Abort)):
+            return INTERRUPTED
+        if isinstance(error, BrokenPipeError):
+            # What is left in the buffer would raise again when Python flushes it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return BROKEN_PIPE
+    for error in errors:
+        if isinstance(error, (click.ClickException, FanoutError)):
+            return _say(error)
+        if isinstance(error, OSError):
+            click.echo(f"fanout: {error}", err=True)
+            return FAILED
+    return None
+
+
+def _say(error: click.ClickException | FanoutError) -> int:
+    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx:
+        hint = f" ({error.ctx.command_path} --help)"
+    click.echo(f"fanout: {message.removesuffix('.')}{hint}", err=True)
+    return USAGE if isinstance(error, (click.UsageError, UsageError)) else FAILED

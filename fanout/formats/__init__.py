@@ -1,1 +1,23 @@
-"""Events to output, without I/O: one output a file."""
+"""What is printed of a run: one format a file, all of them pure.
+
+A format is told what happens, and returns the text to print now. None of them knows what it is printed on.
+"""
+
+from fanout.answers import Answer, Run
+from fanout.events import Tagged
+
+
+class Output:
+    """A format; what it has no word for, it answers with an empty string."""
+
+    def event(self, tagged: Tagged, /) -> str:
+        """Returns what to print for one event."""
+        return ""
+
+    def answer(self, answer: Answer, /) -> str:
+        """Returns what to print for a lane that has just ended."""
+        return ""
+
+    def run(self, run: Run, /) -> str:
+        """Returns what to print when all is over."""
+        return ""

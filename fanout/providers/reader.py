@@ -9,7 +9,7 @@ from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall
 from fanout.wire.body import Body
-from fanout.wire.faults import fault, request_id, stray_fault
+from fanout.wire.faults import fault, kept_headers, request_id, stray_fault
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
 from fanout.wire.sse import Message, ServerSentEvents
 
@@ -183,7 +183,8 @@ class JsonReader(ABC):
     def _finished(self) -> End:
         # Some services say "stop" although they have called tools.
         reason = "tool_calls" if self._reason == "stop" and self._calls else self._reason
-        return End(Status.FINISHED, reason, raw=self._raw, model=self.model, request_id=request_id(self._head.headers))
+        headers = self._head.headers
+        return End(Status.FINISHED, reason, None, self._raw, self.model, request_id(headers), kept_headers(headers))
 
     def _failed(self, error: ProviderError | None) -> End:
         if error is None:
@@ -191,7 +192,8 @@ class JsonReader(ABC):
         error.request_id = error.request_id or request_id(self._head.headers)
         clock = error.clock if isinstance(error, TimedOut) else None
         status = Status.TIMED_OUT if clock else Status.FAILED
-        return End(status, error=error, model=self.model, request_id=error.request_id)
+        headers = kept_headers(self._head.headers)
+        return End(status, error=error, model=self.model, request_id=error.request_id, headers=headers)
 
     def _joined(self, events: list[Event]) -> list[Event]:
         """The events with their surrogate pairs made whole."""

@@ -85,6 +85,9 @@ _ERROR_FIELD = re.compile(r"^error:(.*)", re.MULTILINE)
 _BARE_OBJECT = re.compile(r"^[ \t]*\{", re.MULTILINE)
 
 
+_KEPT = re.compile(r"ratelimit|rate-limit|retry-after|request-id|generation-id|processing-ms")
+
+
 def kind_of_status(status: int) -> Kind:
     """The error that an HTTP status from 400 up stands for."""
     return _STATUSES.get(status) or (InvalidRequest if 400 <= status < 500 else ServerError)
@@ -193,6 +196,11 @@ def request_id(headers: Mapping[str, str]) -> str | None:
         if value := headers.get(name):
             return excerpt(value, 200)
     return None
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers worth keeping on an answer: rate limits, waits and request ids."""
+    return {name: value for name, value in headers.items() if _KEPT.search(name)}
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

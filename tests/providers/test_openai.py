@@ -232,7 +232,7 @@ def test_a_stream_becomes_events() -> None:
     ) == [
         Delta("Hel"),
         Usage(input=3, output=2),
-        End(Status.FINISHED, "stop", raw="stop", model="m-1", request_id="r1"),
+        End(Status.FINISHED, "stop", raw="stop", model="m-1", request_id="r1", headers={"x-request-id": "r1"}),
     ]
 
 
@@ -373,7 +373,7 @@ def test_a_whole_completion_is_an_answer() -> None:
         Reasoning("hmm"),
         Delta("Hi"),
         ToolCall(0, "c", "f"),
-        End(Status.FINISHED, "tool_calls", raw="stop", model="m", request_id="r1"),
+        End(Status.FINISHED, "tool_calls", raw="stop", model="m", request_id="r1", headers={"x-request-id": "r1"}),
     ]
 
 

@@ -90,7 +90,10 @@ STOP = b'data: {"stop":"done"}\n\n'
 
 
 def test_after_the_end_mark_the_answer_is_finished() -> None:
-    assert read(TEXT, STOP) == [Delta("a"), End(Status.FINISHED, "stop", raw="done", model="m", request_id="r1")]
+    assert read(TEXT, STOP) == [
+        Delta("a"),
+        End(Status.FINISHED, "stop", raw="done", model="m", request_id="r1", headers={"x-request-id": "r1"}),
+    ]
 
 
 def test_without_the_end_mark_it_is_truncated() -> None:
@@ -126,7 +129,9 @@ def test_a_last_object_ends_at_once_and_nothing_follows() -> None:
 
 @pytest.mark.parametrize("data", [b"data: [DONE]\n\n", b"data:[DONE] \n\n", b"data: [DONE]", b"data: [DONE]\n"])
 def test_done_ends_the_protocols_that_have_it(data: bytes) -> None:
-    assert end_of(read(TEXT, data, kind=Done)) == End(Status.FINISHED, "unknown", model="m", request_id="r1")
+    assert end_of(read(TEXT, data, kind=Done)) == End(
+        Status.FINISHED, "unknown", model="m", request_id="r1", headers={"x-request-id": "r1"}
+    )
     assert isinstance(error_of(read(TEXT, data)), Truncated)
 
 
@@ -253,7 +258,10 @@ def test_an_array_is_read_element_by_element() -> None:
 
 
 def test_one_document_is_a_complete_answer() -> None:
-    assert read(b'{"text":"a"}') == [Delta("a"), End(Status.FINISHED, "unknown", request_id="r1")]
+    assert read(b'{"text":"a"}') == [
+        Delta("a"),
+        End(Status.FINISHED, "unknown", request_id="r1", headers={"x-request-id": "r1"}),
+    ]
     assert end_of(read(b'{"text":"a","stop":"s"}')).finish_reason == "stop"
 
 

@@ -1,0 +1,196 @@
+"""The options that all verbs with a prompt share, and what they make of what the user wrote."""
+
+import re
+import sys
+from collections.abc import Callable
+from functools import reduce
+from math import inf
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+from attrs import frozen
+from click.shell_completion import CompletionItem
+
+from fanout.prompt import Prompt
+
+Command = Callable[..., Any]
+
+
+@frozen
+class Choices:
+    """What the user chose; None or empty: left to the engine."""
+
+    words: tuple[str, ...] = ()
+    lanes: tuple[str, ...] = ()
+    system: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    file: str | None = None
+    connect: float | None = None
+    first: float | None = None
+    idle: float | None = None
+    timeout: float | None = None
+    min_tps: float | None = None
+    deadline: float = inf
+    on_lose: str = "cancel"
+    retries: int | None = None
+    strict: bool = False
+    output: str | None = None
+    quiet: bool = False
+
+    def specs(self) -> list[str]:
+        """The lanes as specs, with the options for all lanes in each. Default: three of the embedded model."""
+        from fanout import catalog
+
+        given = [spec for text in self.lanes for spec in split_lanes(text)]
+        if self.lanes and not given:
+            raise click.UsageError("-m names no lane")
+        if given:
+            return [with_options(spec, self.options) for spec in given]
+        return [with_options(without(spec, self.options), self.options) for spec in catalog.DEFAULT_LANES]
+
+    def prompt(self) -> Prompt:
+        """What is asked: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
+        parts = [" ".join(self.words), _read_file(self.file) if self.file else _read_pipe()]
+        text = "\n\n".join(part for part in parts if part.strip())
+        if not text:
+            raise click.UsageError("there is no prompt: give it as an argument, with -f FILE, or on standard input")
+        return Prompt.of(text, self.system)
+
+
+def seconds(text: str) -> float:
+    """A time: 0.8, 0.8s, 800ms or 2m; `off` is for ever."""
+    value = inf if text == "off" else delay(text)
+    if not value:
+        raise click.BadParameter("a clock of 0 leaves no time at all; write off to switch it off")
+    return value
+
+
+_TIME = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+
+
+def delay(text: str) -> float:
+    """A time from 0 on: 0.8, 0.8s, 800ms or 2m."""
+    match = _TIME.fullmatch(text.strip())
+    if not match:
+        raise click.BadParameter(f"{text!r} is not a time; write 0.8, 0.8s, 800ms or 2m")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The providers whose names begin like the last lane of the list."""
+    from fanout import catalog
+
+    before, comma, last = incomplete.rpartition(",")
+    return [
+        CompletionItem(f"{before}{comma}{row.name}/", help=row.note)
+        for row in catalog.providers()
+        if row.name.startswith(last)
+    ]
+
+
+_OPENS_A_LANE = re.compile(r"\s*([\w.-]+=)?[\w.-]+[/:]")
+
+
+def split_lanes(text: str) -> list[str]:
+    """The lanes of a comma list. After a `?` a comma opens a lane only where a PROVIDER/ follows: `a/x?stop=1,2,b/y`.
+
+    So a value may hold commas, and a lane without a model (`local`) comes before those with options, or in its own -m.
+    """
+    lanes: list[str] = []
+    for piece in text.split(","):
+        if lanes and "?" in lanes[-1] and not _OPENS_A_LANE.match(piece):
+            lanes[-1] += f",{piece}"
+        else:
+            lanes.append(piece)
+    return [lane.strip() for lane in lanes if lane.strip()]
+
+
+def with_options(spec: str, options: tuple[tuple[str, str], ...]) -> str:
+    """The spec with these options too; what it sets itself stays."""
+    own = {pair.partition("=")[0] for pair in spec.partition("?")[2].split("&")}
+    added = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in options if key not in own)
+    return f"{spec}{'&' if '?' in spec else '?'}{added}" if added else spec
+
+
+def without(spec: str, options: tuple[tuple[str, str], ...]) -> str:
+    """The spec without what it sets itself of these options."""
+    head, _, query = spec.partition("?")
+    keys = {key for key, _ in options}
+    kept = [pair for pair in query.split("&") if pair.partition("=")[0] not in keys]
+    return f"{head}?{'&'.join(kept)}" if kept and query else head
+
+
+def _read_file(name: str) -> str:
+    if name == "-":
+        return _text(sys.stdin.buffer.read(), "standard input")
+    try:
+        return _text(Path(name).expanduser().read_bytes(), name)
+    except OSError as error:
+        raise click.UsageError(f"-f {name}: {error.strerror}") from None
+
+
+def _read_pipe() -> str:
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return ""
+    return _text(sys.stdin.buffer.read(), "standard input")
+
+
+def _text(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8-sig").strip("\r\n")
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{source} is not text in UTF-8") from None
+
+
+_OUTPUTS = {
+    "json": "One JSON object when all is over.",
+    "jsonl": "One JSON object a line for every event, then the run.",
+    "plain": "Plain text, also on a terminal: [lane] text, or what the winner said.",
+    "markdown": "A Markdown document.",
+    "raw": "The winner's text exactly as it came; not for a terminal.",
+}
+
+_SHARED: list[Callable[[Command], Command]] = [
+    click.argument("words", nargs=-1, metavar="[PROMPT]"),
+    click.option(
+        "-m", "--model", "lanes", multiple=True, metavar="LANE", shell_complete=complete_lane,
+        help="PROVIDER/MODEL, NAME=PROVIDER/MODEL or PROVIDER/MODEL?temperature=0&first=5; repeat it, or put commas.",
+    ),
+    click.option("-s", "--system", help="The system prompt."),
+    click.option(
+        "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
+        help="An option for every lane, e.g. -o temperature 0.",
+    ),
+    click.option("-f", "--file", metavar="FILE", help="The prompt, or what belongs to it, from a file; - is stdin."),
+    click.option("--connect", type=seconds, help="Longest time to a connection."),
+    click.option("--first", type=seconds, help="Longest time to a lane's first content."),
+    click.option("--idle", type=seconds, help="Longest silence between two pieces of content."),
+    click.option("--timeout", type=seconds, help="Longest time for a whole lane."),
+    click.option("--min-tps", type=click.FloatRange(0), metavar="RATE", help="Least tokens a second."),
+    click.option("--deadline", type=seconds, default="off", show_default=True, help="Longest time for all together."),
+    click.option(
+        "--on-lose", type=click.Choice(["cancel", "keep"]), default="cancel", show_default=True,
+        help="Stop losers at once, or let them finish.",
+    ),
+    click.option("--retries", type=click.IntRange(0), metavar="N", help="How often a lane is tried again."),
+    click.option("--strict", is_flag=True, help="Exit with 3 if any lane failed."),
+    *(click.option(f"--{name}", "output", flag_value=name, help=text) for name, text in _OUTPUTS.items()),
+    click.option("-q", "--quiet", is_flag=True, help="The text alone, and nothing on stderr but failures."),
+]  # fmt: skip
+
+
+def asking(command: Command) -> Command:
+    """Gives a verb the shared options, by the names of Choices."""
+    return reduce(lambda function, option: option(function), reversed(_SHARED), command)
+
+
+ON = click.option(
+    "--on",
+    type=click.Choice(["finish", "first_token"]),
+    default="finish",
+    show_default=True,
+    help="What wins: a finished answer, or the first piece of one.",
+)

@@ -1,0 +1,195 @@
+"""The lanes side by side while they run: what has been heard, drawn for a width, a height and a moment.
+
+What is drawn is never higher than asked for: a live region higher than the terminal scrolls, and then leaves copies of
+itself behind. Where there is no room for columns the lanes are stacked, and where there is no room for that either
+each has a line.
+"""
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from fanout.answers import Answer, Fold
+from fanout.events import Delta, Reasoning, Refusal, Replace, Started, Status, Tagged
+from fanout.formats.summary import figures, one_line, reason, state
+from fanout.formats.terminal import Sanitiser
+
+NARROWEST = 28
+"""The least width of a panel."""
+SIDE_BY_SIDE = 96
+"""The least width for columns."""
+LOWEST = 5
+"""The least height of a lane in a stack, its frame included."""
+
+_STYLES = {None: "cyan", Status.FINISHED: "white", Status.FAILED: "red", Status.TIMED_OUT: "red"}
+_GREY = "bright_black"
+_WINNER = "bold green"
+_TAB = "    "
+_FRAME = 4
+
+
+class Wrapped:
+    """Text broken into lines of one width, piece by piece: a line once broken stays as it is, so nothing jumps."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.lines = [""]
+
+    def add(self, text: str) -> None:
+        """Takes the next piece."""
+        first, *others = text.replace("\t", _TAB).split("\n")
+        self._extend(self.lines.pop() + first)
+        for line in others:
+            self._extend(line)
+
+    def _extend(self, line: str) -> None:
+        while cell_len(line[: 2 * self.width]) > self.width:
+            # Twice the width in characters holds the first line, however many of them are wide or of no width.
+            whole = max(len(next(iter(chop_cells(line[: 2 * self.width], self.width)), "")), 1)
+            space = line.rfind(" ", 1, whole + 1)
+            cut = space + 1 if space > 0 else whole
+            self.lines.append(line[:cut].rstrip(" "))
+            line = line[cut:]
+        self.lines.append(line)
+
+
+class Column:
+    """One lane as it is shown."""
+
+    def __init__(self, lane: str) -> None:
+        self.fold = Fold(lane)
+        self.name = one_line(lane)
+        self._kind: type | None = None
+        self._pieces: list[str] = []
+        self._sanitiser = Sanitiser()
+        self._wrapped = Wrapped(1)
+
+    def event(self, tagged: Tagged) -> None:
+        """Takes an event of this lane."""
+        event = tagged.event
+        if isinstance(event, Started) and self.fold.started is None:
+            self.fold.started = tagged.at
+        self.fold.add([event], tagged.at)
+        if isinstance(event, Delta | Reasoning | Refusal | Replace):
+            self._show(type(event), event.text)
+
+    def _show(self, kind: type, text: str) -> None:
+        """Adds to the text; reasoning makes room for the answer, and the answer for its new version."""
+        if kind is Replace or (self._kind is Reasoning and kind is not Reasoning):
+            self._pieces, self._sanitiser, self._wrapped = [], Sanitiser(), Wrapped(self._wrapped.width)
+        elif kind is Reasoning and self._kind not in (None, Reasoning):
+            return
+        self._kind = kind
+        piece = self._sanitiser.feed(text)
+        self._pieces.append(piece)
+        self._wrapped.add(piece)
+
+    def lines(self, width: int) -> list[str]:
+        """The text in lines none of which is wider than `width`."""
+        if self._wrapped.width != width:
+            self._wrapped = Wrapped(width)
+            self._wrapped.add("".join(self._pieces))
+        return self._wrapped.lines
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the text is the model's reasoning, the answer having not begun."""
+        return self._kind is Reasoning
+
+    def standing(self, answer: Answer, now: float) -> list[str]:
+        """The lane in a few words, the most important first: its state, how fast it is, why it failed."""
+        if self.fold.started is None and answer.status is None:
+            return ["waiting"]
+        so_far = now - (self.fold.started or 0.0)
+        if answer.error and answer.status in (Status.FAILED, Status.TIMED_OUT):
+            return [reason(answer.error)]
+        word = "thinking" if answer.status is None and self.thinking else state(answer)
+        if answer.ttft is None and answer.status is None:
+            return [word, f"{so_far:.1f} s"]
+        return [word, *filter(None, figures(answer, so_far))]
+
+
+class Columns:
+    """All lanes: tell it every event, and draw it whenever the picture is wanted."""
+
+    def __init__(self, lanes: Sequence[str]) -> None:
+        self.winner: str | None = None
+        self._columns = {lane: Column(lane) for lane in lanes}
+
+    def event(self, tagged: Tagged) -> None:
+        """Takes an event of any lane."""
+        self._columns[tagged.lane].event(tagged)
+
+    def draw(self, width: int, height: int, now: float) -> RenderableType:
+        """The picture at `now`, in seconds after the prompt was put."""
+        columns = list(self._columns.values())
+        many = len(columns)
+        if width >= SIDE_BY_SIDE and width // many >= NARROWEST and height >= LOWEST:
+            return self._side_by_side(columns, width, height, now)
+        if width >= NARROWEST and height // many >= LOWEST:
+            most = height // many
+            return Group(*(self._panel(lane, width, _height([lane], width, most), now) for lane in columns))
+        shown = columns if many <= height else columns[: max(height - 1, 0)]
+        lines = [self._line(column, width, now) for column in shown]
+        if many > len(shown):
+            lines.append(Text(f"… and {many - len(shown)} more", style=_GREY, no_wrap=True))
+        return Group(*lines[:height])
+
+    def _side_by_side(self, columns: list[Column], width: int, height: int, now: float) -> RenderableType:
+        table = Table.grid(padding=0)
+        wide = width // len(columns)
+        for _ in columns:
+            table.add_column(width=wide, no_wrap=True)
+        high = _height(columns, wide, height)
+        table.add_row(*(self._panel(column, wide, high, now) for column in columns))
+        return table
+
+    def _panel(self, column: Column, width: int, height: int, now: float) -> Panel:
+        answer = column.fold.answer
+        style = self._style(answer)
+        lines = column.lines(width - _FRAME)[-(height - 2) :]
+        quiet = style == _GREY or column.thinking
+        standing = _fitting(column.standing(answer, now), width - 6, least=1)
+        return Panel(
+            Text("\n".join(lines), style=_GREY if quiet else "", no_wrap=True, overflow="crop"),
+            title=Text(self._name(column, width - 6), style=style),
+            title_align="left",
+            subtitle=Text(standing, style=style),
+            subtitle_align="left",
+            border_style=style,
+            width=width,
+            height=height,
+        )
+
+    def _line(self, column: Column, width: int, now: float) -> Text:
+        answer = column.fold.answer
+        words = [self._name(column, max(width // 3, 8)), *column.standing(answer, now)]
+        return Text(_fitting(words, width, least=2), style=self._style(answer), no_wrap=True, overflow="crop")
+
+    def _name(self, column: Column, width: int) -> str:
+        mark = "* " if column.fold.lane == self.winner else ""
+        return one_line(mark + column.name, max(width, 4))
+
+    def _style(self, answer: Answer) -> str:
+        if answer.lane == self.winner:
+            return _WINNER
+        if self.winner is not None and answer.status is not None:
+            return _GREY
+        return _STYLES.get(answer.status, _GREY)
+
+
+def _fitting(words: list[str], width: int, *, least: int) -> str:
+    """As many of the words as fit, but at least so many, cut off at the end."""
+    while len(words) > least and cell_len(" · ".join(words)) > width:
+        words = words[:-1]
+    return one_line(" · ".join(words), max(width, 2))
+
+
+def _height(columns: Sequence[Column], width: int, most: int) -> int:
+    """How high the panels are: as their longest text needs, within what there is."""
+    longest = max(len(column.lines(width - _FRAME)) for column in columns)
+    return min(most, max(LOWEST, longest + 2))

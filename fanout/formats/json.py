@@ -1,0 +1,89 @@
+"""A run as one JSON object, in ASCII, so that it is safe on a terminal too."""
+
+import json
+from base64 import b64encode
+from typing import Any
+
+from attrs import asdict
+
+from fanout.answers import Answer, Run
+from fanout.errors import ProviderError
+from fanout.events import File
+from fanout.formats import Output
+
+Object = dict[str, Any]
+
+
+class Json(Output):
+    """One line with the run, when all is over."""
+
+    def run(self, run: Run) -> str:
+        """Returns the line."""
+        return line(run_object(run))
+
+
+def line(value: Object) -> str:
+    """The object as one line of ASCII."""
+    return json.dumps(value, separators=(",", ":")) + "\n"
+
+
+def run_object(run: Run) -> Object:
+    """The run: who won, what was wasted, and every lane's answer in the order of the lanes."""
+    return {
+        "type": "run",
+        "winner": run.winner.lane if run.winner else None,
+        "elapsed": seconds(run.elapsed),
+        "wasted": asdict(run.wasted),
+        "answers": [answer_object(answer) for answer in run.answers],
+    }
+
+
+def answer_object(answer: Answer) -> Object:
+    """What became of one lane."""
+    return {
+        "lane": answer.lane,
+        "provider": answer.provider,
+        "model": answer.model,
+        "status": answer.status,
+        "text": answer.text,
+        "reasoning": answer.reasoning,
+        "refusal": answer.refusal,
+        "tool_calls": [asdict(call) for call in answer.tool_calls],
+        "files": [file_object(file) for file in answer.files],
+        "sources": [asdict(source) for source in answer.sources],
+        "title": answer.title,
+        "usage": asdict(answer.usage) if answer.usage else None,
+        "finish_reason": answer.finish_reason,
+        "error": error_object(answer.error),
+        "ttft": seconds(answer.ttft),
+        "itl": seconds(answer.itl),
+        "elapsed": seconds(answer.elapsed),
+        "conversation": dict(answer.conversation.state) if answer.conversation else None,
+        "cost": answer.cost,
+        "request_id": answer.request_id,
+        "chunks": answer.chunks,
+        "tokens": answer.tokens,
+    }
+
+
+def file_object(file: File) -> Object:
+    """A file; its bytes, if it has any, in base64."""
+    data = None if file.data is None else b64encode(file.data).decode("ascii")
+    return {"name": file.name, "media_type": file.media_type, "url": file.url, "data": data}
+
+
+def error_object(error: ProviderError | None) -> Object | None:
+    """Why a lane failed."""
+    if error is None:
+        return None
+    return {
+        "kind": error.kind,
+        "status": error.status,
+        "retry_after": error.retry_after,
+        "message": error.message,
+    }
+
+
+def seconds(value: float | None) -> float | None:
+    """A time as it is printed: to the microsecond."""
+    return None if value is None else round(value, 6)

@@ -1,0 +1,53 @@
+"""A run as it happens: one JSON object a line for every event, and the run itself last, in ASCII."""
+
+import re
+from typing import Any
+
+from attrs import fields
+
+from fanout.answers import Run
+from fanout.errors import ProviderError
+from fanout.events import Conversation, Event, File, Sources, Tagged
+from fanout.formats import Output
+from fanout.formats.json import Object, error_object, file_object, line, run_object, seconds
+
+
+class JsonLines(Output):
+    """A line for every event, then one for the run."""
+
+    def event(self, tagged: Tagged) -> str:
+        """Returns the event's line."""
+        return line(event_object(tagged))
+
+    def run(self, run: Run) -> str:
+        """Returns the last line."""
+        return line(run_object(run))
+
+
+def event_object(tagged: Tagged) -> Object:
+    """The event: its type, whose it is, when it arrived, and its own fields by their names."""
+    return {
+        "type": _type_name(type(tagged.event).__name__),
+        "lane": tagged.lane,
+        "at": seconds(tagged.at),
+        **_fields_of(tagged.event),
+    }
+
+
+def _type_name(class_name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", class_name).lower()
+
+
+def _fields_of(event: Event) -> Object:
+    match event:
+        case File():
+            return file_object(event)
+        case Conversation(state):
+            return {"state": dict(state)}
+        case Sources(items):
+            return {"items": [{"url": source.url, "title": source.title} for source in items]}
+    return {field.name: _plain(getattr(event, field.name)) for field in fields(type(event))}
+
+
+def _plain(value: Any) -> Any:
+    return error_object(value) if isinstance(value, ProviderError) else value

@@ -1,0 +1,45 @@
+"""Plain text for pipes: every line of an answer under its lane's name, or the winner's text alone."""
+
+from fanout.answers import Answer, Run
+from fanout.events import Status
+from fanout.formats import Output
+from fanout.formats.summary import Who, body, counted, one_line
+from fanout.formats.terminal import sanitised
+
+
+class Plain(Output):
+    """What the winner said; or, where several answers count, `[lane] text`.
+
+    Each line has the name, so that no answer can speak in the name of another lane. Where all count, a lane's lines
+    are printed when it finishes; a quorum's, when there is one.
+    """
+
+    def __init__(self, who: Who) -> None:
+        self.who = who
+
+    def answer(self, answer: Answer) -> str:
+        """Returns the lines of a lane that finished, if all count."""
+        return labelled(answer) if self.who == "all" and answer.status is Status.FINISHED else ""
+
+    def run(self, run: Run) -> str:
+        """Returns the winner's text, or the lines of a quorum."""
+        if self.who == "all":
+            return ""
+        shown = labelled if self.who == "quorum" else alone
+        return "".join(map(shown, counted(run, self.who)))
+
+
+def labelled(answer: Answer) -> str:
+    """The answer, every line under the lane's name."""
+    name = one_line(answer.lane)
+    return "".join(f"[{name}] {line}\n" for line in sanitised(body(answer)).rstrip("\n").split("\n"))
+
+
+def alone(answer: Answer) -> str:
+    """The answer's text, safe for a terminal, with a line end."""
+    return ended(sanitised(body(answer)))
+
+
+def ended(text: str) -> str:
+    """The text with a line end."""
+    return text if text.endswith("\n") else text + "\n"

@@ -1,0 +1,37 @@
+import pytest
+
+from fanout.answers import Answer
+from fanout.cli.advice import failure
+from fanout.errors import AuthError, ConnectError, NotFound, ProtocolError, ProviderError, RateLimited, TimedOut
+
+ANSWER = Answer(lane="a", provider="groq")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            AuthError("no key: set GROQ_API_KEY"),
+            "a: auth: no key: set GROQ_API_KEY; `fanout providers` shows which variable holds the key",
+        ),
+        (RateLimited("slow down", status=429, retry_after=12.0), "a: rate_limit (429): slow down; try again in 12 s"),
+        (
+            NotFound("no such model", status=404),
+            "a: not_found (404): no such model; `fanout models groq` lists what there is",
+        ),
+        (
+            ConnectError("cannot reach 127.0.0.1: refused"),
+            "a: connect: cannot reach 127.0.0.1: refused; check the address and the network",
+        ),
+        (
+            TimedOut("no content within 5 s", clock="first", seconds=5),
+            "a: timeout: no content within 5 s; --first sets another limit",
+        ),
+        (TimedOut("the service gave up", status=504), "a: timeout (504): the service gave up; try again later"),
+        (ProtocolError("nonsense"), "a: protocol: nonsense"),
+        (AuthError("log in with `fanout login x`"), "a: auth: log in with `fanout login x`"),
+        (AuthError("two\nlines \x1b[31m"), "a: auth: two lines; `fanout providers` shows which variable holds the key"),
+    ],
+)
+def test_a_failed_lane_is_one_line_that_says_what_to_do(error: ProviderError, line: str) -> None:
+    assert failure(ANSWER, error) == line

@@ -1,0 +1,124 @@
+import io
+import sys
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+
+import click
+import pytest
+
+from fanout import catalog
+from fanout.cli.options import Choices, complete_lane, delay, seconds, split_lanes, with_options, without
+from fanout.cli.race import race
+
+
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def pipe(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    pipe("")
+    return pipe
+
+
+def asked(choices: Choices) -> str:
+    return choices.prompt().messages[-1].text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.8", 0.8), ("0.8s", 0.8), ("800ms", 0.8), ("2m", 120.0), (".5", 0.5), ("0", 0.0), ("3.", 3.0)],
+)
+def test_a_time_has_several_forms(text: str, value: float) -> None:
+    assert delay(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1h", "nan", "1e3", "٣"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a time"):
+        delay(text)
+
+
+def test_a_clock_can_be_off_but_not_zero() -> None:
+    assert seconds("off") == inf
+    with pytest.raises(click.BadParameter, match="off"):
+        seconds("0")
+
+
+@pytest.mark.parametrize(
+    ("text", "lanes"),
+    [
+        ("a/x", ["a/x"]),
+        ("a/x,b/y", ["a/x", "b/y"]),
+        ("local, fast ,b:y", ["local", "fast", "b:y"]),
+        ("a/x?stop=1,2,3", ["a/x?stop=1,2,3"]),
+        ("a/x?stop=1,2,b/y,c", ["a/x?stop=1,2", "b/y", "c"]),
+        ("a/x?temperature=0,n=b/y?seed=1", ["a/x?temperature=0", "n=b/y?seed=1"]),
+        ("a/x?base_url=http://127.0.0.1:8000/v1,b/y", ["a/x?base_url=http://127.0.0.1:8000/v1", "b/y"]),
+        (",a/x,,", ["a/x"]),
+    ],
+)
+def test_commas_separate_lanes_but_not_values(text: str, lanes: list[str]) -> None:
+    assert split_lanes(text) == lanes
+
+
+def test_options_for_all_lanes_give_way_to_a_lane_s_own() -> None:
+    options = (("temperature", "0"), ("stop", "a&b c"))
+    assert with_options("a/x", options) == "a/x?temperature=0&stop=a%26b%20c"
+    assert with_options("a/x?temperature=1", options) == "a/x?temperature=1&stop=a%26b%20c"
+    assert with_options("a/x", ()) == "a/x"
+
+
+def test_options_for_all_lanes_reach_the_catalog() -> None:
+    (spec,) = Choices(lanes=("groq/x",), options=(("temperature", "0"), ("stop", "a&b c"))).specs()
+    assert catalog.find(spec).options.temperature == 0
+    assert catalog.find(spec).options.stop == ("a&b c",)
+
+
+def test_without_lanes_there_are_those_of_the_embedded_model() -> None:
+    assert Choices().specs() == list(catalog.DEFAULT_LANES)
+    assert Choices(lanes=("a/x,b/y", "c/z")).specs() == ["a/x", "b/y", "c/z"]
+
+
+def test_options_for_all_lanes_go_before_those_that_nobody_chose() -> None:
+    found = [catalog.find(spec) for spec in Choices(options=(("temperature", "0.25"),)).specs()]
+    assert {lane.options.temperature for lane in found} == {0.25}
+    assert len({lane.name for lane in found}) == len(found) == len(catalog.DEFAULT_LANES)
+    assert without("a=b/x?seed=1", (("seed", "2"),)) == "a=b/x"
+    assert without("a/x", ()) == "a/x"
+
+
+def test_the_prompt_is_the_argument_then_the_file_or_the_pipe(piped: Callable[[str], None], tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes("\ufeffa file\n".encode())
+    assert asked(Choices(words=("Why", "blue?"))) == "Why blue?"
+    assert asked(Choices(file=str(file))) == "a file"
+    piped("a pipe\n")
+    assert asked(Choices()) == "a pipe"
+    piped("a pipe\n")
+    assert asked(Choices(words=("Sum up:",))) == "Sum up:\n\na pipe"
+    piped("a pipe\n")
+    assert asked(Choices(words=("Sum up:",), file=str(file))) == "Sum up:\n\na file"
+    piped("a pipe\n")
+    assert asked(Choices(file="-")) == "a pipe"
+
+
+@pytest.mark.usefixtures("piped")
+def test_a_system_prompt_comes_first() -> None:
+    assert [m.role for m in Choices(words=("hi",), system="Be brief.").prompt().messages] == ["system", "user"]
+
+
+def test_a_lane_is_completed_with_the_providers_also_after_a_comma() -> None:
+    option = next(parameter for parameter in race.params if parameter.name == "lanes")
+    context = click.Context(race)
+    assert [item.value for item in complete_lane(context, option, "gro")] == ["groq/"]
+    assert [item.value for item in complete_lane(context, option, "openai/x,gro")] == ["openai/x,groq/"]
+    assert len(complete_lane(context, option, "")) == len(catalog.providers())
+
+
+def test_help_names_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        race.main(["--help"])
+    out = capsys.readouterr().out
+    assert "[default: cancel]" in out
+    assert "[default: off]" in out

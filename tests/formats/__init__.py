@@ -1,0 +1,1 @@
+"""The formats, fed by hand: no event loop, no terminal."""

@@ -1,0 +1,82 @@
+import json
+
+from attrs import evolve
+
+from fanout.answers import Answer
+from fanout.events import Conversation, File, Source, Status
+from fanout.formats.json import Json
+from fanout.prompt import ToolUse
+from tests.formats.runs import NOBODY, RUN, WON
+
+
+def test_a_run_is_one_object_on_one_line() -> None:
+    line = Json().run(RUN)
+    assert line.endswith("}\n")
+    assert line.count("\n") == 1
+    run = json.loads(line)
+    assert list(run) == ["type", "winner", "elapsed", "wasted", "answers"]
+    assert run["type"] == "run"
+    assert run["winner"] == "a"
+    assert run["wasted"] == {"chunks": 1, "tokens": 2, "cost": None}
+    assert [answer["lane"] for answer in run["answers"]] == ["a", "b", "c", "d"]
+
+
+def test_an_answer_has_all_its_fields() -> None:
+    assert json.loads(Json().run(RUN))["answers"][0] == {
+        "lane": "a",
+        "provider": "p",
+        "model": "m",
+        "status": "finished",
+        "text": "Blue.\nVery.",
+        "reasoning": "",
+        "refusal": "",
+        "tool_calls": [],
+        "files": [],
+        "sources": [],
+        "title": None,
+        "usage": {"input": 3, "output": 11, "cached": None, "reasoning": None, "estimated": False},
+        "finish_reason": "stop",
+        "error": None,
+        "ttft": 0.25,
+        "itl": 0.1,
+        "elapsed": 1.25,
+        "conversation": None,
+        "cost": None,
+        "request_id": None,
+        "chunks": 5,
+        "tokens": 11,
+    }
+
+
+def test_what_hangs_on_an_answer_is_told() -> None:
+    answer = Answer(
+        lane="a",
+        status=Status.FINISHED,
+        tool_calls=(ToolUse("1", "look", "{}"),),
+        files=(File(name="f", data=b"\x00\xff"),),
+        sources=(Source("https://example.com"),),
+        conversation=Conversation({"id": 7}),
+    )
+    told = json.loads(Json().run(evolve(RUN, answers=(answer,))))["answers"][0]
+    assert told["tool_calls"] == [{"id": "1", "name": "look", "arguments": "{}"}]
+    assert told["files"] == [{"name": "f", "media_type": None, "url": None, "data": "AP8="}]
+    assert told["sources"] == [{"url": "https://example.com", "title": None}]
+    assert told["conversation"] == {"id": 7}
+
+
+def test_an_error_has_its_kind_status_and_message() -> None:
+    run = json.loads(Json().run(NOBODY))
+    assert run["winner"] is None
+    assert run["answers"][0]["error"] == {
+        "kind": "auth",
+        "status": 401,
+        "retry_after": None,
+        "message": "no key: set C_KEY",
+    }
+
+
+def test_the_line_is_ascii_whatever_the_text_is() -> None:
+    line = Json().run(evolve(RUN, answers=(evolve(WON, text="\x1b[31m\x7f\x9b你\ud83d\u2028"),)))
+    assert line.isascii()
+    assert line.strip().isprintable()
+    assert json.loads(line)["answers"][0]["text"] == "\x1b[31m\x7f\x9b你\ud83d\u2028"
