@@ -6,40 +6,23 @@ from math import inf
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
 
-from fanout import catalog
-from fanout.abc import OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.abc import OnLose, Policy, Transport
 from fanout.answers import Answer, Run, Wasted
-from fanout.attempt import Attempt
 from fanout.channel import Channel
 from fanout.clocks import Timeouts
+from fanout.config import Config, load
 from fanout.errors import AllLanesFailed, UsageError
 from fanout.events import Tagged
 from fanout.group import Group
+from fanout.plan import Builder, Connections, Plan, Settings, several
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
 from fanout.prompt import Message, Prompt
-from fanout.retry import Budget
 from fanout.unwrapped import unwrapped
-
-Plan = Policy | Provider | catalog.LaneSpec | str
-"""What can stand as a lane: a spec, a provider, or another plan."""
 
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 """What can be asked: a string, a list of OpenAI message dicts, or a Prompt."""
-
-
-@define(eq=False)
-class Connections:
-    """Open connections and what they have learnt: a Transport that many calls may share."""
-
-    transport: Transport
-    budgets: dict[str, Budget] = field(factory=dict)
-
-    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
-        """Sends `request` and tells `receiver` of the response."""
-        await self.transport.exchange(request, receiver, connect)
 
 
 @asynccontextmanager
@@ -50,15 +33,6 @@ async def open_transport() -> AsyncGenerator[Connections]:
 
     async with HttpxTransport() as http, LocalModel.open(http) as transport:
         yield Connections(transport)
-
-
-@frozen
-class _Settings:
-    """What a call says about all its lanes."""
-
-    timeouts: Timeouts
-    retries: int | None
-    on_lose: OnLose
 
 
 class Fanout:
@@ -125,17 +99,19 @@ async def open_fanout(
     on_lose: OnLose = "cancel",
     deadline: float = inf,
     system: str | None = None,
+    config: Config | None = None,
 ) -> AsyncGenerator[Fanout]:
     """Puts `prompt` to the lanes of `plan`; when the block is left, nothing of it remains, here or upstream.
 
-    A list of lanes is a Race. `deadline` bounds all lanes together, in seconds. Raises UsageError.
+    A list of lanes is a Race. `deadline` bounds all lanes together, in seconds. `config` is what `fanout.toml` says
+    unless one is given. Raises UsageError.
     """
     asked = Prompt.of(prompt, system)
-    settings = _Settings(timeouts or Timeouts(), retries, on_lose)
+    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config)
     async with AsyncExitStack() as stack:
         connections = await _connections(transport, stack)
         channel = Channel(trio.current_time())
-        group = _build(plan, connections, settings, channel)
+        group = Builder(connections, settings, channel).build(plan)
         with unwrapped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_run_to_end, group, asked, channel, deadline)
@@ -160,13 +136,14 @@ async def _fan_out(
     on_lose: OnLose = "cancel",
     deadline: float = inf,
     system: str | None = None,
+    config: Config | None = None,
 ) -> Fanout:
     """Like open_fanout, run to its end, for callers who need no events."""
     asked = Prompt.of(prompt, system)
-    settings = _Settings(timeouts or Timeouts(), retries, on_lose)
+    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config)
     async with AsyncExitStack() as stack:
         connections = await _connections(transport, stack)
-        group = _build(plan, connections, settings, None)
+        group = Builder(connections, settings, None).build(plan)
         fanout = Fanout(group)
         with unwrapped():
             await group.run(asked, fanout.started + deadline)
@@ -189,7 +166,7 @@ async def race(
 
     Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
     """
-    plan = lanes if isinstance(lanes, Policy) else Race(*_several(lanes), on=on, accept=accept)
+    plan = lanes if isinstance(lanes, Policy) else Race(*several(lanes), on=on, accept=accept)
     fanout = await _fan_out(prompt, plan, **settings)
     winner = fanout.run.winner
     if winner is None:
@@ -202,14 +179,8 @@ async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Any) -
 
     Never raises for what a service did: a failed answer has its error and the text up to it. Raises UsageError.
     """
-    plan = lanes if isinstance(lanes, Policy) else All(*_several(lanes))
+    plan = lanes if isinstance(lanes, Policy) else All(*several(lanes))
     return list((await _fan_out(prompt, plan, **settings)).run.answers)
-
-
-def _several(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
-    if isinstance(lanes, str) or not isinstance(lanes, Sequence):
-        return (lanes,)
-    return lanes
 
 
 async def _connections(transport: Transport | None, stack: AsyncExitStack) -> Connections:
@@ -218,54 +189,3 @@ async def _connections(transport: Transport | None, stack: AsyncExitStack) -> Co
     if transport is not None:
         return Connections(transport)
     return await stack.enter_async_context(open_transport())
-
-
-def _build(
-    plan: Plan | Sequence[Plan], connections: Connections, settings: _Settings, channel: Channel | None
-) -> Group:
-    """The plan's lanes, ready to run. A lane's own options go before the call's, and these before the provider's."""
-    policy = plan if isinstance(plan, Policy) else Race(*_several(plan))
-    names: set[str] = set()
-
-    def group(policy: Policy) -> Group:
-        if not policy.lanes:
-            raise UsageError("a plan needs at least one lane")
-        lanes = [group(lane) if isinstance(lane, Policy) else attempt(lane, policy) for lane in policy.lanes]
-        return Group(type(policy).__name__.lower(), policy, lanes, settings.on_lose)
-
-    def attempt(lane: Provider | catalog.LaneSpec | str, policy: Policy) -> Attempt:
-        spec = _spec(lane)
-        defaults = (spec.retries, settings.retries, policy.retries)
-        return Attempt(
-            _unique(spec.name, names),
-            spec.provider,
-            connections,
-            timeouts=spec.timeouts.over(settings.timeouts.over(spec.usual)),
-            retries=next(retries for retries in defaults if retries is not None),
-            options=spec.options,
-            budget=connections.budgets.setdefault(spec.provider.name, Budget()),
-            channel=channel,
-        )
-
-    return group(policy)
-
-
-def _spec(lane: Any) -> catalog.LaneSpec:
-    if isinstance(lane, catalog.LaneSpec):
-        return lane
-    if isinstance(lane, Provider):
-        return catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
-    if isinstance(lane, str):
-        return catalog.find(lane)
-    raise UsageError(f"a lane is a spec like 'openai/gpt-5-mini', a provider or a plan, not {lane!r}")
-
-
-def _unique(name: str, names: set[str]) -> str:
-    """The name, or `name#2` and so on for the second of that name."""
-    number = 1
-    unique = name
-    while unique in names:
-        number += 1
-        unique = f"{name}#{number}"
-    names.add(unique)
-    return unique

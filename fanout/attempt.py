@@ -7,12 +7,13 @@ from math import inf
 from random import Random
 
 import trio
+from attrs import define, field
 
 from fanout.abc import Head, Hear, Provider, Reader, Reply, Request, Transport, nobody
 from fanout.answers import Answer, Fold
 from fanout.channel import Channel
 from fanout.clocks import DEFAULTS, Clocks, Timeouts
-from fanout.errors import ProtocolError, ProviderError, TimedOut, TooLarge, Truncated
+from fanout.errors import ProtocolError, ProviderError, QuotaError, RateLimited, TimedOut, TooLarge, Truncated
 from fanout.events import CONTENT, End, Event, Started, Status
 from fanout.prompt import Options, Prompt
 from fanout.retry import Budget, pause
@@ -20,8 +21,36 @@ from fanout.retry import Budget, pause
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""
 
+KEY_BLOCK = 60.0
+"""Seconds that a limited key is not used, if the service did not say how long."""
+
 REPLY_BYTES = 8 << 20
 """Bytes of a reply that is read whole, on the way to the answer."""
+
+
+@define
+class Keys:
+    """The same provider with each of its keys, and until when (a Trio time) a key is blocked, for all who share it.
+
+    The first key that is not blocked is used: to change it without need would defeat the service's prompt cache.
+    """
+
+    providers: tuple[Provider, ...]
+    blocked: dict[Provider, float] = field(factory=dict)
+
+    def usable(self, now: float) -> Provider:
+        """The first provider whose key is not blocked; if all are, the one that is soonest free."""
+        if len(self.providers) == 1:
+            return self.providers[0]
+        until = {provider: self.blocked.get(provider, now) for provider in self.providers}
+        return next((p for p, at in until.items() if at <= now), min(until, key=lambda p: until[p]))
+
+    def change(self, provider: Provider, error: ProviderError, now: float) -> bool:
+        """Blocks a key that is limited or used up; whether another one is free."""
+        if len(self.providers) == 1 or not isinstance(error, RateLimited | QuotaError):
+            return False
+        self.blocked[provider] = now + (error.retry_after or KEY_BLOCK)
+        return self.blocked.get(self.usable(now), now) <= now
 
 
 class Attempt:
@@ -36,13 +65,17 @@ class Attempt:
         timeouts: Timeouts = DEFAULTS,
         retries: int = 0,
         options: Options | None = None,
+        keys: Keys | None = None,
+        limiter: trio.CapacityLimiter | None = None,
         budget: Budget | None = None,
         channel: Channel | None = None,
         random: Random | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
+        self._keys = keys or Keys((provider,))
         self._provider = provider
+        self._limiter = limiter
         self._transport = transport
         self._timeouts = timeouts.over(DEFAULTS)
         self._retries = retries
@@ -69,14 +102,28 @@ class Attempt:
         """Runs to the End, which comes at `until` (a Trio time) at the latest."""
         if self._ended:  # cancelled between being scheduled and being run
             return
-        started = trio.current_time()
-        self._fold.started = started
-        self._clocks = Clocks(self._timeouts, started, until)
         try:
             with self._scope:
-                await self._run(prompt.with_options(self._options))
+                if self._limiter is None:
+                    await self._run(prompt, until)
+                else:
+                    await self._run_limited(prompt, until, self._limiter)
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
+
+    async def _run_limited(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
+        """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
+        mine = False
+        with trio.move_on_at(until):
+            await limiter.acquire()
+            mine = True
+        if not mine:
+            self.cancel(TimedOut("the deadline of all lanes together passed before its turn came", clock="deadline"))
+            return
+        try:
+            await self._run(prompt, until)
+        finally:
+            limiter.release()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
@@ -84,11 +131,14 @@ class Attempt:
             self._emit([End(Status.TIMED_OUT if error else Status.CANCELLED, error=error)])
         self._scope.cancel()
 
-    async def _run(self, prompt: Prompt) -> None:
+    async def _run(self, prompt: Prompt, until: float) -> None:
+        started = trio.current_time()
+        self._fold.started = started
+        self._clocks = Clocks(self._timeouts, started, until)
         fired: list[TimedOut] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope, fired)
-            await self._try_until_ended(prompt)
+            await self._try_until_ended(prompt.with_options(self._options))
             nursery.cancel_scope.cancel()
         if not self._ended:
             self._take(self._rest(fired[0]))
@@ -116,6 +166,7 @@ class Attempt:
 
     async def _try(self, prompt: Prompt) -> float | None:
         """One try, from its Started to its End (None), or to the wait before the next one (seconds)."""
+        self._provider = self._keys.usable(trio.current_time())
         self._reader = self._wait = None
         self._received = 0
         self._emit([Started(self._tried)])
@@ -201,7 +252,11 @@ class Attempt:
         return end
 
     def _may_repeat(self, error: ProviderError) -> bool:
-        """Sets `_wait` if another try is allowed: retryable, within count and budget, and in time."""
+        """Sets `_wait` if another try is allowed: with another key, or retryable, within count, budget and time."""
+        if self._keys.change(self._provider, error, trio.current_time()):
+            self._retries += 1
+            self._wait = 0.0
+            return True
         if error.retryable:
             self._budget.failed()
         if self._tried > self._retries or not self._budget.allows:

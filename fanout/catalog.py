@@ -1,26 +1,31 @@
-"""Names to providers: the built-in wires, the table of hosts, and the lane specs that name them."""
+"""Names to providers: the wires, the table of hosts, the lanes and groups of `fanout.toml`, and plug-ins."""
 
 import os
-import re
 import tomllib
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
-from math import isnan
+from itertools import count
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-import orjson
-from attrs import field, frozen
+from attrs import field, fields_dict, frozen
 
-from fanout.abc import Provider, Transport
+from fanout.abc import Policy, Provider, Transport
 from fanout.attempt import fetch
 from fanout.clocks import Timeouts
+from fanout.config import Config, GroupTable
 from fanout.errors import NotFound, UsageError
+from fanout.policies.all import All
+from fanout.policies.fallback import Fallback
+from fanout.policies.hedge import Hedge
+from fanout.policies.quorum import Quorum
+from fanout.policies.race import Race
 from fanout.prompt import Options
-from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
+from fanout.spec import Given, Spec, unknown
 
 LOCAL_MODEL = "smollm2"
 """The embedded model's name in a lane spec."""
@@ -32,15 +37,21 @@ DEFAULT_LANES = (
 )
 """What is raced when nobody names a lane: one embedded model under three options, so that the race is a real one."""
 
+LISTING = "the list of models"
+"""In place of a spec's text: it needs no model."""
 
 NOTHING_SET = Timeouts()
+NOTHING_CONFIGURED = Config()
+
+POLICIES: dict[str, type[Policy]] = {"race": Race, "hedge": Hedge, "fallback": Fallback, "quorum": Quorum, "all": All}
 
 
 @frozen
 class LaneSpec:
     """One contestant: a provider under a name, with its own clocks, retries and options.
 
-    `timeouts` are this lane's own; `usual` those of its provider, which give way to what the call says.
+    `timeouts` are this lane's own; `usual` those of its provider, which give way to what the call says. `spares` are
+    the same provider with further keys. At most `concurrency` lanes of this name run at once.
     """
 
     name: str
@@ -49,14 +60,20 @@ class LaneSpec:
     usual: Timeouts = NOTHING_SET
     retries: int | None = None
     options: Options = field(factory=Options)
+    spares: tuple[Provider, ...] = ()
+    concurrency: int | None = None
 
 
 @frozen
 class Entry:
-    """A provider that lane specs can name; `keys` are environment variables, any of which holds the key."""
+    """A provider that lane specs can name; `keys` are environment variables, any of which holds the key.
+
+    `wire` is the module of `fanout.providers` whose language it speaks.
+    """
 
     name: str
     base_url: str
+    wire: str = "openai"
     keys: tuple[str, ...] = ()
     needs_key: bool = True
     max_tokens: str = "max_tokens"
@@ -68,7 +85,7 @@ class Entry:
     @property
     def key_present(self) -> bool:
         """Whether one of its variables is set."""
-        return any(os.environ.get(name) for name in self.keys)
+        return any(True for _ in keys_in_environment(self.keys))
 
 
 @cache
@@ -87,150 +104,142 @@ def _entries() -> Mapping[str, Entry]:
 
 
 def providers() -> list[Entry]:
-    """Every provider that a lane spec can name, the embedded model first."""
+    """Every provider that a lane spec can name, the embedded model first; plug-ins are not among them."""
     return list(_entries().values())
 
 
-def find(spec: str) -> LaneSpec:
+def keys_in_environment(names: tuple[str, ...]) -> Iterator[str]:
+    """The keys of the first of these variables that is set: itself, NAME_2 and so on, each perhaps a comma list."""
+    for name in names:
+        numbered = (f"{name}_{number}" for number in count(2))
+        values = [os.environ.get(name, "")]
+        while more := os.environ.get(next(numbered)):
+            values.append(more)
+        keys = [key.strip() for value in values for key in value.split(",") if key.strip()]
+        if keys:
+            yield from keys
+            return
+
+
+def find(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
     """The lane that `[name=]provider[/model][?option=value&…]` names; `:` may stand for the first `/`.
 
-    Raises UsageError for an unknown provider or option, or where a model is missing, and names what there is.
+    Instead of a provider it may name a lane of the configuration. Raises UsageError for an unknown name or option, or
+    where a model is missing, and says what there is.
     """
-    head, _, query = spec.strip().partition("?")
-    labelled = _LABEL.fullmatch(head)
-    label, name = labelled.groups() if labelled else (None, head)
-    provider_name, model = [*_SEPARATOR.split(name, maxsplit=1), ""][:2]
-    entry = _entries().get(provider_name)
-    if entry is None:
-        raise UsageError(_unknown("provider", provider_name, _entries(), "`fanout providers` lists them all"))
-    model = model or entry.default_model or ""
-    if not model:
-        raise UsageError(
-            f"{spec}: which model? Write {provider_name}/MODEL; `fanout models {provider_name}` lists them"
-        )
-    given = _Given(spec)
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        given.add(key, value)
+    spec = Spec.of(text)
+    given = Given()
+    base = _base(spec, config, given, ())
+    options, timeouts = given.made()
+    made, usual = _providers(base, given)
     return LaneSpec(
-        name=label or name,
-        provider=_provider(entry, model, given.wires),
-        timeouts=Timeouts(**given.clocks),
-        usual=entry.timeouts,
-        retries=given.retries,
-        options=Options(**given.options, body=given.body),
+        name=spec.label or spec.name,
+        provider=made[0],
+        timeouts=timeouts,
+        usual=usual,
+        retries=given.own.get("retries"),
+        options=options,
+        spares=tuple(made[1:]),
+        concurrency=given.own.get("concurrency"),
     )
+
+
+def resolve(text: str, config: Config = NOTHING_CONFIGURED, within: tuple[str, ...] = ()) -> LaneSpec | Policy:
+    """The lane, or the group of the configuration, of this name. Raises UsageError as `find` does."""
+    group = config.groups.get(text)
+    if group is None:
+        return find(text, config)
+    if text in within:
+        raise UsageError(f"the group {text!r} contains itself: {' > '.join((*within, text))}")
+    lanes = [resolve(lane, config, (*within, text)) for lane in group.lanes]
+    return _policy(text, group, lanes)
 
 
 async def list_models(name: str, transport: Transport) -> list[str]:
     """The models that the provider `name` offers now, asked over `transport`. Raises ProviderError, UsageError."""
     entry = _entries().get(name)
     if entry is None:
-        raise UsageError(_unknown("provider", name, _entries(), "`fanout providers` lists them all"))
-    provider = _provider(entry, entry.default_model, {})
+        raise UsageError(unknown("provider", name, _entries(), "`fanout providers` lists them all"))
+    (provider, *_), _ = _providers(Spec(LISTING, None, name, ""), Given())
     request = provider.models_request()
     if request is None:
         raise NotFound(f"{name} does not list its models")
     return provider.models(await fetch(transport, request, connect=5.0))
 
 
-_LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
-_SEPARATOR = re.compile("[/:]")
+def _base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]) -> Spec:
+    """The spec that names a provider, below configured lanes; on the way back `given` takes what each says."""
+    table = config.lanes.get(spec.name)
+    base = spec
+    if table is not None:
+        if spec.name in within:
+            raise UsageError(f"the lane {spec.name!r} is made of itself: {' > '.join((*within, spec.name))}")
+        base = _base(Spec.of(table.spec), config, given, (*within, spec.name))
+        given.add_table(table)
+    elif spec.name in config.groups:
+        raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
+    elif spec.provider not in _entries() and _plug_in("fanout.providers", spec.provider) is None:
+        known = [*_entries(), *config.lanes, *config.groups]
+        raise UsageError(unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
+    given.add_query(spec)
+    return base
 
 
-def _seconds(text: str) -> float:
-    value = float(text.removesuffix("s"))
-    if value < 0 or isnan(value):
-        raise ValueError
-    return value
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return (text,)
-
-
-_CLOCKS = {"connect": "connect", "first": "first", "idle": "idle", "timeout": "total", "total": "total"}
-_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "max_tokens": (int, "a whole number"),
-    "temperature": (float, "a number"),
-    "top_p": (float, "a number"),
-    "seed": (int, "a whole number"),
-    "stop": (_words, "text"),
-    "reasoning": (str, "text"),
-}
-_WIRES = ("base_url", "key_env")
-
-
-class _Given:
-    """The options of one lane spec, sorted by what they set."""
-
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
-        self.options: dict[str, Any] = {}
-        self.clocks: dict[str, float] = {}
-        self.wires: dict[str, str] = {}
-        self.body: dict[str, Any] = {}
-        self.retries: int | None = None
-
-    def add(self, key: str, value: str) -> None:
-        """Takes one `key=value`."""
-        if not value and key != "key_env":
-            raise UsageError(f"{self.spec}: {key} has no value; an option is name=value")
-        if key in _OPTIONS:
-            parse, form = _OPTIONS[key]
-            parsed = self._parsed(key, value, parse, form)
-            self.options[key] = self.options.get(key, ()) + parsed if key == "stop" else parsed
-        elif key in _CLOCKS:
-            self.clocks[_CLOCKS[key]] = self._parsed(key, value, _seconds, "seconds")
-        elif key == "min_tps":
-            self.clocks[key] = self._parsed(key, value, _seconds, "tokens per second")
-        elif key == "retries":
-            self.retries = self._parsed(key, value, int, "a whole number")
-        elif key in _WIRES:
-            self.wires[key] = value
-        elif key.startswith("body."):
-            self.body[key.removeprefix("body.")] = _json_or_text(value)
-        else:
-            known = [*_OPTIONS, *_CLOCKS, "min_tps", "retries", *_WIRES]
-            raise UsageError(
-                f"{self.spec}: {_unknown('option', key, known, 'body.NAME=JSON goes to the service as it is')}"
-            )
-
-    def _parsed(self, key: str, value: str, parse: Callable[[str], Any], form: str) -> Any:
-        try:
-            return parse(value)
-        except ValueError:
-            raise UsageError(f"{self.spec}: {key} takes {form}, not {value!r}") from None
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return orjson.loads(value)
-    except ValueError:
-        return value
-
-
-def _unknown(kind: str, name: str, known: Any, otherwise: str) -> str:
-    near = get_close_matches(name, list(known), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"{otherwise}."
-    return f"there is no {kind} {name!r}; {hint}"
-
-
-def _provider(entry: Entry, model: str | None, wires: Mapping[str, str]) -> Provider:
+def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
+    """The provider that a spec names, once for each of its keys, and its usual clocks."""
+    entry = _entries().get(spec.provider)
+    if entry is None:
+        plug_in = _plug_in("fanout.providers", spec.provider)
+        assert plug_in is not None
+        return [plug_in(spec.model or None)], NOTHING_SET
+    model = spec.model or entry.default_model
+    if not model and spec.text is not LISTING:
+        raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
     env_url = os.environ.get(entry.base_url_env) if entry.base_url_env else None
-    base_url = wires.get("base_url") or env_url or entry.base_url
+    base_url = given.own.get("base_url") or env_url or entry.base_url
     _check_url(base_url)
-    key_env = wires.get("key_env")
+    key_env = given.own.get("key_env")
     names = entry.keys if key_env is None else tuple(filter(None, (key_env,)))
-    key = next((value for name in names if (value := os.environ.get(name))), None)
-    return OpenAI(
-        name=entry.name,
-        model=model,
-        base_url=base_url,
-        key=Secret(key) if key else None,
-        key_env=names,
-        needs_key=entry.needs_key if key_env is None else bool(key_env),
-        max_tokens=entry.max_tokens,
-    )
+    settings: dict[str, Any] = {
+        "name": entry.name,
+        "model": model or None,
+        "base_url": base_url,
+        "key_env": names,
+        "needs_key": entry.needs_key if key_env is None else bool(key_env),
+        "max_tokens": entry.max_tokens,
+    }
+    wire = _wire(entry.wire)
+    accepted = {name: value for name, value in settings.items() if name in fields_dict(wire)}
+    keys = list(keys_in_environment(names)) if "key" in fields_dict(wire) else []
+    if not keys:
+        return [wire(**accepted)], entry.timeouts
+    return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts
+
+
+def _wire(name: str) -> Any:
+    """The provider class that speaks a wire, which its module names first: the only one with its name in it."""
+    module = import_module(f"fanout.providers.{name}")
+    return next(getattr(module, found) for found in vars(module) if found.lower() == name)
+
+
+def _plug_in(group: str, name: str) -> Callable[..., Any] | None:
+    """What an installed package registered under this name, loaded; scanned only when no built-in has it."""
+    found: list[EntryPoint] = list(entry_points(group=group, name=name))
+    return found[0].load() if found else None
+
+
+def _policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Policy:
+    kind: Any = POLICIES.get(table.policy) or _plug_in("fanout.policies", table.policy)
+    if kind is None:
+        near = unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
+        raise UsageError(f"groups.{name}.policy: {near}")
+    settings = {key: getattr(table, key) for key in ("on", "after", "k", "deadline", "on_lose")}
+    try:
+        return kind(*lanes, **{key: value for key, value in settings.items() if value is not None})  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise UsageError(f"groups.{name}: {table.policy}: {str(error).partition(') ')[2] or error}") from None
+    except UsageError as error:
+        raise UsageError(f"groups.{name}: {error}") from None
 
 
 def _check_url(url: str) -> None:

@@ -11,6 +11,7 @@ from fanout import AllLanesFailed, Delta, Race, Status, Timeouts, UsageError
 from fanout.abc import Request
 from fanout.errors import ServerError, TimedOut
 from fanout.events import End
+from fanout.plan import Connections
 from fanout.transports.memory import HANG, MemoryTransport
 from tests.words import memory, said, words
 
@@ -111,7 +112,7 @@ async def test_a_prompt_may_be_messages_and_a_system_text_goes_before(autojump_c
 
 
 async def test_a_budget_is_shared_by_the_calls_that_share_a_transport(autojump_clock: MockClock) -> None:
-    transport = fanout.api.Connections(memory(a=[b"!no"]))
+    transport = Connections(memory(a=[b"!no"]))
     for _ in range(100):
         await fanout.ask("?", words("a"), transport=transport, retries=5)
     assert len(transport.transport.exchanges) == 104  # type: ignore[attr-defined]

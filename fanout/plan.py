@@ -1,0 +1,130 @@
+"""A plan's lanes, ready to run: names looked up, settings laid over each other, a group for every policy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+
+from fanout import catalog
+from fanout.abc import OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.attempt import Attempt, Keys
+from fanout.channel import Channel
+from fanout.clocks import Timeouts
+from fanout.config import Config
+from fanout.errors import UsageError
+from fanout.group import Group
+from fanout.policies.race import Race
+from fanout.retry import Budget
+
+Plan = Policy | Provider | catalog.LaneSpec | str
+"""What can stand as a lane: a spec, a provider, or another plan."""
+
+
+@define(eq=False)
+class Connections:
+    """Open connections and what they have learnt: a Transport that many calls may share.
+
+    `budgets` say how much repeating a service still gets, `blocked` until when (a Trio time) a key is of no use, and
+    `limiters` how many lanes of one name may run at once.
+    """
+
+    transport: Transport
+    budgets: dict[str, Budget] = field(factory=dict)
+    blocked: dict[Provider, float] = field(factory=dict, repr=False)
+    limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request` and tells `receiver` of the response."""
+        await self.transport.exchange(request, receiver, connect)
+
+    def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
+        """What bounds the lanes of this name, if anything does."""
+        if lane.concurrency is None:
+            return None
+        return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+
+
+@frozen
+class Settings:
+    """What a call, and below it the configuration, says about all its lanes."""
+
+    timeouts: Timeouts
+    retries: int | None
+    on_lose: OnLose
+    config: Config
+
+    @classmethod
+    def of(cls, timeouts: Timeouts | None, retries: int | None, on_lose: OnLose, config: Config) -> "Settings":
+        """The call's settings over the configuration's."""
+        d = config.defaults
+        usual = Timeouts(d.connect, d.first, d.idle, d.total, d.min_tps)
+        return cls((timeouts or Timeouts()).over(usual), d.retries if retries is None else retries, on_lose, config)
+
+
+@define
+class Builder:
+    """Makes the groups and attempts of one plan; `names` are those given so far."""
+
+    connections: Connections
+    settings: Settings
+    channel: Channel | None
+    names: set[str] = field(factory=set)
+
+    def build(self, plan: Plan | Sequence[Plan]) -> Group:
+        """The plan as a group. Raises UsageError."""
+        if isinstance(plan, str):
+            found = catalog.resolve(plan, self.settings.config)
+            plan = found if isinstance(found, Policy) else Race(found)
+        policy = plan if isinstance(plan, Policy) else Race(*several(plan))
+        return self._group(policy)
+
+    def _group(self, policy: Policy) -> Group:
+        if not policy.lanes:
+            raise UsageError("a plan needs at least one lane")
+        lanes = [self._lane(lane, policy) for lane in policy.lanes]
+        return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose)
+
+    def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
+        if isinstance(lane, str):
+            lane = catalog.resolve(lane, self.settings.config)
+        if isinstance(lane, Policy):
+            return self._group(lane)
+        if isinstance(lane, Provider):
+            lane = catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
+        if not isinstance(lane, catalog.LaneSpec):
+            raise UsageError(f"a lane is a spec like 'openai/gpt-5-mini', a provider or a plan, not {lane!r}")
+        return self._attempt(lane, policy)
+
+    def _attempt(self, lane: catalog.LaneSpec, policy: Policy) -> Attempt:
+        """A lane's own settings go before the call's, these before the provider's and the policy's."""
+        retries = (lane.retries, self.settings.retries, policy.retries)
+        return Attempt(
+            self._unique(lane.name),
+            lane.provider,
+            self.connections,
+            timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
+            retries=next(number for number in retries if number is not None),
+            options=lane.options,
+            budget=self.connections.budgets.setdefault(lane.provider.name, Budget()),
+            keys=Keys((lane.provider, *lane.spares), self.connections.blocked),
+            limiter=self.connections.limiter(lane),
+            channel=self.channel,
+        )
+
+    def _unique(self, name: str) -> str:
+        """The name, or `name#2` and so on for the second of that name."""
+        number = 1
+        unique = name
+        while unique in self.names:
+            number += 1
+            unique = f"{name}#{number}"
+        self.names.add(unique)
+        return unique
+
+
+def several(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
+    """Several lanes, also where there is only one."""
+    if isinstance(lanes, str) or not isinstance(lanes, Sequence):
+        return (lanes,)
+    return lanes

@@ -1,0 +1,161 @@
+"""The grammar of a lane spec: `[name=]provider[/model][?option=value&…]`."""
+
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from math import isnan
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from attrs import define, field, fields_dict, frozen
+
+from fanout.clocks import Timeouts
+from fanout.config import LaneTable
+from fanout.errors import UsageError
+from fanout.prompt import Options
+
+_LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
+_SEPARATOR = re.compile("[/:]")
+
+
+@frozen
+class Spec:
+    """A lane spec taken apart: `name` is all before the options, without the label."""
+
+    text: str
+    label: str | None
+    name: str
+    query: str
+
+    @classmethod
+    def of(cls, text: str) -> "Spec":
+        """Takes a spec apart; its options are read by `Given.add_query`."""
+        head, _, query = text.strip().partition("?")
+        labelled = _LABEL.fullmatch(head)
+        label, name = labelled.groups() if labelled else (None, head)
+        return cls(text, label, name, query)
+
+    @property
+    def provider(self) -> str:
+        """What stands before the first separator."""
+        return _SEPARATOR.split(self.name, maxsplit=1)[0]
+
+    @property
+    def model(self) -> str:
+        """What stands after the first separator: a model's name may have more of them."""
+        return [*_SEPARATOR.split(self.name, maxsplit=1), ""][1]
+
+
+def _seconds(text: str) -> float:
+    value = float(text.removesuffix("s"))
+    if value < 0 or isnan(value):
+        raise ValueError
+    return value
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return (text,)
+
+
+Parse = tuple[Callable[[str], Any], str]
+_WHOLE: Parse = (int, "a whole number")
+_NUMBER: Parse = (float, "a number")
+_TEXT: Parse = (str, "text")
+_TIME: Parse = (_seconds, "seconds")
+
+_OPTIONS: dict[str, Parse] = {
+    "max_tokens": _WHOLE,
+    "temperature": _NUMBER,
+    "top_p": _NUMBER,
+    "stop": (_words, "text"),
+    "seed": _WHOLE,
+    "reasoning": _TEXT,
+    "reasoning_tokens": _WHOLE,
+}
+_CLOCKS: dict[str, Parse] = {
+    "connect": _TIME,
+    "first": _TIME,
+    "idle": _TIME,
+    "total": _TIME,
+    "timeout": _TIME,
+    "min_tps": (_seconds, "tokens per second"),
+}
+_OWN: dict[str, Parse] = {"retries": _WHOLE, "concurrency": _WHOLE, "base_url": _TEXT, "key_env": _TEXT}
+
+
+@define
+class Given:
+    """What specs and tables say of one lane; what is added later goes over what was there."""
+
+    options: dict[str, Any] = field(factory=dict)
+    clocks: dict[str, float] = field(factory=dict)
+    own: dict[str, Any] = field(factory=dict)
+    body: dict[str, Any] = field(factory=dict)
+
+    def add_query(self, spec: Spec) -> None:
+        """Takes the options of a spec. Raises UsageError for one that is unknown or has a wrong value."""
+        pairs = parse_qsl(spec.query, keep_blank_values=True)
+        if any(key == "stop" for key, _ in pairs):
+            self.options["stop"] = ()
+        for key, value in pairs:
+            try:
+                self._add(key, value)
+            except UsageError as error:
+                raise UsageError(f"{spec.text}: {error}") from None
+
+    def _add(self, key: str, value: str) -> None:
+        if not value and key != "key_env":
+            raise UsageError(f"{key} has no value; an option is name=value")
+        if key in _OPTIONS:
+            parsed = _parsed(key, value, _OPTIONS[key])
+            self.options[key] = self.options["stop"] + parsed if key == "stop" else parsed
+        elif key in _CLOCKS:
+            self.clocks["total" if key == "timeout" else key] = _parsed(key, value, _CLOCKS[key])
+        elif key in _OWN:
+            self.own[key] = _parsed(key, value, _OWN[key])
+        elif key.startswith("body."):
+            self.body[key.removeprefix("body.")] = _json_or_text(value)
+        else:
+            known = [*_OPTIONS, *_CLOCKS, *_OWN]
+            raise UsageError(unknown("option", key, known, "body.NAME=JSON goes to the service as it is"))
+
+    def add_table(self, table: LaneTable) -> None:
+        """Takes what a configuration file says of a lane."""
+        for key in fields_dict(LaneTable):
+            value = getattr(table, key)
+            if value is None or value in ([], {}):
+                continue
+            if key == "body":
+                self.body.update(value)
+            elif key in _OPTIONS:
+                self.options[key] = tuple(value) if key == "stop" else value
+            elif key in _CLOCKS:
+                self.clocks[key] = value
+            elif key in _OWN:
+                self.own[key] = value
+
+    def made(self) -> tuple[Options, Timeouts]:
+        """The options and clocks that were given."""
+        return Options(**self.options, body=self.body), Timeouts(**self.clocks)
+
+
+def _parsed(key: str, value: str, parse: Parse) -> Any:
+    try:
+        return parse[0](value)
+    except ValueError:
+        raise UsageError(f"{key} takes {parse[1]}, not {value!r}") from None
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return value
+
+
+def unknown(kind: str, name: str, known: Iterable[str], otherwise: str) -> str:
+    """The sentence that there is no such thing, with the nearest there is."""
+    near = get_close_matches(name, list(known), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"{otherwise}."
+    return f"there is no {kind} {name!r}; {hint}"

@@ -1,0 +1,204 @@
+"""How settings lie over each other, and what the configuration's names stand for."""
+
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve
+from trio.testing import MockClock
+
+import fanout
+from fanout import All, Fallback, Race, Timeouts, catalog
+from fanout.abc import Head, Policy, Request
+from fanout.attempt import Keys
+from fanout.catalog import LaneSpec
+from fanout.config import Config, DefaultsTable, GroupTable, LaneTable
+from fanout.errors import QuotaError, RateLimited, ServerError, UsageError
+from fanout.plan import Connections
+from fanout.providers.openai import OpenAI
+from fanout.secret import Secret
+from fanout.transports.memory import HANG, MemoryTransport
+from tests.words import Words, memory, said, watch, words
+
+CONFIG = Config(
+    lanes={
+        "fast": LaneTable("openai/small?seed=1&first=9", first=5.0, key_env="", base_url="http://127.0.0.1:8000/v1"),
+        "again": LaneTable("fast", temperature=0.0),
+        "loop": LaneTable("loop"),
+    },
+    groups={
+        "quick": GroupTable("race", ["fast", "local", "safe"], on="first_token"),
+        "safe": GroupTable("fallback", ["fast", "local"], deadline=9.0, on_lose="keep"),
+        "late": GroupTable("hedge", ["fast", "local"], after=0.5),
+        "two": GroupTable("quorum", ["fast", "local"], k=2),
+        "ring": GroupTable("race", ["local", "round"]),
+        "round": GroupTable("all", ["ring"]),
+        "odd": GroupTable("rase", ["local"]),
+        "no_after": GroupTable("hedge", ["local"]),
+        "no_k": GroupTable("quorum", ["local"], k=5),
+        "extra": GroupTable("all", ["local"], after=1.0),
+    },
+)
+
+
+def test_a_configured_lane_is_a_lane() -> None:
+    found = catalog.find("fast", CONFIG)
+    provider = found.provider
+    assert isinstance(provider, OpenAI)
+    assert (found.name, provider.model, provider.base_url, provider.needs_key) == (
+        "fast",
+        "small",
+        "http://127.0.0.1:8000/v1",
+        False,
+    )
+    assert (found.timeouts.first, found.options.seed) == (5, 1)
+
+
+def test_a_configured_lane_may_be_made_of_another_and_take_options() -> None:
+    found = catalog.find("x=again?seed=7", CONFIG)
+    assert (found.name, found.options.seed, found.options.temperature, found.timeouts.first) == ("x", 7, 0, 5)
+
+
+def test_a_configured_group_is_a_plan() -> None:
+    quick: Any = catalog.resolve("quick", CONFIG)
+    assert isinstance(quick, Race)
+    assert [lane.name for lane in quick.lanes[:2]] == ["fast", "local"]
+    safe = quick.lanes[2]
+    assert isinstance(safe, Fallback)
+    assert (safe.deadline, safe.on_lose) == (9, "keep")
+    late, two = catalog.resolve("late", CONFIG), catalog.resolve("two", CONFIG)
+    assert isinstance(late, Policy)
+    assert late.pace == 0.5
+    assert isinstance(two, fanout.Quorum)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("loop", "made of itself: loop > loop"),
+        ("ring", "contains itself: ring > round > ring"),
+        ("odd", "groups.odd.policy: there is no policy 'rase'; did you mean race"),
+        ("no_after", "groups.no_after: hedge: .*after"),
+        ("no_k", "groups.no_k: k must be between 1 and the number of lanes, 1"),
+        ("extra", "groups.extra: all: .*after"),
+        ("quik", "did you mean quick"),
+        ("x=quick", "is a group; it stands alone"),
+        ("quick?seed=1", "is a group; it stands alone"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named(name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        catalog.resolve(name, CONFIG)
+
+
+async def test_defaults_of_the_configuration_lie_below_the_calls(autojump_clock: MockClock) -> None:
+    config = Config(defaults=DefaultsTable(first=3.0, retries=0))
+    (answer,) = await fanout.gather("?", words("a"), transport=memory(a=[HANG]), config=config)
+    assert answer.elapsed == 3
+    (answer,) = await fanout.gather(
+        "?", words("a"), transport=memory(a=[HANG]), config=config, timeouts=Timeouts(first=1)
+    )
+    assert answer.elapsed == 1
+    transport = memory(a=[b"!no"])
+    await fanout.gather("?", words("a"), transport=transport, config=config)
+    assert len(transport.exchanges) == 1
+
+
+async def test_no_more_lanes_of_a_name_run_at_once_than_allowed(autojump_clock: MockClock) -> None:
+    (provider,) = words("a")
+    transport = memory(a=said("x", first=1))
+    lane = LaneSpec("a", provider, concurrency=1)
+    seen = await watch(All(lane, lane, lane), transport)
+    assert sorted(tagged.at for tagged in seen.events if isinstance(tagged.event, fanout.End)) == [1, 2, 3]
+    assert [answer.ttft for answer in seen.run.answers] == [1, 1, 1]  # to wait for ourselves is not the service's time
+
+
+async def test_a_lane_whose_turn_never_comes_times_out_with_the_group(autojump_clock: MockClock) -> None:
+    (provider,) = words("a")
+    lane = LaneSpec("a", provider, concurrency=1)
+    seen = await watch(All(lane, lane), memory(a=[HANG]), deadline=2)
+    assert [answer.status for answer in seen.run.answers] == ["timed_out", "timed_out"]
+    assert seen.run.elapsed == 2
+
+
+async def test_a_bound_holds_for_all_who_share_a_transport(autojump_clock: MockClock) -> None:
+    (provider,) = words("a")
+    connections = Connections(memory(a=said("x", first=1)))
+    lane = LaneSpec("a", provider, concurrency=2)
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(lambda: fanout.race("?", lane, transport=connections))
+    assert trio.current_time() - began == 2
+
+
+def keyed(*keys: str) -> tuple[LaneSpec, list[Any]]:
+    providers = [OpenAI("m", base_url="http://a/v1", key=Secret(key)) for key in keys]
+    return LaneSpec("a", providers[0], spares=tuple(providers[1:])), list(providers)
+
+
+class Limits:
+    """A service that limits some keys, and says which key each request had."""
+
+    def __init__(self, limited: dict[str, Head]) -> None:
+        self.limited = limited
+        self.used: list[str] = []
+
+    def __call__(self, request: Request) -> list[Any]:
+        key = request.plain_headers()["authorization"].removeprefix("Bearer ")
+        self.used.append(key)
+        answer = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+        return [self.limited[key]] if key in self.limited else [answer]
+
+
+async def test_a_limited_key_gives_way_to_the_next_and_stays_out_of_use(autojump_clock: MockClock) -> None:
+    service = Limits({"k1": Head(429, {"retry-after": "30"})})
+    connections = Connections(MemoryTransport(service))
+    lane, _ = keyed("k1", "k2")
+    assert (await fanout.race("?", lane, transport=connections, retries=0)).text == "x"
+    assert service.used == ["k1", "k2"]
+    await fanout.race("?", lane, transport=connections, retries=0)
+    assert service.used == ["k1", "k2", "k2"]
+    await trio.sleep(31)
+    service.limited = {}
+    await fanout.race("?", lane, transport=connections, retries=0)
+    assert service.used[3:] == ["k1"]
+
+
+async def test_when_all_keys_are_limited_the_lane_fails_with_the_services_wait(autojump_clock: MockClock) -> None:
+    service = Limits({"k1": Head(429, {"retry-after": "30"}), "k2": Head(429, {"retry-after": "40"})})
+    lane, _ = keyed("k1", "k2")
+    (answer,) = await fanout.gather("?", lane, transport=MemoryTransport(service), retries=0)
+    assert isinstance(answer.error, RateLimited)
+    assert service.used == ["k1", "k2"]
+
+
+def test_the_first_key_is_used_until_it_is_blocked() -> None:
+    _, (one, two) = keyed("k1", "k2")
+    keys = Keys((one, two))
+    assert keys.usable(0) is one
+    assert not keys.change(one, ServerError("x"), 0)
+    assert keys.change(one, QuotaError("x"), 0)
+    assert keys.usable(0) is two
+    assert not keys.change(two, RateLimited("x", retry_after=5), 0)
+    assert keys.usable(0) is two  # the one that is soonest free
+    assert keys.usable(100) is one
+
+
+def test_keys_are_found_as_a_comma_list_and_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOL", "k1, k2,")
+    monkeypatch.setenv("POOL_2", "k3")
+    monkeypatch.setenv("POOL_4", "not in a row")
+    found = catalog.find("openai/m?key_env=POOL")
+    assert [p.key for p in (found.provider, *found.spares) if isinstance(p, OpenAI)] == list(
+        map(Secret, ("k1", "k2", "k3"))
+    )
+
+
+def test_a_plug_in_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        catalog, "_plug_in", lambda group, name: Words if (group, name) == ("fanout.providers", "w") else None
+    )
+    found = catalog.find("w/host?first=1")
+    assert found.provider == Words("host")
+    assert evolve(found, name="") == LaneSpec("", Words("host"), timeouts=Timeouts(first=1))
