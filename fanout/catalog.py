@@ -17,7 +17,7 @@ from fanout.abc import Policy, Provider, Transport
 from fanout.attempt import fetch
 from fanout.clocks import Timeouts
 from fanout.config import Config, GroupTable
-from fanout.errors import NotFound, UsageError
+from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.policies.all import All
 from fanout.policies.fallback import Fallback
 from fanout.policies.hedge import Hedge
@@ -157,13 +157,34 @@ def resolve(text: str, config: Config = NOTHING_CONFIGURED, within: tuple[str, .
 
 async def list_models(name: str, transport: Transport) -> list[str]:
     """The models that the provider `name` offers now, asked over `transport`. Raises ProviderError, UsageError."""
-    entry = _entries().get(name)
-    if entry is None:
+    return await _models(_for_listing(name)[0], transport)
+
+
+async def check_keys(name: str, transport: Transport) -> list[ProviderError | None]:
+    """What the provider `name` says to each of its keys in the environment: None if it takes the key.
+
+    Asks for the list of models, which costs nothing. Raises UsageError.
+    """
+    said: list[ProviderError | None] = []
+    for provider in _for_listing(name):
+        try:
+            await _models(provider, transport)
+            said.append(None)
+        except ProviderError as error:
+            said.append(error)
+    return said
+
+
+def _for_listing(name: str) -> list[Provider]:
+    if name not in _entries():
         raise UsageError(unknown("provider", name, _entries(), "`fanout providers` lists them all"))
-    (provider, *_), _ = _providers(Spec(LISTING, None, name, ""), Given())
+    return _providers(Spec(LISTING, None, name, ""), Given())[0]
+
+
+async def _models(provider: Provider, transport: Transport) -> list[str]:
     request = provider.models_request()
     if request is None:
-        raise NotFound(f"{name} does not list its models")
+        raise NotFound(f"{provider.name} does not list its models")
     return provider.models(await fetch(transport, request, connect=5.0))
 
 

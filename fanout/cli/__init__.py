@@ -16,8 +16,10 @@ VERBS = {
     "hedge": "A race whose next lane starts only when the one before is slow.",
     "fallback": "One lane at a time; the next one when it fails.",
     "quorum": "The first K answers are enough.",
+    "ask": "A group or a lane of fanout.toml, by its name.",
     "models": "What models there are; `models pull` fetches the embedded one.",
     "providers": "What providers there are, and whether their keys are set.",
+    "keys": "Whether the services take the keys that are set; never shows one.",
     "completion": "Completion for bash, zsh and fish.",
 }
 

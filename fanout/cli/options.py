@@ -13,7 +13,7 @@ import click
 from attrs import frozen
 from click.shell_completion import CompletionItem
 
-from fanout.prompt import Prompt
+from fanout.prompt import Media, Message, Prompt
 
 Command = Callable[..., Any]
 
@@ -26,6 +26,7 @@ class Choices:
     lanes: tuple[str, ...] = ()
     system: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    attachments: tuple[str, ...] = ()
     file: str | None = None
     connect: float | None = None
     first: float | None = None
@@ -56,7 +57,10 @@ class Choices:
         text = "\n\n".join(part for part in parts if part.strip())
         if not text:
             raise click.UsageError("there is no prompt: give it as an argument, with -f FILE, or on standard input")
-        return Prompt.of(text, self.system)
+        media = tuple(
+            Media(url=a) if a.startswith(("http://", "https://")) else Media.from_file(a) for a in self.attachments
+        )
+        return Prompt.of([Message("user", text, media)], self.system)
 
 
 def seconds(text: str) -> float:
@@ -163,6 +167,9 @@ _SHARED: list[Callable[[Command], Command]] = [
     click.option(
         "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
         help="An option for every lane, e.g. -o temperature 0.",
+    ),
+    click.option(
+        "-a", "--attach", "attachments", multiple=True, metavar="FILE|URL", help="A picture, sound or file to send."
     ),
     click.option("-f", "--file", metavar="FILE", help="The prompt, or what belongs to it, from a file; - is stdin."),
     click.option("--connect", type=seconds, help="Longest time to a connection."),

@@ -10,6 +10,8 @@ import pytest
 from fanout import catalog
 from fanout.cli.options import Choices, complete_lane, delay, seconds, split_lanes, with_options, without
 from fanout.cli.race import race
+from fanout.errors import UsageError
+from fanout.prompt import Media
 
 
 @pytest.fixture
@@ -122,3 +124,17 @@ def test_help_names_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "[default: cancel]" in out
     assert "[default: off]" in out
+
+
+def test_what_is_attached_goes_along_as_bytes_or_by_address(piped: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "dot.png").write_bytes(b"\x89PNG")
+    choices = Choices(words=("?",), attachments=(str(tmp_path / "dot.png"), "https://x/y.png"))
+    assert choices.prompt().messages[-1].media == (
+        Media(b"\x89PNG", media_type="image/png", name="dot.png"),
+        Media(url="https://x/y.png"),
+    )
+
+
+def test_an_attachment_that_is_not_there_is_a_mistake(piped: Callable[[str], None]) -> None:
+    with pytest.raises(UsageError, match=r"cannot read nowhere\.png"):
+        Choices(words=("?",), attachments=("nowhere.png",)).prompt()

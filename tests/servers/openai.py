@@ -72,6 +72,9 @@ class OpenAIServer:
         try:
             while begun is not None and (request := await read_request(stream, begun)) is not None:
                 begun = b""
+                if request.headers.get("authorization") == "Bearer bad":
+                    await _respond(stream, 401, b'{"error":{"message":"no such key"}}')
+                    continue
                 if request.method == "GET":
                     await _respond(stream, 200, b'{"object":"list","data":[{"id":"m-2"},{"id":"m-1"}]}')
                     continue

@@ -1,0 +1,110 @@
+"""A loopback Gemini API that is strict about requests; the model's name selects what happens to one.
+
+`stream` answers the server's chunks as events, `array` as a JSON array, `busy` that the quota is used up, for 7 s;
+there are no other models.
+"""
+
+import json
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from tests.servers.http import Received, read_request, serve
+
+KEY = "AIza-loopback"
+
+CHUNKS: tuple[dict[str, Any], ...] = (
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": "hmm", "thought": True}]}, "index": 0}]},
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hel"}]}, "index": 0}], "modelVersion": "g-1"},
+    {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "lo"}]}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5},
+    },
+)
+
+_FIELDS = {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig"}
+_CONFIG = {
+    *("maxOutputTokens", "temperature", "topP", "topK", "stopSequences", "seed", "thinkingConfig"),
+    *("responseMimeType", "responseJsonSchema"),
+}
+_PARTS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
+_ASKING = re.compile(r"/v1beta/models/([\w.-]+):streamGenerateContent\?alt=sse")
+
+
+@define(eq=False)
+class GeminiServer:
+    """The running server: its address, what it answers, and what it was asked."""
+
+    url: str = ""
+    chunks: tuple[dict[str, Any], ...] = CHUNKS
+    requests: list[Received] = field(factory=list)
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """One connection, with one request; its end is the end of the answer."""
+        request = await read_request(stream)
+        if request is None:
+            return
+        self.requests.append(request)
+        status, media_type, pieces = self.answer(request)
+        head = f"HTTP/1.1 {status} .\r\ncontent-type: {media_type}\r\nconnection: close\r\n\r\n"
+        await stream.send_all(head.encode())
+        for piece in pieces:
+            await stream.send_all(piece)
+
+    def answer(self, request: Received) -> tuple[int, str, list[bytes]]:
+        """Status, media type and body."""
+        asking = _ASKING.fullmatch(request.target)
+        if request.headers.get("x-goog-api-key") != KEY:
+            return _error(403, "PERMISSION_DENIED", "Method doesn't allow unregistered callers")
+        if (request.method, request.target) == ("GET", "/v1beta/models?pageSize=1000"):
+            return 200, "application/json", [json.dumps({"models": [{"name": "models/stream"}]}).encode()]
+        if request.method != "POST" or not asking:
+            return _error(404, "NOT_FOUND", "no such method")
+        if wrong := next(_faults(json.loads(request.body)), None):
+            return _error(400, "INVALID_ARGUMENT", wrong)
+        match asking[1]:
+            case "stream":
+                events = [b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n" for chunk in self.chunks]
+                return 200, "text/event-stream", events
+            case "array":
+                elements = [json.dumps(chunk, indent=2).encode() for chunk in self.chunks]
+                return 200, "application/json", [b"[", b"\n,\n".join(elements), b"]"]
+            case "busy":
+                retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
+                return _error(429, "RESOURCE_EXHAUSTED", "quota exceeded", retry)
+        return _error(404, "NOT_FOUND", f"{asking[1]} is not found for API version v1beta")
+
+
+def _error(code: int, status: str, message: str, *details: dict[str, Any]) -> tuple[int, str, list[bytes]]:
+    error = {"code": code, "message": message, "status": status, "details": details}
+    return code, "application/json", [json.dumps({"error": error}, indent=2).encode()]
+
+
+def _faults(body: dict[str, Any]) -> Iterator[str]:
+    """What the service would not take, in its words."""
+    unknown = (body.keys() - _FIELDS) | (body.get("generationConfig", {}).keys() - _CONFIG)
+    yield from (f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.' for name in unknown)
+    if not body.get("contents"):
+        yield "contents is not specified"
+    for turn in body["contents"]:
+        if turn.get("role") not in ("user", "model"):
+            yield "Please use a valid role: user, model."
+        for part in turn["parts"]:
+            if sum(name in part for name in _PARTS) != 1:
+                yield "contents.parts must have one initialized field"
+            if "inlineData" in part and not part["inlineData"].get("mimeType"):
+                yield "Unable to determine the MIME type"
+    if any(part.keys() != {"text"} for part in body.get("systemInstruction", {}).get("parts", ())):
+        yield "systemInstruction takes text only"
+
+
+@asynccontextmanager
+async def open_server() -> AsyncGenerator[GeminiServer]:
+    """Serves on a free port of 127.0.0.1 until the block ends."""
+    server = GeminiServer()
+    async with serve(server.handle) as server.url:
+        yield server
