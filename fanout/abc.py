@@ -175,14 +175,16 @@ OnLose = Literal["cancel", "keep"]
 class Policy(ABC):
     """Decides over lanes, and does no I/O. It holds them too, so it is a plan: `Race("a/x", Fallback("b/y", "c/z"))`.
 
-    `pace` is the number of seconds between the start of a lane and that of the next: 0 all at once, infinity only
-    after a failure. Whatever it is, a running lane that fails starts the next at once. `retries` is how often a lane
-    is tried again, unless the lane says otherwise. `deadline` is the number of seconds that all the lanes together
-    may take; `on_lose` None leaves the choice to the call.
+    `pace` is the number of seconds that the lanes must have been silent, since the last start or the last content,
+    before the next one starts: 0 all at once, infinity only after a failure. Whatever it is, a running lane that fails
+    starts the next at once. `retries` is how often a lane is tried again, unless the lane says otherwise. `deadline`
+    is the number of seconds that all the lanes together may take; `on_lose` None leaves the choice to the call.
     """
 
     pace: float = 0.0
     retries: ClassVar[int] = 1
+    chooses: ClassVar[bool] = True
+    """Whether it chooses a winner."""
 
     def __init__(self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None) -> None:
         self.lanes = lanes
@@ -227,6 +229,10 @@ class Lane(Protocol):
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
+        ...
+
+    def close(self) -> None:
+        """Starts nothing new from now on: no further lane, no further try."""
         ...
 
 

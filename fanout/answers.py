@@ -1,6 +1,7 @@
 """Events folded into an Answer, lane by lane, and the Run of all lanes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from attrs import define, field, frozen
 
@@ -63,12 +64,8 @@ class Answer:
 
     @property
     def tokens(self) -> int:
-        """Output tokens: the service's count, else one for each four characters, at least one a chunk of content."""
-        if self.usage and self.usage.output is not None:
-            return self.usage.output
-        characters = len(self.text) + len(self.reasoning) + len(self.refusal)
-        characters += sum(len(call.arguments) for call in self.tool_calls)
-        return max(self.chunks, -(-characters // 4))
+        """Output tokens: the service's count, or an estimate; while the lane runs, one for each piece of content."""
+        return self.chunks if self.usage is None or self.usage.output is None else self.usage.output
 
 
 @frozen
@@ -109,12 +106,16 @@ class Run:
 
 @define
 class Fold:
-    """Grows one lane's Answer, event by event. Times are those of the arrival, on any one clock."""
+    """Grows one lane's Answer, event by event. Times are those of the arrival, on any one clock.
+
+    `asked` is the length of the prompt in characters, from which tokens are estimated where the service counts none.
+    """
 
     lane: str
     provider: str = ""
     model: str | None = None
     started: float | None = None
+    asked: int = 0
     chunks: int = 0
     _first: float | None = None
     _last: float | None = None
@@ -167,7 +168,7 @@ class Fold:
         """The Answer so far."""
         end = self._end or End(None)  # type: ignore[arg-type]  # a running lane has no status yet
         sources, title = self._kept.get(Sources), self._kept.get(Title)
-        usage, conversation = self._kept.get(Usage), self._kept.get(Conversation)
+        conversation = self._kept.get(Conversation)
         return Answer(
             lane=self.lane,
             provider=self.provider,
@@ -183,7 +184,7 @@ class Fold:
             files=tuple(self._files),
             sources=tuple(sources.items) if isinstance(sources, Sources) else (),
             title=title.text if isinstance(title, Title) else None,
-            usage=usage if isinstance(usage, Usage) else None,
+            usage=self._usage(),
             finish_reason=end.finish_reason,
             error=end.error,
             ttft=self._since(self._first),
@@ -194,6 +195,20 @@ class Fold:
             headers=end.headers,
             chunks=self.chunks,
         )
+
+    def _usage(self) -> Usage | None:
+        """The service's count; after the end of an answer that it did not count, an estimate."""
+        usage = self._kept.get(Usage)
+        if isinstance(usage, Usage) and usage.output is not None:
+            return usage
+        if self._end is None or not self.chunks:
+            return usage if isinstance(usage, Usage) else None
+        return Usage(input=-(-self.asked // 4), output=self._estimate(), estimated=True)
+
+    def _estimate(self) -> int:
+        """About how many tokens came: one for each four characters, at least one for each piece of content."""
+        characters = sum(map(len, chain(*self._texts.values(), *(call[2] for call in self._calls.values()))))
+        return max(self.chunks, -(-characters // 4))
 
     def _since(self, moment: float | None) -> float | None:
         return None if moment is None or self.started is None else moment - self.started

@@ -6,6 +6,7 @@ from math import inf
 from typing import Any
 
 import trio
+from attrs import evolve
 
 from fanout.abc import OnLose, Policy, Transport
 from fanout.answers import Answer, Run, Wasted
@@ -18,6 +19,7 @@ from fanout.group import Group
 from fanout.plan import Builder, Connections, Plan, Settings, several
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
+from fanout.prices import cost
 from fanout.prompt import Message, Prompt
 from fanout.unwrapped import unwrapped
 
@@ -51,18 +53,21 @@ class Fanout:
 
     @property
     def run(self) -> Run:
-        """What is known so far; complete once the iteration has ended."""
-        answers: list[Answer] = []
+        """What is known so far; complete, and with its cost, once the iteration has ended."""
+        answers: dict[str, Answer] = {}
         lost: list[Answer] = []
         for attempt, kept in self._group.attempts():
-            answers.append(attempt.answer)
-            if attempt.answer.status and not kept:
-                lost.append(attempt.answer)
+            answer = attempt.answer
+            if self._group.over:
+                answer = evolve(answer, cost=cost(answer))
+            answers[answer.lane] = answer
+            if answer.status and not kept:
+                lost.append(answer)
         winner = self._group.winner
         ended_at = self._group.ended_at
         return Run(
-            answers=tuple(answers),
-            winner=winner.answer if winner else None,
+            answers=tuple(answers.values()),
+            winner=answers[winner.answer.lane] if winner else None,
             wasted=Wasted.of(lost),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
         )
@@ -166,6 +171,11 @@ async def race(
 
     Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
     """
+    if isinstance(lanes, Policy):
+        if on != "finish" or accept:
+            raise UsageError("a plan has its own on and accept: give them to it, not to race")
+        if not lanes.chooses:
+            raise UsageError(f"{type(lanes).__name__} chooses no winner; use ask or gather")
     plan = lanes if isinstance(lanes, Policy) else Race(*several(lanes), on=on, accept=accept)
     fanout = await _fan_out(prompt, plan, **settings)
     winner = fanout.run.winner
@@ -175,9 +185,10 @@ async def race(
 
 
 async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Any) -> list[Answer]:
-    """Every lane's answer, aligned with the lanes, none dropped; takes the settings of `open_fanout`.
+    """Every lane's answer, aligned with the lanes (of a nested plan, all of its lanes), none dropped.
 
-    Never raises for what a service did: a failed answer has its error and the text up to it. Raises UsageError.
+    Takes the settings of `open_fanout`. Never raises for what a service did: a failed answer has its error and the text
+    up to it. Raises UsageError.
     """
     plan = lanes if isinstance(lanes, Policy) else All(*several(lanes))
     return list((await _fan_out(prompt, plan, **settings)).run.answers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from itertools import count
 from math import inf
 from random import Random
@@ -13,10 +14,20 @@ from fanout.abc import Head, Hear, Provider, Reader, Reply, Request, Transport, 
 from fanout.answers import Answer, Fold
 from fanout.channel import Channel
 from fanout.clocks import DEFAULTS, Clocks, Timeouts
-from fanout.errors import ProtocolError, ProviderError, QuotaError, RateLimited, TimedOut, TooLarge, Truncated
+from fanout.errors import (
+    InvalidRequest,
+    ProtocolError,
+    ProviderError,
+    QuotaError,
+    RateLimited,
+    TimedOut,
+    TooLarge,
+    Truncated,
+)
 from fanout.events import CONTENT, End, Event, Started, Status
 from fanout.prompt import Options, Prompt
 from fanout.retry import Budget, pause
+from fanout.unwrapped import unwrapped
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""
@@ -91,6 +102,7 @@ class Attempt:
         self._wait: float | None = None
         self._reader: Reader | None = None
         self._received = 0
+        self._bug: Exception | None = None
         self._clocks = Clocks(self._timeouts, 0.0)
 
     @property
@@ -128,18 +140,25 @@ class Attempt:
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
         if not self._ended:
-            self._emit([End(Status.TIMED_OUT if error else Status.CANCELLED, error=error)])
+            # A copy, because each lane writes its name into its error.
+            self._emit([End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error))])
         self._scope.cancel()
+
+    def close(self) -> None:
+        """Starts nothing new from now on: what runs may end, and is not tried again."""
+        self._retries = 0
 
     async def _run(self, prompt: Prompt, until: float) -> None:
         started = trio.current_time()
         self._fold.started = started
+        self._fold.asked = sum(len(message.text) for message in prompt.messages)
         self._clocks = Clocks(self._timeouts, started, until)
         fired: list[TimedOut] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, nursery.cancel_scope, fired)
-            await self._try_until_ended(prompt.with_options(self._options))
-            nursery.cancel_scope.cancel()
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, nursery.cancel_scope, fired)
+                await self._try_until_ended(prompt.with_options(self._options))
+                nursery.cancel_scope.cancel()
         if not self._ended:
             self._take(self._rest(fired[0]))
 
@@ -170,23 +189,25 @@ class Attempt:
         self._reader = self._wait = None
         self._received = 0
         self._emit([Started(self._tried)])
+        failed: ProviderError | None = None
         try:
             request = await self._ask(prompt)
             await self._transport.exchange(request, self, self._connect)
         except ProviderError as error:
-            self._take(self._rest(error))
-        else:
-            self._take(self._rest(None))
+            failed = error
+        if self._bug is not None:
+            raise self._bug
+        self._take(self._rest(failed))
         return self._wait
 
     async def _ask(self, prompt: Prompt) -> Request:
         """Makes the round trips before the last one, and returns the last one's request."""
         reply: Reply | None = None
-        with _sense_only():
-            flow = self._provider.flow(prompt)
+        flow = self._provider.flow(prompt)  # a generator: nothing of it runs before `next`
         while True:
+            first = reply is None
             try:
-                with _sense_only():
+                with _sense_only("the request cannot be made", InvalidRequest) if first else _sense_only():
                     request = next(flow) if reply is None else flow.send(reply)
             except StopIteration as last:
                 final: Request = last.value
@@ -213,7 +234,11 @@ class Attempt:
         with _sense_only():
             events = self._reader.feed(data)
         if events:
-            self._take(events)
+            try:
+                self._take(events)
+            except Exception as bug:  # noqa: BLE001  # not the transport's business: raised again when that is over
+                self._bug = bug
+                return True
         if self._reader.complete and self._clocks.complete_at is None:
             self._clocks.complete_at = trio.current_time()
             self._set_alarm()
@@ -237,7 +262,7 @@ class Attempt:
             events[-1] = end = self._judged(end, events)
             if end.error is None:
                 self._budget.succeeded()
-            elif self._fold.chunks == 0 and self._may_repeat(end.error):
+            elif not self._has_content(events) and self._may_repeat(end.error):
                 return
         self._emit(events)
 
@@ -245,11 +270,18 @@ class Attempt:
         """The reader's End as the lane's: a clock of ours is a time-out, and an empty answer is none."""
         if isinstance(end.error, TimedOut) and end.error.clock:
             end.status = Status.TIMED_OUT
-        empty = not self._fold.chunks and not any(type(event) in CONTENT for event in events)
-        if end.status is Status.FINISHED and empty and end.finish_reason in (None, "stop", "unknown"):
+        if (
+            end.status is Status.FINISHED
+            and not self._has_content(events)
+            and end.finish_reason in (None, "stop", "unknown")
+        ):
             error = Truncated("the stream ended without any content", request_id=end.request_id)
             return End(Status.FAILED, error=error, raw=end.raw, model=end.model, request_id=end.request_id)
         return end
+
+    def _has_content(self, events: list[Event]) -> bool:
+        """Whether any content came, before or among these."""
+        return self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
 
     def _may_repeat(self, error: ProviderError) -> bool:
         """Sets `_wait` if another try is allowed: with another key, or retryable, within count, budget and time."""
@@ -316,9 +348,11 @@ async def fetch(transport: Transport, request: Request, connect: float) -> Reply
 
 
 @contextmanager
-def _sense_only() -> Iterator[None]:
-    """The one place where a provider's failure to make sense of bytes becomes a typed error."""
+def _sense_only(
+    what: str = "the answer does not make sense", kind: type[ProviderError] = ProtocolError
+) -> Iterator[None]:
+    """The one place where a provider's failure to make sense of something becomes a typed error."""
     try:
         yield
     except (LookupError, TypeError, ValueError) as error:
-        raise ProtocolError(f"the answer does not make sense: {type(error).__name__}") from error
+        raise kind(f"{what}: {type(error).__name__}: {str(error)[:200]}") from error

@@ -216,8 +216,7 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
     model = spec.model or entry.default_model
     if not model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
-    env_url = os.environ.get(entry.base_url_env) if entry.base_url_env else None
-    base_url = given.own.get("base_url") or env_url or entry.base_url
+    base_url = given.own.get("base_url") or _url_in_environment(entry) or entry.base_url
     _check_url(base_url)
     key_env = given.own.get("key_env")
     names = entry.keys if key_env is None else tuple(filter(None, (key_env,)))
@@ -227,14 +226,24 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
         "base_url": base_url,
         "key_env": names,
         "needs_key": entry.needs_key if key_env is None else bool(key_env),
-        "max_tokens": entry.max_tokens,
     }
+    if entry.wire == "openai":
+        settings["max_tokens"] = entry.max_tokens
+    if entry.keys == ("OPENAI_API_KEY",):
+        settings["organization"] = os.environ.get("OPENAI_ORG_ID")
+        settings["project"] = os.environ.get("OPENAI_PROJECT_ID")
     wire = _wire(entry.wire)
     accepted = {name: value for name, value in settings.items() if name in fields_dict(wire)}
     keys = list(keys_in_environment(names)) if "key" in fields_dict(wire) else []
     if not keys:
         return [wire(**accepted)], entry.timeouts
     return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts
+
+
+def _url_in_environment(entry: Entry) -> str | None:
+    """The address in the provider's usual variable; Ollama's may lack the scheme."""
+    url = os.environ.get(entry.base_url_env) if entry.base_url_env else None
+    return f"http://{url}" if url and "://" not in url else url
 
 
 def _wire(name: str) -> Any:
@@ -265,7 +274,10 @@ def _policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Pol
 
 def _check_url(url: str) -> None:
     """A base URL is http or https, without credentials in it; plain http goes only to this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"base_url {url!r}: {error}") from None
     if parts.username or parts.password:
         raise UsageError("a base URL carries no user or password; put the key into a variable and name it by key_env")
     loopback = parts.hostname in ("127.0.0.1", "localhost", "::1")

@@ -23,6 +23,7 @@ class Channel:
         self._at_hand: deque[Tagged] = deque()
         self._parked: trio.lowlevel.Task | None = None
         self._closed = False
+        self._taking = False
 
     def put(self, lane: str, events: Sequence[Event], at: float) -> None:
         """Appends the events of one read, which arrived in `lane` at Trio time `at`."""
@@ -43,8 +44,14 @@ class Channel:
         return self
 
     async def __anext__(self) -> Tagged:
-        if not self._at_hand:
-            await self._take_everything()
+        while not self._at_hand:
+            if self._taking:
+                raise trio.BusyResourceError("a channel has one consumer; another task is waiting on it")
+            self._taking = True
+            try:
+                await self._take_everything()
+            finally:
+                self._taking = False
         return self._at_hand.popleft()
 
     async def _take_everything(self) -> None:
@@ -56,13 +63,10 @@ class Channel:
         batches, self._batches = self._batches, []
         zero = self.zero
         self._at_hand.extend(Tagged(lane, at - zero, event) for lane, at, events in batches for event in events)
-        if not self._at_hand:
+        if not self._at_hand and self._closed:
             raise StopAsyncIteration
 
     async def _park(self) -> None:
-        if self._parked is not None:
-            raise trio.BusyResourceError("a channel has one consumer; another task is waiting on it")
-
         def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             self._parked = None
             return trio.lowlevel.Abort.SUCCEEDED

@@ -20,7 +20,7 @@ FanoutError
     NotAStream            a web page or something else instead of an answer
     RedirectRefused       3xx: credentials and prompts follow no redirect
     Refused               the caller's `accept` did not take the answer
-AllLanesFailed          an exception group of ProviderErrors, one a failed lane
+  AllLanesFailed        an exception group of ProviderErrors, one a failed lane
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Self
 
 
 class FanoutError(Exception):
-    """Everything that fanout raises on purpose, but AllLanesFailed, which is an exception group."""
+    """Everything that fanout raises on purpose."""
 
 
 class UsageError(FanoutError):
@@ -199,7 +199,7 @@ class Refused(ProviderError):
     kind = "refused"
 
 
-class AllLanesFailed(ExceptionGroup[ProviderError]):
+class AllLanesFailed(FanoutError, ExceptionGroup[ProviderError]):
     """No lane gave an answer; `exceptions` holds every failed lane's typed error."""
 
     def derive(self, excs: Sequence[ProviderError], /) -> Self:  # type: ignore[override]  # narrower on purpose

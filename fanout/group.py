@@ -10,8 +10,9 @@ from fanout.abc import Hear, OnLose, Policy, nobody
 from fanout.answers import Answer
 from fanout.attempt import Attempt
 from fanout.errors import ProviderError, Refused, TimedOut
-from fanout.events import End, Event, Status
+from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
+from fanout.unwrapped import unwrapped
 
 
 @define(eq=False)
@@ -48,6 +49,7 @@ class Group:
         self._cancelling = False
         self._ended_lanes = 0
         self._failures = 0
+        self._spoke_at = 0.0
         self._turn = trio.Event()
 
     @property
@@ -92,8 +94,9 @@ class Group:
         """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
         until = min(until, trio.current_time() + self._policy.deadline)
         try:
-            async with trio.open_nursery() as nursery:
-                await self._start_lanes(nursery, prompt, until)
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    await self._start_lanes(nursery, prompt, until)
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
 
@@ -104,6 +107,14 @@ class Group:
             if seat.status is None:
                 seat.lane.cancel(error)
 
+    def close(self) -> None:
+        """Starts nothing new from now on: the lanes that run may end."""
+        for seat in self.seats:
+            if seat.started:
+                seat.lane.close()
+            elif seat.status is None:
+                seat.lane.cancel()
+
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
         for index, seat in enumerate(self.seats):
             if index and self._policy.pace > 0:
@@ -113,10 +124,14 @@ class Group:
                 nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
 
     async def _wait_for_turn(self, until: float) -> None:
-        """Returns when the pace allows the next lane, and at once for each lane that has failed meanwhile."""
-        if not self._failures and not self.over:
+        """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile."""
+        self._spoke_at = trio.current_time()
+        while not self._failures and not self.over:
+            due = min(self._spoke_at + self._policy.pace, until)
+            if trio.current_time() >= due:
+                break
             self._turn = trio.Event()
-            with trio.move_on_at(min(trio.current_time() + self._policy.pace, until)):
+            with trio.move_on_at(due):
                 await self._turn.wait()
         self._failures = max(0, self._failures - 1)
         if trio.current_time() >= until:
@@ -133,14 +148,17 @@ class Group:
             seat.status, seat.place = end.status, self._ended_lanes
         if seat.lost:
             return
+        failed = seat.status not in (None, Status.FINISHED)
+        # Content that comes together with its lane's failure wins nothing, here or above.
+        contents = events[:0] if failed else events if seat.status is None else events[:-1]
         if not self._cancelling:
-            for event in events:
+            for event in events[-1:] if failed else events:
                 self._judge(index, event)
-            if seat.status not in (None, Status.FINISHED) or seat.refused:
+            if (failed and seat.started) or seat.refused:
                 self._failures += 1
                 self._turn.set()
-        contents = events if seat.status is None else events[:-1]
-        if contents and not seat.lost:
+        if not seat.lost and any(type(event) in CONTENT for event in contents):
+            self._spoke_at = at
             self.hear(contents, at)
         self._end_if_over(at)
 
@@ -148,11 +166,13 @@ class Group:
         losers = [i for i in self._policy.losers(index, event, self.seats) if not self.seats[i].lost]
         for i in losers:
             self.seats[i].lost = True
-        if losers == [index]:
+        if index in losers:
             self.seats[index].refused = self.seats[index].status is Status.FINISHED
         for i in losers:
             seat = self.seats[i]
-            if seat.status is None and not (self._keep and seat.started):
+            if seat.status is None and self._keep and seat.started:
+                seat.lane.close()
+            elif seat.status is None:
                 seat.lane.cancel()
 
     def _end_if_over(self, at: float) -> None:

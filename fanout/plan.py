@@ -38,6 +38,10 @@ class Connections:
         """Sends `request` and tells `receiver` of the response."""
         await self.transport.exchange(request, receiver, connect)
 
+    def budget(self, provider: Provider) -> Budget:
+        """How much repeating the service behind this provider still gets."""
+        return self.budgets.setdefault(f"{provider.name} {getattr(provider, 'base_url', '')}", Budget())
+
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
         """What bounds the lanes of this name, if anything does."""
         if lane.concurrency is None:
@@ -57,6 +61,8 @@ class Settings:
     @classmethod
     def of(cls, timeouts: Timeouts | None, retries: int | None, on_lose: OnLose, config: Config) -> "Settings":
         """The call's settings over the configuration's."""
+        if on_lose not in ("cancel", "keep"):
+            raise UsageError(f"on_lose must be cancel or keep, not {on_lose!r}")
         d = config.defaults
         usual = Timeouts(d.connect, d.first, d.idle, d.total, d.min_tps)
         return cls((timeouts or Timeouts()).over(usual), d.retries if retries is None else retries, on_lose, config)
@@ -106,7 +112,7 @@ class Builder:
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
             retries=next(number for number in retries if number is not None),
             options=lane.options,
-            budget=self.connections.budgets.setdefault(lane.provider.name, Budget()),
+            budget=self.connections.budget(lane.provider),
             keys=Keys((lane.provider, *lane.spares), self.connections.blocked),
             limiter=self.connections.limiter(lane),
             channel=self.channel,

@@ -64,10 +64,12 @@ class Message:
     name: str | None = None
 
     @classmethod
-    def of(cls, message: "Message | Mapping[str, Any]") -> "Message":
-        """A Message from an OpenAI message dict. Raises UsageError for what is not one."""
+    def of(cls, message: Any) -> "Message":
+        """A Message from an OpenAI message dict, or as it is. Raises UsageError for what is not one."""
         if isinstance(message, Message):
             return message
+        if not isinstance(message, Mapping):
+            raise UsageError(f"a message is a dict with role and content, not {message!r:.80}")
         role = message.get("role")
         if role not in ROLES:
             raise UsageError(f"a message needs a role, one of {', '.join(ROLES)}; got {role!r}")
@@ -80,6 +82,14 @@ class Message:
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
         )
+
+
+def _messages(given: Any) -> tuple[Message, ...]:
+    if isinstance(given, str):
+        return (Message("user", given),) if given.strip() else ()
+    if not isinstance(given, list | tuple):
+        raise UsageError(f"a prompt is a text, a list of message dicts or a Prompt, not {given!r:.80}")
+    return tuple(map(Message.of, given))
 
 
 def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
@@ -148,11 +158,8 @@ class Prompt:
     @classmethod
     def of(cls, prompt: "str | Sequence[Message | Mapping[str, Any]] | Prompt", system: str | None = None) -> "Prompt":
         """A Prompt from a string, a list of OpenAI message dicts, or a Prompt. Raises UsageError when it is empty."""
-        if isinstance(prompt, str):
-            messages: tuple[Message, ...] = (Message("user", prompt),) if prompt.strip() else ()
-            prompt = cls(messages)
-        elif not isinstance(prompt, Prompt):
-            prompt = cls(tuple(Message.of(message) for message in prompt))
+        if not isinstance(prompt, Prompt):
+            prompt = cls(_messages(prompt))
         if not prompt.messages:
             raise UsageError("the prompt is empty")
         if system:

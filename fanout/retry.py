@@ -40,5 +40,5 @@ def pause(error: ProviderError, attempt: int, random: Random) -> float | None:
     if not error.retryable:
         return None
     if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= LONGEST_WAIT else None
+        return max(0.0, error.retry_after) if error.retry_after <= LONGEST_WAIT else None
     return random.uniform(0.0, min(8.0, 0.5 * 2.0 ** (attempt - 1)))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from math import isnan
+from math import inf
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -47,9 +47,35 @@ class Spec:
         return [*_SEPARATOR.split(self.name, maxsplit=1), ""][1]
 
 
-def _seconds(text: str) -> float:
-    value = float(text.removesuffix("s"))
-    if value < 0 or isnan(value):
+_TIME_FORM = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+
+
+def duration(text: str) -> float:
+    """A time in seconds from 0.8, 0.8s, 800ms or 2m. Raises ValueError."""
+    match = _TIME_FORM.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not a time; write 0.8, 0.8s, 800ms or 2m")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def clock(text: str) -> float:
+    """What a clock is set to: a time, or `off` for ever. Raises ValueError."""
+    value = inf if text == "off" else duration(text)
+    if not value:
+        raise ValueError("a clock of 0 leaves no time at all; write off to switch it off")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < inf:
         raise ValueError
     return value
 
@@ -60,9 +86,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 Parse = tuple[Callable[[str], Any], str]
 _WHOLE: Parse = (int, "a whole number")
+_COUNT: Parse = (_count, "a whole number from 0 on")
 _NUMBER: Parse = (float, "a number")
 _TEXT: Parse = (str, "text")
-_TIME: Parse = (_seconds, "seconds")
+_TIME: Parse = (clock, "a time such as 0.8, 800ms or off")
 
 _OPTIONS: dict[str, Parse] = {
     "max_tokens": _WHOLE,
@@ -79,9 +106,9 @@ _CLOCKS: dict[str, Parse] = {
     "idle": _TIME,
     "total": _TIME,
     "timeout": _TIME,
-    "min_tps": (_seconds, "tokens per second"),
+    "min_tps": (_rate, "tokens per second"),
 }
-_OWN: dict[str, Parse] = {"retries": _WHOLE, "concurrency": _WHOLE, "base_url": _TEXT, "key_env": _TEXT}
+_OWN: dict[str, Parse] = {"retries": _COUNT, "concurrency": _COUNT, "base_url": _TEXT, "key_env": _TEXT}
 
 
 @define

@@ -21,6 +21,8 @@ from fanout.events import (
 )
 from fanout.prompt import ToolUse
 
+END = End(Status.CANCELLED)
+
 
 def folded(*reads: tuple[float, list[Event]]) -> Answer:
     fold = Fold("a", "openai", "asked")
@@ -93,16 +95,27 @@ def test_a_running_lane_has_no_status_and_one_never_started_no_times() -> None:
     assert (answer.status, answer.elapsed, answer.ttft, answer.itl) == (Status.CANCELLED, None, None, None)
 
 
-def test_tokens_are_counted_by_the_service_or_estimated() -> None:
-    assert Answer("a", usage=Usage(output=7), text="x" * 400).tokens == 7
-    assert Answer("a", text="x" * 400, chunks=3).tokens == 100
-    assert Answer("a", text="abc", chunks=3).tokens == 3
-    assert Answer("a").tokens == 0
+def test_tokens_are_the_services_count() -> None:
+    answer = folded((11.0, [Delta("x" * 400), Usage(3, 7), END]))
+    assert (answer.usage, answer.tokens) == (Usage(3, 7), 7)
+
+
+def test_where_nobody_counts_tokens_are_estimated_and_marked_so() -> None:
+    fold = Fold("a", asked=10)
+    fold.add([Delta("x" * 300), Reasoning("x" * 80), ToolCall(0, arguments="x" * 20), END], 11.0)
+    assert fold.answer.usage == Usage(input=3, output=100, estimated=True)
+    fold = Fold("a", asked=10)
+    fold.add([Delta("a"), Delta("b"), Delta("c"), END], 11.0)
+    assert fold.answer.tokens == 3
+
+
+def test_a_lane_that_said_nothing_has_no_estimate() -> None:
+    assert folded((11.0, [END])).usage is None
 
 
 def test_waste_adds_up() -> None:
-    wasted = Wasted.of([Answer("a", chunks=2, usage=Usage(output=5), cost=0.5), Answer("b", chunks=1, text="x" * 40)])
-    assert wasted == Wasted(chunks=3, tokens=15, cost=0.5)
+    wasted = Wasted.of([Answer("a", chunks=2, usage=Usage(output=5), cost=0.5), Answer("b", chunks=1)])
+    assert wasted == Wasted(chunks=3, tokens=6, cost=0.5)
     assert Wasted.of([]) == Wasted(0, 0, None)
 
 

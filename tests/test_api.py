@@ -26,6 +26,7 @@ async def test_race_raises_all_errors_when_nobody_wins(autojump_clock: MockClock
     with pytest.RaisesGroup(ServerError, TimedOut) as caught:
         await fanout.race("?", words("a", "b"), transport=transport, timeouts=Timeouts(first=1))
     assert isinstance(caught.value, AllLanesFailed)
+    assert isinstance(caught.value, fanout.FanoutError)
     assert [(error.lane, error.partial) for error in caught.value.exceptions] == [("a", "part"), ("b", "")]  # type: ignore[union-attr]
 
 
@@ -133,9 +134,27 @@ async def test_what_is_no_lane_is_a_usage_error(lane: Any) -> None:
         await fanout.ask("?", [lane], transport=memory())
 
 
-async def test_a_plan_that_chooses_nobody_is_no_race(autojump_clock: MockClock) -> None:
-    with pytest.raises(UsageError, match="chooses no winner"):
-        await fanout.race("?", fanout.All(*words("a")), transport=memory(a=said("x")))
+async def test_a_plan_that_chooses_nobody_is_no_race_and_costs_nothing(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x"))
+    with pytest.raises(UsageError, match="All chooses no winner"):
+        await fanout.race("?", fanout.All(*words("a")), transport=transport)
+    assert not transport.exchanges
+
+
+async def test_a_plan_keeps_its_own_rules() -> None:
+    with pytest.raises(UsageError, match="its own on and accept"):
+        await fanout.race("?", Race(*words("a")), accept=lambda _: False, transport=memory())
+
+
+@pytest.mark.parametrize("prompt", [5, b"hi", None, {"role": "user", "content": "x"}, ["hi"], [5]])
+async def test_what_is_no_prompt_is_a_usage_error(prompt: Any) -> None:
+    with pytest.raises(UsageError, match=r"a (prompt|message) is"):
+        await fanout.race(prompt, words("a"), transport=memory())
+
+
+async def test_a_wrong_word_for_on_lose_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="cancel or keep"):
+        await fanout.race("?", words("a"), transport=memory(), on_lose="kep")
 
 
 async def test_an_empty_prompt_is_a_usage_error() -> None:

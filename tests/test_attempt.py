@@ -183,6 +183,22 @@ async def test_after_content_nothing_is_tried_again(autojump_clock: MockClock) -
     assert isinstance(lane.error, ServerError)
 
 
+async def test_content_in_the_same_read_as_the_error_counts_as_content(autojump_clock: MockClock) -> None:
+    lane = await Lane([0.1, b"hello !busy"], retries=5).run()
+    assert len(lane.transport.exchanges) == 1
+    assert lane.error.partial == "hello"
+
+
+async def test_a_request_that_cannot_be_made_is_the_callers_matter(autojump_clock: MockClock) -> None:
+    class Broken(Words):
+        def request(self, prompt: Prompt) -> Request:
+            raise TypeError("no such thing")
+
+    lane = await Lane([], Broken("a"), retries=5).run()
+    assert lane.error.kind == "invalid_request"
+    assert "the request cannot be made: TypeError: no such thing" in str(lane.error)
+
+
 async def test_what_cannot_succeed_is_not_tried_again(autojump_clock: MockClock) -> None:
     lane = await Lane([AuthError("no key")], retries=5).run()
     assert len(lane.transport.exchanges) == 1

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from fanout import catalog
@@ -42,7 +44,7 @@ def test_a_spec_may_carry_a_label() -> None:
 
 def test_options_are_sorted_by_what_they_set() -> None:
     found = catalog.find(
-        "openai/m?temperature=0&max_tokens=9&top_p=0.5&stop=a&stop=b&seed=3&reasoning=low&first=5&timeout=60s&idle=2"
+        "openai/m?temperature=0&max_tokens=9&top_p=0.5&stop=a&stop=b&seed=3&reasoning=low&first=5&timeout=1m&idle=2000ms"
         "&connect=1&min_tps=3&retries=4&body.top_k=40&body.user=me&body.flags=%7B%22x%22%3A1%7D"
     )
     assert found.options == Options(
@@ -78,7 +80,11 @@ def test_the_default_lanes_are_good_specs(spec: str) -> None:
         ("openai/m?temprature=1", "there is no option 'temprature'; did you mean temperature"),
         ("openai/m?zzz=1", "body.NAME=JSON"),
         ("openai/m?temperature=warm", "temperature takes a number, not 'warm'"),
-        ("openai/m?first=-1", "first takes seconds, not '-1'"),
+        ("openai/m?first=-1", "first takes a time such as 0.8, 800ms or off, not '-1'"),
+        ("openai/m?first=0", "first takes a time"),
+        ("openai/m?retries=-1", "retries takes a whole number from 0 on"),
+        ("openai/m?min_tps=nan", "min_tps takes tokens per second"),
+        ("openai/m?base_url=http://[", "base_url 'http://\\['"),
         ("openai/m?base_url=ftp://x", "http or https"),
         ("openai/m?base_url=http://example.com/v1", "in clear"),
         ("openai/m?base_url=https://me:pw@example.com/v1", "no user or password"),
@@ -107,6 +113,12 @@ def test_key_env_names_another_variable_and_empty_means_no_key(monkeypatch: pyte
     assert (none.key, none.needs_key) == (None, False)
 
 
+def test_ollamas_variable_may_lack_the_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9999")
+    found: Any = catalog.find("ollama/m").provider
+    assert found.base_url == "http://127.0.0.1:9999"
+
+
 def test_the_usual_variable_moves_the_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     assert provider("openai/m").base_url == "http://127.0.0.1:9/v1"
@@ -124,8 +136,9 @@ def test_the_table_says_which_keys_are_present_and_shows_none(monkeypatch: pytes
 
 @pytest.mark.parametrize("entry", catalog.providers(), ids=lambda entry: entry.name)
 def test_every_row_of_the_table_makes_a_lane(entry: catalog.Entry) -> None:
-    found = provider(f"{entry.name}/m")
-    assert found.base_url == entry.base_url
+    found: Any = catalog.find(f"{entry.name}/m").provider
+    assert (found.name, found.model, found.base_url) == (entry.name, "m", entry.base_url)
+    assert type(found).__name__.lower() == entry.wire
     assert not entry.base_url.endswith("/")
     assert entry.keys or not entry.needs_key
 

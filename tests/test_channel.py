@@ -81,3 +81,20 @@ async def test_a_closed_channel_stays_at_its_end() -> None:
     for _ in range(2):
         with pytest.raises(StopAsyncIteration):
             await channel.__anext__()
+
+
+async def test_a_second_consumer_is_refused_also_while_there_is_something_at_hand() -> None:
+    channel = Channel()
+    channel.put("a", deltas("x"), 0.0)
+    refused = []
+
+    async def consume() -> None:
+        try:
+            await channel.__anext__()
+        except trio.BusyResourceError:
+            refused.append(True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consume)
+        nursery.start_soon(consume)
+    assert refused == [True]

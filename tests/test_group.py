@@ -269,3 +269,77 @@ def test_an_empty_plan_is_refused() -> None:
 
     with pytest.raises(fanout.UsageError, match="at least one lane"):
         trio.run(main)
+
+
+async def test_content_restarts_the_pace_so_a_lane_that_speaks_is_not_hedged(autojump_clock: MockClock) -> None:
+    transport = memory(a=[*said(*"abcdefgh", first=0.5, gap=0.5)], b=said("x", first=9))
+    await watch(Hedge(*words("a", "b"), after=0.8), transport)
+    assert len(transport.exchanges) == 1
+    stalled = memory(a=[0.5, b"one", HANG], b=said("x", first=0.1))
+    seen = await watch(Hedge(*words("a", "b"), after=0.8), stalled)
+    assert seen.start_at("b") == pytest.approx(1.3)
+
+
+async def test_content_that_comes_with_its_lanes_failure_wins_nothing(autojump_clock: MockClock) -> None:
+    for plan in (Race(*words("a", "b"), on="first_token"), Race(Fallback(*words("a")), *words("b"), on="first_token")):
+        transport = memory(a=[0.1, b"hello !oops"], b=said("x", first=0.2))
+        seen = await watch(plan, transport, retries=0)
+        assert seen.run.winner
+        assert seen.run.winner.lane == "b"
+        assert seen.run["a"].text == "hello"
+
+
+async def test_cancelling_a_lane_that_waits_starts_no_other(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x", first=1), b=said("y"), c=said("z"))
+    async with fanout.open_fanout("?", Fallback(*words("a", "b", "c")), transport=transport) as running:
+        running.cancel("c")
+        async for _ in running:
+            pass
+    assert len(transport.exchanges) == 1
+
+
+async def test_a_kept_plan_that_has_lost_starts_nothing_new(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x", first=0.1), b=[1, b"!no"], c=said("z"), d=[1, b"!no"])
+    plan = Race(*words("a"), Fallback(*words("b", "c")), *words("d"), on_lose="keep")
+    seen = await watch(plan, transport, retries=5)
+    assert len(transport.exchanges) == 3
+    assert [answer.status for answer in seen.run.answers] == ["finished", "failed", "cancelled", "failed"]
+
+
+async def test_each_lane_has_an_error_of_its_own_at_the_deadline(autojump_clock: MockClock) -> None:
+    seen = await watch(Fallback(*words("a", "b", "c")), memory(a=[HANG]), deadline=1)
+    errors = [answer.error for answer in seen.run.answers if answer.error]
+    assert [error.lane for error in errors] == ["a", "b", "c"]
+    assert len(set(map(id, errors))) == 3
+
+
+async def test_a_quorum_whose_answers_are_all_refused_says_so(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x"), b=said("y", first=0.2))
+    for k, refused in ((1, ["a", "b"]), (2, ["a"])):
+        with pytest.raises(fanout.AllLanesFailed) as caught:
+            await fanout.race("?", Quorum(*words("a", "b"), k=k, accept=lambda _: False), transport=transport)
+        errors = [error for error in caught.value.exceptions if isinstance(error, Refused)]
+        assert [error.lane for error in errors] == refused
+
+
+async def test_accept_may_say_no_by_raising_refused(autojump_clock: MockClock) -> None:
+    def accept(answer: fanout.Answer) -> bool:
+        if answer.text != "good":
+            raise Refused("no good")
+        return True
+
+    transport = memory(a=said("bad"), b=said("good", first=1))
+    assert (await fanout.race("?", words("a", "b"), accept=accept, transport=transport)).lane == "b"
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), ServerError("mine")], ids=["KeyError", "ServerError"])
+async def test_a_bug_in_accept_comes_out_as_itself_however_deep(autojump_clock: MockClock, error: Exception) -> None:
+    def accept(_: fanout.Answer) -> bool:
+        raise error
+
+    for plan in (Race(*words("a"), accept=accept), Race(Fallback(Hedge(*words("a"), after=1, accept=accept)))):
+        transport = memory(a=said("x"))
+        with pytest.raises(type(error)) as caught:
+            await fanout.ask("?", plan, transport=transport)
+        assert caught.value is error
+        assert transport.open == 0

@@ -13,6 +13,10 @@ def test_the_services_own_wait_is_taken_exactly() -> None:
     assert pause(RateLimited("no", retry_after=0), 1, Random(0)) == 0
 
 
+def test_a_wait_before_now_is_none_at_all() -> None:
+    assert pause(RateLimited("no", retry_after=-3), 1, Random(0)) == 0
+
+
 def test_a_wait_beyond_two_minutes_is_not_slept() -> None:
     assert pause(RateLimited("no", retry_after=LONGEST_WAIT + 1), 1, Random(0)) is None
 

@@ -1,7 +1,9 @@
 """The command `fanout`: one verb a file, imported when it is asked for, so that `--help` imports none."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +21,7 @@ VERBS = {
     "ask": "A group or a lane of fanout.toml, by its name.",
     "models": "What models there are; `models pull` fetches the embedded one.",
     "providers": "What providers there are, and whether their keys are set.",
-    "keys": "Whether the services take the keys that are set; never shows one.",
+    "keys": "Whether the services take the keys that are set.",
     "completion": "Completion for bash, zsh and fish.",
 }
 
@@ -74,6 +76,10 @@ def fanout() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; a mistake or a stop is one line, never a traceback."""
+    if arguments is None and threading.current_thread() is threading.main_thread():
+        # Until Trio takes over, Ctrl-C ends the process as the system does: raised in the middle of an import it could
+        # crash an extension module that is just initialising.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A closed descriptor makes these None, which hardly anything that prints expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end

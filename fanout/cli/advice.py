@@ -1,7 +1,7 @@
 """What the user can do about a lane that failed."""
 
 from fanout.answers import Answer
-from fanout.errors import ProviderError, TimedOut
+from fanout.errors import LocalModelError, ProviderError, TimedOut
 from fanout.formats.summary import one_line, reason
 
 _CLOCKS = {
@@ -40,6 +40,8 @@ def advice(answer: Answer, error: ProviderError) -> str:
     if isinstance(error, TimedOut):
         option = _CLOCKS.get(error.clock or "")
         return f"{option} sets another limit" if option else "try again later"
+    if isinstance(error, LocalModelError):
+        return ""  # its message says what to do
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")

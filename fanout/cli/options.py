@@ -3,9 +3,11 @@
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import reduce
 from math import inf
 from pathlib import Path
+from select import select
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +18,9 @@ from click.shell_completion import CompletionItem
 from fanout.prompt import Media, Message, Prompt
 
 Command = Callable[..., Any]
+
+PATIENCE = 1.0
+"""Seconds of silence on standard input before the user is told that it is waited for."""
 
 
 @frozen
@@ -64,23 +69,24 @@ class Choices:
 
 
 def seconds(text: str) -> float:
-    """A time: 0.8, 0.8s, 800ms or 2m; `off` is for ever."""
-    value = inf if text == "off" else delay(text)
-    if not value:
-        raise click.BadParameter("a clock of 0 leaves no time at all; write off to switch it off")
-    return value
+    """A clock: 0.8, 0.8s, 800ms or 2m; `off` is for ever."""
+    from fanout.spec import clock
 
-
-_TIME = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+    return _parsed(clock, text)
 
 
 def delay(text: str) -> float:
     """A time from 0 on: 0.8, 0.8s, 800ms or 2m."""
-    match = _TIME.fullmatch(text.strip())
-    if not match:
-        raise click.BadParameter(f"{text!r} is not a time; write 0.8, 0.8s, 800ms or 2m")
-    return float(match[1]) * _UNITS[match[2]]
+    from fanout.spec import duration
+
+    return _parsed(duration, text)
+
+
+def _parsed(parse: Callable[[str], float], text: str) -> float:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -129,7 +135,9 @@ def without(spec: str, options: tuple[tuple[str, str], ...]) -> str:
 
 def _read_file(name: str) -> str:
     if name == "-":
-        return _text(sys.stdin.buffer.read(), "standard input")
+        if sys.stdin is None or sys.stdin.closed:
+            raise click.UsageError("-f -: standard input is closed")
+        return _text(_read_stdin(), "standard input")
     try:
         return _text(Path(name).expanduser().read_bytes(), name)
     except OSError as error:
@@ -139,7 +147,15 @@ def _read_file(name: str) -> str:
 def _read_pipe() -> str:
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         return ""
-    return _text(sys.stdin.buffer.read(), "standard input")
+    return _text(_read_stdin(), "standard input")
+
+
+def _read_stdin() -> bytes:
+    """All of standard input. A pipe that stays open and silent would hang us without a word: so there is one."""
+    with suppress(OSError, ValueError):  # not everything that can be read can be waited for
+        if not select([sys.stdin], [], [], PATIENCE)[0]:
+            click.echo("fanout: waiting for standard input; </dev/null if there is none", err=True)
+    return sys.stdin.buffer.read()
 
 
 def _text(data: bytes, source: str) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 import click
@@ -15,6 +16,19 @@ HIGHEST = 24
 
 class Screen:
     """Shows nothing. It is told every event, and draws when it is asked to."""
+
+    away = False
+    """Whether no picture may be drawn now."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Takes the picture away and keeps it away, for something else to be written."""
+        self.clear()
+        self.away = True
+        try:
+            yield
+        finally:
+            self.away = False
 
     def __enter__(self) -> Self:
         return self

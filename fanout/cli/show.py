@@ -57,7 +57,8 @@ async def _show(plan: Policy, prompt: Prompt, choices: Choices, output: Output, 
 
 async def _redraw(screen: Screen, started: float) -> None:
     while True:
-        screen.draw(trio.current_time() - started)
+        if not screen.away:
+            screen.draw(trio.current_time() - started)
         await trio.sleep(FRAME)
 
 
@@ -72,8 +73,9 @@ async def _follow(f: Any, screen: Screen, output: Output) -> None:
             if run.winner:
                 screen.won(run.winner.lane)
         if text:
-            screen.clear()
-            await stdout.write(text)
+            # A slow terminal takes an answer in pieces; no picture may come between them.
+            with screen.held():
+                await stdout.write(text)
 
 
 def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:

@@ -11,6 +11,7 @@ class All(Policy):
     """Runs every lane to its end: to compare, to measure, to choose later."""
 
     retries: ClassVar[int] = 2
+    chooses: ClassVar[bool] = False
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """Nobody."""

@@ -13,7 +13,7 @@ from fanout.policies.race import Accept, On, Race
 
 
 class Hedge(Race):
-    """A Race whose lanes start `after` seconds apart, or at once when a running one fails."""
+    """A Race whose next lane starts when the running ones have said nothing for `after` seconds, or one fails."""
 
     retries: ClassVar[int] = 0
 

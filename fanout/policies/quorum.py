@@ -7,7 +7,7 @@ from typing import Any
 from fanout.abc import OnLose, Policy, Standing
 from fanout.errors import UsageError
 from fanout.events import End, Event, Status
-from fanout.policies.race import Accept, answered
+from fanout.policies.race import Accept, answered, takes
 
 
 class Quorum(Policy):
@@ -31,7 +31,7 @@ class Quorum(Policy):
         """The unfinished once k are good; everybody once k are out of reach; a refused lane itself."""
         if not isinstance(event, End):
             return ()
-        refused = event.status is Status.FINISHED and not self.accept(lanes[lane].answer)
+        refused = event.status is Status.FINISHED and not takes(self.accept, lanes[lane].answer)
         in_play = [i for i, s in enumerate(lanes) if not s.lost and s.status in (None, Status.FINISHED)]
         if refused:
             in_play.remove(lane)

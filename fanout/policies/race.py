@@ -6,11 +6,19 @@ from typing import Any, Literal
 
 from fanout.abc import OnLose, Policy, Standing
 from fanout.answers import Answer
-from fanout.errors import UsageError
+from fanout.errors import Refused, UsageError
 from fanout.events import ANSWERING, End, Event, Reasoning, Status
 
 On = Literal["finish", "first_token"]
 Accept = Callable[[Answer], bool]
+
+
+def takes(accept: Accept, answer: Answer) -> bool:
+    """Whether `accept` takes the answer; to raise Refused is another way to say no."""
+    try:
+        return accept(answer)
+    except Refused:
+        return False
 
 
 def answered(answer: Answer) -> bool:
@@ -47,7 +55,7 @@ class Race(Policy):
         if isinstance(event, End):
             if event.status is not Status.FINISHED:
                 return ()
-            if not self.accept(lanes[lane].answer):
+            if not takes(self.accept, lanes[lane].answer):
                 return (lane,)
         elif not (self._on_first_token and type(event) in self._first):
             return ()

@@ -1,19 +1,19 @@
 """OpenAI's Chat Completions, and the dialects of all the services that speak it."""
 
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
-from fanout.errors import AuthError, InvalidRequest, Overloaded, ProtocolError, ServerError
+from fanout.errors import Overloaded, ServerError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.prompt import Media, Message, Options, Prompt
+from fanout.providers.media import base64_of, data_uri, type_of
 from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.providers.terms import model_names, no_key, refuse
 from fanout.secret import Secret
-from fanout.wire.faults import response_error
-from fanout.wire.json_text import JsonText, encode, excerpt
+from fanout.wire.json_text import encode
 
 BASE_URL = "https://api.openai.com/v1"
 """Where OpenAI itself listens."""
@@ -58,13 +58,7 @@ class OpenAI(Provider):
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
-        if reply.head.status != 200:
-            raise response_error(reply.head, reply.body)
-        value = JsonText().decode(reply.body.decode("utf-8", "replace"))
-        rows = value.get("data") if isinstance(value, dict) else value
-        if not isinstance(rows, list):
-            raise ProtocolError(f"no list of models: {excerpt(str(value))}")
-        return [row["id"] for row in rows if isinstance(row, dict) and text_of(row.get("id"))]
+        return model_names(reply)
 
     @property
     def _root(self) -> str:
@@ -72,7 +66,7 @@ class OpenAI(Provider):
 
     def _credentials(self) -> dict[str, str | Secret]:
         if self.key is None and self.needs_key:
-            raise AuthError(f"no key: set {' or '.join(self.key_env) or 'one'}")
+            raise no_key(self.key_env)
         headers: dict[str, str | Secret] = {}
         if self.key is not None:
             headers["authorization"] = Secret(f"Bearer {self.key.reveal()}")
@@ -93,6 +87,7 @@ class OpenAI(Provider):
         }
 
     def _options(self, options: Options) -> dict[str, Any]:
+        refuse(options, ["reasoning_tokens"], self.name)
         given = {
             self.max_tokens: options.max_tokens,
             "temperature": options.temperature,
@@ -128,14 +123,18 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _part(media: Media) -> dict[str, Any]:
-    media_type = media.media_type or "image/png"
-    if not media_type.startswith("image/"):
-        raise InvalidRequest(f"only pictures can be sent along, not {media_type}")
-    if media.data is None:
-        return {"type": "image_url", "image_url": {"url": media.url}}
-    data = b64encode(media.data).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{data}"}}
+    """A picture by its address or bytes; sound and other files by their bytes."""
+    kind = type_of(media)
+    if kind.startswith("image/"):
+        url = media.url if media.data is None else data_uri(media)
+        return {"type": "image_url", "image_url": {"url": url}}
+    if kind.startswith("audio/"):
+        form = _SOUNDS.get(kind, kind.removeprefix("audio/"))
+        return {"type": "input_audio", "input_audio": {"data": base64_of(media), "format": form}}
+    return {"type": "file", "file": {"filename": media.name or "file", "file_data": data_uri(media)}}
 
+
+_SOUNDS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
 _REASONS = {
     "stop": "stop",

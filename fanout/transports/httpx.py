@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import trio
 
@@ -21,13 +22,13 @@ except ImportError:  # pragma: no cover  # either is there
     import httpx  # type: ignore[no-redef]
 
 from fanout.abc import Head, Receiver, Request
-from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut
+from fanout.errors import AuthError, ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, UsageError
 from fanout.wire.coding import Decoder
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
 
-LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class HttpxTransport:
@@ -40,32 +41,38 @@ class HttpxTransport:
         self._ca_file = ca_file
         self._proxies = proxies
         self._clients = AsyncExitStack()
-        self._by_scheme: dict[str, httpx.AsyncClient] = {}
+        self._by_kind: dict[tuple[bool, bool], httpx.AsyncClient] = {}
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._closed = True
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
             await self._clients.aclose()
 
-    def _client(self, scheme: str) -> httpx.AsyncClient:
-        """One client a scheme, made at its first use: loading the certificate authorities takes 30 ms."""
-        if scheme not in self._by_scheme:
-            if scheme == "https":
-                context = ssl.create_default_context(cafile=self._ca_file)
-            else:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody
-            client = httpx.AsyncClient(
-                follow_redirects=False,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-                mounts=dict.fromkeys(LOOPBACK),
-                trust_env=self._proxies,
-                verify=context,
-            )
-            self._by_scheme[scheme] = client
+    def _client(self, url: str) -> httpx.AsyncClient:
+        """The client for an address, made at its first use: loading the certificate authorities takes 30 ms."""
+        parts = urlsplit(url)
+        secure, proxies = parts.scheme == "https", self._proxies and parts.hostname not in LOOPBACK
+        if (secure, proxies) not in self._by_kind:
+            if self._closed:
+                raise UsageError("this transport is closed; use it inside its `async with`")
+            nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, for where there is no TLS
+            context = ssl.create_default_context(cafile=self._ca_file) if secure else nobody
+            try:
+                client = httpx.AsyncClient(
+                    follow_redirects=False,
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+                    trust_env=proxies,
+                    verify=context,
+                )
+            except (ImportError, ValueError) as error:
+                raise ConnectError(f"the proxy that the environment names cannot be used: {error}") from None
+            self._by_kind[secure, proxies] = client
             self._clients.push_async_callback(client.aclose)
-        return self._by_scheme[scheme]
+        return self._by_kind[secure, proxies]
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
@@ -82,11 +89,11 @@ class HttpxTransport:
                 return
 
     async def _exchange(self, request: Request, once: "_Once", connect: float) -> None:
-        client = self._client(request.url.partition(":")[0])
+        client = self._client(request.url)
         async with client.stream(
             request.method,
             request.url,
-            headers=request.plain_headers(),
+            headers=_sendable(request),
             content=request.body,
             timeout=httpx.Timeout(None, connect=connect),
             extensions={"trace": once.trace},
@@ -164,6 +171,20 @@ async def _read_on(body: AsyncGenerator[bytes, None], seconds: float) -> None:
     with trio.move_on_after(seconds), suppress(httpx.HTTPError):
         async for _ in body:
             pass
+
+
+def _sendable(request: Request) -> dict[str, str]:
+    """The headers in clear, if the request can go out at all. No message repeats a credential."""
+    host = urlsplit(request.url).hostname or ""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ConnectError(f"cannot reach {host[:100]}: that is no host name") from None
+    headers = request.plain_headers()
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise AuthError(f"the credential for {name} has a character that no HTTP header can carry")
+    return headers
 
 
 _BROKEN_OFF = re.compile("disconnect|incomplete|closed|without sending", re.IGNORECASE)

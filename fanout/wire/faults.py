@@ -60,6 +60,7 @@ _SPECIFIC: dict[str, Kind] = {
     "UNAVAILABLE": Overloaded,
     "capacity_exceeded": Overloaded,
     "invalid_api_key": AuthError,
+    "API_KEY_INVALID": AuthError,
     "authentication_error": AuthError,
     "permission_error": AuthError,
     "UNAUTHENTICATED": AuthError,
@@ -134,6 +135,7 @@ def fault(value: Any, head: Head | None = None, *, named: bool = False) -> Provi
 def _kind(inner: Mapping[str, Any], head: Head | None) -> Kind:
     """A specific name, then a number, then the HTTP status, then a generic name."""
     names = [name for key in ("code", "type", "status") if isinstance(name := inner.get(key), str)]
+    names += [name for detail in _details(inner) if isinstance(name := detail.get("reason"), str)]
     for name in names:
         if name in _SPECIFIC:
             return _SPECIFIC[name]
@@ -141,6 +143,12 @@ def _kind(inner: Mapping[str, Any], head: Head | None) -> Kind:
     if number:
         return kind_of_status(number)
     return next((_GENERIC[name] for name in names if name in _GENERIC), ServerError)
+
+
+def _details(inner: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Google's details of an error."""
+    details = inner.get("details")
+    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
 
 
 def _number(inner: Mapping[str, Any]) -> int | None:

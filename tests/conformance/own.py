@@ -1,6 +1,11 @@
 """The project's own code, format by format."""
 
+from fanout.providers.anthropic import Anthropic
+from fanout.providers.cohere import Cohere
+from fanout.providers.gemini import Gemini
+from fanout.providers.ollama import Ollama
 from fanout.providers.openai import OpenAI
+from fanout.providers.responses import Responses
 from fanout.wire.json_array import JsonArray
 from fanout.wire.ndjson import JsonLines
 from fanout.wire.sse import ServerSentEvents
@@ -13,6 +18,11 @@ SUBJECTS: dict[str, Subject] = {
     "ndjson": Pure(lambda case: ValuesTrial(JsonLines())),
     "json-array": Pure(lambda case: ValuesTrial(JsonArray())),
     "openai-chat": chat(OpenAI("m-1")),
+    "openai-responses": chat(Responses("m-1")),
+    "anthropic": chat(Anthropic("m-1")),
+    "gemini-sse": chat(Gemini("g-1")),
+    "ollama": chat(Ollama("m")),
+    "cohere": chat(Cohere("c-1")),
     "http1": Http1(open_httpx),
 }
 """The project's own code, by format. A format that is not here is listed as not run."""

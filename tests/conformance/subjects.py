@@ -232,7 +232,7 @@ class ChatTrial:
 
 
 def usage_of(usage: Usage | None) -> dict[str, int | None] | None:
-    if usage is None:
+    if usage is None or usage.estimated:
         return None
     return {name: getattr(usage, name) for name in ("input", "output", "cached", "reasoning")}
 

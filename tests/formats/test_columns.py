@@ -75,8 +75,8 @@ def test_a_narrow_terminal_has_the_lanes_one_above_the_other() -> None:
 
 def test_a_low_narrow_terminal_has_a_line_for_each_lane() -> None:
     assert drawn(running("a", "b", text="Blue."), 60, 6) == [
-        "a · running · TTFT 0.50 s · ~2 tok",
-        "b · running · TTFT 0.50 s · ~2 tok",
+        "a · running · TTFT 0.50 s · ~1 tok",
+        "b · running · TTFT 0.50 s · ~1 tok",
     ]
 
 

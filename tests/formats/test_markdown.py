@@ -16,11 +16,11 @@ Why?
 | lane | status | TTFT | tok/s | tokens |
 |---|---|--:|--:|--:|
 | a (winner) | finished | 0\\.25 s | 10\\.0 | 11 |
-| b | cancelled | 0\\.50 s |  | \\~2 |
+| b | cancelled | 0\\.50 s |  | \\~1 |
 | c | failed |  |  |  |
 | d | timed out |  |  |  |
 
-Wasted on losers: 2 tokens.
+Wasted on losers: 1 tokens.
 
 # a (winner)
 

@@ -11,15 +11,15 @@ from tests.formats.runs import FAILED, LIMITED, LOST, NOBODY, RUN, WON
 def test_every_lane_has_a_line_in_columns() -> None:
     assert lines(RUN) == [
         "*  a  finished   TTFT 0.25 s  10.0 tok/s  11 tok",
-        "   b  cancelled  TTFT 0.50 s              ~2 tok",
+        "   b  cancelled  TTFT 0.50 s              ~1 tok",
         "   c  failed                                      auth (401): no key: set C_KEY",
         "   d  timed out                                   timeout: no content within 1 s",
-        "  wasted: 2 tok",
+        "  wasted: 1 tok",
     ]
 
 
 def test_money_is_among_what_was_wasted() -> None:
-    assert wasted(evolve(RUN, wasted=evolve(RUN.wasted, cost=0.0025))) == ["  wasted: 2 tok, 0.002500 USD"]
+    assert wasted(evolve(RUN, wasted=evolve(RUN.wasted, cost=0.0025))) == ["  wasted: 1 tok, 0.002500 USD"]
 
 
 def test_nothing_wasted_needs_no_line() -> None:

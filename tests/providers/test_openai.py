@@ -162,9 +162,27 @@ def test_a_picture_may_come_without_words() -> None:
     assert [part["type"] for part in content] == ["image_url"]
 
 
-def test_media_it_cannot_carry_are_refused() -> None:
-    with pytest.raises(InvalidRequest, match="audio/wav"):
-        request(Prompt((Message("user", "Listen", media=(Media(data=b"x", media_type="audio/wav"),)),)))
+def test_sounds_and_files_go_as_bytes_in_their_own_parts() -> None:
+    media = (
+        Media(data=b"x", media_type="audio/mpeg"),
+        Media(data=b"x", media_type="application/pdf", name="page.pdf"),
+    )
+    content = body(Prompt((Message("user", "Look", media=media),)))["messages"][0]["content"]
+    assert content[1:] == [
+        {"type": "input_audio", "input_audio": {"data": "eA==", "format": "mp3"}},
+        {"type": "file", "file": {"filename": "page.pdf", "file_data": "data:application/pdf;base64,eA=="}},
+    ]
+
+
+def test_a_file_by_its_address_is_refused() -> None:
+    media = (Media(url="https://x/y.pdf", media_type="application/pdf"),)
+    with pytest.raises(InvalidRequest, match=r"https://x/y\.pdf"):
+        request(Prompt((Message("user", "Look", media=media),)))
+
+
+def test_a_budget_for_reasoning_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="openai has no option reasoning_tokens"):
+        request(Prompt((Message("user", "x"),), Options(reasoning_tokens=9)))
 
 
 def test_a_prompt_with_half_a_surrogate_pair_can_be_sent() -> None:

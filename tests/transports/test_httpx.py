@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from fanout.abc import Request
-from fanout.errors import ConnectError, ProtocolError, ResetError, TimedOut
+from fanout.errors import AuthError, ConnectError, ProtocolError, ResetError, TimedOut, UsageError
 from fanout.secret import Secret
 from fanout.transports.httpx import HttpxTransport
 from tests.servers.http import Received, read_request, serve
@@ -126,6 +126,43 @@ async def test_a_proxy_of_the_environment_never_stands_before_this_machine(monke
     async with open_script_server([b"direct"]) as server, HttpxTransport() as transport:
         await transport.exchange(Request("POST", server.url), ears, 5)
     assert ears.body == b"direct"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "odd://x"])
+async def test_a_proxy_that_cannot_be_used_fails_the_lane_and_not_this_machines(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    ears = Ears()
+    async with open_script_server([b"direct"]) as server, HttpxTransport() as transport:
+        await transport.exchange(Request("POST", server.url), ears, 5)
+        with pytest.raises(ConnectError, match="proxy"):
+            await transport.exchange(Request("POST", "https://example.invalid/"), Ears(), 5)
+    assert ears.body == b"direct"
+
+
+@pytest.mark.parametrize("host", ["..a..", "x" * 70 + ".com"])
+async def test_what_is_no_host_name_is_a_connect_error(host: str) -> None:
+    async with HttpxTransport() as transport:
+        with pytest.raises(ConnectError, match="no host name"):
+            await transport.exchange(Request("POST", f"http://{host}/"), Ears(), 5)
+
+
+@pytest.mark.parametrize("key", ["canary\r\nx-evil: 1", "canaryÉ", "canary\n"])
+async def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(key: str) -> None:
+    request = Request("POST", "http://127.0.0.1:9/", {"authorization": Secret(f"Bearer {key}")})
+    async with HttpxTransport() as transport:
+        with pytest.raises(AuthError, match="authorization has a character") as caught:
+            await transport.exchange(request, Ears(), 5)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_a_transport_that_is_closed_says_so() -> None:
+    async with HttpxTransport() as transport:
+        pass
+    with pytest.raises(UsageError, match="closed"):
+        await transport.exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
 
 
 async def test_a_connection_that_does_not_come_about_times_out() -> None:

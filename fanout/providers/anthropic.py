@@ -1,0 +1,329 @@
+"""Anthropic's Messages."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from attrs import field, frozen
+
+from fanout.abc import Head, Provider, Reply, Request
+from fanout.errors import InvalidRequest, ProtocolError
+from fanout.events import Delta, Event, Reasoning, Refusal, Usage
+from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+from fanout.providers import terms
+from fanout.providers.citations import Citations
+from fanout.providers.media import base64_of, type_of
+from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.secret import Secret
+from fanout.wire.json_text import JsonText, encode
+
+BASE_URL = "https://api.anthropic.com"
+"""Where Anthropic itself listens."""
+
+VERSION = "2023-06-01"
+"""The version of the protocol that is asked for. The next, 2026-10-21, has lost temperature and top_p."""
+
+
+@frozen
+class Anthropic(Provider):
+    """A service that speaks Messages.
+
+    `key` goes as x-api-key, `token` in its place as a bearer's. `key_env` names the environment variables that may
+    hold the key; they serve the message that there is none. `betas` are the features asked for by anthropic-beta.
+
+    Every request must say `max_tokens`: that of this provider counts where the options say nothing, and any budget for
+    thinking comes on top of it. All current models can answer at that length. System and developer messages, wherever
+    they stand, become the system prompt. A message's `name` has no place on this wire.
+    """
+
+    model: str | None = None
+    name: str = "anthropic"
+    base_url: str = BASE_URL
+    key: Secret | None = field(default=None, repr=False)
+    token: Secret | None = field(default=None, repr=False)
+    key_env: tuple[str, ...] = ("ANTHROPIC_API_KEY",)
+    needs_key: bool = True
+    max_tokens: int = 8192
+    version: str = VERSION
+    betas: tuple[str, ...] = ()
+
+    def request(self, prompt: Prompt) -> Request:
+        """The request that asks `prompt`.
+
+        Raises AuthError without a key, InvalidRequest for an option or media that the wire cannot carry.
+        """
+        headers = {**self._headers("text/event-stream"), "content-type": "application/json"}
+        return Request("POST", f"{self._root}/v1/messages", headers, encode(self._body(prompt)).encode())
+
+    def read(self, head: Head) -> "MessagesReader":
+        """A Reader for a response with this head, whatever its status."""
+        return MessagesReader(head)
+
+    def models_request(self) -> Request:
+        """The request that lists this service's models. Raises AuthError without a key."""
+        # Without a limit there are only twenty.
+        return Request("GET", f"{self._root}/v1/models?limit=1000", self._headers("application/json"))
+
+    def models(self, reply: Reply) -> list[str]:
+        """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
+        return terms.model_names(reply)
+
+    @property
+    def _root(self) -> str:
+        return self.base_url.rstrip("/")
+
+    def _headers(self, accept: str) -> dict[str, str | Secret]:
+        headers: dict[str, str | Secret] = {
+            "accept": accept,
+            "accept-encoding": "identity",  # a coding may hold events back
+            "anthropic-version": self.version,
+        }
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        if self.token is not None:
+            headers["authorization"] = Secret(f"Bearer {self.token.reveal()}")
+        elif self.key is not None:
+            headers["x-api-key"] = self.key
+        elif self.needs_key:
+            raise terms.no_key(self.key_env)
+        return headers
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        given = {
+            "model": self.model,
+            "system": "\n\n".join(_system(prompt.messages)) or None,
+            "messages": list(_turns(prompt.messages)),
+            "stream": True,
+            **self._options(prompt.options),
+        }
+        return {**{name: value for name, value in given.items() if value is not None}, **prompt.options.body}
+
+    def _options(self, options: Options) -> dict[str, Any]:
+        terms.refuse(options, ("seed",), self.name)
+        budget = options.reasoning_tokens
+        length = self.max_tokens + (budget or 0) if options.max_tokens is None else options.max_tokens
+        output = {
+            "effort": options.reasoning,
+            "format": options.schema and {"type": "json_schema", "schema": options.schema},
+        }
+        return {
+            "max_tokens": length,
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "stop_sequences": list(options.stop) or None,
+            "thinking": None if budget is None else _thinking(budget),
+            "output_config": {name: value for name, value in output.items() if value} or None,
+            "tools": [_tool(tool) for tool in options.tools] or None,
+            "tool_choice": _tool_choice(options.tool_choice),
+        }
+
+
+def _thinking(budget: int) -> dict[str, Any]:
+    return {"type": "enabled", "budget_tokens": budget} if budget else {"type": "disabled"}
+
+
+_SYSTEM = ("system", "developer")
+
+
+def _system(messages: Iterable[Message]) -> Iterator[str]:
+    for message in messages:
+        if message.role in _SYSTEM:
+            if message.media:
+                raise InvalidRequest(f"a {message.role} message can carry only text here")
+            yield message.text
+
+
+def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
+    """The turns of user and assistant. The results of tools are the user's, all that answer one turn together."""
+    spoken = (message for message in messages if message.role not in _SYSTEM)
+    for is_tool, group in groupby(spoken, lambda message: message.role == "tool"):
+        if is_tool:
+            yield {"role": "user", "content": [_tool_result(message) for message in group]}
+        else:
+            yield from ({"role": message.role, "content": _content(message)} for message in group)
+
+
+def _content(message: Message) -> Any:
+    if not message.media and not message.tool_uses:
+        return message.text
+    if message.media and message.role == "assistant":
+        raise InvalidRequest("an assistant's earlier message can carry only text here")
+    blocks = [_block(media) for media in message.media]  # Anthropic wants them before the words about them
+    blocks += [{"type": "text", "text": message.text}] if message.text else []
+    return blocks + [_tool_use(use) for use in message.tool_uses]
+
+
+def _tool_result(message: Message) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": _content(message)}
+
+
+def _tool_use(use: ToolUse) -> dict[str, Any]:
+    try:
+        arguments = JsonText().decode(use.arguments or "{}")
+    except ProtocolError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise InvalidRequest(f"the arguments of the tool call {use.id} are no JSON object")
+    return {"type": "tool_use", "id": use.id, "name": use.name, "input": arguments}
+
+
+def _block(media: Media) -> dict[str, Any]:
+    media_type = type_of(media)
+    if media_type.startswith("image/"):
+        return {"type": "image", "source": _source(media, media_type)}
+    if media_type == "application/pdf":
+        return _document(media, _source(media, media_type))
+    if media_type.startswith("text/") and media.data is not None:
+        text = media.data.decode("utf-8", "replace")
+        return _document(media, {"type": "text", "media_type": "text/plain", "data": text})
+    address = " by address" if media.data is None else ""
+    raise InvalidRequest(f"pictures, PDFs and texts can be sent along, not {media_type}{address}")
+
+
+def _document(media: Media, source: dict[str, Any]) -> dict[str, Any]:
+    title = {"title": media.name} if media.name else {}
+    return {"type": "document", "source": source, **title}
+
+
+def _source(media: Media, media_type: str) -> dict[str, Any]:
+    if media.data is None:
+        return {"type": "url", "url": media.url}
+    return {"type": "base64", "media_type": media_type, "data": base64_of(media)}
+
+
+def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "function" not in tool:
+        return tool
+    function = dict(tool["function"])
+    schema = function.pop("parameters", None) or {"type": "object", "properties": {}}
+    return {**function, "input_schema": schema}
+
+
+def _tool_choice(choice: str | Mapping[str, Any] | None) -> Any:
+    if isinstance(choice, str):
+        return {"type": "any" if choice == "required" else choice}
+    if choice and "function" in choice:
+        return {"type": "tool", "name": choice["function"]["name"]}
+    return choice
+
+
+_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class MessagesReader(JsonReader):
+    """Reads Messages by the type in the data: proxies drop the names of events."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head)
+        self._counts: dict[str, Any] = {}
+        self._inputs: dict[int, str] = {}  # of each tool call, the input that no delta has replaced
+        self._citations = Citations()
+
+    def read(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """Appends the events of one event of the stream; those of an unknown type have none."""
+        match value.get("type"):
+            case "content_block_delta":
+                self._read_delta(value.get("index"), value["delta"], out)
+            case "content_block_start":
+                self._read_block(value.get("index"), value["content_block"], out)
+            case "content_block_stop":
+                self._read_inputs([value.get("index")], out)
+            case "message_start":
+                self._read_message(value["message"], out)
+            case "message_delta":
+                self._read_usage(value.get("usage"), out)
+                self._read_stop(value["delta"], out)
+            case "message_stop":
+                if not self.complete:
+                    self.finish("unknown")
+                self.end()
+
+    def document(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """The same for a whole message in one JSON document."""
+        if "content" not in value:
+            self.read(value, out)
+            return
+        for index, block in enumerate(value["content"]):
+            self._read_block(index, block, out)
+        self._read_inputs(list(self._inputs), out)
+        self._read_message(value, out)
+        self._read_stop(value, out)
+
+    def _read_message(self, message: dict[str, Any], out: list[Event]) -> None:
+        self.model = self.model or text_of(message.get("model"))
+        self._read_usage(message.get("usage"), out)
+
+    def _read_delta(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:
+        kind = delta.get("type")
+        if kind == "text_delta":
+            if text := text_of(delta.get("text")):
+                out.append(Delta(text))
+        elif kind == "thinking_delta":
+            if thinking := text_of(delta.get("thinking")):
+                out.append(Reasoning(thinking))
+        elif kind == "input_json_delta":
+            piece = text_of(delta.get("partial_json"))
+            if piece and index in self._inputs:  # the inputs of the service's own tools are not ours to show
+                self._inputs[index] = ""
+                out.append(self.tool_call(index, None, None, piece))
+        elif kind == "citations_delta":
+            self._cite(delta["citation"], out)
+
+    def _read_block(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
+        """A block begins, or is there as a whole."""
+        kind = block.get("type")
+        if kind == "text":
+            if text := text_of(block.get("text")):
+                out.append(Delta(text))
+            for citation in block.get("citations") or ():
+                self._cite(citation, out)
+        elif kind == "thinking":
+            if thinking := text_of(block.get("thinking")):
+                out.append(Reasoning(thinking))
+        elif kind == "tool_use":
+            out.append(self.tool_call(index, block.get("id"), block.get("name"), ""))
+            self._inputs[index] = encode(block.get("input") or {})
+
+    def _read_inputs(self, indices: Iterable[Any], out: list[Event]) -> None:
+        """The inputs that came with their blocks, or an empty one if none came at all."""
+        for index in indices:
+            if whole := self._inputs.get(index):
+                self._inputs[index] = ""
+                out.append(self.tool_call(index, None, None, whole))
+
+    def _cite(self, citation: dict[str, Any], out: list[Event]) -> None:
+        self._citations.add(citation.get("url") or citation.get("source"), citation.get("title"), out)
+
+    def _read_usage(self, usage: Any, out: list[Event]) -> None:
+        """Every count is cumulative, and not all are said again."""
+        if usage and isinstance(usage, dict):
+            self._counts.update({name: count for name, count in usage.items() if count is not None})
+            out.append(_usage(self._counts))
+
+    def _read_stop(self, delta: dict[str, Any], out: list[Event]) -> None:
+        raw = text_of(delta.get("stop_reason"))
+        if raw is None:
+            return
+        self._read_inputs(list(self._inputs), out)
+        if refusal := text_of((delta.get("stop_details") or {}).get("explanation")):
+            out.append(Refusal(refusal))
+        self.finish(_REASONS.get(raw, "unknown"), raw)
+
+
+def _usage(counts: dict[str, Any]) -> Usage:
+    """What was written to the cache or read from it is input too, which `input_tokens` leaves out."""
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    inputs = [count for name in names if (count := count_of(counts.get(name))) is not None]
+    return Usage(
+        input=sum(inputs) if inputs else None,
+        output=count_of(counts.get("output_tokens")),
+        cached=count_of(counts.get("cache_read_input_tokens")),
+        reasoning=count_of((counts.get("output_tokens_details") or {}).get("thinking_tokens")),
+    )

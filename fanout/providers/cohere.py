@@ -1,0 +1,265 @@
+"""Cohere's chat, version 2 of its protocol."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from fanout.abc import Head, Provider, Reply, Request
+from fanout.errors import AuthError, InvalidRequest, Overloaded, ProtocolError, ProviderError, ServerError, TimedOut
+from fanout.events import Delta, End, Event, Reasoning, Usage
+from fanout.prompt import Media, Message, Options, Prompt
+from fanout.providers import terms
+from fanout.providers.citations import Citations
+from fanout.providers.media import data_uri, type_of
+from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.secret import Secret
+from fanout.wire.faults import MESSAGE_LENGTH, response_error
+from fanout.wire.json_text import JsonText, encode, excerpt
+
+BASE_URL = "https://api.cohere.com"
+"""Where Cohere listens."""
+
+_THINKING = {"enabled": "enabled", "disabled": "disabled", "none": "disabled"}
+
+
+@frozen
+class Cohere(Provider):
+    """Cohere's chat.
+
+    `key_env` names the environment variables that may hold the key; they serve the message that there is none.
+    """
+
+    model: str | None = None
+    name: str = "cohere"
+    base_url: str = BASE_URL
+    key: Secret | None = field(default=None, repr=False)
+    key_env: tuple[str, ...] = ("CO_API_KEY", "COHERE_API_KEY")
+    needs_key: bool = True
+
+    def request(self, prompt: Prompt) -> Request:
+        """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
+        headers = {
+            "accept": "text/event-stream",
+            "accept-encoding": "identity",  # a coding may hold events back
+            "content-type": "application/json",
+            **self._credentials(),
+        }
+        return Request("POST", f"{self._root}/v2/chat", headers, encode(self._body(prompt)).encode())
+
+    def read(self, head: Head) -> "CohereReader":
+        """A Reader for a response with this head, whatever its status."""
+        return CohereReader(head)
+
+    def models_request(self) -> Request:
+        """The request that lists the models that chat. Raises AuthError without a key."""
+        headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
+        return Request("GET", f"{self._root}/v1/models?endpoint=chat&page_size=1000", headers)
+
+    def models(self, reply: Reply) -> list[str]:
+        """The model names in the reply to `models_request`. Raises ProviderError if it holds no list."""
+        if reply.head.status != 200:
+            raise _error_of_key(response_error(reply.head, reply.body))
+        value = JsonText().decode(reply.body.decode("utf-8", "replace"))
+        rows = value.get("models") if isinstance(value, dict) else None
+        if not isinstance(rows, list):
+            raise ProtocolError(f"no list of models: {excerpt(str(value))}")
+        return [name for row in rows if isinstance(row, dict) and (name := text_of(row.get("name")))]
+
+    @property
+    def _root(self) -> str:
+        return self.base_url.rstrip("/")
+
+    def _credentials(self) -> dict[str, str | Secret]:
+        if self.key is None and self.needs_key:
+            raise terms.no_key(self.key_env)
+        return {} if self.key is None else {"authorization": Secret(f"Bearer {self.key.reveal()}")}
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "messages": [self._message(message) for message in prompt.messages],
+            "stream": True,
+            **self._options(prompt.options),
+            **prompt.options.body,
+        }
+
+    def _options(self, options: Options) -> dict[str, Any]:
+        given = {
+            "max_tokens": options.max_tokens,
+            "temperature": options.temperature,
+            "p": options.top_p,
+            "stop_sequences": list(options.stop) or None,
+            "seed": options.seed,
+            "thinking": self._thinking(options),
+            "tools": list(options.tools) or None,
+            "tool_choice": self._tool_choice(options.tool_choice),
+            "response_format": {"type": "json_object", "json_schema": options.schema} if options.schema else None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _thinking(self, options: Options) -> dict[str, Any] | None:
+        """On or off, and how long; there are no efforts."""
+        if options.reasoning and options.reasoning not in _THINKING:
+            raise InvalidRequest(
+                f"{self.name} cannot carry the reasoning {options.reasoning}; it takes enabled, disabled or a budget "
+                f"of reasoning_tokens"
+            )
+        if options.reasoning_tokens:
+            return {
+                "type": _THINKING.get(options.reasoning or "", "enabled"),
+                "token_budget": options.reasoning_tokens,
+            }
+        if options.reasoning_tokens == 0:
+            return {"type": "disabled"}  # the service takes no budget of nothing
+        return {"type": _THINKING[options.reasoning]} if options.reasoning else None
+
+    def _tool_choice(self, choice: str | Mapping[str, Any] | None) -> str | None:
+        """To force a call or to forbid it; what is auto elsewhere is the default here, and has no word."""
+        if choice in (None, "auto"):
+            return None
+        if choice in ("required", "none"):
+            return str(choice).upper()
+        raise InvalidRequest(f"{self.name} cannot carry the tool_choice {excerpt(str(choice))}")
+
+    def _message(self, message: Message) -> dict[str, Any]:
+        if message.name and message.role != "tool":
+            raise InvalidRequest(f"{self.name} cannot carry the name of a message")
+        if message.media and message.role != "user":
+            raise InvalidRequest(f"{self.name} carries media only in a user's message")
+        if message.role == "tool":
+            if not message.tool_call_id:
+                raise InvalidRequest(f"{self.name} needs the tool_call_id of a tool's result")
+            content = [{"type": "text", "text": message.text}]
+            return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
+        if message.tool_uses:
+            return _calls(message)
+        role = "system" if message.role == "developer" else message.role
+        return {"role": role, "content": self._content(message) if message.media else message.text}
+
+    def _content(self, message: Message) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = [{"type": "text", "text": message.text}] if message.text else []
+        return parts + [{"type": "image_url", "image_url": {"url": self._address(media)}} for media in message.media]
+
+    def _address(self, media: Media) -> str:
+        if not type_of(media).startswith("image/"):
+            raise InvalidRequest(f"{self.name} takes only pictures, not {type_of(media)}")
+        return data_uri(media) if media.data is not None else media.url or ""
+
+
+def _calls(message: Message) -> dict[str, Any]:
+    """An assistant's calls; what it says beside them is their plan."""
+    calls = [
+        {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": use.arguments}}
+        for use in message.tool_uses
+    ]
+    return {"role": "assistant", "tool_calls": calls, **({"tool_plan": message.text} if message.text else {})}
+
+
+def _error_of_key(error: ProviderError) -> ProviderError:
+    """The error; with the status 498 Cohere says that the key is invalid, and others that they are overloaded."""
+    if error.status != 498 or not isinstance(error, Overloaded):
+        return error
+    return AuthError(error.message, status=error.status, request_id=error.request_id)
+
+
+_REASONS = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_calls"}
+
+
+class CohereReader(JsonReader):
+    """Reads the events of /v2/chat, or a whole answer."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head)
+        self._citations = Citations()
+
+    def read(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """Appends the events of one event of the stream."""
+        delta = value.get("delta") or {}
+        message = delta.get("message") or {}
+        match value.get("type"):
+            case "content-start" | "content-delta":
+                _read_content(message.get("content") or {}, out)
+            case "tool-plan-delta":
+                _read_plan(message, out)
+            case "tool-call-start" | "tool-call-delta":
+                # One object, although its name is in the plural.
+                if call := message.get("tool_calls"):
+                    self._read_call(value.get("index", 0), call, out)
+            case "citation-start":
+                self._read_sources([message.get("citations")], out)
+            case "message-end":
+                self._read_end(delta, out)
+            case _:
+                self.refuse(value)
+
+    def document(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """Appends the events of a whole answer."""
+        message = value.get("message")
+        if not isinstance(message, dict):
+            return
+        _read_plan(message, out)
+        for content in message.get("content") or ():
+            _read_content(content, out)
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            self._read_call(index, call, out)
+        self._read_sources(message.get("citations"), out)
+        self._read_end(value, out)
+
+    def _read_call(self, index: Any, call: dict[str, Any], out: list[Event]) -> None:
+        function = call.get("function") or {}
+        arguments = text_of(function.get("arguments")) or ""
+        piece = self.tool_call(index, call.get("id"), function.get("name"), arguments)
+        if piece.id or piece.name or piece.arguments:
+            out.append(piece)
+
+    def _read_sources(self, citations: Any, out: list[Event]) -> None:
+        for page in _pages(citations):
+            self._citations.add(page.get("url"), page.get("title"), out)
+
+    def _read_end(self, end: dict[str, Any], out: list[Event]) -> None:
+        """The end mark, unless it says that the answer has failed."""
+        if (usage := end.get("usage")) and isinstance(usage, dict):
+            out.append(_usage(usage))
+        raw, words = text_of(end.get("finish_reason")), text_of(end.get("error"))
+        said = excerpt(words or f"the service broke off: {raw}", MESSAGE_LENGTH)
+        if raw == "TIMEOUT":
+            raise TimedOut(said)
+        if raw == "ERROR" or (words and not raw):
+            raise ServerError(said)
+        self.finish(_REASONS.get(raw or "", "unknown"), raw)
+        self.end()
+
+    def _failed(self, error: ProviderError | None) -> End:
+        return super()._failed(error and _error_of_key(error))
+
+
+def _read_content(content: dict[str, Any], out: list[Event]) -> None:
+    if thinking := text_of(content.get("thinking")):
+        out.append(Reasoning(thinking))
+    if text := text_of(content.get("text")):
+        out.append(Delta(text))
+
+
+def _read_plan(message: dict[str, Any], out: list[Event]) -> None:
+    if plan := text_of(message.get("tool_plan")):
+        out.append(Reasoning(plan))
+
+
+def _pages(citations: Any) -> Iterator[dict[str, Any]]:
+    """The documents and tools' outputs in citations; some have an address."""
+    for citation in citations if isinstance(citations, list) else ():
+        cited = citation.get("sources") if isinstance(citation, dict) else None
+        for source in cited if isinstance(cited, list) else ():
+            if isinstance(source, dict):
+                yield from (page for page in source.values() if isinstance(page, dict))
+
+
+def _usage(value: dict[str, Any]) -> Usage:
+    """What is billed; the tokens beside it count the service's own preamble."""
+    counts = value.get("billed_units") or value.get("tokens") or {}
+    return Usage(
+        count_of(counts.get("input_tokens")),
+        count_of(counts.get("output_tokens")),
+        count_of(value.get("cached_tokens")),
+    )

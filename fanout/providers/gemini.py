@@ -1,0 +1,307 @@
+"""Google's Gemini API: streamGenerateContent, as server-sent events or as a JSON array that grows."""
+
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from mimetypes import guess_type
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from attrs import field, frozen
+
+from fanout.abc import Head, Provider, Reply, Request
+from fanout.errors import InvalidRequest, ProtocolError
+from fanout.events import Delta, Event, File, Reasoning, Usage
+from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+from fanout.providers import terms
+from fanout.providers.citations import Citations
+from fanout.providers.media import base64_of, type_of
+from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.secret import Secret
+from fanout.wire.faults import response_error
+from fanout.wire.json_text import JsonText, encode, excerpt, repair
+
+BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
+"""Where the Gemini API listens."""
+
+UNSIGNED = "skip_thought_signature_validator"
+"""What stands for the signature of a call that is told again without the one it came with.
+
+From Gemini 3 on, a turn whose first call is unsigned is refused (ai.google.dev/gemini-api/docs/thought-signatures).
+"""
+
+_SIGNING = re.compile(r"gemini-(?![12]\b)")
+_SYSTEM = ("system", "developer")
+
+
+@frozen
+class Gemini(Provider):
+    """Google's Gemini API. The key goes into a header, because addresses end up in logs.
+
+    `key_env` names the environment variables that may hold the key; they serve the message that there is none.
+    """
+
+    model: str | None = None
+    name: str = "gemini"
+    base_url: str = BASE_URL
+    key: Secret | None = field(default=None, repr=False)
+    key_env: tuple[str, ...] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    needs_key: bool = True
+
+    def request(self, prompt: Prompt) -> Request:
+        """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
+        headers = {
+            "accept": "text/event-stream",
+            "accept-encoding": "identity",  # a coding may hold events back
+            "content-type": "application/json",
+            **self._credentials(),
+        }
+        url = f"{self._root}/{self._path}:streamGenerateContent?alt=sse"
+        return Request("POST", url, headers, encode(self._body(prompt)).encode())
+
+    def read(self, head: Head) -> "GeminiReader":
+        """A Reader for a response with this head, whatever its status."""
+        return GeminiReader(head)
+
+    def models_request(self) -> Request:
+        """The request that lists this service's models. Raises AuthError without a key."""
+        headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
+        return Request("GET", f"{self._root}/models?pageSize=1000", headers)
+
+    def models(self, reply: Reply) -> list[str]:
+        """The names of the models that generate content. Raises ProviderError if the reply holds none."""
+        if reply.head.status != 200:
+            raise response_error(reply.head, reply.body)
+        value = JsonText().decode(reply.body.decode("utf-8", "replace"))
+        rows = value.get("models") if isinstance(value, dict) else None
+        if not isinstance(rows, list):
+            raise ProtocolError(f"no list of models: {excerpt(str(value))}")
+        return [name.removeprefix("models/") for row in rows if _generates(row) and (name := text_of(row.get("name")))]
+
+    @property
+    def _root(self) -> str:
+        return self.base_url.rstrip("/")
+
+    @property
+    def _path(self) -> str:
+        """A model's path; a name with a slash, like tunedModels/x, is one already."""
+        if not self.model:
+            raise InvalidRequest(f"{self.name} needs a model")
+        return quote(self.model if "/" in self.model else f"models/{self.model}")
+
+    def _credentials(self) -> dict[str, str | Secret]:
+        if self.key is None and self.needs_key:
+            raise terms.no_key(self.key_env)
+        return {} if self.key is None else {"x-goog-api-key": self.key}
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        options = prompt.options
+        given = {
+            "systemInstruction": self._system(prompt.messages),
+            "contents": self._contents(prompt.messages),
+            "tools": [{"functionDeclarations": [self._tool(tool) for tool in options.tools]}]
+            if options.tools
+            else None,
+            "toolConfig": self._tool_config(options.tool_choice),
+            "generationConfig": _generation(options) or None,
+        }
+        body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        extra = dict(options.body)
+        if isinstance(config := extra.get("generationConfig"), Mapping):
+            extra["generationConfig"] = {**body.get("generationConfig", {}), **config}
+        return {**body, **extra}
+
+    def _system(self, messages: Sequence[Message]) -> dict[str, Any] | None:
+        """All system messages: the service takes them only apart from the conversation."""
+        parts = [part for message in messages if message.role in _SYSTEM for part in self._parts(message)]
+        if any("text" not in part for part in parts):
+            raise InvalidRequest(f"{self.name} cannot carry media in a system message")
+        return {"parts": parts} if parts else None
+
+    def _contents(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The turns; the results of calls made together are one turn."""
+        contents: list[dict[str, Any]] = []
+        names: dict[str, str] = {}
+        results: list[dict[str, Any]] = []
+        for message in messages:
+            if message.role == "tool":
+                if not results:
+                    contents.append({"role": "user", "parts": results})
+                results.append(self._tool_result(message, names))
+            elif message.role not in _SYSTEM:
+                names.update((use.id, use.name) for use in message.tool_uses)
+                role = "model" if message.role == "assistant" else "user"
+                contents.append({"role": role, "parts": self._parts(message)})
+                results = []
+        return contents
+
+    def _parts(self, message: Message) -> list[dict[str, Any]]:
+        if message.name:
+            raise InvalidRequest(f"{self.name} cannot carry the name of a message")
+        parts = [{"text": message.text}] if message.text else []
+        parts += [self._media(media) for media in message.media]
+        parts += [self._call(use, first=not number) for number, use in enumerate(message.tool_uses)]
+        return parts or [{"text": ""}]
+
+    def _media(self, media: Media) -> dict[str, Any]:
+        if media.data is not None:
+            return {"inlineData": {"mimeType": type_of(media), "data": base64_of(media)}}
+        url = media.url or ""
+        # No guess without a sign: a video's address has no type, and needs none.
+        media_type = media.media_type or guess_type(urlsplit(url).path)[0]
+        return {"fileData": {"fileUri": url, **({"mimeType": media_type} if media_type else {})}}
+
+    def _call(self, use: ToolUse, *, first: bool) -> dict[str, Any]:
+        arguments = _object(use.arguments or "{}")
+        if arguments is None:
+            raise InvalidRequest(f"{self.name} takes only an object for the arguments of {use.name}")
+        part: dict[str, Any] = {"functionCall": {"id": use.id, "name": use.name, "args": arguments}}
+        if first and _SIGNING.search(self.model or ""):
+            part["thoughtSignature"] = UNSIGNED
+        return part
+
+    def _tool_result(self, message: Message, names: Mapping[str, str]) -> dict[str, Any]:
+        name = message.name or names.get(message.tool_call_id or "")
+        if not name:
+            raise InvalidRequest(f"{self.name} needs to know which tool gave the result {message.tool_call_id}")
+        if message.media:
+            raise InvalidRequest(f"{self.name} cannot carry media in the result of a tool")
+        result = {"name": name, "response": _object(message.text) or {"output": message.text}}
+        return {"functionResponse": {"id": message.tool_call_id, **result} if message.tool_call_id else result}
+
+    def _tool(self, tool: Mapping[str, Any]) -> dict[str, Any]:
+        match tool:
+            case {"type": "function", "function": {"name": str(name)} as function}:
+                given = {"description": function.get("description"), "parametersJsonSchema": function.get("parameters")}
+                return {"name": name, **{key: value for key, value in given.items() if value is not None}}
+        raise InvalidRequest(f"{self.name} takes functions for tools, not {excerpt(str(tool))}")
+
+    def _tool_config(self, choice: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
+        match choice:
+            case None:
+                return None
+            case "auto" | "none" | "required":
+                return {"functionCallingConfig": {"mode": {"required": "ANY"}.get(choice, choice.upper())}}
+            case {"type": "function", "function": {"name": str(name)}}:
+                return {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}
+        raise InvalidRequest(f"{self.name} cannot carry the tool_choice {excerpt(str(choice))}")
+
+
+def _generates(row: Any) -> bool:
+    """Whether a row of the list is a model that can be asked; others embed, or make videos."""
+    return isinstance(row, dict) and "generateContent" in row.get("supportedGenerationMethods", ["generateContent"])
+
+
+def _generation(options: Options) -> dict[str, Any]:
+    given = {
+        "maxOutputTokens": options.max_tokens,
+        "temperature": options.temperature,
+        "topP": options.top_p,
+        "stopSequences": list(options.stop) or None,
+        "seed": options.seed,
+        "responseMimeType": "application/json" if options.schema else None,
+        "responseJsonSchema": options.schema or None,
+        "thinkingConfig": _thinking(options),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _thinking(options: Options) -> dict[str, Any] | None:
+    """A level (from Gemini 3 on) or a budget (before); who asks for thought is shown it."""
+    given = {
+        "thinkingLevel": options.reasoning.upper() if options.reasoning else None,
+        "thinkingBudget": options.reasoning_tokens,
+    }
+    config: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return {**config, "includeThoughts": options.reasoning_tokens != 0} if config else None
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = JsonText().decode(text)
+    except ProtocolError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+_FILTERED = ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR")
+_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "content_filter")}
+
+
+class GeminiReader(JsonReader):
+    """Reads the chunks of streamGenerateContent; candidates other than the first are ignored."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head)
+        self._next_call = 0
+        self._citations = Citations()
+
+    def read(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """Appends the events of one chunk, or of one whole answer."""
+        if self.model is None:
+            self.model = text_of(value.get("modelVersion"))
+        candidates = value.get("candidates") or ()
+        for candidate in candidates:
+            if not candidate.get("index"):
+                self._read_candidate(candidate, out)
+        feedback = value.get("promptFeedback") or {}
+        if not candidates and (reason := text_of(feedback.get("blockReason"))):
+            self.finish("content_filter", reason)
+        if (usage := value.get("usageMetadata")) and isinstance(usage, dict):
+            out.append(_usage(usage))
+
+    def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
+        content = candidate.get("content") or {}
+        for part in content.get("parts") or ():
+            self._read_part(part, out)
+        for page in _pages(candidate.get("groundingMetadata")):
+            self._citations.add(page.get("uri"), page.get("title"), out)
+        if raw := text_of(candidate.get("finishReason")):
+            filtered = "content_filter" if raw.startswith("IMAGE_") else "unknown"
+            self.finish(_REASONS.get(raw, filtered), raw)
+
+    def _read_part(self, part: dict[str, Any], out: list[Event]) -> None:
+        thought = part.get("thought")
+        if text := text_of(part.get("text")):
+            out.append(Reasoning(text) if thought else Delta(text))
+        elif call := part.get("functionCall"):
+            self._read_call(call, out)
+        elif thought:
+            return  # a picture on the way to the one that is the answer
+        elif blob := part.get("inlineData"):
+            out.append(
+                File(_whole(blob.get("displayName")), _whole(blob.get("mimeType")), data=b64decode(blob["data"]))
+            )
+        elif file := part.get("fileData"):
+            out.append(File(_whole(file.get("displayName")), _whole(file.get("mimeType")), _whole(file["fileUri"])))
+
+    def _read_call(self, call: dict[str, Any], out: list[Event]) -> None:
+        """A call comes whole, and its id only from some models."""
+        index, self._next_call = self._next_call, self._next_call + 1
+        call_id = text_of(call.get("id")) or f"call_{index}"
+        out.append(self.tool_call(index, call_id, call.get("name"), encode(call.get("args") or {})))
+
+
+def _whole(value: Any) -> str | None:
+    return repair(text) if (text := text_of(value)) else None
+
+
+def _pages(grounding: Any) -> Iterator[dict[str, Any]]:
+    """The pages, maps and documents that an answer rests on; what is none of these is no reason to lose the answer."""
+    chunks = grounding.get("groundingChunks") if isinstance(grounding, dict) else None
+    for chunk in chunks if isinstance(chunks, list) else ():
+        if isinstance(chunk, dict):
+            yield from (page for page in chunk.values() if isinstance(page, dict))
+
+
+def _usage(value: dict[str, Any]) -> Usage:
+    prompt, tools, answer, thoughts, cached = (
+        count_of(value.get(f"{name}TokenCount"))
+        for name in ("prompt", "toolUsePrompt", "candidates", "thoughts", "cachedContent")
+    )
+    return Usage(_sum(prompt, tools), _sum(answer, thoughts), cached, thoughts)
+
+
+def _sum(*counts: int | None) -> int | None:
+    given = [count for count in counts if count is not None]
+    return sum(given) if given else None

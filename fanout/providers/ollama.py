@@ -1,0 +1,180 @@
+"""Ollama's own chat protocol: newline-delimited JSON from a server on this machine or another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from fanout.abc import Head, Provider, Reply, Request
+from fanout.errors import InvalidRequest, ProtocolError
+from fanout.events import Delta, Event, Reasoning, Usage
+from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+from fanout.providers import terms
+from fanout.providers.media import base64_of, type_of
+from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.wire.faults import response_error
+from fanout.wire.json_text import JsonText, encode, excerpt
+
+BASE_URL = "http://127.0.0.1:11434"
+"""Where Ollama listens unless it is told otherwise."""
+
+_THINK: Mapping[str, bool] = {"true": True, "false": False, "none": False}
+
+
+@frozen
+class Ollama(Provider):
+    """An Ollama server, which asks for no key."""
+
+    model: str | None = None
+    name: str = "ollama"
+    base_url: str = BASE_URL
+
+    def request(self, prompt: Prompt) -> Request:
+        """The request that asks `prompt`. Raises InvalidRequest for what it cannot carry."""
+        headers = {
+            "accept": "application/x-ndjson",
+            "accept-encoding": "identity",  # a coding may hold lines back
+            "content-type": "application/json",
+        }
+        return Request("POST", f"{self._root}/api/chat", headers, encode(self._body(prompt)).encode())
+
+    def read(self, head: Head) -> "OllamaReader":
+        """A Reader for a response with this head, whatever its status."""
+        return OllamaReader(head)
+
+    def models_request(self) -> Request:
+        """The request that lists the models on this server."""
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        return Request("GET", f"{self._root}/api/tags", headers)
+
+    def models(self, reply: Reply) -> list[str]:
+        """The model names in the reply to `models_request`. Raises ProviderError if it holds no list."""
+        if reply.head.status != 200:
+            raise response_error(reply.head, reply.body)
+        value = JsonText().decode(reply.body.decode("utf-8", "replace"))
+        rows = value.get("models") if isinstance(value, dict) else None
+        if not isinstance(rows, list):
+            raise ProtocolError(f"no list of models: {excerpt(str(value))}")
+        return [name for row in rows if isinstance(row, dict) and (name := text_of(row.get("name")))]
+
+    @property
+    def _root(self) -> str:
+        return self.base_url.rstrip("/")
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        options = prompt.options
+        self._check(options)
+        given = {
+            "model": self.model,
+            "messages": self._messages(prompt.messages),
+            "stream": True,
+            "think": _THINK.get(options.reasoning, options.reasoning) if options.reasoning else None,
+            "tools": list(options.tools) or None,
+            "format": options.schema or None,
+            "options": _options(options) or None,
+        }
+        body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        extra = dict(options.body)
+        if isinstance(more := extra.get("options"), Mapping):
+            extra["options"] = {**body.get("options", {}), **more}
+        return {**body, **extra}
+
+    def _check(self, options: Options) -> None:
+        terms.refuse(options, ("reasoning_tokens",), self.name)
+        if options.tool_choice not in (None, "auto"):
+            raise InvalidRequest(f"{self.name} cannot carry tool_choice: its models choose")
+
+    def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        made = []
+        names: dict[str, str] = {}
+        for message in messages:
+            names.update((use.id, use.name) for use in message.tool_uses)
+            made.append(self._message(message, names))
+        return made
+
+    def _message(self, message: Message, names: Mapping[str, str]) -> dict[str, Any]:
+        # The models' templates know no developer.
+        role = "system" if message.role == "developer" else message.role
+        made: dict[str, Any] = {"role": role, "content": message.text}
+        if message.media:
+            made["images"] = [self._image(media) for media in message.media]
+        if message.tool_uses:
+            made["tool_calls"] = [self._call(use) for use in message.tool_uses]
+        if role == "tool":
+            name = message.name or names.get(message.tool_call_id or "")
+            if not name:
+                raise InvalidRequest(f"{self.name} needs to know which tool gave the result {message.tool_call_id}")
+            made["tool_name"] = name
+        elif message.name:
+            raise InvalidRequest(f"{self.name} cannot carry the name of a message")
+        return made
+
+    def _image(self, media: Media) -> str:
+        if not type_of(media).startswith("image/"):
+            raise InvalidRequest(f"{self.name} takes only pictures, not {type_of(media)}")
+        if media.data is None:
+            raise InvalidRequest(f"{self.name} takes pictures as bytes, and fetches none from {media.url}")
+        return base64_of(media)
+
+    def _call(self, use: ToolUse) -> dict[str, Any]:
+        try:
+            arguments = JsonText().decode(use.arguments or "{}")
+        except ProtocolError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise InvalidRequest(f"{self.name} takes only an object for the arguments of {use.name}")
+        return {"function": {"name": use.name, "arguments": arguments}}
+
+
+def _options(options: Options) -> dict[str, Any]:
+    given = {
+        "num_predict": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "stop": list(options.stop) or None,
+        "seed": options.seed,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_REASONS = {"stop": "stop", "length": "length"}
+
+
+class OllamaReader(JsonReader):
+    """Reads the lines of /api/chat."""
+
+    lines = True
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head)
+        self._next_call = 0
+
+    def read(self, value: dict[str, Any], out: list[Event], /) -> None:
+        """Appends the events of one line."""
+        if self.model is None:
+            self.model = text_of(value.get("model"))
+        message = value.get("message") or {}
+        if thinking := text_of(message.get("thinking")):
+            out.append(Reasoning(thinking))
+        if text := text_of(message.get("content")):
+            out.append(Delta(text))
+        for call in message.get("tool_calls") or ():
+            self._read_call(call, out)
+        if value.get("done"):
+            self._read_done(value, out)
+
+    def _read_call(self, call: dict[str, Any], out: list[Event]) -> None:
+        """A call comes whole, and its id only from newer servers."""
+        function = call["function"]
+        index, self._next_call = self._next_call, self._next_call + 1
+        call_id = text_of(call.get("id")) or f"call_{index}"
+        out.append(self.tool_call(index, call_id, function.get("name"), encode(function.get("arguments") or {})))
+
+    def _read_done(self, value: dict[str, Any], out: list[Event]) -> None:
+        # A count of 0 is left out: a prompt that is cached has none.
+        usage = Usage(count_of(value.get("prompt_eval_count")), count_of(value.get("eval_count")))
+        if usage != Usage():
+            out.append(usage)
+        raw = text_of(value.get("done_reason"))
+        self.finish(_REASONS.get(raw or "", "unknown"), raw)
+        self.end()

@@ -1,0 +1,582 @@
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fanout
+from fanout.abc import Head, Reply, Request
+from fanout.errors import (
+    AuthError,
+    InvalidRequest,
+    NotAStream,
+    NotFound,
+    Overloaded,
+    ProtocolError,
+    ProviderError,
+    QuotaError,
+    RateLimited,
+    ServerError,
+    TimedOut,
+    Truncated,
+)
+from fanout.events import Delta, End, Event, Reasoning, Refusal, Source, Sources, Status, ToolCall, Usage
+from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+from fanout.providers.responses import Responses
+from fanout.secret import Secret
+from tests.local.conftest import model  # noqa: F401  # a fixture
+from tests.servers.events import text_of
+from tests.servers.responses import KEY, MODELS, open_server
+
+SSE = {"content-type": "text/event-stream", "x-request-id": "r1"}
+TOOL = {
+    "type": "function",
+    "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object", "properties": {}}},
+}
+ADD = ToolUse("call_1", "add", '{"a":1}')
+CONVERSATION = Prompt(
+    (
+        Message("system", "Be brief."),
+        Message("system", "Be kind."),
+        Message("user", "1+1?", name="Ann"),
+        Message("developer", "In German."),
+        Message("assistant", "Let me see.", tool_uses=(ADD,)),
+        Message("tool", "2", tool_call_id="call_1"),
+        Message("assistant", "", tool_uses=(ToolUse("call_2", "add", "{}"), ToolUse("call_3", "add", "{}"))),
+        Message("tool", "", media=(Media(b"x", media_type="image/png"),), tool_call_id="call_2"),
+        Message("tool", "4", tool_call_id="call_3"),
+        Message("user", "Thanks"),
+    )
+)
+MEDIA = Prompt(
+    (
+        Message(
+            "user",
+            "Look",
+            media=(
+                Media(url="https://example.com/a.png"),
+                Media(b"\x89PNG", media_type="image/png"),
+                Media(b"%PDF", media_type="application/pdf", name="a.pdf"),
+                Media(b"a,b", media_type="text/csv"),
+                Media(url="https://example.com/a.pdf"),
+                Media(b"RIFF", media_type="audio/x-wav"),
+                Media(b"ID3", media_type="audio/mpeg"),
+            ),
+        ),
+    )
+)
+OPTIONS = Options(
+    max_tokens=500,
+    temperature=0.0,
+    top_p=0.5,
+    reasoning="low",
+    tools=(TOOL,),
+    tool_choice={"type": "function", "function": {"name": "add"}},
+    schema={"type": "object"},
+)
+
+
+def provider(**fields: Any) -> Responses:
+    return Responses(**{"model": "m-1", "key": Secret(KEY), **fields})
+
+
+def request(prompt: str | Prompt = "Hi", options: Options | None = None, **fields: Any) -> Request:
+    return provider(**fields).request(Prompt.of(prompt).with_options(options or Options()))
+
+
+def body(*args: Any, **fields: Any) -> dict[str, Any]:
+    made = json.loads(request(*args, **fields).body)
+    assert isinstance(made, dict)
+    return made
+
+
+def read(*events: Mapping[str, Any] | bytes, status: int = 200) -> list[Event]:
+    return read_pieces([event if isinstance(event, bytes) else text_of(event) for event in events], status)
+
+
+def read_pieces(pieces: list[bytes], status: int = 200) -> list[Event]:
+    reader = Responses("m").read(Head(status, SSE))
+    return [event for data in pieces for event in reader.feed(data)] + reader.close()
+
+
+def end_of(events: list[Event]) -> End:
+    end = events[-1]
+    assert isinstance(end, End)
+    return end
+
+
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", **fields}
+
+
+def text(delta: str) -> dict[str, Any]:
+    return event("output_text.delta", output_index=1, item_id="msg_1", content_index=0, delta=delta)
+
+
+def ending(status: str = "completed", **fields: Any) -> dict[str, Any]:
+    return event(status, response={"id": "resp_1", "status": status, **fields})
+
+
+CITATION = {"type": "url_citation", "url": "https://example.com/a", "title": "A", "start_index": 0, "end_index": 2}
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add"}
+USAGE = {
+    "input_tokens": 30,
+    "input_tokens_details": {"cached_tokens": 20},
+    "output_tokens": 12,
+    "output_tokens_details": {"reasoning_tokens": 7},
+    "total_tokens": 42,
+}
+OUTPUT = [
+    {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hmm"}]},
+    {
+        "type": "message",
+        "id": "msg_1",
+        "content": [{"type": "output_text", "text": "Hé🎈", "annotations": [CITATION]}],
+    },
+    {**CALL, "arguments": '{"a":1}'},
+]
+TRANSCRIPT: list[dict[str, Any]] = [
+    event("created", sequence_number=0, response={"id": "resp_1", "status": "in_progress", "model": "m-1-2026"}),
+    event("in_progress", sequence_number=1, response={"id": "resp_1", "status": "in_progress", "model": "m-1-2026"}),
+    event("output_item.added", output_index=0, item={"id": "rs_1", "type": "reasoning", "summary": []}),
+    event("reasoning_summary_part.added", output_index=0, summary_index=0, part={"type": "summary_text", "text": ""}),
+    event("reasoning_summary_text.delta", output_index=0, summary_index=0, delta="hmm", obfuscation="x7"),
+    event("reasoning_summary_text.done", output_index=0, summary_index=0, text="hmm"),
+    event("output_item.done", output_index=0, item=OUTPUT[0]),
+    event("web_search_call.searching", output_index=1, item_id="ws_1"),
+    event("output_item.added", output_index=1, item={"id": "msg_1", "type": "message", "content": []}),
+    event("content_part.added", output_index=1, part={"type": "output_text", "text": ""}),
+    text("Hé"),
+    text("🎈"),
+    event("output_text.annotation.added", output_index=1, annotation_index=0, annotation=CITATION),
+    event("output_text.annotation.added", output_index=1, annotation_index=1, annotation={"type": "file_citation"}),
+    event("output_text.done", output_index=1, text="Hé🎈"),
+    event("content_part.done", output_index=1, part=OUTPUT[1]["content"][0]),  # type: ignore[index]
+    event("output_item.done", output_index=1, item=OUTPUT[1]),
+    event("output_item.added", output_index=2, item={**CALL, "arguments": ""}),
+    event("function_call_arguments.delta", output_index=2, item_id="fc_1", delta='{"a":'),
+    event("function_call_arguments.delta", output_index=2, item_id="fc_1", delta="1}"),
+    event("function_call_arguments.done", output_index=2, item_id="fc_1", arguments='{"a":1}'),
+    event("output_item.done", output_index=2, item=OUTPUT[2]),
+    event("invented_tomorrow", anything=[1]),
+    ending(output=OUTPUT, usage=USAGE, model="m-1-2026", error=None),
+]
+EVENTS: list[Event] = [
+    Reasoning("hmm"),
+    Delta("Hé"),
+    Delta("🎈"),
+    Sources([Source("https://example.com/a", "A")]),
+    ToolCall(2, "call_1", "add", ""),
+    ToolCall(2, None, None, '{"a":'),
+    ToolCall(2, None, None, "1}"),
+    Usage(30, 12, 20, 7),
+    End(Status.FINISHED, "tool_calls", None, "completed", "m-1-2026", "r1", {"x-request-id": "r1"}),
+]
+
+
+def test_a_request_asks_for_a_stream() -> None:
+    made = request("Hi")
+    assert (made.method, made.url) == ("POST", "https://api.openai.com/v1/responses")
+    assert json.loads(made.body) == {"model": "m-1", "input": [{"role": "user", "content": "Hi"}], "stream": True}
+    assert made.plain_headers() == {
+        "accept": "text/event-stream",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "authorization": f"Bearer {KEY}",
+    }
+
+
+def test_organization_and_project_are_headers() -> None:
+    headers = request("Hi", organization="org-1", project="proj-1").plain_headers()
+    assert (headers["openai-organization"], headers["openai-project"]) == ("org-1", "proj-1")
+
+
+def test_the_base_url_is_taken_as_it_is() -> None:
+    assert request("Hi", base_url="https://example.com/api/v3/").url == "https://example.com/api/v3/responses"
+
+
+def test_a_conversation_becomes_instructions_and_items() -> None:
+    made = body(CONVERSATION)
+    assert made["instructions"] == "Be brief.\n\nBe kind."
+    assert made["input"] == [
+        {"role": "user", "content": "1+1?"},
+        {"role": "developer", "content": "In German."},
+        {"role": "assistant", "content": "Let me see."},
+        {"type": "function_call", "call_id": "call_1", "name": "add", "arguments": '{"a":1}'},
+        {"type": "function_call_output", "call_id": "call_1", "output": "2"},
+        {"type": "function_call", "call_id": "call_2", "name": "add", "arguments": "{}"},
+        {"type": "function_call", "call_id": "call_3", "name": "add", "arguments": "{}"},
+        {
+            "type": "function_call_output",
+            "call_id": "call_2",
+            "output": [{"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,eA=="}],
+        },
+        {"type": "function_call_output", "call_id": "call_3", "output": "4"},
+        {"role": "user", "content": "Thanks"},
+    ]
+
+
+def test_a_system_message_alone_is_the_input() -> None:
+    made = body(Prompt((Message("system", "s"),)))
+    assert made == {"model": "m-1", "input": [{"role": "system", "content": "s"}], "stream": True}
+
+
+def test_media_are_parts_of_the_message() -> None:
+    assert body(MEDIA)["input"][0]["content"] == [
+        {"type": "input_text", "text": "Look"},
+        {"type": "input_image", "detail": "auto", "image_url": "https://example.com/a.png"},
+        {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,iVBORw=="},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERg=="},
+        {"type": "input_file", "filename": "file.csv", "file_data": "data:text/csv;base64,YSxi"},
+        {"type": "input_file", "file_url": "https://example.com/a.pdf"},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+        {"type": "input_audio", "input_audio": {"data": "SUQz", "format": "mp3"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "media", "words"),
+    [
+        ("user", Media(b"x", media_type="audio/ogg"), "audio/ogg"),
+        ("user", Media(b"x", media_type="video/mp4"), "video/mp4"),
+        ("user", Media(url="https://example.com/a.mp3"), "bytes only"),
+        ("assistant", Media(b"x"), "only text"),
+    ],
+)
+def test_media_it_cannot_carry_are_refused(role: str, media: Media, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        request(Prompt((Message(role, "a", media=(media,)),)))
+
+
+def test_the_options_have_their_names_of_this_protocol() -> None:
+    made = body("Hi", OPTIONS, summary="auto")
+    assert {name: made[name] for name in made if name not in ("model", "input", "stream")} == {
+        "max_output_tokens": 500,
+        "temperature": 0.0,
+        "top_p": 0.5,
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "tools": [{"type": "function", "strict": False, **TOOL["function"]}],  # type: ignore[dict-item]
+        "tool_choice": {"type": "function", "name": "add"},
+        "text": {"format": {"type": "json_schema", "name": "answer", "schema": {"type": "object"}}},
+    }
+
+
+def test_a_summary_can_be_asked_for_alone() -> None:
+    assert body("Hi", summary="concise")["reasoning"] == {"summary": "concise"}
+
+
+def test_a_tool_in_this_wires_own_form_is_left_alone() -> None:
+    made = body("Hi", Options(tools=({"type": "web_search"}, {"type": "function", "function": {"name": "f"}})))
+    function = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    assert made["tools"] == [{"type": "web_search"}, function]
+    assert body("Hi", Options(tool_choice="required"))["tool_choice"] == "required"
+    assert body("Hi", Options(tool_choice={"type": "web_search"}))["tool_choice"] == {"type": "web_search"}
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (Options(stop=("a",)), "stop"),
+        (Options(seed=0), "seed"),
+        (Options(reasoning_tokens=9), "reasoning_tokens"),
+        (Options(stop=("a",), seed=1), "stop or seed"),
+    ],
+)
+def test_an_option_that_the_wire_lacks_is_refused_by_name(options: Options, names: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"responses has no option {names};"):
+        request("Hi", options)
+
+
+def test_the_body_of_the_options_comes_last() -> None:
+    made = body("Hi", Options(temperature=1.0, body={"temperature": 0.3, "store": False}))
+    assert (made["temperature"], made["store"]) == (0.3, False)
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(AuthError, match="no key: set OPENAI_API_KEY"):
+        request("Hi", key=None)
+    assert "authorization" not in request("Hi", key=None, needs_key=False).headers
+
+
+def test_the_key_stays_out_of_repr() -> None:
+    made = request()
+    assert KEY not in repr(provider()) + repr(made) + str(dict(made.headers))
+
+
+def test_the_models_are_listed() -> None:
+    made = provider().models_request()
+    assert (made.method, made.url) == ("GET", "https://api.openai.com/v1/models")
+    assert made.plain_headers()["authorization"] == f"Bearer {KEY}"
+    assert provider().models(Reply(Head(200), b'{"data":[{"id":"b"}]}')) == ["b"]
+
+
+def test_a_stream_becomes_events() -> None:
+    assert read(*TRANSCRIPT) == EVENTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [True, False])
+def test_the_events_do_not_depend_on_the_cut(named: bool) -> None:
+    stream = b"".join(text_of(event) for event in TRANSCRIPT)
+    if not named:
+        stream = b"\n".join(line for line in stream.split(b"\n") if not line.startswith(b"event:"))
+    assert read_pieces([stream[i : i + 1] for i in range(len(stream))]) == EVENTS
+    for cut in range(1, len(stream)):
+        assert read_pieces([stream[:cut], stream[cut:]]) == EVENTS, cut
+
+
+@pytest.mark.parametrize(
+    ("last", "reason", "raw"),
+    [
+        (ending(), "stop", "completed"),
+        (ending("incomplete", incomplete_details={"reason": "max_output_tokens"}), "length", "max_output_tokens"),
+        (ending("incomplete", incomplete_details={"reason": "content_filter"}), "content_filter", "content_filter"),
+        (ending("incomplete", incomplete_details={"reason": "new"}), "unknown", "new"),
+        (ending("incomplete", incomplete_details=None), "unknown", "incomplete"),
+    ],
+)
+def test_every_ending_has_a_reason_of_ours(last: dict[str, Any], reason: str, raw: str) -> None:
+    end = end_of(read(text("a"), last))
+    assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, reason, raw)
+
+
+def test_the_end_comes_at_once_and_nothing_follows() -> None:
+    reader = Responses("m").read(Head(200, SSE))
+    events = reader.feed(text_of(text("a")) + text_of(ending()) + text_of(text("b")))
+    assert [type(event) for event in events] == [Delta, End]
+    assert reader.feed(text_of(text("c"))) + reader.close() == []
+
+
+def test_refusals_and_reasoning_are_kept_apart() -> None:
+    events = read(
+        event("reasoning_text.delta", delta="a"),
+        event("refusal.delta", delta="no"),
+        event("refusal.done", refusal="no"),
+        ending(),
+    )
+    assert events[:-1] == [Reasoning("a"), Refusal("no")]
+    assert end_of(events).finish_reason == "stop"
+
+
+def test_what_did_not_come_by_delta_is_read_at_the_end() -> None:
+    assert read(ending(output=OUTPUT))[:-1] == [
+        Reasoning("hmm"),
+        Delta("Hé🎈"),
+        Sources([Source("https://example.com/a", "A")]),
+        ToolCall(2, "call_1", "add", '{"a":1}'),
+    ]
+
+
+def test_arguments_that_did_not_come_by_delta_are_read_when_the_call_is_done() -> None:
+    whole = event("output_item.done", output_index=0, item=OUTPUT[2])
+    begun = event("output_item.added", output_index=0, item={**CALL, "arguments": '{"a":1}'})
+    assert read(begun, whole, ending(output=OUTPUT[2:]))[:-1] == [
+        ToolCall(0, "call_1", "add", ""),
+        ToolCall(0, "call_1", "add", '{"a":1}'),
+    ]
+    assert read(whole, ending(output=OUTPUT[2:]))[:-1] == [ToolCall(0, "call_1", "add", '{"a":1}')]
+
+
+def test_calls_without_a_place_in_the_output_are_told_apart_by_their_ids() -> None:
+    """As llama.cpp sends them."""
+
+    def call(name: str) -> list[dict[str, Any]]:
+        item = {"type": "function_call", "call_id": f"fc_{name}", "name": name, "arguments": ""}
+        return [
+            event("output_item.added", item=item),
+            event("function_call_arguments.delta", item_id=f"fc_{name}", delta="{"),
+            event("function_call_arguments.delta", item_id=f"fc_{name}", delta="}"),
+        ]
+
+    events = read(*call("f"), *call("g"), event("output_item.done", item={**CALL, "call_id": "fc_f"}), ending())
+    assert [(e.index, e.id, e.arguments) for e in events if isinstance(e, ToolCall)] == [
+        (0, "fc_f", ""),
+        (0, None, "{"),
+        (0, None, "}"),
+        (1, "fc_g", ""),
+        (1, None, "{"),
+        (1, None, "}"),
+    ]
+
+
+def test_a_whole_response_is_an_answer() -> None:
+    document = {"object": "response", "model": "m", "status": "completed", "error": None, "output": OUTPUT}
+    assert read(json.dumps({**document, "usage": USAGE}).encode()) == [
+        Reasoning("hmm"),
+        Delta("Hé🎈"),
+        Sources([Source("https://example.com/a", "A")]),
+        ToolCall(2, "call_1", "add", '{"a":1}'),
+        Usage(30, 12, 20, 7),
+        End(Status.FINISHED, "tool_calls", None, "completed", "m", "r1", {"x-request-id": "r1"}),
+    ]
+    refusal = [{"type": "message", "content": [{"type": "refusal", "refusal": "no"}]}]
+    cut = {**document, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": refusal}
+    events = read(json.dumps(cut).encode())
+    assert (events[0], end_of(events).finish_reason) == (Refusal("no"), "length")
+
+
+def failed(code: Any) -> dict[str, Any]:
+    return ending("failed", error={"code": code, "message": "boom"})
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        (failed("server_error"), ServerError),
+        (failed("rate_limit_exceeded"), RateLimited),
+        (failed("insufficient_quota"), QuotaError),
+        (failed("invalid_prompt"), InvalidRequest),
+        (failed("bio_policy"), InvalidRequest),
+        (failed("image_too_large"), InvalidRequest),
+        (failed("invalid_image_url"), InvalidRequest),
+        (failed("vector_store_timeout"), TimedOut),
+        (failed("new_code"), ServerError),
+        (failed(None), ServerError),
+        (ending("failed", error=None), ServerError),
+        ({"type": "error", "code": "rate_limit_exceeded", "message": "slow down", "param": None}, RateLimited),
+        ({"type": "error", "code": "image_too_small", "message": "tiny", "param": None}, InvalidRequest),
+        ({"type": "error", "code": None, "message": "boom", "param": None}, ServerError),
+        ({"type": "error", "error": {"code": "server_overloaded", "type": "overloaded_error"}}, Overloaded),
+    ],
+)
+def test_a_failure_in_the_stream_is_a_typed_error(last: dict[str, Any], kind: type[ProviderError]) -> None:
+    for made in (text_of(last), b"data: " + json.dumps(last).encode() + b"\n\n"):
+        events = read(text("a"), made, text("b"))
+        assert [type(event) for event in events] == [Delta, End]
+        assert type(end_of(events).error) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, {"type": "invalid_request_error", "code": "unknown_parameter"}, InvalidRequest),
+        (401, {"type": "invalid_request_error", "code": "invalid_api_key"}, AuthError),
+        (403, {"code": "unsupported_country_region_territory"}, AuthError),
+        (404, {"type": "invalid_request_error", "code": "model_not_found"}, NotFound),
+        (429, {"type": "insufficient_quota", "code": "insufficient_quota"}, QuotaError),
+        (429, {"type": "requests", "code": "rate_limit_exceeded"}, RateLimited),
+        (500, {"type": "server_error"}, ServerError),
+        (503, {"type": "server_error"}, Overloaded),
+    ],
+)
+def test_an_error_status_is_a_typed_error(status: int, error: dict[str, Any], kind: type[ProviderError]) -> None:
+    end = end_of(read(json.dumps({"error": {"message": "m", "param": None, **error}}).encode(), status=status))
+    assert type(end.error) is kind
+    assert (end.error.status, end.error.message) == (status, "m")
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_whole_response_that_failed_is_an_error(status: str) -> None:
+    document: dict[str, Any] = {"object": "response", "status": status, "error": None, "output": []}
+    assert type(end_of(read(json.dumps(document).encode())).error) is ServerError
+    error = {"code": "image_too_large", "message": "m"}
+    assert type(end_of(read(json.dumps({**document, "error": error}).encode())).error) is InvalidRequest
+
+
+def test_a_document_that_is_no_answer_is_an_error() -> None:
+    assert type(end_of(read(b'{"status":"queued","output":[]}')).error) is NotAStream
+    assert type(end_of(read(b'{"hello":1}')).error) is NotAStream
+
+
+def test_a_stream_without_its_end_is_truncated() -> None:
+    events = read(*TRANSCRIPT[:-1])
+    assert events[:-1] == EVENTS[:-2]
+    assert type(end_of(events).error) is Truncated
+    assert type(end_of(read()).error) is Truncated
+
+
+@pytest.mark.parametrize("usage", [None, {}, "n/a", [1], {"input_tokens_details": None, "input_tokens": "3"}])
+def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
+    assert end_of(read(text("a"), ending(usage=usage))).status is Status.FINISHED
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        event("output_item.added", output_index="x", item=CALL),
+        event("output_item.added", output_index=[0], item=CALL),
+        event("output_item.added", item=7),
+        event("completed"),
+        event("completed", response={"output": 5}),
+        {"type": ["x"]},
+    ],
+)
+def test_an_event_of_the_wrong_shape_is_a_protocol_error(odd: dict[str, Any]) -> None:
+    made = b"data: " + json.dumps(odd).encode() + b"\n\n"
+    assert type(end_of(read(made)).error) is ProtocolError
+
+
+TYPES = [str(event["type"]) for event in TRANSCRIPT] + ["error", "function_call", "message", "url_citation"]
+NAMES = [
+    *("type", "delta", "response", "item", "output", "output_index", "item_id", "call_id", "arguments", "content"),
+    *("status", "usage", "error", "annotation", "url", "text", "summary", "id", "name", "code"),
+]
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 200) | st.sampled_from([*TYPES, "completed", "\ud83c", "\udf88"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=20,
+)
+EVENT = st.builds(
+    lambda kind, fields: {**fields, "type": kind},
+    st.sampled_from(TYPES),
+    st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5),
+)
+
+
+@pytest.mark.slow
+@given(st.lists(EVENT, max_size=4), st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
+    stream = "".join(f"data: {json.dumps(value)}\n\n" if sse else json.dumps(value) for value in values)
+    events = read(stream.encode())
+    assert [type(event) is End for event in events] == [False] * (len(events) - 1) + [True]
+    for made in events:
+        for name in ("text", "arguments", "id", "name", "raw", "model"):
+            (getattr(made, name, None) or "").encode()
+
+
+@pytest.mark.parametrize("prompt", ["Hi", CONVERSATION, MEDIA], ids=["words", "conversation", "media"])
+async def test_the_service_takes_what_is_sent_and_its_answer_wins(prompt: Any) -> None:
+    async with open_server(*TRANSCRIPT) as server:
+        lane = provider(base_url=server.base_url, summary="auto")
+        answer = await fanout.race(Prompt.of(prompt).with_options(OPTIONS), [lane, lane])
+        assert (answer.text, answer.reasoning, answer.finish_reason) == ("Hé🎈", "hmm", "tool_calls")
+        assert answer.tool_calls == (ADD,)
+        assert answer.sources == (Source("https://example.com/a", "A"),)
+        assert (answer.provider, answer.model, answer.request_id) == ("responses", "m-1-2026", "r1")
+        assert json.loads(server.taken[0].body)["stream"] is True
+
+
+async def test_what_the_service_refuses_is_told_lane_by_lane() -> None:
+    async with open_server(*TRANSCRIPT) as server:
+        lanes = [
+            provider(base_url=server.base_url),
+            provider(base_url=server.base_url, key=Secret("sk-wrong")),
+            provider(base_url=f"{server.base_url}/v2"),
+        ]
+        wrong = Prompt.of("Hi").with_options(Options(body={"stop": ["a"]}))
+        answers = [*await fanout.gather("Hi", lanes), *await fanout.gather(wrong, lanes[0])]
+    assert [answer.error and answer.error.kind for answer in answers] == [None, "auth", "not_found", "invalid_request"]
+    assert "Unknown parameter: the body: ['stop']" in str(answers[-1].error)
+
+
+async def test_the_services_models_are_listed_over_the_wire() -> None:
+    async with open_server() as server, fanout.open_transport() as transport:
+        lane = provider(base_url=server.base_url)
+        reply = await fanout.attempt.fetch(transport, lane.models_request(), connect=5)
+        assert lane.models(reply) == MODELS
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("model")
+async def test_the_embedded_model_answers_on_this_wire() -> None:
+    """llama.cpp: no output_index, and an answer that was cut for its length is called completed."""
+    lane = Responses("smollm2", base_url="local://smollm2/v1", needs_key=False)
+    options = Options(max_tokens=8, temperature=0.0, tools=(TOOL,))
+    prompt = Prompt.of("Why is the sky blue?", system="Be brief.").with_options(options)
+    answer = await fanout.race(prompt, [lane], timeouts=fanout.Timeouts(first=60))
+    assert (answer.status, answer.model) == (Status.FINISHED, "local")
+    assert answer.text
+    assert answer.usage and answer.usage.output == 8

@@ -1,0 +1,139 @@
+"""A server of Anthropic's Messages that takes nothing but what the service documents, and answers a scripted stream."""
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from tests.servers.events import Refusal, check, check_fields, respond, respond_events
+from tests.servers.http import Received, read_request, serve
+
+KEY = "sk-ant-loopback"
+TOKEN = "oat-loopback"
+MODELS = ["claude-x", "claude-y"]
+
+_OPTIONS = "system temperature top_p stop_sequences thinking output_config tools tool_choice metadata service_tier"
+_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
+_BLOCKS = {
+    "text": ("type text", ""),
+    "image": ("type source", ""),
+    "document": ("type source", "title context citations"),
+    "tool_use": ("type id name input", ""),
+    "tool_result": ("type tool_use_id content", "is_error"),
+}
+_SOURCES = {"base64": "type media_type data", "url": "type url", "text": "type media_type data"}
+_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+
+
+@define(eq=False)
+class AnthropicServer:
+    """The running server: the base URL for a provider, what it answers, and the requests it took."""
+
+    events: Sequence[Mapping[str, Any]]
+    base_url: str = ""
+    taken: list[Received] = field(factory=list)
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """One connection, with all its requests."""
+        while request := await read_request(stream):
+            try:
+                await self.answer(stream, request)
+            except Refusal as refusal:
+                error = {"type": _TYPES[refusal.status], "message": str(refusal)}
+                await respond(stream, refusal.status, {"type": "error", "error": error, "request_id": "req_1"})
+
+    async def answer(self, stream: trio.SocketStream, request: Received) -> None:
+        """One request."""
+        credentials = request.headers.get("x-api-key"), request.headers.get("authorization")
+        check(credentials in ((KEY, None), (None, f"Bearer {TOKEN}")), "invalid x-api-key", 401)
+        check(request.headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
+        if (request.method, request.target) == ("GET", "/v1/models?limit=1000"):
+            rows = [{"type": "model", "id": name, "display_name": name} for name in MODELS]
+            await respond(stream, 200, {"data": rows, "has_more": False, "first_id": None, "last_id": None})
+            return
+        check((request.method, request.target) == ("POST", "/v1/messages"), "Not Found", 404)
+        check_request(request)
+        self.taken.append(request)
+        await respond_events(stream, self.events)
+
+
+@asynccontextmanager
+async def open_server(*events: Mapping[str, Any]) -> AsyncGenerator[AnthropicServer]:
+    """Serves on a free port of 127.0.0.1 until the block ends; answers `events` to every request that is right."""
+    server = AnthropicServer(events)
+    async with serve(server.handle) as server.base_url:
+        yield server
+
+
+def check_request(request: Received) -> None:
+    """Refuses a request that the service would not take."""
+    check(request.headers.get("content-type") == "application/json", "the content type must be application/json")
+    body = check_fields(json.loads(request.body), "model max_tokens messages stream", _OPTIONS)
+    check(body["stream"] is True, "only streams are served here")
+    check(type(body["max_tokens"]) is int and body["max_tokens"] > 0, "max_tokens: must be a positive integer")
+    check(isinstance(body.get("system", ""), str), "system: must be text")
+    check(body["messages"], "messages: at least one message is required")
+    asked: set[str] = set()
+    for message in body["messages"]:
+        asked = _check_message(message, asked)
+    check(not asked, f"messages: tool_use without tool_result: {sorted(asked)}")
+    for tool in body.get("tools", ()):
+        if "input_schema" in tool or "type" not in tool:
+            check_fields(tool, "name input_schema", "description strict type", "tools")
+    if "tool_choice" in body:
+        form = "type name" if body["tool_choice"]["type"] == "tool" else "type"
+        check_fields(body["tool_choice"], form, "disable_parallel_tool_use", "tool_choice")
+        check(body["tool_choice"]["type"] in ("auto", "any", "tool", "none"), "tool_choice: unknown type")
+    _check_thinking(body)
+    if "output_config" in body:
+        output = check_fields(body["output_config"], "", "effort format", "output_config")
+        check_fields(output.get("format", {"type": "", "schema": {}}), "type schema", "", "output_config.format")
+
+
+def _check_thinking(body: Mapping[str, Any]) -> None:
+    match body.get("thinking", {"type": "disabled"}):
+        case {"type": "enabled", "budget_tokens": int(budget)}:
+            check(1024 <= budget < body["max_tokens"], "max_tokens must be greater than thinking.budget_tokens")
+            check("temperature" not in body, "temperature may only be set to 1 when thinking is enabled")
+        case {"type": "disabled" | "adaptive"}:
+            pass
+        case other:
+            check(condition=False, message=f"thinking: {other}")
+
+
+def _check_message(message: object, asked: set[str]) -> set[str]:
+    """Returns the tool calls that the next message must answer."""
+    message = check_fields(message, "role content", "", "messages")
+    content, role = message["content"], message["role"]
+    check(role in ("user", "assistant"), f"messages: Unexpected role {role!r}")
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    for block in blocks:
+        _check_block(block, role)
+    answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+    check(answered == asked, f"tool_result for {sorted(answered)} after tool_use of {sorted(asked)}")
+    return {block["id"] for block in blocks if block["type"] == "tool_use"}
+
+
+def _check_block(block: object, role: str) -> None:
+    assert isinstance(block, dict)
+    kind = block.get("type")
+    check(kind in _BLOCKS, f"messages: unknown block {kind!r}")
+    assert isinstance(kind, str)
+    check_fields(block, *_BLOCKS[kind], kind)
+    check((role == "assistant") == (kind == "tool_use") or kind == "text", f"{kind} of {role}")
+    if kind == "text":
+        check(block["text"], "text content blocks must be non-empty")
+    if kind == "tool_use":
+        check(isinstance(block["input"], dict), "tool_use.input: Input should be a valid dictionary")
+    if kind in ("image", "document"):
+        source = check_fields(block["source"], _SOURCES[block["source"]["type"]], "", "source")
+        of_picture = source.get("media_type", "image/png") in _PICTURES
+        check(
+            of_picture if kind == "image" else source.get("media_type") in (None, "application/pdf", "text/plain"), kind
+        )
+    if kind == "tool_result" and not isinstance(block["content"], str):
+        for inner in block["content"]:
+            _check_block(inner, "user")
