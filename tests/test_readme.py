@@ -11,6 +11,8 @@ import pytest
 
 import fanout
 import fanout.cli
+from fanout import catalog
+from fanout.config import load
 from tests.servers.openai import open_server
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +67,16 @@ def test_the_commands_are_commands(line: str, tmp_path: Path, monkeypatch: pytes
     found = fanout.cli.fanout.get_command(context, verb)
     assert found
     found.make_context(verb, arguments, parent=context)
+
+
+def test_the_configuration_is_one(tmp_path: Path) -> None:
+    (text,) = [text for kind, text in BLOCKS if kind == "toml"]
+    (tmp_path / "fanout.toml").write_text(text)
+    config = load(tmp_path, tmp_path / "nowhere")
+    quick = catalog.resolve("quick", config)
+    assert isinstance(quick, fanout.Race)
+    assert [lane.name for lane in quick.lanes] == ["fast", "openai/gpt-5-mini", "mine"]
+    assert config.defaults.idle == 20
 
 
 def test_readme_says_nothing_that_only_this_machine_knows() -> None:

@@ -99,5 +99,5 @@ def wasted(run: Run) -> list[str]:
     """A line that says what the losers produced, or none."""
     if not run.wasted.tokens:
         return []
-    cost = "" if run.wasted.cost is None else f", {run.wasted.cost:.6f} USD"
+    cost = f", {run.wasted.cost:.6f} USD" if run.wasted.cost else ""
     return [f"  wasted: {run.wasted.tokens} tok{cost}"]
