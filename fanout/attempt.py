@@ -8,7 +8,6 @@ from math import inf
 from random import Random
 
 import trio
-from attrs import define, field
 
 from fanout.abc import Head, Hear, Provider, Reader, Reply, Request, Transport, nobody
 from fanout.answers import Answer, Fold
@@ -18,13 +17,12 @@ from fanout.errors import (
     InvalidRequest,
     ProtocolError,
     ProviderError,
-    QuotaError,
-    RateLimited,
     TimedOut,
     TooLarge,
     Truncated,
 )
 from fanout.events import CONTENT, End, Event, Started, Status
+from fanout.keys import Keys
 from fanout.prompt import Options, Prompt
 from fanout.retry import Budget, pause
 from fanout.unwrapped import unwrapped
@@ -32,36 +30,8 @@ from fanout.unwrapped import unwrapped
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""
 
-KEY_BLOCK = 60.0
-"""Seconds that a limited key is not used, if the service did not say how long."""
-
 REPLY_BYTES = 8 << 20
 """Bytes of a reply that is read whole, on the way to the answer."""
-
-
-@define
-class Keys:
-    """The same provider with each of its keys, and until when (a Trio time) a key is blocked, for all who share it.
-
-    The first key that is not blocked is used: to change it without need would defeat the service's prompt cache.
-    """
-
-    providers: tuple[Provider, ...]
-    blocked: dict[Provider, float] = field(factory=dict)
-
-    def usable(self, now: float) -> Provider:
-        """The first provider whose key is not blocked; if all are, the one that is soonest free."""
-        if len(self.providers) == 1:
-            return self.providers[0]
-        until = {provider: self.blocked.get(provider, now) for provider in self.providers}
-        return next((p for p, at in until.items() if at <= now), min(until, key=lambda p: until[p]))
-
-    def change(self, provider: Provider, error: ProviderError, now: float) -> bool:
-        """Blocks a key that is limited or used up; whether another one is free."""
-        if len(self.providers) == 1 or not isinstance(error, RateLimited | QuotaError):
-            return False
-        self.blocked[provider] = now + (error.retry_after or KEY_BLOCK)
-        return self.blocked.get(self.usable(now), now) <= now
 
 
 class Attempt:

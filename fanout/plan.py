@@ -8,12 +8,13 @@ from attrs import define, field, frozen
 
 from fanout import catalog
 from fanout.abc import OnLose, Policy, Provider, Receiver, Request, Transport
-from fanout.attempt import Attempt, Keys
+from fanout.attempt import Attempt
 from fanout.channel import Channel
 from fanout.clocks import Timeouts
 from fanout.config import Config
 from fanout.errors import UsageError
 from fanout.group import Group
+from fanout.keys import Keys
 from fanout.policies.race import Race
 from fanout.retry import Budget
 

@@ -10,10 +10,9 @@ from trio.testing import MockClock
 import fanout
 from fanout import All, Fallback, Race, Timeouts, catalog
 from fanout.abc import Head, Policy, Request
-from fanout.attempt import Keys
 from fanout.catalog import LaneSpec
 from fanout.config import Config, DefaultsTable, GroupTable, LaneTable
-from fanout.errors import QuotaError, RateLimited, ServerError, UsageError
+from fanout.errors import RateLimited, UsageError
 from fanout.plan import Connections
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
@@ -171,18 +170,6 @@ async def test_when_all_keys_are_limited_the_lane_fails_with_the_services_wait(a
     (answer,) = await fanout.gather("?", lane, transport=MemoryTransport(service), retries=0)
     assert isinstance(answer.error, RateLimited)
     assert service.used == ["k1", "k2"]
-
-
-def test_the_first_key_is_used_until_it_is_blocked() -> None:
-    _, (one, two) = keyed("k1", "k2")
-    keys = Keys((one, two))
-    assert keys.usable(0) is one
-    assert not keys.change(one, ServerError("x"), 0)
-    assert keys.change(one, QuotaError("x"), 0)
-    assert keys.usable(0) is two
-    assert not keys.change(two, RateLimited("x", retry_after=5), 0)
-    assert keys.usable(0) is two  # the one that is soonest free
-    assert keys.usable(100) is one
 
 
 def test_keys_are_found_as_a_comma_list_and_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
