@@ -110,6 +110,10 @@ class Provider(ABC):
     def read(self, head: Head) -> Reader:
         """A Reader for a response with this head, whatever its status."""
 
+    def adapted(self, error: ProviderError) -> "Provider | None":
+        """Another form of this provider that may get past `error`, or None: some services refuse what others demand."""
+        return None
+
     def models_request(self) -> Request | None:
         """The request that lists this service's models, or None if it has no such list."""
         return None

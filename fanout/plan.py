@@ -14,7 +14,7 @@ from fanout.clocks import Timeouts
 from fanout.config import Config
 from fanout.errors import UsageError
 from fanout.group import Group
-from fanout.keys import Keys
+from fanout.keys import Keys, Known
 from fanout.policies.race import Race
 from fanout.retry import Budget
 
@@ -26,13 +26,13 @@ Plan = Policy | Provider | catalog.LaneSpec | str
 class Connections:
     """Open connections and what they have learnt: a Transport that many calls may share.
 
-    `budgets` say how much repeating a service still gets, `blocked` until when (a Trio time) a key is of no use, and
+    `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
     `limiters` how many lanes of one name may run at once.
     """
 
     transport: Transport
     budgets: dict[str, Budget] = field(factory=dict)
-    blocked: dict[Provider, float] = field(factory=dict, repr=False)
+    known: Known = field(factory=Known)
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
@@ -114,7 +114,7 @@ class Builder:
             retries=next(number for number in retries if number is not None),
             options=lane.options,
             budget=self.connections.budget(lane.provider),
-            keys=Keys((lane.provider, *lane.spares), self.connections.blocked),
+            keys=Keys((lane.provider, *lane.spares), self.connections.known),
             limiter=self.connections.limiter(lane),
             channel=self.channel,
         )

@@ -1,12 +1,13 @@
 """OpenAI's Chat Completions, and the dialects of all the services that speak it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
-from fanout.errors import Overloaded, ServerError
+from fanout.errors import InvalidRequest, Overloaded, ProviderError, ServerError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.media import base64_of, data_uri, type_of
@@ -24,7 +25,8 @@ class OpenAI(Provider):
     """A service that speaks Chat Completions.
 
     `key_env` names the environment variables that may hold the key; they serve the message that there is none.
-    `max_tokens` is the service's name for that option: OpenAI has a new one, most hosts keep the old.
+    `max_tokens` is the service's name for that option: OpenAI has a new one, most hosts keep the old. `stream_usage`
+    asks for token counts by `stream_options`, which a few hosts refuse.
     """
 
     model: str | None = None
@@ -36,6 +38,7 @@ class OpenAI(Provider):
     organization: str | None = None
     project: str | None = None
     max_tokens: str = "max_completion_tokens"
+    stream_usage: bool = True
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for media it cannot carry."""
@@ -50,6 +53,18 @@ class OpenAI(Provider):
     def read(self, head: Head) -> "ChatReader":
         """A Reader for a response with this head, whatever its status."""
         return ChatReader(head)
+
+    def adapted(self, error: ProviderError) -> "OpenAI | None":
+        """Without `stream_options`, or with the other name of `max_tokens`, if the service complains of these."""
+        if not isinstance(error, InvalidRequest) or not _UNKNOWN.search(error.message):
+            return None
+        if self.stream_usage and "stream_options" in error.message:
+            return evolve(self, stream_usage=False)
+        for name, other in (_NAMES, _NAMES[::-1]):
+            # A service that refuses one name of the option names the other: "use 'max_completion_tokens' instead".
+            if self.max_tokens == name and re.search(rf"\b{other}\b", error.message):
+                return evolve(self, max_tokens=other)
+        return None
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -81,7 +96,7 @@ class OpenAI(Provider):
             "model": self.model,
             "messages": [_message(message) for message in prompt.messages],
             "stream": True,
-            "stream_options": {"include_usage": True},
+            **({"stream_options": {"include_usage": True}} if self.stream_usage else {}),
             **self._options(prompt.options),
             **prompt.options.body,
         }
@@ -135,6 +150,9 @@ def _part(media: Media) -> dict[str, Any]:
 
 
 _SOUNDS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
+
+_UNKNOWN = re.compile("support|permit|recogni|unknown|unexpected|allowed|instead", re.IGNORECASE)
+_NAMES = ("max_tokens", "max_completion_tokens")
 
 _REASONS = {
     "stop": "stop",

@@ -8,6 +8,7 @@
     cut=K      the connection closes after K tokens         reset=K    … with a reset
     stall=K    keep-alive comments for ever after K tokens  hang=K     silence for ever after K tokens
     drip       one byte every 10 ms                         html       a web page with status 200
+    old        refuses stream_options and max_completion_tokens
     empty      status 200 and nothing more                  nodone     no finish and no [DONE]
     linger     the connection stays open after [DONE]       refuse     the answer is a refusal
 """
@@ -127,6 +128,10 @@ async def _respond(stream: trio.SocketStream, status: int, body: bytes, *headers
     await stream.send_all("\r\n".join(head).encode() + body)
 
 
+OLD = {"stream_options", "max_completion_tokens"}
+USE_THE_OLD_NAME = "Unsupported parameter: 'max_completion_tokens'. Use 'max_tokens' instead."
+
+
 class Script:
     """The script of one request, played into its connection."""
 
@@ -150,6 +155,12 @@ class Script:
             retry = [f"retry-after: {self.says['retry']}"] if "retry" in self.says else []
             body = b'{"error":{"message":"scripted failure"}}'
             await _respond(self.stream, int(self.says["status"]), body, *retry)
+            return True
+        if "old" in self.says and (wrong := OLD & json.loads(self.served.request.body).keys()):
+            words = {"stream_options": "Extra inputs are not permitted: stream_options"}.get(
+                min(wrong), USE_THE_OLD_NAME
+            )
+            await _respond(self.stream, 400, json.dumps({"error": {"message": words}}).encode())
             return True
         if "html" in self.says:
             await _respond(self.stream, 200, b"<!doctype html><title>Log in</title>")
