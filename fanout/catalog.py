@@ -43,6 +43,30 @@ LISTING = "the list of models"
 NOTHING_SET = Timeouts()
 NOTHING_CONFIGURED = Config()
 
+QUIRKS: dict[str, dict[str, Any]] = {
+    # What a request must heed:
+    "max_completion_tokens": {"max_tokens": "max_completion_tokens"},
+    "no_stream_options": {"stream_usage": False},
+    # What an answer may contain; the reader takes all of these from anybody:
+    "comments": {},
+    "cumulative_message": {},
+    "error_event": {},
+    "error_field": {},
+    "error_flat": {},
+    "error_string": {},
+    "error_with_finish": {},
+    "finish_eos": {},
+    "list_content": {},
+    "no_done": {},
+    "reasoning": {},
+    "reasoning_content": {},
+    "reasoning_details": {},
+    "usage_in_choice": {},
+    "usage_in_x_groq": {},
+    "usage_repeated": {},
+}
+"""The ways in which services differ from OpenAI's chat completions, and the settings of the provider that they need."""
+
 POLICIES: dict[str, type[Policy]] = {"race": Race, "hedge": Hedge, "fallback": Fallback, "quorum": Quorum, "all": All}
 
 
@@ -68,7 +92,7 @@ class LaneSpec:
 class Entry:
     """A provider that lane specs can name; `keys` are environment variables, any of which holds the key.
 
-    `wire` is the module of `fanout.providers` whose language it speaks.
+    `wire` is the module of `fanout.providers` whose language it speaks, `quirks` how it speaks it, by names of QUIRKS.
     """
 
     name: str
@@ -76,7 +100,7 @@ class Entry:
     wire: str = "openai"
     keys: tuple[str, ...] = ()
     needs_key: bool = True
-    max_tokens: str = "max_tokens"
+    quirks: tuple[str, ...] = ()
     base_url_env: str | None = None
     timeouts: Timeouts = NOTHING_SET
     default_model: str | None = None
@@ -99,7 +123,10 @@ def _entries() -> Mapping[str, Entry]:
         note="the embedded model, run on this machine: no key, no network",
     )
     table = tomllib.loads(files("fanout.providers").joinpath("hosts.toml").read_text("utf-8"))
-    hosts = [Entry(name=name, **{**row, "keys": tuple(row.get("keys", ()))}) for name, row in table.items()]
+    lists = ("keys", "quirks")
+    hosts = [
+        Entry(name=name, **{**row, **{key: tuple(row.get(key, ())) for key in lists}}) for name, row in table.items()
+    ]
     return {entry.name: entry for entry in (local, *hosts)}
 
 
@@ -228,7 +255,9 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
         "needs_key": entry.needs_key if key_env is None else bool(key_env),
     }
     if entry.wire == "openai":
-        settings["max_tokens"] = entry.max_tokens
+        settings["max_tokens"] = "max_tokens"
+    for quirk in entry.quirks:
+        settings.update(QUIRKS[quirk])
     if entry.keys == ("OPENAI_API_KEY",):
         settings["organization"] = os.environ.get("OPENAI_ORG_ID")
         settings["project"] = os.environ.get("OPENAI_PROJECT_ID")

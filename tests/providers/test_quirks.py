@@ -1,0 +1,116 @@
+"""Every quirk of the hosts table, once: what the service does, and what becomes of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from fanout import catalog
+from fanout.abc import Head
+from fanout.answers import Answer, Fold
+from fanout.catalog import QUIRKS
+from fanout.prompt import Message, Options, Prompt
+from fanout.providers.openai import OpenAI
+
+
+def delta(**fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": fields}]}
+
+
+def stream(*chunks: Any) -> bytes:
+    return b"".join(
+        chunk if isinstance(chunk, bytes) else b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks
+    )
+
+
+HELLO = delta(content="Hello")
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+DONE = b"data: [DONE]\n\n"
+COUNT = {"prompt_tokens": 3, "completion_tokens": 2}
+EVENT = b'event: error\ndata: {"message":"busy","code":503}\n\n'
+
+ANSWERS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "comments": (stream(b": PROCESSING\n\n", HELLO, STOP, DONE), {"text": "Hello"}),
+    "cumulative_message": (
+        stream(
+            {"choices": [{"delta": {"content": "Hello"}, "message": {"content": "Hello"}, "finish_reason": "stop"}]}
+        ),
+        {"text": "Hello"},
+    ),
+    "error_event": (stream(HELLO, EVENT), {"error": "overloaded"}),
+    "error_field": (stream(HELLO, b'error: {"code":503,"message":"busy"}\n\n'), {"error": "overloaded"}),
+    "error_flat": (stream(HELLO, {"object": "error", "message": "busy", "code": 503}), {"error": "overloaded"}),
+    "error_string": (stream(HELLO, {"error": "boom"}), {"error": "server"}),
+    "error_with_finish": (
+        stream(
+            HELLO, {"error": {"code": 503, "message": "busy"}, "choices": [{"delta": {}, "finish_reason": "error"}]}
+        ),
+        {"error": "overloaded"},
+    ),
+    "finish_eos": (stream(HELLO, {"choices": [{"delta": {}, "finish_reason": "eos"}]}, DONE), {"finish": "stop"}),
+    "list_content": (stream(delta(content=[{"type": "text", "text": "Hello"}]), STOP, DONE), {"text": "Hello"}),
+    "no_done": (stream(HELLO, STOP), {"finish": "stop"}),
+    "reasoning": (stream(delta(reasoning="hm"), HELLO, STOP, DONE), {"reasoning": "hm"}),
+    "reasoning_content": (stream(delta(reasoning_content="hm"), HELLO, STOP, DONE), {"reasoning": "hm"}),
+    "reasoning_details": (
+        stream(delta(reasoning="hm", reasoning_details=[{"text": "hm"}]), HELLO, STOP, DONE),
+        {"reasoning": "hm"},
+    ),
+    "usage_in_choice": (
+        stream(HELLO, {"choices": [{"delta": {}, "finish_reason": "stop", "usage": COUNT}]}, DONE),
+        {"usage": (3, 2)},
+    ),
+    "usage_in_x_groq": (stream(HELLO, {**STOP, "x_groq": {"usage": COUNT}}, DONE), {"usage": (3, 2)}),
+    "usage_repeated": (
+        stream({**HELLO, "usage": {**COUNT, "completion_tokens": 1}}, {**STOP, "usage": COUNT}, DONE),
+        {"usage": (3, 2)},
+    ),
+}
+REQUESTS: dict[str, dict[str, Any]] = {
+    "max_completion_tokens": {"max_completion_tokens": 9, "stream_options": {"include_usage": True}},
+    "no_stream_options": {"max_tokens": 9},
+}
+
+
+def read(data: bytes) -> Answer:
+    reader = OpenAI("m").read(Head(200, {"content-type": "text/event-stream"}))
+    fold = Fold("a")
+    fold.add([*reader.feed(data), *reader.close()], 0.0)
+    return fold.answer
+
+
+@pytest.mark.parametrize("quirk", ANSWERS)
+def test_an_answer_with_this_quirk_is_read_right(quirk: str) -> None:
+    data, expected = ANSWERS[quirk]
+    answer = read(data)
+    usage = answer.usage
+    got = {
+        "text": answer.text,
+        "reasoning": answer.reasoning,
+        "finish": answer.finish_reason,
+        "usage": (usage.input, usage.output) if usage else None,
+        "error": answer.error.kind if answer.error else None,
+    }
+    assert {key: got[key] for key in expected} == expected
+    assert answer.text == "Hello"
+
+
+@pytest.mark.parametrize("quirk", REQUESTS)
+def test_a_request_heeds_this_quirk(quirk: str) -> None:
+    settings: dict[str, Any] = {"max_tokens": "max_tokens", **QUIRKS[quirk]}
+    provider = OpenAI("m", needs_key=False, **settings)
+    body = json.loads(provider.request(Prompt((Message("user", "hi"),), Options(max_tokens=9))).body)
+    assert {key: value for key, value in body.items() if key not in ("model", "messages", "stream")} == REQUESTS[quirk]
+
+
+def test_every_quirk_has_its_test_and_every_row_names_only_these() -> None:
+    assert {*ANSWERS, *REQUESTS} == set(QUIRKS)
+    assert {quirk for entry in catalog.providers() for quirk in entry.quirks} <= set(QUIRKS)
+    assert len(catalog.providers()) > 35
+
+
+def test_a_rows_quirks_reach_its_provider() -> None:
+    openai, groq = catalog.find("openai/m").provider, catalog.find("groq/m").provider
+    assert isinstance(openai, OpenAI)
+    assert isinstance(groq, OpenAI)
+    assert (openai.max_tokens, groq.max_tokens) == ("max_completion_tokens", "max_tokens")
