@@ -5,16 +5,19 @@ from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 
-from fanout.abc import Head, Reader
+from fanout.abc import Head, Reader, Receiver, Request
 from fanout.events import End, Event, Status
 from fanout.providers.openai import OpenAI
+from fanout.transports.httpx import HttpxTransport
 from fanout.wire.sse import Message, ServerSentEvents
 from tests.conformance import subjects
 from tests.conformance.cases import PROJECT_FILE, Case, load
 from tests.conformance.judge import judge
 from tests.conformance.own import SUBJECTS
 from tests.conformance.runner import examine, run
+from tests.conformance.sockets import Http1
 from tests.conformance.subjects import Subject
 
 CASES = load(PROJECT_FILE)
@@ -265,3 +268,39 @@ def command(path: Path) -> subprocess.CompletedProcess[str]:
         check=False,
         cwd=Path(__file__).parent.parent,
     )
+
+
+class Following(HttpxTransport):
+    """Follows redirects, as the libraries do unless told otherwise."""
+
+    def _client(self, url: str) -> Any:
+        client = super()._client(url)
+        client.follow_redirects = True
+        return client
+
+
+def test_a_transport_that_follows_redirects_fails() -> None:
+    cases = [case for case in CASES if case.name == "http-redirect-cross-host"]
+    (failure,) = run(cases, {"http1": Http1(Following)}).failures
+    assert "a request reached /steal" in str(failure)
+
+
+class Cheerful(HttpxTransport):
+    """Says 200 whatever the service said."""
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        await super().exchange(request, _Blind(receiver), connect)
+
+
+class _Blind:
+    def __init__(self, receiver: Receiver) -> None:
+        self.data = receiver.data
+        self._receiver = receiver
+
+    def head(self, head: Head) -> None:
+        self._receiver.head(evolve(head, status=200))
+
+
+def test_a_transport_that_hides_the_status_fails() -> None:
+    cases = [case for case in CASES if case.name.startswith("http-status-4")]
+    assert len(run(cases, {"http1": Http1(Cheerful)}).failures) == len(cases)
