@@ -130,6 +130,7 @@ class Attempt:
                 await self._try_until_ended(prompt.with_options(self._options))
                 nursery.cancel_scope.cancel()
         if not self._ended:
+            self._wait = None  # the clock fired before the next try could begin
             self._take(self._rest(fired[0]))
 
     async def _watch(self, scope: trio.CancelScope, fired: list[TimedOut]) -> None:
