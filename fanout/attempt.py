@@ -25,6 +25,8 @@ from fanout.events import CONTENT, End, Event, Started, Status
 from fanout.keys import Keys
 from fanout.prompt import Options, Prompt
 from fanout.retry import Budget, pause
+from fanout.scrub import scrub
+from fanout.secret import Secret
 from fanout.unwrapped import unwrapped
 
 LANE_BYTES = 64 << 20
@@ -72,6 +74,7 @@ class Attempt:
         self._wait: float | None = None
         self._reader: Reader | None = None
         self._received = 0
+        self._secrets: set[Secret] = set()
         self._bug: Exception | None = None
         self._clocks = Clocks(self._timeouts, 0.0)
 
@@ -182,7 +185,9 @@ class Attempt:
                     request = next(flow) if reply is None else flow.send(reply)
             except StopIteration as last:
                 final: Request = last.value
+                self._secrets.update(value for value in final.headers.values() if isinstance(value, Secret))
                 return final
+            self._secrets.update(value for value in request.headers.values() if isinstance(value, Secret))
             reply = await fetch(self._transport, request, self._connect)
 
     @property
@@ -281,6 +286,7 @@ class Attempt:
             self._ended = True
             if end.error:
                 end.error.lane, end.error.partial = self.name, self._fold.text
+                scrub(end.error, self._secrets)
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         self.hear(events, at)

@@ -24,6 +24,7 @@ from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from fanout.prompt import Options
+from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.spec import Given, Spec, unknown
 
@@ -212,7 +213,11 @@ async def _models(provider: Provider, transport: Transport) -> list[str]:
     request = provider.models_request()
     if request is None:
         raise NotFound(f"{provider.name} does not list its models")
-    return provider.models(await fetch(transport, request, connect=5.0))
+    try:
+        return provider.models(await fetch(transport, request, connect=5.0))
+    except ProviderError as error:
+        scrub(error, request.headers.values())
+        raise
 
 
 def _base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]) -> Spec:

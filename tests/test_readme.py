@@ -1,5 +1,6 @@
 """What README shows, done: its Python against a scripted server, its commands parsed by the command itself."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -81,3 +82,11 @@ def test_the_configuration_is_one(tmp_path: Path) -> None:
 
 def test_readme_says_nothing_that_only_this_machine_knows() -> None:
     assert not re.search(r"/(root|tmp|home|work)/", README)
+
+
+def test_the_table_of_clients_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "conformance.json").read_text())
+    for name, client in results["clients"].items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| {name} | {results['versions'][name]} |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")][2:]
+        assert cells == [str(client["passed"].get(kind, "")) for kind in results["cases"]]

@@ -77,9 +77,9 @@ def fanout() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; a mistake or a stop is one line, never a traceback."""
     if arguments is None and threading.current_thread() is threading.main_thread():
-        # Until Trio takes over, Ctrl-C ends the process as the system does: raised in the middle of an import it could
-        # crash an extension module that is just initialising.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # Until Trio takes over, Ctrl-C ends the process without an exception: raised in the middle of an import it
+        # could crash an extension module that is just initialising.
+        signal.signal(signal.SIGINT, _leave)
     # A closed descriptor makes these None, which hardly anything that prints expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
@@ -97,6 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code is None:
             raise
     return int(code or ANSWERED)
+
+
+def _leave(*_: object) -> None:
+    os.write(2, b"fanout: interrupted\n")
+    os._exit(INTERRUPTED)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -90,6 +90,7 @@ class Responses(Provider):
             "instructions": "\n\n".join(message.text for message in system) or None,
             "input": [item for message in prompt.messages[len(system) :] for item in _items(message)],
             "stream": True,
+            "store": False,  # the service keeps answers for weeks unless it is told not to
             **self._options(prompt.options),
         }
         return {**{name: value for name, value in given.items() if value is not None}, **prompt.options.body}

@@ -84,9 +84,10 @@ class HttpxTransport:
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 if once.may_repeat(error):
                     continue
-                raise _typed(error, request, connect) from None  # its frames hold the key in clear
+                failed = _typed(error, request, connect)
             else:
                 return
+            raise failed  # out here it has no context: the library's frames hold the key in clear
 
     async def _exchange(self, request: Request, once: "_Once", connect: float) -> None:
         client = self._client(request.url)
@@ -181,9 +182,10 @@ def _sendable(request: Request) -> dict[str, str]:
     except UnicodeError:
         raise ConnectError(f"cannot reach {host[:100]}: that is no host name") from None
     headers = request.plain_headers()
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
-            raise AuthError(f"the credential for {name} has a character that no HTTP header can carry")
+    broken = next((name for name, value in headers.items() if not (value.isascii() and value.isprintable())), None)
+    if broken is not None:
+        del headers  # a traceback may show a frame's variables
+        raise AuthError(f"the credential for {broken} has a character that no HTTP header can carry")
     return headers
 
 

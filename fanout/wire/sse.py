@@ -1,8 +1,9 @@
 """Server-sent events (WHATWG HTML 9.2.5 and 9.2.6): bytes to messages.
 
-Nearly every read is whole events of one `data: …` line each, so that case is one split of the read. Everything else
-goes line by line. CR and CRLF become LF first; a CR that ends a read ends its line at once, and an LF that then begins
-the next read belongs to it. Line ends are looked for in new bytes only, so the time is linear however the input is cut.
+Nearly every read is whole events of one `data: …` line each, with or without an `event: …` line before it, so that
+case is one split of the read. Everything else goes line by line. CR and CRLF become LF first; a CR that ends a read
+ends its line at once, and an LF that then begins the next read belongs to it. Line ends are looked for in new bytes
+only, so the time is linear however the input is cut.
 """
 
 import re
@@ -102,8 +103,12 @@ class ServerSentEvents:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _whole_events(self, data: bytes) -> list[Message]:
-        """The messages of `data`, if it is nothing but whole events of one `data: ` line each, else none."""
-        if data[-2:] != b"\n\n" or data[:6] != b"data: " or len(data) > self._whole_cap:
+        """The messages of `data`, if it is nothing but whole events of the two usual forms, else none."""
+        if data[-2:] != b"\n\n" or len(data) > self._whole_cap:
+            return []
+        if data[:7] == b"event: ":
+            return self._whole_named_events(data)
+        if data[:6] != b"data: ":
             return []
         # Decoding it all at once is the same as line by line: no UTF-8 sequence swallows an LF, not even a broken one.
         text = data.decode("utf-8", "replace")[6:-2]
@@ -114,6 +119,18 @@ class ServerSentEvents:
             messages = [Message("message", value, last_id) for value in values]
         else:
             return []
+        self.last_id = last_id
+        return messages
+
+    def _whole_named_events(self, data: bytes) -> list[Message]:
+        """The same for events of an `event: ` line and a `data: ` line each."""
+        last_id = self._id
+        messages = []
+        for block in data.decode("utf-8", "replace")[:-2].split("\n\n"):
+            event, mark, value = block.partition("\ndata: ")
+            if not mark or event[:7] != "event: " or "\n" in event or "\n" in value:
+                return []
+            messages.append(Message(event[7:] or "message", value, last_id))
         self.last_id = last_id
         return messages
 

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 async def test_every_key_is_checked_and_none_is_shown() -> None:
     async with open_server() as server:
         env = {"OPENAI_API_KEY": "canary,bad", "OPENAI_BASE_URL": f"{server.url}/v1"}
-        done = await fanout("keys", env=env)
+        done = await fanout("keys", "openai", env=env)
     assert done.code == 1
     assert done.out == "openai         key 1: accepted\nopenai         key 2: auth: no such key\n"
     assert "canary" not in done.out + done.err

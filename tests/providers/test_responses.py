@@ -179,7 +179,12 @@ EVENTS: list[Event] = [
 def test_a_request_asks_for_a_stream() -> None:
     made = request("Hi")
     assert (made.method, made.url) == ("POST", "https://api.openai.com/v1/responses")
-    assert json.loads(made.body) == {"model": "m-1", "input": [{"role": "user", "content": "Hi"}], "stream": True}
+    assert json.loads(made.body) == {
+        "model": "m-1",
+        "input": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+        "store": False,
+    }
     assert made.plain_headers() == {
         "accept": "text/event-stream",
         "accept-encoding": "identity",
@@ -220,7 +225,7 @@ def test_a_conversation_becomes_instructions_and_items() -> None:
 
 def test_a_system_message_alone_is_the_input() -> None:
     made = body(Prompt((Message("system", "s"),)))
-    assert made == {"model": "m-1", "input": [{"role": "system", "content": "s"}], "stream": True}
+    assert made == {"model": "m-1", "input": [{"role": "system", "content": "s"}], "stream": True, "store": False}
 
 
 def test_media_are_parts_of_the_message() -> None:
@@ -252,7 +257,7 @@ def test_media_it_cannot_carry_are_refused(role: str, media: Media, words: str) 
 
 def test_the_options_have_their_names_of_this_protocol() -> None:
     made = body("Hi", OPTIONS, summary="auto")
-    assert {name: made[name] for name in made if name not in ("model", "input", "stream")} == {
+    assert {name: made[name] for name in made if name not in ("model", "input", "stream", "store")} == {
         "max_output_tokens": 500,
         "temperature": 0.0,
         "top_p": 0.5,

@@ -87,7 +87,7 @@ async def test_an_error_carries_no_credential_in_its_chain() -> None:
         with pytest.raises(ConnectError) as caught:
             await transport.exchange(request, Ears(), 5)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
 
 
 async def test_a_certificate_of_nobody_is_refused_and_its_authority_accepted(tmp_path: Path) -> None:
