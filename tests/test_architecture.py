@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import fanout
+from tests import tools
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fanout"
@@ -44,35 +45,11 @@ def length(function: Function) -> int:
     return function.end_lineno - function.lineno + 1 - docstring
 
 
-def run_tool(*command: str) -> None:
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tools.TOOLS)
+def test_tool_finds_nothing(name: str) -> None:
+    done = tools.started()[name].result()
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_mypy_is_strict_and_content() -> None:
-    run_tool("-m", "mypy")
-
-
-def test_ruff_finds_nothing() -> None:
-    run_tool("-m", "ruff", "check", "--no-cache")
-
-
-def test_the_code_is_formatted() -> None:
-    run_tool("-m", "ruff", "format", "--check", "--no-cache")
-
-
-@pytest.mark.slow
-def test_imports_point_down_and_the_pure_part_does_no_io() -> None:
-    run_tool("-c", "from importlinter.cli import lint_imports_command as c; c(['--no-cache'])")
-
-
-@pytest.mark.slow
-def test_flake8_async_finds_no_trap() -> None:
-    # ASYNC91x want a checkpoint on every path, against one a batch; ASYNC127 calls httpx unmaintained.
-    # ASYNC114 wants a list of functions that `nursery.start` may call.
-    disabled = "ASYNC910,ASYNC911,ASYNC912,ASYNC913,ASYNC114,ASYNC127"
-    run_tool("-m", "flake8_async", "--enable=ASYNC", f"--disable={disabled}", *[str(path) for path in MODULES])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -299,7 +299,7 @@ ODD = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), max_size=4))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_no_stream_is_too_odd(values: list[dict[str, Any]]) -> None:
     events = read("\n".join(map(json.dumps, values)).encode())
     assert [type(event) is End for event in events] == [False] * (len(events) - 1) + [True]

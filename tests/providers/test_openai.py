@@ -433,7 +433,7 @@ ODD = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), max_size=4), st.booleans())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
     stream = "".join(f"data: {json.dumps(value)}\n\n" if sse else json.dumps(value) for value in values)
     events = read(stream.encode())

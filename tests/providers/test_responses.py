@@ -532,7 +532,7 @@ EVENT = st.builds(
 
 @pytest.mark.slow
 @given(st.lists(EVENT, max_size=4), st.booleans())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
     stream = "".join(f"data: {json.dumps(value)}\n\n" if sse else json.dumps(value) for value in values)
     events = read(stream.encode())

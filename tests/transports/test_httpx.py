@@ -96,7 +96,7 @@ async def test_a_certificate_of_nobody_is_refused_and_its_authority_accepted(tmp
     command = ["openssl", *how.split(), "-keyout", str(key), "-out", str(certificate)]
     made = await trio.run_process(command, capture_stderr=True, check=False)
     if made.returncode:
-        pytest.skip("no openssl command")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no openssl command")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
 

@@ -1,0 +1,9 @@
+import pytest
+
+from tests import tools
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Starts the slow checkers before the first test, if any test is going to ask for them."""
+    if any("test_tool_" in item.name for item in session.items) and len(session.items) > len(tools.TOOLS):
+        tools.started()
