@@ -26,6 +26,7 @@ from fanout.events import Delta, End, Event, File, Reasoning, Source, Sources, S
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.gemini import Gemini
 from fanout.secret import Secret
+from tests.providers.odd import odd_json
 from tests.servers import gemini
 
 SSE = {"content-type": "text/event-stream"}
@@ -516,11 +517,7 @@ NAMES = [
     *("inlineData", "data", "fileData", "fileUri", "groundingMetadata", "groundingChunks", "uri", "promptFeedback"),
     *("blockReason", "usageMetadata", "promptTokenCount", "error", "id", "modelVersion"),
 ]
-ODD = st.recursive(
-    st.none() | st.booleans() | st.integers(-1, 200) | st.sampled_from(["text", "STOP", "\ud83c", "\udf88"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
-    max_leaves=20,
-)
+ODD = odd_json(NAMES, ["text", "STOP"])
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), max_size=4), st.booleans())
