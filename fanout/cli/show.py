@@ -115,6 +115,8 @@ def _sum_up(run: Run, choices: Choices, who: Who) -> None:
         for answer in run.answers:
             if answer.error:
                 click.echo(f"  {advice.failure(answer, answer.error)}", err=True)
+                if answer.text:
+                    click.echo(f"    {len(answer.text)} characters of text had come; --json shows them", err=True)
     elif not choices.quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
             say("")

@@ -195,3 +195,13 @@ async def server_done(served: Sequence[Served]) -> None:
     while not served or served[0].ended_at is None:
         assert time.monotonic() - began < 20
         await trio.sleep(0.01)
+
+
+async def test_the_text_of_a_lane_that_was_cut_is_not_lost() -> None:
+    async with open_server() as server:
+        lane = server.lane("cut", cut=2, n=9)
+        done = await fanout("race", "-m", lane, "hi")
+        told = json.loads((await fanout("race", "-m", lane, "--json", "hi")).out)
+    assert done.code == 1
+    assert "6 characters of text had come; --json shows them" in done.err
+    assert told["answers"][0]["text"] == "w0 w1 "
