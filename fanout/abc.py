@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from attrs import field, frozen
 
 from fanout.answers import Answer
+from fanout.credentials import Credentials
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import Event, Status
 from fanout.prompt import Prompt
@@ -21,12 +22,17 @@ from fanout.secret import Secret
 
 @frozen
 class Request:
-    """One HTTP request. Header names are lower case; credentials among the values are Secrets until they are sent."""
+    """One HTTP request. Header names are lower case; credentials among the values are Secrets until they are sent.
+
+    `url` goes out byte for byte as it is: a service may have its query signed. `impersonate` names a browser that the
+    connection should look like ("chrome"), for transports that can.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str | Secret] = field(factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    impersonate: str | None = None
 
     def plain_headers(self) -> dict[str, str]:
         """The headers as they go over the wire, credentials in clear: for transports, at the moment of sending."""
@@ -35,10 +41,15 @@ class Request:
 
 @frozen
 class Head:
-    """The beginning of a response. Header names are lower case; of a repeated name the last value is kept."""
+    """The beginning of a response. Header names are lower case; of a repeated name the last value is kept.
+
+    `set_cookie` holds the values of all Set-Cookie headers; `reason` is the reason phrase of HTTP/1.
+    """
 
     status: int
     headers: Mapping[str, str] = field(factory=dict, repr=False)
+    set_cookie: tuple[str, ...] = field(default=(), repr=False)
+    reason: str = ""
 
 
 @frozen
@@ -112,6 +123,17 @@ class Provider(ABC):
 
     def adapted(self, error: ProviderError) -> "Provider | None":
         """Another form of this provider that may get past `error`, or None: some services refuse what others demand."""
+        return None
+
+    def farewell(self, request: Request, reader: Reader | None) -> Request | None:
+        """What to send when the lane is cut off while `request` is being answered, to stop the service; None: nothing.
+
+        `reader` is what was reading the answer, if it had begun.
+        """
+        return None
+
+    def renewed(self, head: Head) -> Credentials | None:
+        """The credentials with what a successful response renewed of them, to be kept; None if it renewed nothing."""
         return None
 
     def models_request(self) -> Request | None:
@@ -206,6 +228,21 @@ class Policy(ABC):
         """Whose answer is the group's, when all is over: the first lane that finished and did not lose."""
         kept = [(s.place, i) for i, s in enumerate(lanes) if s.status is Status.FINISHED and not s.lost]
         return min(kept)[1] if kept else None
+
+
+class Login(Protocol):
+    """Gets and keeps the credentials of services that people log in to."""
+
+    async def renew(self, provider: Provider, refused: Credentials | None) -> Credentials | None:
+        """Other credentials than those that were `refused` (None: there were none), or None if there are none to get.
+
+        May wait for a person. Raises ProviderError when a login was tried and failed.
+        """
+        ...
+
+    async def keep(self, credentials: Credentials) -> None:
+        """Stores credentials that a service renewed, unless others have been stored meanwhile."""
+        ...
 
 
 Hear = Callable[[Sequence[Event], float], None]

@@ -4,6 +4,7 @@ FanoutError
   UsageError            the caller's mistake: an unknown provider, a bad option
   ProviderError         what ended one lane; `kind` names it
     AuthError             401, 403, no key
+      LoginRequired         no login, or one that the service does not accept any more
     QuotaError            402, nothing left to spend
     RateLimited           429
     Overloaded            503, 529, 498
@@ -79,6 +80,14 @@ class AuthError(ProviderError):
 
     kind = "auth"
     retry_safe = True
+
+
+class LoginRequired(AuthError):
+    """The service wants a person to log in, or to do it again; `command` is what they type."""
+
+    def __init__(self, message: str, *, command: str, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.command = command
 
 
 class QuotaError(ProviderError):

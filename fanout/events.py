@@ -60,12 +60,16 @@ class ToolCall:
 
 @define
 class File:
-    """A picture or file in the answer, by address or as bytes."""
+    """A picture or file in the answer, by address or as bytes.
+
+    `fetch` is the Request that gets it where its address needs the lane's credentials: `fanout.fetch_file` sends it.
+    """
 
     name: str | None = None
     media_type: str | None = None
     url: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    fetch: Any = field(default=None, repr=False, eq=False)
 
 
 @define

@@ -150,10 +150,15 @@ class Options:
 
 @frozen
 class Prompt:
-    """Messages and options, made by `Prompt.of` from whatever the caller has."""
+    """Messages and options, made by `Prompt.of` from whatever the caller has.
+
+    `state` is what the lane's service said is needed to continue the conversation that `messages` hold from their
+    beginning (the data of its Conversation event), for a service that keeps conversations itself.
+    """
 
     messages: tuple[Message, ...]
     options: Options = Options()
+    state: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, prompt: "str | Sequence[Message | Mapping[str, Any]] | Prompt", system: str | None = None) -> "Prompt":

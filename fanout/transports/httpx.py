@@ -131,7 +131,8 @@ class _Once:
 
 async def _receive(response: Any, receiver: _Once) -> None:
     headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-    receiver.head(Head(response.status_code, headers))
+    cookies = tuple(response.headers.get_list("set-cookie"))
+    receiver.head(Head(response.status_code, headers, cookies, response.reason_phrase))
     coding = headers.get("content-encoding")
     decoder = Decoder(coding) if coding else None
     body: AsyncGenerator[bytes, None] = response.aiter_raw()

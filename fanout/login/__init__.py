@@ -1,0 +1,1 @@
+"""Credentials that people get by logging in: kept, imported, or obtained in a browser."""
