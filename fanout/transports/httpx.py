@@ -22,13 +22,12 @@ except ImportError:  # pragma: no cover  # either is there
     import httpx  # type: ignore[no-redef]
 
 from fanout.abc import Head, Receiver, Request
-from fanout.errors import AuthError, ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, UsageError
+from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, UsageError
+from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
 from fanout.wire.coding import Decoder
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class HttpxTransport:
@@ -90,11 +89,12 @@ class HttpxTransport:
             raise failed  # out here it has no context: the library's frames hold the key in clear
 
     async def _exchange(self, request: Request, once: "_Once", connect: float) -> None:
+        host_of(request.url)
         client = self._client(request.url)
         async with client.stream(
             request.method,
             request.url,
-            headers=_sendable(request),
+            headers=headers_of(request),
             content=request.body,
             timeout=httpx.Timeout(None, connect=connect),
             extensions={"trace": once.trace},
@@ -173,21 +173,6 @@ async def _read_on(body: AsyncGenerator[bytes, None], seconds: float) -> None:
     with trio.move_on_after(seconds), suppress(httpx.HTTPError):
         async for _ in body:
             pass
-
-
-def _sendable(request: Request) -> dict[str, str]:
-    """The headers in clear, if the request can go out at all. No message repeats a credential."""
-    host = urlsplit(request.url).hostname or ""
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        raise ConnectError(f"cannot reach {host[:100]}: that is no host name") from None
-    headers = request.plain_headers()
-    broken = next((name for name, value in headers.items() if not (value.isascii() and value.isprintable())), None)
-    if broken is not None:
-        del headers  # a traceback may show a frame's variables
-        raise AuthError(f"the credential for {broken} has a character that no HTTP header can carry")
-    return headers
 
 
 _BROKEN_OFF = re.compile("disconnect|incomplete|closed|without sending", re.IGNORECASE)

@@ -9,10 +9,10 @@ from fanout.providers.responses import Responses
 from fanout.wire.json_array import JsonArray
 from fanout.wire.ndjson import JsonLines
 from fanout.wire.sse import ServerSentEvents
-from tests.conformance.sockets import Http1, open_httpx
+from tests.conformance.sockets import Http1, Http2, open_curl, open_curl_h2, open_httpx
 from tests.conformance.subjects import Pure, SseJsonTrial, Subject, ValuesTrial, chat, sse
 
-SUBJECTS: dict[str, Subject] = {
+SUBJECTS: dict[str, Subject | tuple[Subject, ...]] = {
     "sse": sse(),
     "sse-json": Pure(lambda case: SseJsonTrial(case, ServerSentEvents())),
     "ndjson": Pure(lambda case: ValuesTrial(JsonLines())),
@@ -23,6 +23,7 @@ SUBJECTS: dict[str, Subject] = {
     "gemini-sse": chat(Gemini("g-1")),
     "ollama": chat(Ollama("m")),
     "cohere": chat(Cohere("c-1")),
-    "http1": Http1(open_httpx),
+    "http1": (Http1(open_curl, "curl"), Http1(open_httpx, "httpx")),
+    "h2": Http2(open_curl_h2, "curl"),
 }
 """The project's own code, by format. A format that is not here is listed as not run."""

@@ -41,8 +41,17 @@ class Report:
         yield f"{'all':<18}{sums[0]:>8}{sums[1]:>8}{sums[2]:>9}"
 
 
-def examine(case: Case, subject: Subject) -> Failure | None:
+Subjects = Mapping[str, Subject | tuple[Subject, ...]]
+"""By format, whose cases to run; of several, each must pass every case."""
+
+
+def examine(case: Case, subjects: Subject | tuple[Subject, ...]) -> Failure | None:
     """Runs one case in every cut, up to the first failure."""
+    several = subjects if isinstance(subjects, tuple) else (subjects,)
+    return next((failure for subject in several if (failure := _examine(case, subject))), None)
+
+
+def _examine(case: Case, subject: Subject) -> Failure | None:
     lacks = case.needs is not None and case.needs not in subject.can
     for cut, chunks in subject.cuts(case):
         try:
@@ -54,7 +63,7 @@ def examine(case: Case, subject: Subject) -> Failure | None:
     return None
 
 
-def run(cases: Iterable[Case], subjects: Mapping[str, Subject] = SUBJECTS) -> Report:
+def run(cases: Iterable[Case], subjects: Subjects = SUBJECTS) -> Report:
     """Runs the cases that there is a subject for."""
     report = Report()
     for case in cases:

@@ -1,6 +1,6 @@
-"""The cases of raw HTTP/1.1: a whole lane, from the transport to the answer, against a server that plays bytes."""
+"""The cases of raw HTTP/1.1 and HTTP/2: a whole lane, from the transport to the answer, against a server that plays bytes."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import repeat
 from typing import Any
@@ -14,6 +14,7 @@ from fanout.answers import Answer
 from fanout.events import End
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
+from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from tests.conformance.cases import Case, Cut, cut_at_sizes, prefixes
 from tests.conformance.judge import Got
@@ -25,6 +26,8 @@ SLACK = 0.5
 ALARM = 6.0
 GAP = 0.003
 STALL = 4.0
+SMALL = 4096
+"""Bytes of an input that can come byte by byte within the clocks, each in a read of its own."""
 
 
 @define
@@ -40,16 +43,18 @@ class Http1:
 
     can: frozenset[str] = frozenset()
 
-    def __init__(self, open_transport: Callable[[], AbstractAsyncContextManager[Transport]]) -> None:
+    def __init__(self, open_transport: Callable[[], AbstractAsyncContextManager[Transport]], name: str = "") -> None:
         self._open_transport = open_transport
+        self._name = f"{name}, " if name else ""
 
     def cuts(self, case: Case) -> Iterator[Cut]:
         """As given, in one piece, and byte by byte where that is bearable."""
         chunks = case.chunks
-        yield "as given", chunks
+        yield f"{self._name}as given", chunks
         if not case.large and "drip" not in case.fields:
-            yield "in one piece", [b"".join(chunks)]
-            yield "byte by byte", cut_at_sizes(b"".join(chunks), repeat(1))
+            yield f"{self._name}in one piece", [b"".join(chunks)]
+            if sum(map(len, chunks)) <= SMALL:
+                yield f"{self._name}byte by byte", cut_at_sizes(b"".join(chunks), repeat(1))
 
     def run(self, case: Case, chunks: Sequence[bytes]) -> Got:
         """Asks once, and says what became of it and what the server saw."""
@@ -65,7 +70,7 @@ class Http1:
         texts: list[str] = []
         problems: list[str] = []
         with trio.fail_after(ALARM):
-            async with _open_player(case, chunks, wire, texts) as url, self._open_transport() as transport:
+            async with self._open_player(case, chunks, wire, texts) as url, self._open_transport() as transport:
                 provider = OpenAI("m-1", base_url=f"{url}/v1", key=Secret("canary"))
                 began = trio.current_time()
                 async with fanout.open_fanout("?", [provider], transport=transport, timeouts=CLOCKS, retries=0) as run:
@@ -79,13 +84,35 @@ class Http1:
                     problems.append("overran its clocks")
         return run.run.answers[0], wire, problems
 
+    def _open_player(
+        self, case: Case, chunks: Sequence[bytes], wire: Wire, texts: list[str]
+    ) -> AbstractAsyncContextManager[str]:
+        return _open_player(case, chunks, wire, texts, read_request)
+
+
+class Http2(Http1):
+    """The same for `h2` cases: frames in clear, for a transport that knows it beforehand."""
+
+    def _open_player(
+        self, case: Case, chunks: Sequence[bytes], wire: Wire, texts: list[str]
+    ) -> AbstractAsyncContextManager[str]:
+        # One connection only: libcurl goes by itself to another, if the first did not process the request.
+        return _open_player(case, chunks, wire, texts, read_preface_and_headers, connections=1)
+
 
 @asynccontextmanager
-async def _open_player(case: Case, chunks: Sequence[bytes], wire: Wire, texts: list[str]) -> AsyncGenerator[str]:
+async def _open_player(
+    case: Case,
+    chunks: Sequence[bytes],
+    wire: Wire,
+    texts: list[str],
+    read: Callable[[trio.SocketStream], Awaitable[Received | None]],
+    connections: int | None = None,
+) -> AsyncGenerator[str]:
     """A server that answers every request on every path of every connection with the case's bytes."""
 
     async def handle(stream: trio.SocketStream) -> None:
-        request = await read_request(stream)
+        request = await read(stream)
         if request is None:
             return
         wire.requests.append(request)
@@ -97,7 +124,7 @@ async def _open_player(case: Case, chunks: Sequence[bytes], wire: Wire, texts: l
             await stream.send_all(chunk.replace(b"{port}", str(port).encode()))
         await _end(stream, str(case.fields.get("end", "close")))
 
-    async with serve(handle) as url:
+    async with serve(handle, connections) as url:
         yield url
 
 
@@ -107,11 +134,34 @@ async def _end(stream: trio.SocketStream, how: str) -> None:
         reset(stream)
     elif how == "stall":
         await trio.sleep(STALL)
+    elif how == "hold":
+        while await stream.receive_some():
+            pass
     else:
         await stream.send_eof()
         with trio.move_on_after(1):
             while await stream.receive_some():
                 pass
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADERS = 1
+
+
+async def read_preface_and_headers(stream: trio.SocketStream) -> Received | None:
+    """Waits until an HTTP/2 client has sent its preface and a frame of headers (RFC 9113, 3.4 and 4.1)."""
+    data = b""
+    at = len(PREFACE)
+    while True:
+        while len(data) < at + 9 or len(data) < at + 9 + int.from_bytes(data[at : at + 3]):
+            more = await stream.receive_some()
+            if not more:
+                return None
+            data += more
+        assert data.startswith(PREFACE)
+        if data[at + 3] == HEADERS:
+            return Received("POST", "", {}, b"")
+        at += 9 + int.from_bytes(data[at : at + 3])
 
 
 def _got(answer: Answer) -> Got:
@@ -133,6 +183,20 @@ def _misbehaviour(case: Case, wire: Wire) -> Iterator[str]:
     forbidden: Any = case.expect.get("no_credentials_at")
     if forbidden and any(request.target == forbidden for request in wire.requests):
         yield f"a request reached {forbidden}"
+
+
+@asynccontextmanager
+async def open_curl() -> AsyncGenerator[Transport]:
+    """The curl transport."""
+    async with CurlTransport() as transport:
+        yield transport
+
+
+@asynccontextmanager
+async def open_curl_h2() -> AsyncGenerator[Transport]:
+    """The curl transport, for servers that are known to speak HTTP/2."""
+    async with CurlTransport(prior_knowledge=True) as transport:
+        yield transport
 
 
 @asynccontextmanager

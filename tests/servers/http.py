@@ -20,10 +20,21 @@ class Received:
 
 
 @asynccontextmanager
-async def serve(handle: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncGenerator[str]:
-    """Serves every connection by `handle` until the block ends; gives the server's URL."""
+async def serve(
+    handle: Callable[[trio.SocketStream], Awaitable[None]], connections: int | None = None
+) -> AsyncGenerator[str]:
+    """Serves every connection by `handle` until the block ends; gives the server's URL.
+
+    After so many `connections`, if a number is given, it listens no more.
+    """
+    left = connections
 
     async def handle_connection(stream: trio.SocketStream) -> None:
+        nonlocal left
+        if left is not None:
+            left -= 1
+            if not left:
+                await listeners[0].aclose()
         async with stream:
             try:
                 await handle(stream)
@@ -33,9 +44,20 @@ async def serve(handle: Callable[[trio.SocketStream], Awaitable[None]]) -> Async
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listeners[0].socket.getsockname()[1]
-        nursery.start_soon(trio.serve_listeners, handle_connection, listeners)
+        nursery.start_soon(_accept, handle_connection, listeners, nursery)
         yield f"http://127.0.0.1:{port}"
         nursery.cancel_scope.cancel()
+
+
+async def _accept(
+    handle: Callable[[trio.SocketStream], Awaitable[None]],
+    listeners: list[trio.SocketListener],
+    nursery: trio.Nursery,
+) -> None:
+    try:
+        await trio.serve_listeners(handle, listeners, handler_nursery=nursery)
+    except* trio.ClosedResourceError:
+        pass  # it listens no more
 
 
 async def read_request(stream: trio.SocketStream, begun: bytes = b"") -> Received | None:

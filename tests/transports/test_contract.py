@@ -11,6 +11,7 @@ from attrs import define, field
 from fanout.abc import Head, Request, Transport
 from fanout.errors import ConnectError, ProviderError, ResetError, TooLarge
 from fanout.secret import Secret
+from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.servers.script import open_script_server
@@ -47,7 +48,13 @@ async def open_httpx(script: Script) -> AsyncGenerator[Scene]:
         yield Scene(transport, f"{server.url}/v1", lambda: server.open, lambda: len(server.requests))
 
 
-TRANSPORTS: dict[str, Open] = {"memory": open_memory, "httpx": open_httpx}
+@asynccontextmanager
+async def open_curl(script: Script) -> AsyncGenerator[Scene]:
+    async with open_script_server(script) as server, CurlTransport() as transport:
+        yield Scene(transport, f"{server.url}/v1", lambda: server.open, lambda: len(server.requests))
+
+
+TRANSPORTS: dict[str, Open] = {"memory": open_memory, "httpx": open_httpx, "curl": open_curl}
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -1,0 +1,314 @@
+"""The default transport: libcurl's multi interface, driven by Trio.
+
+All sockets lie in one epoll or kqueue, which one task waits for; a second task keeps libcurl's time. Whatever libcurl
+has collected is decoded, judged and on the channel before the first task waits again, so no task is woken for a chunk
+but the consumer. A lane that is cancelled meanwhile, perhaps by what has just been decoded, is out of libcurl at once.
+"""
+
+import ssl
+from collections import deque
+from contextlib import suppress
+from math import inf
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import trio
+from curl_cffi import CurlHttpVersion, CurlOpt
+
+from fanout.abc import Receiver, Request
+from fanout.errors import ConnectError, ResetError, UsageError
+from fanout.transports.curl_errors import typed
+from fanout.transports.libcurl import TIMER, Easy, Multi
+from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
+from fanout.transports.pollers import Poller, open_poller
+from fanout.transports.transfer import Transfer
+
+DRAIN = 0.05
+"""Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
+
+IDLE_CONNECTIONS = 100
+"""Connections that are kept open for later."""
+
+LONGEST_CONNECT = 3600.0
+"""Seconds for a connection where the lane sets no limit; libcurl's own default is five minutes."""
+
+USER_AGENT = "fanout"
+
+
+class CurlTransport:
+    """Carries bytes over HTTP/1.1, and HTTP/2 where TLS negotiates it; use it with `async with`.
+
+    `ca_file` replaces the system's certificate authorities; `proxies=False` ignores the environment's proxies.
+    `prior_knowledge=True` speaks HTTP/2 without TLS, to servers that are known to.
+    """
+
+    def __init__(self, *, ca_file: str | None = None, proxies: bool = True, prior_knowledge: bool = False) -> None:
+        self._ca_file = ca_file
+        self._proxies = proxies
+        self._prior_knowledge = prior_knowledge
+        self._poller: Poller | None = None
+        self._owners: dict[int, _Pool] = {}
+        self._pools: dict[str | None, _Pool] = {}
+        self._news: list[Transfer] = []
+        self._drains: deque[tuple[float, Transfer]] = deque()
+        self._alarm: trio.CancelScope | None = None
+        self._due = inf
+
+    async def __aenter__(self) -> Self:
+        self._poller = open_poller()
+        # System tasks, because they must outlast the cancellation of whatever scope this is in: what a lane still says
+        # to its service then, in a shielded scope, goes through them too.
+        trio.lowlevel.spawn_system_task(self._watch_sockets, self._poller)
+        trio.lowlevel.spawn_system_task(self._watch_clock)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._poller is not None
+        poller, self._poller = self._poller, None
+        for pool in self._pools.values():
+            for transfer in list(pool.transfers.values()):
+                self._end(transfer, ResetError("the transport was closed"))
+            pool.close()
+        trio.lowlevel.notify_closing(poller.fileno())  # ends the first task
+        poller.close()
+        self._set_alarm()  # ends the second
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request` and tells `receiver` of the response, as Transport says."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        transfer = self._begin(request, receiver, connect)
+        if transfer.wanted:
+            transfer.parked = True
+            await trio.lowlevel.wait_task_rescheduled(lambda _: self._abandon(transfer))
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        if transfer.error is not None:
+            raise transfer.error
+
+    def _begin(self, request: Request, receiver: Receiver, connect: float) -> Transfer:
+        """Starts a transfer, and goes on with it as far as that needs no waiting."""
+        if self._poller is None:
+            raise UsageError("this transport is closed; use it inside its `async with`")
+        host = host_of(request.url)
+        pool = self._pools.get(request.impersonate) or self._open_pool(request.impersonate)
+        easy = Easy(pool.template)
+        try:
+            self._prepare(easy, request, host, connect)
+        except BaseException:
+            easy.close()
+            raise
+        transfer = Transfer(easy, receiver, self._news, decode=request.impersonate is None)
+        transfer.host, transfer.connect, transfer.pool = host, connect, pool
+        transfer.task = trio.lowlevel.current_task()
+        pool.add(transfer)
+        pool.act(TIMER)
+        self._flush()
+        return transfer
+
+    def _open_pool(self, browser: str | None) -> "_Pool":
+        """Connections of their own for each browser's habits: libcurl would use one that was opened with another's."""
+        assert self._poller is not None
+        template = Easy()
+        for option, value in (
+            (CurlOpt.NOSIGNAL, 1),
+            (CurlOpt.QUICK_EXIT, 1),  # a name that is being looked up does not hold up the end
+            (CurlOpt.PATH_AS_IS, 1),
+            (CurlOpt.SUPPRESS_CONNECT_HEADERS, 1),
+            (CurlOpt.BUFFERSIZE, 1 << 16),
+            (CurlOpt.UPLOAD_BUFFERSIZE, 1 << 14),  # the default of 64 KiB is 32 to 59 KB more for every stream
+            (CurlOpt.PROTOCOLS_STR, b"http,https"),
+            (CurlOpt.CAINFO, _authorities(self._ca_file)),
+            (CurlOpt.PROXY_CAINFO, _authorities(self._ca_file)),
+        ):
+            template.set(option, value)
+        if browser is None:
+            # Codings are undone here, in one go for a read and with a bound.
+            template.set(CurlOpt.HTTP_TRANSFER_DECODING, 0)
+            template.set(CurlOpt.HTTP_CONTENT_DECODING, 0)
+        pool = self._pools[browser] = _Pool(self, template, self._poller)
+        return pool
+
+    def _prepare(self, easy: Easy, request: Request, host: str, connect: float) -> None:
+        """Sets what is this request's own."""
+        headers = headers_of(request)
+        secure = request.url.startswith("https:")
+        if request.impersonate is not None:
+            # A browser's headers belong together: either the request brings its own set, or it gets this one.
+            if not easy.impersonate(request.impersonate.encode(), "user-agent" not in headers):
+                raise UsageError(f"libcurl cannot impersonate {request.impersonate!r}; try chrome, firefox or safari")
+        else:
+            headers.setdefault("user-agent", USER_AGENT)
+        if self._prior_knowledge and not secure:
+            easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2_PRIOR_KNOWLEDGE)
+        else:
+            easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2TLS if secure else CurlHttpVersion.V1_1)
+        easy.set(CurlOpt.URL, request.url.encode())
+        if request.method == "GET" and not request.body:
+            easy.set(CurlOpt.HTTPGET, 1)
+        else:
+            easy.set(CurlOpt.POST, 1)
+            easy.set(CurlOpt.POSTFIELDSIZE, len(request.body))
+            easy.set(CurlOpt.COPYPOSTFIELDS, request.body)
+            easy.set(CurlOpt.CUSTOMREQUEST, request.method.encode())
+        headers.setdefault("expect", "")  # libcurl would wait for a "100 Continue" before a long body
+        lines = [f"{name}: {value}".encode() if value else f"{name}:".encode() for name, value in headers.items()]
+        easy.set_list(CurlOpt.HTTPHEADER, lines)
+        easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
+        if not self._proxies or host in LOOPBACK:
+            easy.set(CurlOpt.PROXY, b"")
+
+    async def _watch_sockets(self, poller: Poller) -> None:
+        with suppress(trio.ClosedResourceError):
+            while self._poller is not None:
+                await trio.lowlevel.wait_readable(poller.fileno())
+                if self._poller is None:
+                    return
+                for fd, happened in poller.ready():
+                    if (pool := self._owners.get(fd)) is not None:
+                        pool.act(fd, happened)
+                self._flush()
+
+    async def _watch_clock(self) -> None:
+        while self._poller is not None:
+            with trio.CancelScope(deadline=self._due) as self._alarm:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            for pool in self._pools.values():
+                if pool.due <= now:
+                    pool.due = inf
+                    pool.act(TIMER)
+            while self._drains and self._drains[0][0] <= now:
+                self._end(self._drains.popleft()[1])
+            self._flush()
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        dues = [pool.due for pool in self._pools.values()]
+        if self._drains:
+            dues.append(self._drains[0][0])
+        self._due = min(dues, default=inf) if self._poller is not None else -inf
+        if self._alarm is not None:
+            self._alarm.deadline = self._due
+
+    def _flush(self) -> None:
+        """Tells receivers what has come, and ends what is over."""
+        while self._news:
+            news = self._news[:]
+            self._news.clear()
+            for transfer in news:
+                if transfer.wanted:
+                    self._deliver(transfer)
+                else:
+                    transfer.discard()
+        for pool in self._pools.values():
+            if pool.running < len(pool.transfers):
+                for handle, code in list(pool.multi.ended()):
+                    if (transfer := pool.transfers.get(handle)) is not None:
+                        self._complete(transfer, code)
+
+    def _deliver(self, transfer: Transfer) -> None:
+        try:
+            enough = transfer.deliver()
+        except Exception as error:  # noqa: BLE001  # the receiver's, raised again in the task that waits
+            self._end(transfer, error)
+            return
+        if enough and transfer.wanted:
+            self._wake(transfer)
+            self._drains.append((trio.current_time() + DRAIN, transfer))
+            self._set_alarm()
+
+    def _complete(self, transfer: Transfer, code: int) -> None:
+        """libcurl is done with it."""
+        error: Exception | None = None
+        if transfer.wanted:
+            try:
+                if code:
+                    transfer.deliver()
+                    easy = transfer.easy
+                    error = typed(code, easy.error, easy.os_errno, transfer.host, transfer.connect)
+                else:
+                    transfer.complete()
+            except Exception as broken:  # noqa: BLE001  # the receiver's, raised again in the task that waits
+                error = broken
+        self._end(transfer, error)
+
+    def _end(self, transfer: Transfer, error: Exception | None = None) -> None:
+        """Takes it out of libcurl, which closes what it has not read to its end, and wakes who waits for it."""
+        transfer.pool.remove(transfer)
+        if transfer.wanted:
+            transfer.error = error
+            self._wake(transfer)
+
+    def _wake(self, transfer: Transfer) -> None:
+        transfer.wanted = False
+        if transfer.parked:
+            transfer.parked = False
+            trio.lowlevel.reschedule(transfer.task)
+
+    def _abandon(self, transfer: Transfer) -> trio.lowlevel.Abort:
+        """The task that waited was cancelled."""
+        transfer.parked = transfer.wanted = False
+        self._end(transfer)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class _Pool:
+    """The connections with one browser's habits, or with none's; what libcurl's multi says comes here."""
+
+    def __init__(self, transport: CurlTransport, template: Easy, poller: Poller) -> None:
+        self.template = template
+        self.transfers: dict[Any, Transfer] = {}
+        self.running = 0
+        self.due = inf
+        self._transport = transport
+        self._poller = poller
+        self.multi = Multi(self, IDLE_CONNECTIONS)
+
+    def add(self, transfer: Transfer) -> None:
+        """Begins it."""
+        self.transfers[transfer.easy.handle] = transfer
+        self.multi.add(transfer.easy)
+
+    def remove(self, transfer: Transfer) -> None:
+        """Ends it, unless it has ended."""
+        if self.transfers.pop(transfer.easy.handle, None) is not None:
+            self.multi.remove(transfer.easy)
+            self.running = min(self.running, len(self.transfers))
+            transfer.easy.close()
+
+    def act(self, fd: int, happened: int = 0) -> None:
+        """Goes on with whatever waits for this socket, or for the time."""
+        self.running = self.multi.act(fd, happened)
+
+    def watch(self, fd: int, wanted: int) -> None:
+        """See libcurl.Sockets."""
+        self._transport._owners[fd] = self  # noqa: SLF001  # the pool is a part of the transport
+        self._poller.watch(fd, wanted)
+
+    def forget(self, fd: int) -> None:
+        """See libcurl.Sockets."""
+        self._transport._owners.pop(fd, None)  # noqa: SLF001
+        self._poller.forget(fd)
+
+    def wake(self, delay: float | None) -> None:
+        """See libcurl.Sockets."""
+        self.due = inf if delay is None else trio.current_time() + delay
+        self._transport._set_alarm()  # noqa: SLF001
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self.multi.close()
+        self.template.close()
+
+
+def _authorities(ca_file: str | None) -> bytes:
+    """The file of certificate authorities to trust. Raises ConnectError if there is none."""
+    found = ca_file or ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, or the system's
+    if found is None:
+        try:
+            import certifi  # noqa: PLC0415  # curl_cffi needs it, so it is there
+        except ImportError:
+            raise ConnectError("no certificate authorities; name a file in SSL_CERT_FILE") from None
+        found = certifi.where()
+    return found.encode()

@@ -1,0 +1,39 @@
+"""The one place where libcurl's error codes become typed errors."""
+
+import os
+
+from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, TooLarge
+
+# The numbers are those of <curl/curl.h>; what is in no list here is a protocol error with libcurl's own words.
+_NO_CONNECTION = {1, 3, 4, 5, 6, 7, 9, 10, 35, 45, 48, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 96, 97, 98, 101}
+"""Name, route, refusal, proxy, TLS, certificates, or an address that libcurl cannot make anything of."""
+
+_PROXY = {5, 97}
+_LOST = {16, 52, 55, 56, 84, 92, 95}
+"""The connection, or its stream, was lost after it was there."""
+
+_CUT = {18, 52}
+"""It was closed before the body was over, or before there was any answer."""
+
+_TIMEOUT = 28
+_TOO_LARGE = {63, 100}
+
+# Code 56 is also libcurl's for a chunk without a valid size and for heads beyond its limit.
+_BAD_BYTES = ("chunk", "hex", "header", "nghttp2")
+
+
+def typed(code: int, text: str, os_errno: int, host: str, connect: float) -> ProviderError:
+    """The error for libcurl's `code`, which says `text`; `connect` is what the connect clock was set to (seconds)."""
+    said = text[:200] or f"libcurl's error {code}"
+    if code == _TIMEOUT:
+        return TimedOut(f"no connection to {host} within {connect:g} s", clock="connect", seconds=connect, retry_safe=True)
+    if code in _NO_CONNECTION and not said.startswith("Received HTTP/0.9"):
+        reason = os.strerror(os_errno) if code == 7 and os_errno else said
+        return ConnectError(f"cannot reach {host}{' by way of the proxy' if code in _PROXY else ''}: {reason}")
+    if code in _TOO_LARGE or "Too large response headers" in said:
+        return TooLarge(f"{host} sends more than is allowed: {said}")
+    if code in _LOST | _CUT and not any(word in said.lower() for word in _BAD_BYTES):
+        if code in _CUT:
+            return ResetError(f"{host} closed the connection before the answer was over")
+        return ResetError(f"the connection to {host} was lost", retry_safe="REFUSED_STREAM" in said or None)
+    return ProtocolError(f"{host} does not speak HTTP as it should: {said}")

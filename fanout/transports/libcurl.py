@@ -1,0 +1,227 @@
+"""libcurl, as curl_cffi carries it: the one module that knows curl_cffi's private names.
+
+curl_cffi's own `Curl` and `AsyncCurl` are made for asyncio and for one request at a time; what is used here is the C
+library below them (`curl_cffi._wrapper`) with the three callbacks that curl_cffi has registered there: they look for
+`.loop`, `._timer` and `._sockfds` on what a multi handle was given, and for `.callback.write` on what an easy handle
+was given. `tests/transports/test_libcurl.py` holds these names to what they must do.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any, Protocol
+
+from curl_cffi import CurlInfo, CurlMOpt, CurlOpt
+from curl_cffi._wrapper import ffi, lib
+
+IN, OUT, ERROR = 1, 2, 4
+"""What happened to a socket: it can be read, it can be written, it is broken."""
+
+TIMER = -1
+"""In place of a socket: the multi's time has come."""
+
+_OK = 0
+_TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
+
+
+class Sockets(Protocol):
+    """Is told what a multi waits for."""
+
+    def watch(self, fd: int, wanted: int) -> None:
+        """Wait for these of IN and OUT on the socket, in place of what was waited for before."""
+        ...
+
+    def forget(self, fd: int) -> None:
+        """Wait for the socket no more; it is about to be closed."""
+        ...
+
+    def wake(self, delay: float | None) -> None:
+        """Call `act(TIMER)` in so many seconds, in place of what was said before; None: not at all."""
+        ...
+
+
+@cache
+def version() -> str:
+    """libcurl's own version."""
+    return str(ffi.string(lib.curl_version()).decode().split()[0].removeprefix("libcurl/"))
+
+
+class Easy:
+    """One request and its response. It must be closed, after it was removed from its multi."""
+
+    __slots__ = ("_error", "_kept", "_lists", "handle")
+
+    def __init__(self, template: "Easy | None" = None) -> None:
+        """With the options of `template`, if there is one; its lists and callbacks are not among them."""
+        self.handle = lib.curl_easy_duphandle(template.handle) if template else lib.curl_easy_init()
+        self._error = ffi.new("char[]", _TEXT)
+        self._kept: list[Any] = []
+        self._lists: list[Any] = []
+        lib._curl_easy_setopt(self.handle, CurlOpt.ERRORBUFFER, self._error)
+
+    def set(self, option: int, value: int | bytes) -> None:
+        """Sets an option to a number or a text. Raises ValueError if libcurl does not take it."""
+        if lib._curl_easy_setopt(self.handle, option, _long(value) if isinstance(value, int) else value) != _OK:
+            raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
+
+    def set_list(self, option: int, lines: Iterable[bytes]) -> None:
+        """Sets an option to a list of texts."""
+        head = ffi.NULL
+        for line in lines:
+            head = lib.curl_slist_append(head, line)
+        self._lists.append(head)
+        lib._curl_easy_setopt(self.handle, option, head)
+
+    def receive(self, head: Callable[[bytes], object], body: Callable[[bytes], object]) -> None:
+        """Names the callbacks, which are given each line of a head, and each read of a body."""
+        for hear, function, data in (
+            (head, CurlOpt.HEADERFUNCTION, CurlOpt.HEADERDATA),
+            (body, CurlOpt.WRITEFUNCTION, CurlOpt.WRITEDATA),
+        ):
+            context = ffi.new_handle(_Context(hear))
+            self._kept.append(context)  # libcurl has only its address
+            lib._curl_easy_setopt(self.handle, function, lib.buffer_callback)
+            lib._curl_easy_setopt(self.handle, data, context)
+
+    def impersonate(self, browser: bytes, default_headers: bool) -> bool:
+        """Takes the TLS and HTTP/2 habits of a browser; False if it is not one that this libcurl knows."""
+        return bool(lib.curl_easy_impersonate(self.handle, browser, int(default_headers)) == _OK)
+
+    @property
+    def error(self) -> str:
+        """What libcurl says of the last failure, in words."""
+        return str(ffi.string(self._error).decode("utf-8", "replace"))
+
+    @property
+    def os_errno(self) -> int:
+        """The operating system's number for the last failure to connect, or 0."""
+        number = ffi.new("long*")
+        lib.curl_easy_getinfo(self.handle, CurlInfo.OS_ERRNO, number)
+        return int(number[0])
+
+    def close(self) -> None:
+        """Frees it."""
+        if self.handle is not None:
+            lib.curl_easy_cleanup(self.handle)
+            self.handle = None
+            for head in self._lists:
+                lib.curl_slist_free_all(head)
+            self._kept.clear()  # the callbacks belong to objects that know this one
+
+
+@cache
+def _long(value: int) -> Any:
+    """A number as libcurl is given it: by its address. There are few different ones."""
+    return ffi.new("long*", value)
+
+
+class Multi:
+    """Many transfers over shared connections."""
+
+    def __init__(self, sockets: Sockets, connections: int) -> None:
+        """At most so many idle `connections` are kept."""
+        self._multi = lib.curl_multi_init()
+        self._loop = _Loop(sockets)
+        self._loop_handle = ffi.new_handle(self._loop)
+        self._running = ffi.new("int*")
+        self._left = ffi.new("int*")
+        for option, value in (
+            (CurlMOpt.SOCKETFUNCTION, lib.socket_function),
+            (CurlMOpt.SOCKETDATA, self._loop_handle),
+            (CurlMOpt.TIMERFUNCTION, lib.timer_function),
+            (CurlMOpt.TIMERDATA, self._loop_handle),
+            (CurlMOpt.MAXCONNECTS, _long(connections)),
+        ):
+            lib.curl_multi_setopt(self._multi, option, value)
+
+    def add(self, easy: Easy) -> None:
+        """Begins a transfer; it goes on in `act`."""
+        if (code := lib.curl_multi_add_handle(self._multi, easy.handle)) != _OK:
+            raise RuntimeError(f"libcurl: {ffi.string(lib.curl_multi_strerror(code)).decode()}")
+        self._loop.tell()
+
+    def remove(self, easy: Easy) -> None:
+        """Ends a transfer wherever it is: an HTTP/1.1 connection closes, an HTTP/2 stream is reset."""
+        lib.curl_multi_remove_handle(self._multi, easy.handle)
+        self._loop.tell()
+
+    def act(self, fd: int, happened: int = 0) -> int:
+        """Goes on with whatever waits for this socket; how many transfers still run."""
+        lib.curl_multi_socket_action(self._multi, fd, happened, self._running)
+        self._loop.tell()
+        return int(self._running[0])
+
+    def ended(self) -> Iterator[tuple[Any, int]]:
+        """The handles of transfers that have ended, each once, with libcurl's code: 0 is well."""
+        while (message := lib.curl_multi_info_read(self._multi, self._left)) != ffi.NULL:
+            yield message.easy_handle, int(message.data.result)
+
+    def close(self) -> None:
+        """Closes all its connections; its transfers must have been removed."""
+        if self._multi is not None:
+            lib.curl_multi_cleanup(self._multi)
+            self._multi = None
+
+
+class _Context:
+    """What curl_cffi's `buffer_callback` looks for; it also leaves an exception here, which ours never raise."""
+
+    __slots__ = ("callback", "exception", "write")
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.callback = self
+        self.exception: BaseException | None = None
+        self.write = write
+
+
+class _Loop:
+    """The event loop that curl_cffi's `socket_function` and `timer_function` expect.
+
+    What they ask for of a socket, in several calls, is collected, and passed on after the call into libcurl.
+    """
+
+    def __init__(self, sockets: Sockets) -> None:
+        self.loop = self
+        self.process_data = None
+        self._timer = None  # call_later returns nothing to be cancelled
+        self._sockfds = _Removals(self)
+        self._sockets = sockets
+        self._wanted: dict[int, int] = {}
+
+    def tell(self) -> None:
+        """Passes on what has changed."""
+        if self._wanted:
+            for fd, wanted in self._wanted.items():
+                self._sockets.watch(fd, wanted)
+            self._wanted.clear()
+
+    def removed(self, fd: int) -> None:
+        """At once, and not later: another socket may get this number within the same call into libcurl."""
+        self._wanted.pop(fd, None)
+        self._sockets.forget(fd)
+
+    def remove_reader(self, fd: int) -> None:
+        self._wanted[fd] = 0
+
+    def remove_writer(self, fd: int) -> None:
+        self._wanted[fd] = 0
+
+    def add_reader(self, fd: int, *_: object) -> None:
+        self._wanted[fd] = self._wanted.get(fd, 0) | IN
+
+    def add_writer(self, fd: int, *_: object) -> None:
+        self._wanted[fd] = self._wanted.get(fd, 0) | OUT
+
+    def call_later(self, delay: float, *_: object) -> None:
+        self._sockets.wake(delay if delay >= 0 else None)  # libcurl says -1 ms for "no timer"
+
+
+class _Removals(set[int]):
+    """The sockets that `socket_function` has seen; it removes one just before libcurl closes it."""
+
+    def __init__(self, loop: _Loop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def remove(self, fd: int) -> None:
+        self.discard(fd)
+        self._loop.removed(fd)

@@ -1,0 +1,144 @@
+"""One exchange that libcurl carries: what its callbacks have collected, and what the receiver is told of it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fanout.abc import Head, Receiver
+from fanout.errors import ProtocolError
+from fanout.transports.chunked import Chunks
+from fanout.transports.libcurl import Easy
+from fanout.wire.coding import Decoder
+
+
+class Transfer:
+    """A response on its way from libcurl to its receiver.
+
+    The two callbacks only collect, and put the transfer on the list of those that have news; whatever may raise is
+    done by `deliver`, outside libcurl. `decode` says that the content is to be decoded here and not by libcurl.
+    `wanted` is False once the receiver has enough, or nobody waits any more.
+    """
+
+    __slots__ = ("_chunks", "_decode", "_decoder", "_lines", "_news", "_pieces", "_receiver", "_told", "_whole")
+    __slots__ += ("connect", "easy", "error", "host", "parked", "pool", "task", "wanted")
+
+    def __init__(self, easy: Easy, receiver: Receiver, news: "list[Transfer]", *, decode: bool) -> None:
+        self.easy = easy
+        self.wanted = True
+        self.error: Exception | None = None
+        self.host = ""
+        self.connect = 0.0
+        self.parked = False
+        self.task: Any = None
+        self.pool: Any = None
+        self._receiver = receiver
+        self._news = news
+        self._decode = decode
+        self._decoder: Decoder | None = None
+        self._chunks: Chunks | None = None
+        self._lines: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._told = False
+        self._whole = False
+        easy.receive(self._hear_head, self._hear_body)
+
+    def _hear_head(self, line: bytes) -> None:
+        """A line of a head, or of trailers, which nobody wants."""
+        if self._whole:
+            return
+        if line.startswith(b"HTTP/"):
+            self._lines.clear()  # what came before was the head of a 1xx
+        self._lines.append(line)
+        if len(line) <= 2 and _status_line(self._lines[0])[1] >= 200:  # the empty line that ends it
+            self._whole = True
+            self._news.append(self)
+
+    def _hear_body(self, data: bytes) -> None:
+        if not self._pieces:
+            self._news.append(self)
+        self._pieces.append(data)
+
+    def deliver(self) -> bool:
+        """Tells the receiver what has come since the last time; True: it has enough.
+
+        What the receiver raises passes through. Raises ProviderError for codings that cannot be undone.
+        """
+        if not self._told and not self._tell_head():
+            return False
+        pieces = self._pieces
+        if not pieces:
+            return False
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._chunks is not None:
+            data = self._chunks.feed(data)
+        if not data:
+            return False
+        if self._decoder is None:
+            return self._receiver.data(data)
+        for piece in self._decoder.feed(data):
+            if self._receiver.data(piece):
+                return True
+        if self._decoder.error:
+            raise self._decoder.error
+        return False
+
+    def discard(self) -> None:
+        """Throws away what has come since the last time."""
+        self._pieces.clear()
+
+    def complete(self) -> bool:
+        """The body is over. Tells the receiver what is left, as `deliver` does."""
+        enough = self.deliver()
+        if self._decoder is not None and not enough:
+            for piece in self._decoder.close():
+                enough = self._receiver.data(piece)
+            if self._decoder.error:
+                raise self._decoder.error
+        return enough
+
+    def _tell_head(self) -> bool:
+        """False: it has not come yet."""
+        if not self._whole:
+            return False
+        protocol, status, reason = _status_line(self._lines[0])
+        fields = list(_fields(self._lines[1:]))
+        self._lines.clear()
+        self._told = True
+        if self._decode:
+            self._prepare(protocol, fields)
+        headers = dict(fields)
+        cookies = tuple(value for name, value in fields if name == "set-cookie")
+        self._receiver.head(Head(status, headers, cookies, reason))
+        return True
+
+    def _prepare(self, protocol: str, fields: list[tuple[str, str]]) -> None:
+        """Makes what undoes the codings."""
+        if protocol.startswith("HTTP/1"):
+            codings = [value.strip().lower() for name, value in fields if name == "transfer-encoding"]
+            if codings == ["chunked"]:
+                self._chunks = Chunks()
+            elif codings:
+                raise ProtocolError(f"the body is transferred in a way that was not asked for: {', '.join(codings):.40}")
+        coding = dict(fields).get("content-encoding")
+        if coding:
+            self._decoder = Decoder(coding)
+
+
+def _status_line(line: bytes) -> tuple[str, int, str]:
+    protocol, _, rest = line.decode("latin-1").strip().partition(" ")
+    status, _, reason = rest.partition(" ")
+    return protocol, int(status), reason
+
+
+def _fields(lines: Iterable[bytes]) -> Iterable[tuple[str, str]]:
+    """Names, in lower case, and values; a line that begins with white space goes on with the one before (RFC 9112, 5.2)."""
+    unfolded: list[str] = []
+    for line in lines:
+        text = line.decode("latin-1").rstrip("\r\n")
+        if text[:1] in (" ", "\t") and unfolded:
+            unfolded[-1] += f" {text.strip()}"
+        elif text:
+            unfolded.append(text)
+    for text in unfolded:
+        name, _, value = text.partition(":")
+        yield name.strip().lower(), value.strip()
