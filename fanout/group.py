@@ -1,6 +1,6 @@
 """A lane made of lanes: the nursery, and where the policy's word is carried out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 import trio
@@ -151,19 +151,24 @@ class Group:
         failed = seat.status not in (None, Status.FINISHED)
         # Content that comes together with its lane's failure wins nothing, here or above.
         contents = events[:0] if failed else events if seat.status is None else events[:-1]
+        judged = isinstance(end, End)
         if not self._cancelling:
             for event in events[-1:] if failed else events:
-                self._judge(index, event)
+                if losers := self._policy.losers(index, event, self.seats):
+                    self._lose(index, losers)
+                    judged = True
             if (failed and seat.started) or seat.refused:
                 self._failures += 1
                 self._turn.set()
-        if not seat.lost and any(type(event) in CONTENT for event in contents):
+        if not seat.lost and not CONTENT.isdisjoint(map(type, contents)):
             self._spoke_at = at
             self.hear(contents, at)
-        self._end_if_over(at)
+        if judged:
+            self._end_if_over(at)
 
-    def _judge(self, index: int, event: Event) -> None:
-        losers = [i for i in self._policy.losers(index, event, self.seats) if not self.seats[i].lost]
+    def _lose(self, index: int, lost: Collection[int]) -> None:
+        """The policy has just said, for an event of lane `index`, that these have lost."""
+        losers = [i for i in lost if not self.seats[i].lost]
         for i in losers:
             self.seats[i].lost = True
         if index in losers:

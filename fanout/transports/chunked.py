@@ -21,34 +21,56 @@ class Chunks:
     def feed(self, data: bytes) -> bytes:
         """The body's bytes in one read."""
         out: list[bytes] = []
-        at, left, size = 0, self._left, len(data)
-        while not self.over:
-            if left:
-                if left > size - at:  # the chunk goes on in the next read
-                    if left - 2 > 0:
-                        out.append(data[at : min(size, at + left - 2)])
-                    self._left = left - (size - at)
-                    break
-                if left > 2:
-                    out.append(data[at : at + left - 2])
-                at += left
-                left = 0
+        at = self._go_on(data, out) if self._left or self._line or self.over else 0
+        size = len(data)
+        while at < size and not self.over:
             end = data.find(b"\n", at)
             if end < 0:
-                self._line += data[at:]
-                self._left = 0
-                self.over = len(self._line) > _LONGEST
+                self._line = data[at:]
                 break
-            left = self._size(self._line + data[at:end] if self._line else data[at:end])
+            try:
+                length = int(data[at:end], 16)
+            except ValueError:
+                length = _size(data[at:end])
             at = end + 1
+            if length <= 0:
+                self.over = True
+                break
+            stop = at + length
+            if stop + 2 > size:  # it goes on in the next read
+                out.append(data[at:stop])
+                self._left = stop + 2 - size
+                break
+            out.append(data[at:stop])
+            at = stop + 2
         return out[0] if len(out) == 1 else b"".join(out)
 
-    def _size(self, line: bytes) -> int:
-        """The bytes that follow a line, with their CRLF; `over` if there are none."""
-        self._line = b""
-        try:
-            size = int(line.partition(b";")[0], 16)
-        except ValueError:
-            size = 0
-        self.over = size <= 0
-        return size + 2
+    def _go_on(self, data: bytes, out: list[bytes]) -> int:
+        """Takes what belongs to the chunk, or to the line, that the last read began; where that ends."""
+        if self.over:
+            return len(data)
+        if self._line:
+            end = data.find(b"\n")
+            self._line += data if end < 0 else data[:end]
+            if end < 0:
+                self.over = len(self._line) > _LONGEST
+                return len(data)
+            length = _size(self._line)
+            self._line = b""
+            self.over = length <= 0
+            self._left = length + 2
+            data, at = data[end + 1 :], end + 1
+        else:
+            at = 0
+        out.append(data[: max(0, self._left - 2)])
+        taken = min(self._left, len(data))
+        self._left -= taken
+        return at + taken
+
+
+def _size(line: bytes) -> int:
+    """The size that a line gives, whatever follows it; 0 if it gives none."""
+    try:
+        return int(line.partition(b";")[0], 16)
+    except ValueError:
+        return 0

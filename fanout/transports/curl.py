@@ -10,13 +10,13 @@ from collections import deque
 from contextlib import suppress
 from math import inf
 from typing import Any, Self
-from urllib.parse import urlsplit
 
+import certifi
 import trio
 from curl_cffi import CurlHttpVersion, CurlOpt
 
 from fanout.abc import Receiver, Request
-from fanout.errors import ConnectError, ResetError, UsageError
+from fanout.errors import ResetError, UsageError
 from fanout.transports.curl_errors import typed
 from fanout.transports.libcurl import TIMER, Easy, Multi
 from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
@@ -33,6 +33,12 @@ LONGEST_CONNECT = 3600.0
 """Seconds for a connection where the lane sets no limit; libcurl's own default is five minutes."""
 
 USER_AGENT = "fanout"
+
+BUSY = 0.0005
+"""Seconds between two reads, on average, below which they are left to gather. A race of eight does not get there."""
+
+TICK = 0.002
+"""Seconds for which they gather: what comes meanwhile is read in one go, with one wake of the task."""
 
 
 class CurlTransport:
@@ -51,6 +57,7 @@ class CurlTransport:
         self._pools: dict[str | None, _Pool] = {}
         self._news: list[Transfer] = []
         self._drains: deque[tuple[float, Transfer]] = deque()
+        self._load = _Load()
         self._alarm: trio.CancelScope | None = None
         self._due = inf
 
@@ -162,12 +169,21 @@ class CurlTransport:
         with suppress(trio.ClosedResourceError):
             while self._poller is not None:
                 await trio.lowlevel.wait_readable(poller.fileno())
-                if self._poller is None:
-                    return
-                for fd, happened in poller.ready():
-                    if (pool := self._owners.get(fd)) is not None:
-                        pool.act(fd, happened)
-                self._flush()
+                while self._poller is not None:
+                    reads = self._look(poller)
+                    if not reads or not self._load.is_heavy(reads, trio.current_time()):
+                        break
+                    await trio.sleep(TICK)
+
+    def _look(self, poller: Poller) -> int:
+        """Goes on with every socket to which something has happened; how many that were."""
+        ready = poller.ready()
+        owners = self._owners
+        for fd, happened in ready:
+            if (pool := owners.get(fd)) is not None:  # else it was closed by one before it
+                pool.act(fd, happened)
+        self._flush()
+        return len(ready)
 
     async def _watch_clock(self) -> None:
         while self._poller is not None:
@@ -204,8 +220,8 @@ class CurlTransport:
         for pool in self._pools.values():
             if pool.running < len(pool.transfers):
                 for handle, code in list(pool.multi.ended()):
-                    if (transfer := pool.transfers.get(handle)) is not None:
-                        self._complete(transfer, code)
+                    if (ended := pool.transfers.get(handle)) is not None:
+                        self._complete(ended, code)
 
     def _deliver(self, transfer: Transfer) -> None:
         try:
@@ -219,7 +235,7 @@ class CurlTransport:
             self._set_alarm()
 
     def _complete(self, transfer: Transfer, code: int) -> None:
-        """libcurl is done with it."""
+        """Ends it, now that libcurl is done with it."""
         error: Exception | None = None
         if transfer.wanted:
             try:
@@ -251,6 +267,20 @@ class CurlTransport:
         transfer.parked = transfer.wanted = False
         self._end(transfer)
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+class _Load:
+    """The mean time between reads, smoothed over the last 32."""
+
+    def __init__(self) -> None:
+        self._gap = 1.0
+        self._last = 0.0
+
+    def is_heavy(self, reads: int, now: float) -> bool:
+        """Whether so many reads come in so short a time that it pays to let them gather."""
+        self._gap += ((now - self._last) / reads - self._gap) * min(1.0, reads / 32)
+        self._last = now
+        return self._gap < BUSY
 
 
 class _Pool:
@@ -303,12 +333,6 @@ class _Pool:
 
 
 def _authorities(ca_file: str | None) -> bytes:
-    """The file of certificate authorities to trust. Raises ConnectError if there is none."""
-    found = ca_file or ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, or the system's
-    if found is None:
-        try:
-            import certifi  # noqa: PLC0415  # curl_cffi needs it, so it is there
-        except ImportError:
-            raise ConnectError("no certificate authorities; name a file in SSL_CERT_FILE") from None
-        found = certifi.where()
+    """The file of certificate authorities to trust: the caller's, the system's, or curl_cffi's."""
+    found = ca_file or ssl.get_default_verify_paths().cafile or certifi.where()  # the second is SSL_CERT_FILE if set
     return found.encode()

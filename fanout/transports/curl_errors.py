@@ -5,8 +5,11 @@ import os
 from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, TooLarge
 
 # The numbers are those of <curl/curl.h>; what is in no list here is a protocol error with libcurl's own words.
-_NO_CONNECTION = {1, 3, 4, 5, 6, 7, 9, 10, 35, 45, 48, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 96, 97, 98, 101}
-"""Name, route, refusal, proxy, TLS, certificates, or an address that libcurl cannot make anything of."""
+_NO_CONNECTION = {1, 3, 4, 5, 6, 7, 9, 10, 45, 48, 96, 97}
+"""Name, route, refusal, proxy, or an address that libcurl cannot make anything of."""
+
+_NO_TRUST = {35, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 98, 101}
+"""TLS and certificates."""
 
 _PROXY = {5, 97}
 _LOST = {16, 52, 55, 56, 84, 92, 95}
@@ -26,8 +29,9 @@ def typed(code: int, text: str, os_errno: int, host: str, connect: float) -> Pro
     """The error for libcurl's `code`, which says `text`; `connect` is what the connect clock was set to (seconds)."""
     said = text[:200] or f"libcurl's error {code}"
     if code == _TIMEOUT:
-        return TimedOut(f"no connection to {host} within {connect:g} s", clock="connect", seconds=connect, retry_safe=True)
-    if code in _NO_CONNECTION and not said.startswith("Received HTTP/0.9"):
+        said = f"no connection to {host} within {connect:g} s"
+        return TimedOut(said, clock="connect", seconds=connect, retry_safe=True)
+    if code in _NO_CONNECTION | _NO_TRUST and not said.startswith("Received HTTP/0.9"):
         reason = os.strerror(os_errno) if code == 7 and os_errno else said
         return ConnectError(f"cannot reach {host}{' by way of the proxy' if code in _PROXY else ''}: {reason}")
     if code in _TOO_LARGE or "Too large response headers" in said:

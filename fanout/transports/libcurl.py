@@ -19,6 +19,8 @@ IN, OUT, ERROR = 1, 2, 4
 TIMER = -1
 """In place of a socket: the multi's time has come."""
 
+_setopt = lib._curl_easy_setopt  # noqa: SLF001  # the underscore is curl_cffi's
+
 _OK = 0
 _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
 
@@ -41,7 +43,7 @@ class Sockets(Protocol):
 
 @cache
 def version() -> str:
-    """libcurl's own version."""
+    """The version of libcurl itself."""
     return str(ffi.string(lib.curl_version()).decode().split()[0].removeprefix("libcurl/"))
 
 
@@ -52,15 +54,15 @@ class Easy:
 
     def __init__(self, template: "Easy | None" = None) -> None:
         """With the options of `template`, if there is one; its lists and callbacks are not among them."""
-        self.handle = lib.curl_easy_duphandle(template.handle) if template else lib.curl_easy_init()
+        self.handle: Any = lib.curl_easy_duphandle(template.handle) if template else lib.curl_easy_init()
         self._error = ffi.new("char[]", _TEXT)
         self._kept: list[Any] = []
         self._lists: list[Any] = []
-        lib._curl_easy_setopt(self.handle, CurlOpt.ERRORBUFFER, self._error)
+        _setopt(self.handle, CurlOpt.ERRORBUFFER, self._error)
 
     def set(self, option: int, value: int | bytes) -> None:
         """Sets an option to a number or a text. Raises ValueError if libcurl does not take it."""
-        if lib._curl_easy_setopt(self.handle, option, _long(value) if isinstance(value, int) else value) != _OK:
+        if _setopt(self.handle, option, _long(value) if isinstance(value, int) else value) != _OK:
             raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
 
     def set_list(self, option: int, lines: Iterable[bytes]) -> None:
@@ -69,7 +71,7 @@ class Easy:
         for line in lines:
             head = lib.curl_slist_append(head, line)
         self._lists.append(head)
-        lib._curl_easy_setopt(self.handle, option, head)
+        _setopt(self.handle, option, head)
 
     def receive(self, head: Callable[[bytes], object], body: Callable[[bytes], object]) -> None:
         """Names the callbacks, which are given each line of a head, and each read of a body."""
@@ -79,8 +81,8 @@ class Easy:
         ):
             context = ffi.new_handle(_Context(hear))
             self._kept.append(context)  # libcurl has only its address
-            lib._curl_easy_setopt(self.handle, function, lib.buffer_callback)
-            lib._curl_easy_setopt(self.handle, data, context)
+            _setopt(self.handle, function, lib.buffer_callback)
+            _setopt(self.handle, data, context)
 
     def impersonate(self, browser: bytes, default_headers: bool) -> bool:
         """Takes the TLS and HTTP/2 habits of a browser; False if it is not one that this libcurl knows."""

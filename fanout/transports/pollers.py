@@ -1,7 +1,6 @@
 """Many sockets behind one descriptor: an epoll or a kqueue, which a Trio task can wait for as for any one socket."""
 
 import select
-import sys
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -76,7 +75,7 @@ class EpollPoller:
         self._epoll.close()
 
 
-# A hang-up is read as an end of the stream, after what arrived before it. EPOLLIN 1, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16.
+# EPOLLIN is 1, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. A hang-up is read: as the end, after what came before it.
 _HAPPENED = [
     (IN if mask & (1 | 16) else 0) | (OUT if mask & 4 else 0) | (ERROR if mask & 8 else 0) for mask in range(32)
 ]
@@ -125,9 +124,8 @@ class KqueuePoller:
         self._kqueue.close()
 
 
-def possible() -> bool:
-    """Whether this system has either."""
-    return sys.platform != "win32" and (hasattr(select, "epoll") or hasattr(select, "kqueue"))
+if not (hasattr(select, "epoll") or hasattr(select, "kqueue")):
+    raise ImportError("this system has neither epoll nor kqueue")
 
 
 def open_poller() -> Poller:

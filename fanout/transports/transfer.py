@@ -18,8 +18,25 @@ class Transfer:
     `wanted` is False once the receiver has enough, or nobody waits any more.
     """
 
-    __slots__ = ("_chunks", "_decode", "_decoder", "_lines", "_news", "_pieces", "_receiver", "_told", "_whole")
-    __slots__ += ("connect", "easy", "error", "host", "parked", "pool", "task", "wanted")
+    __slots__ = (
+        "_chunks",
+        "_decode",
+        "_decoder",
+        "_lines",
+        "_news",
+        "_pieces",
+        "_receiver",
+        "_told",
+        "_whole",
+        "connect",
+        "easy",
+        "error",
+        "host",
+        "parked",
+        "pool",
+        "task",
+        "wanted",
+    )
 
     def __init__(self, easy: Easy, receiver: Receiver, news: "list[Transfer]", *, decode: bool) -> None:
         self.easy = easy
@@ -118,7 +135,9 @@ class Transfer:
             if codings == ["chunked"]:
                 self._chunks = Chunks()
             elif codings:
-                raise ProtocolError(f"the body is transferred in a way that was not asked for: {', '.join(codings):.40}")
+                raise ProtocolError(
+                    f"the body is transferred in a way that was not asked for: {', '.join(codings):.40}"
+                )
         coding = dict(fields).get("content-encoding")
         if coding:
             self._decoder = Decoder(coding)
@@ -131,7 +150,7 @@ def _status_line(line: bytes) -> tuple[str, int, str]:
 
 
 def _fields(lines: Iterable[bytes]) -> Iterable[tuple[str, str]]:
-    """Names, in lower case, and values; a line that begins with white space goes on with the one before (RFC 9112, 5.2)."""
+    """Names, in lower case, and values; white space goes on with the line before (RFC 9112, 5.2)."""
     unfolded: list[str] = []
     for line in lines:
         text = line.decode("latin-1").rstrip("\r\n")

@@ -1,0 +1,32 @@
+"""Which transport: libcurl where it runs, httpx elsewhere or where it is asked for."""
+
+import warnings
+from contextlib import AbstractAsyncContextManager
+
+from fanout.abc import Transport
+from fanout.errors import UsageError
+
+NAMES = ("curl", "httpx")
+"""What `transport=` and `transport` in fanout.toml may say."""
+
+
+def transport_named(name: str | None = None) -> AbstractAsyncContextManager[Transport]:
+    """The transport of this name, to be entered; without a name the best that runs here.
+
+    Raises UsageError for an unknown name, and for curl where it cannot run.
+    """
+    if name not in (*NAMES, None):
+        raise UsageError(f"there is no transport {name!r}; there are {' and '.join(NAMES)}")
+    if name != "httpx":
+        try:
+            from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # 100 ms, and not always needed
+
+            return CurlTransport()
+        except (ImportError, OSError) as error:
+            reason = f"libcurl does not run here ({error})"
+            if name == "curl":
+                raise UsageError(f"{reason}; use the transport httpx") from None
+            warnings.warn(f"{reason}: httpx carries the requests, at a higher cost", RuntimeWarning, stacklevel=3)
+    from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415
+
+    return HttpxTransport()
