@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -62,3 +63,50 @@ def store(path: Path, results: dict[str, Any]) -> None:
     """Writes the results as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+
+
+def comma_list(kind: Callable[[str], Any] = str) -> Callable[[str], list[Any]]:
+    """The type of an option that is a comma list."""
+    return lambda text: [kind(part) for part in text.split(",")]
+
+
+def chosen(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, lacking: Mapping[str, Collection[str]]
+) -> list[str]:
+    """The clients that `--only` names (default: all) and that lack nothing, in their order; says who is left out.
+
+    `lacking` has every client, with the modules it needs and that are not there. Ends the program if a client is
+    unknown, or if the committed results would be overwritten with less than the whole: fewer clients, other sizes.
+    """
+    wanted = options.only or list(lacking)
+    if unknown := [name for name in wanted if name not in lacking]:
+        parser.error(f"there is no client {', '.join(unknown)}; there are {', '.join(lacking)}")
+    names = [name for name in lacking if name in wanted and not lacking[name]]
+    for name in wanted:
+        if lacking[name]:
+            say(f"{name} is left out: {', '.join(lacking[name])} is not installed")
+    changed = [name for name, value in vars(options).items() if value != parser.get_default(name)]
+    if options.json == parser.get_default("json") and (len(names) < len(lacking) or changed):
+        why = f"{', '.join(changed)} changed" if changed else "clients missing"
+        parser.error(f"these are not the committed measurements ({why}): give a file of your own with --json")
+    return names
+
+
+def say(line: str) -> None:
+    """Tells of the progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def conditions() -> dict[str, Any]:
+    """What else may matter: the kernel, and how busy the machine is, on average of the last minute."""
+    return {"kernel": platform.release(), "load_average": round(os.getloadavg()[0], 2)}
+
+
+def measured_on(results: Mapping[str, Any]) -> str:
+    """One line below a table: the machine, the versions, the repetitions."""
+    machine, versions = results["machine"], results["versions"]
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"{machine['system']}, {machine['processor']}, {machine['cores']} cores; {named}; "
+        f"medians of {results['repetitions']}; {results['date']}."
+    )

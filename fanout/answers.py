@@ -89,12 +89,17 @@ class Wasted:
 
 @frozen
 class Run:
-    """One prompt's fan-out: every lane's answer in the order of the lanes, none dropped."""
+    """One prompt's fan-out: every lane's answer in the order of the lanes, none dropped.
+
+    `kept` are those that finished and did not lose, in the order of the lanes: a quorum's k, without what was
+    `wasted`. `elapsed` is in seconds.
+    """
 
     answers: tuple[Answer, ...]
     winner: Answer | None
     wasted: Wasted
     elapsed: float
+    kept: tuple[Answer, ...] = ()
 
     def __getitem__(self, lane: str) -> Answer:
         """The answer of the lane with this name."""
@@ -129,8 +134,10 @@ class Fold:
     def add(self, events: Sequence[Event], at: float) -> None:
         """Takes the events of one read, which arrived at `at`."""
         texts = self._texts
+        contents = 0
         for event in events:
             kind = type(event)
+            contents += kind in CONTENT
             if kind in texts:
                 texts[kind].append(event.text)  # type: ignore[union-attr]  # the keys of texts are kinds with a text
             elif isinstance(event, ToolCall):
@@ -143,11 +150,11 @@ class Fold:
                 self._end, self._ended = event, at
             else:
                 self._kept[kind] = event
-            if kind in CONTENT:
-                self.chunks += 1
-                self._last = at
-                if self._first is None:
-                    self._first = at
+        if contents:
+            self.chunks += contents
+            self._last = at
+            if self._first is None:
+                self._first = at
 
     def _add_call(self, piece: ToolCall) -> None:
         ids, names, arguments = self._calls.setdefault(piece.index, ([], [], []))

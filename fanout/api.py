@@ -55,13 +55,16 @@ class Fanout:
     def run(self) -> Run:
         """What is known so far; complete, and with its cost, once the iteration has ended."""
         answers: dict[str, Answer] = {}
+        keeps: list[Answer] = []
         lost: list[Answer] = []
         for attempt, kept in self._group.attempts():
             answer = attempt.answer
             if self._group.over:
                 answer = evolve(answer, cost=cost(answer))
             answers[answer.lane] = answer
-            if answer.status and not kept:
+            if kept:
+                keeps.append(answer)
+            elif answer.status:
                 lost.append(answer)
         winner = self._group.winner
         ended_at = self._group.ended_at
@@ -70,6 +73,7 @@ class Fanout:
             winner=answers[winner.answer.lane] if winner else None,
             wasted=Wasted.of(lost),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
+            kept=tuple(keeps),
         )
 
     @property

@@ -1,6 +1,7 @@
 """Names to providers: the wires, the table of hosts, the lanes and groups of `fanout.toml`, and plug-ins."""
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -48,6 +49,7 @@ QUIRKS: dict[str, dict[str, Any]] = {
     # What a request must heed:
     "max_completion_tokens": {"max_tokens": "max_completion_tokens"},
     "no_stream_options": {"stream_usage": False},
+    "api_key_header": {"key_header": "api-key"},
     # What an answer may contain; the reader takes all of these from anybody:
     "comments": {},
     "cumulative_message": {},
@@ -67,6 +69,8 @@ QUIRKS: dict[str, dict[str, Any]] = {
     "usage_repeated": {},
 }
 """The ways in which services differ from OpenAI's chat completions, and the settings of the provider that they need."""
+
+_VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 
 POLICIES: dict[str, type[Policy]] = {"race": Race, "hedge": Hedge, "fallback": Fallback, "quorum": Quorum, "all": All}
 
@@ -94,6 +98,8 @@ class Entry:
     """A provider that lane specs can name; `keys` are environment variables, any of which holds the key.
 
     `wire` is the module of `fanout.providers` whose language it speaks, `quirks` how it speaks it, by names of QUIRKS.
+    For `{VARIABLE}` in `base_url` stands what the environment says. `models_url` is where its models are listed, if
+    that is in no usual place.
     """
 
     name: str
@@ -103,14 +109,20 @@ class Entry:
     needs_key: bool = True
     quirks: tuple[str, ...] = ()
     base_url_env: str | None = None
+    models_url: str | None = None
     timeouts: Timeouts = NOTHING_SET
     default_model: str | None = None
     note: str = ""
 
     @property
     def key_present(self) -> bool:
-        """Whether one of its variables is set."""
-        return any(True for _ in keys_in_environment(self.keys))
+        """Whether one of its variables is set, and those in its address too."""
+        return not self.unset and any(True for _ in keys_in_environment(self.keys))
+
+    @property
+    def unset(self) -> list[str]:
+        """The variables in its address that are not set."""
+        return [name for name in _VARIABLE.findall(self.base_url) if not os.environ.get(name)]
 
 
 @cache
@@ -248,7 +260,7 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
     model = spec.model or entry.default_model
     if not model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
-    base_url = given.own.get("base_url") or _url_in_environment(entry) or entry.base_url
+    base_url = given.own.get("base_url") or _url_in_environment(entry) or _filled(entry)
     _check_url(base_url)
     key_env = given.own.get("key_env")
     names = entry.keys if key_env is None else tuple(filter(None, (key_env,)))
@@ -259,6 +271,8 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
         "key_env": names,
         "needs_key": entry.needs_key if key_env is None else bool(key_env),
     }
+    if entry.models_url:
+        settings["models_url"] = entry.models_url
     if entry.wire == "openai":
         settings["max_tokens"] = "max_tokens"
     for quirk in entry.quirks:
@@ -278,6 +292,13 @@ def _url_in_environment(entry: Entry) -> str | None:
     """The address in the provider's usual variable; Ollama's may lack the scheme."""
     url = os.environ.get(entry.base_url_env) if entry.base_url_env else None
     return f"http://{url}" if url and "://" not in url else url
+
+
+def _filled(entry: Entry) -> str:
+    """The provider's address, with the environment's words for the variables in it."""
+    if unset := entry.unset:
+        raise UsageError(f"{entry.name}: where is it? Set {' and '.join(unset)}, or give the lane a base_url")
+    return _VARIABLE.sub(lambda variable: os.environ[variable[1]].rstrip("/"), entry.base_url)
 
 
 def _wire(name: str) -> Any:

@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout import AllLanesFailed, Delta, Race, Status, Timeouts, UsageError
-from fanout.abc import Request
+from fanout import AllLanesFailed, Delta, Quorum, Race, Status, Timeouts, UsageError
+from fanout.abc import OnLose, Request
 from fanout.errors import ServerError, TimedOut
 from fanout.events import End
 from fanout.plan import Connections
@@ -99,6 +99,20 @@ async def test_retries_are_the_lanes_then_the_calls_then_the_policys(autojump_cl
     assert await asked(lane) == 2
     assert await asked(lane, retries=3) == 4
     assert await asked(fanout.catalog.LaneSpec("a", lane, retries=0), retries=3) == 1
+
+
+@pytest.mark.parametrize("on_lose", ["cancel", "keep"])
+async def test_a_run_says_which_answers_were_kept(on_lose: OnLose, autojump_clock: MockClock) -> None:
+    transport = memory(a=[1, b"x", b"."], b=[5, b"late", b"."], c=[2, b"y", b"."])
+    run = await fanout.ask("?", Quorum(*words("a", "b", "c"), k=2), transport=transport, on_lose=on_lose)
+    assert [answer.lane for answer in run.kept] == ["a", "c"]
+    assert run["b"].text == ("late" if on_lose == "keep" else "")
+
+
+async def test_no_answer_is_kept_where_too_few_came(autojump_clock: MockClock) -> None:
+    transport = memory(a=[1, b"x", b"."], b=[2, b"!no"])
+    run = await fanout.ask("?", Quorum(*words("a", "b"), k=2), transport=transport, retries=0)
+    assert (run.kept, run["a"].text) == ((), "x")
 
 
 async def test_a_prompt_may_be_messages_and_a_system_text_goes_before(autojump_clock: MockClock) -> None:

@@ -1,14 +1,34 @@
+import contextlib
+import http.client
+import os
 import re
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import orjson
 import pytest
 
-from benchmarks import conformance, wire_cost
+from benchmarks import (
+    clients,
+    conformance,
+    import_cost,
+    load,
+    race_cost,
+    scale,
+    setup_cost,
+    stream_cost,
+    tables,
+    wire_cost,
+)
 from benchmarks.conformance import Peer
+from benchmarks.load import CannotMeasure, Over, Server
 from fanout.errors import FanoutError
 from tests.conformance.cases import Case
 from tests.conformance.judge import Got, judge
@@ -85,6 +105,32 @@ def test_nobody_passes_what_every_reader_of_the_format_fails() -> None:
     assert conformance.nobody_passes(clients) == ["y", "z"]
 
 
+def test_a_partial_result_does_not_replace_the_committed_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(conformance, "version", lambda name: None if name in ("litellm", "httpx-sse") else "1")
+    monkeypatch.setattr(conformance, "examine_all", lambda *_, **__: pytest.fail("it has begun"))
+    with pytest.raises(SystemExit):
+        conformance.main([])
+    assert "not installed: httpx-sse, litellm; --json PATH writes a partial result elsewhere" in capsys.readouterr().err
+
+
+class Lines(conformance.LiteLlmCohere):
+    """Keeps what the client would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__("cohere_chat/m", "")
+
+    async def _ask(self, case: Case, chunks: Any, heard: conformance.Heard) -> None:
+        heard.text = b"".join(chunks).decode()
+
+
+def test_a_client_that_asks_cohere_for_json_gets_an_object_a_line() -> None:
+    chunks = [b'event: a\ndata: {"type":', b'"a"}\n\nevent: b\r\ndata: {}\r\n\r\n']
+    got, error = Lines().hear(CUT, chunks)
+    assert (got["text"], error) == ('{"type":"a"}\n{}\r\n', None)
+
+
 def test_results_are_committed() -> None:
     assert {path.stem for path in RESULTS} >= {"conformance", "wire_cost"}
 
@@ -94,3 +140,266 @@ def test_a_result_names_versions_and_no_place_on_the_machine_it_comes_from(path:
     text = path.read_text("utf-8")
     assert {"python", "fanout"} <= orjson.loads(text)["versions"].keys()
     assert re.search(r'"(/|~|[A-Z]:\\\\)|/(home|root|tmp|work|usr|opt|Users)\b|://|\blocalhost\b', text) is None
+
+
+COMPILED = pytest.mark.usefixtures("compiler")
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """The load server is compiled when first used: those who cannot are spared its tests, but not CI."""
+    try:
+        load.compiler()
+    except CannotMeasure as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+
+
+@pytest.fixture
+def server(compiler: None) -> Iterator[Server]:
+    with load.open_server(60) as running:
+        yield running
+
+
+def asked(url: str) -> tuple[int, bytes]:
+    """The status and the body of the answer, as far as it comes within half a second of silence."""
+    with contextlib.closing(http.client.HTTPConnection(url.split("/")[2], timeout=0.5)) as connection:
+        connection.request("POST", "/" + url.split("/", 3)[3] + "/v1/chat/completions", clients.BODY, clients.HEADERS)
+        response = connection.getresponse()
+        try:
+            return response.status, response.read()
+        except http.client.IncompleteRead as error:
+            return response.status, error.partial
+        except TimeoutError:
+            return response.status, b""
+
+
+def finished(server: Server, count: int = 1) -> list[Over]:
+    """The requests that are over, when there are so many."""
+    for _ in range(500):
+        if len(found := server.stats().requests) >= count:
+            return found
+        time.sleep(0.01)  # the server hears of a client's end when the kernel says so
+    raise AssertionError(f"{len(found)} requests are over, not {count}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [3, 0])
+def test_the_load_server_sends_every_chunk_and_never_two_sooner_than_it_should(server: Server, every: float) -> None:
+    status, body = asked(server.stream(every=every, chunks=9, tag="a"))
+    pieces = clients.Pieces()
+    pieces.feed(body)
+    assert (status, pieces.count, pieces.done) == (200, 9, True)
+    (seen,) = finished(server)
+    assert (seen.tag, seen.end, seen.chunks, seen.late_chunks) == ("a", "done", 9, 0)
+    assert seen.last - seen.first >= 8 * every * 1e6
+    assert seen.asked <= seen.first <= seen.last <= seen.over <= time.monotonic_ns()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("knobs", [{"cut": 2}, {"stall": 2}])
+def test_the_load_server_breaks_off_as_asked(server: Server, knobs: dict[str, float]) -> None:
+    asked(server.stream(every=1, chunks=9, **knobs))
+    (seen,) = finished(server)
+    assert (seen.chunks, seen.end) == (2, "cut" if "cut" in knobs else "closed")
+
+
+def test_the_load_server_answers_with_a_status_or_a_whole_document(server: Server) -> None:
+    assert asked(server.stream(status=503))[0] == 503
+    status, body = asked(server.stream(whole=1, after=5, tag="b"))
+    assert (status, orjson.loads(body)["choices"][0]["message"]["content"]) == (200, "whole b")
+
+
+@pytest.mark.slow
+def test_the_load_server_counts_what_it_sends_after_the_mark(server: Server) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        late = pool.submit(asked, server.stream(every=5, chunks=40, phase=0))
+        asked(server.stream(every=5, chunks=10, phase=0, winner=1))
+    assert late.result()[0] == 200
+    winner, loser = finished(server, 2)
+    assert winner.winner
+    assert winner.last <= server.stats().mark <= winner.over
+    assert 20 <= loser.late_chunks < 40
+    assert loser.late_bytes > loser.late_chunks * 200
+    server.reset()
+    assert (server.stats().requests, server.stats().mark) == ([], 0)
+
+
+@COMPILED
+@pytest.mark.slow
+def test_the_load_server_dies_with_its_parent() -> None:
+    code = """if True:
+        import os
+        from benchmarks.load import open_server
+        with open_server(60) as server:
+            print(server.url, flush=True)
+            os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("http://127.0.0.1:")
+    host, port = done.stdout.strip().removeprefix("http://").split(":")
+    until = time.monotonic() + 5
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+        except OSError:
+            return
+        assert time.monotonic() < until
+
+
+def test_without_a_compiler_the_measurements_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CannotMeasure, match="install gcc" if sys.platform == "linux" else "Linux"):
+        load.compiler()
+
+
+def run(script: str, path: Path, *options: str) -> dict[str, Any]:
+    """The results of a short measurement, in a process of its own."""
+    command = [sys.executable, f"benchmarks/{script}.py", "--json", str(path), "--repetitions", "1", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = orjson.loads(path.read_bytes())
+    assert results.get("failed", {}) == {}
+    assert "| " in done.stdout
+    assert all(len(line.split()) == len(results["columns"].split()) for line in results["lines"])
+    return results
+
+
+@COMPILED
+@pytest.mark.slow
+def test_the_stream_cost_is_a_ratio_to_the_floor_with_the_reads_beside_it(tmp_path: Path) -> None:
+    sizes = ("--streams", "2", "--every", "2,0", "--seconds", "0.1", "--most", "2000", "--only", "fanout-httpx")
+    results = run("stream_cost", tmp_path / "r.json", *sizes)
+    assert set(results["medians"]) == {"2 x 2 ms", "2 x burst"}
+    paced = results["medians"]["2 x 2 ms"]
+    assert set(paced) == {"floor", "fanout-httpx"}
+    assert paced["floor"]["ratio"] == 1
+    assert all(0.4 < cell["reads_per_chunk"] <= 1.2 for cell in paced.values())
+    assert results["medians"]["2 x burst"]["floor"]["reads_per_chunk"] < 0.1
+
+
+@COMPILED
+@pytest.mark.slow
+def test_the_race_cost_has_a_verdict_and_the_losers_ends(tmp_path: Path) -> None:
+    sizes = ("--races", "1", "--lanes", "3", "--winner-chunks", "4", "--loser-chunks", "100", "--only", "fanout-httpx")
+    found = run("race_cost", tmp_path / "r.json", *sizes)["medians"]["fanout-httpx"]
+    assert 0 < found["verdict_ms"] < 400
+    assert 0 < found["closed_ms"] < 400
+    assert found["late_chunks"] < 160
+
+
+@COMPILED
+@pytest.mark.slow
+def test_the_set_up_cost_is_a_ratio_to_the_floor(tmp_path: Path) -> None:
+    results = run("setup_cost", tmp_path / "r.json", "--streams", "4", "--rounds", "1", "--only", "fanout-httpx")
+    assert set(results["medians"]["4"]) == {"floor", "fanout-httpx"}
+
+
+@pytest.mark.slow
+def test_the_import_cost_is_a_ratio_to_trio(tmp_path: Path) -> None:
+    found = run("import_cost", tmp_path / "r.json", "--only", "import fanout")["medians"]
+    assert found["import trio"]["ratio"] == 1
+    assert found["import fanout"]["ratio"] < 1
+    assert found["import fanout"]["modules"] < found["import trio"]["modules"]
+
+
+@COMPILED
+@pytest.mark.slow
+def test_the_scale_compares_many_with_few(tmp_path: Path) -> None:
+    sizes = ("--streams", "2,4", "--every", "2", "--seconds", "0.1", "--races", "1", "--race-every", "5")
+    results = run("scale", tmp_path / "r.json", *sizes, "--only", "floor,races-httpx")
+    loads = [(found["client"], found["count"]) for found in results["medians"]]
+    assert loads == [("floor", 2), ("floor", 4), ("races-httpx", 1)]
+
+
+@pytest.mark.parametrize("script", [stream_cost, race_cost, setup_cost, scale, import_cost], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("options", [["--only", "NAME"], ["--repetitions", "1"]])
+def test_a_part_of_the_measurement_does_not_replace_the_committed_whole(
+    script: ModuleType, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = next(getattr(script, name) for name in ("CLIENTS", "RACERS", "SUBJECTS") if hasattr(script, name))
+    name = "import trio" if script is import_cost else next(iter(every))
+    with pytest.raises(SystemExit) as caught:
+        script.main([option.replace("NAME", name) for option in options])
+    assert caught.value.code == 2
+    assert "--json" in capsys.readouterr().err
+
+
+def test_an_unknown_client_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        stream_cost.main(["--only", "nobody"])
+    assert "there is no client nobody; there are floor, trio" in capsys.readouterr().err
+
+
+@COMPILED
+def test_a_client_that_loses_chunks_is_not_measured(server: Server) -> None:
+    task = {"rounds": [(server.stream(every=0, chunks=5), 1, 6)]}
+    took = load.child(Path(clients.__file__), "floor", task)
+    assert isinstance(took, load.Failed)
+    assert "{5: 1}, not {6: 1}" in took.why
+
+
+def line(client: str, repetition: int, us: float, rss_kb: int = 0) -> stream_cost.Line:
+    return stream_cost.Line(client, 64, 5.0, 100, repetition, us, 1.0, 0.1, 1.0, 0, rss_kb)
+
+
+def test_a_ratio_is_to_the_floor_of_its_own_repetition() -> None:
+    lines = [line("floor", 0, 1), line("a", 0, 2), line("floor", 1, 10), line("a", 1, 40), line("floor", 2, 5)]
+    lines.append(line("a", 2, 15))
+    found = stream_cost.medians(lines, ["floor", "a"], [stream_cost.Cell(64, 5.0, 100)])
+    assert found["64 x 5 ms"]["a"]["ratio"] == 3
+    assert found["64 x 5 ms"]["a"]["us_per_chunk"] == 15
+
+
+def test_set_up_is_what_is_left_at_no_chunks() -> None:
+    per_stream, per_chunk = 300, 20
+    short, long = ((per_stream + per_chunk * chunks) * 8 for chunks in (setup_cost.SHORT, setup_cost.LONG))
+    assert setup_cost.intercept(short, long, 8) == per_stream
+
+
+def test_memory_is_what_each_further_stream_takes() -> None:
+    cells = {"64 x 20 ms": {"a": {"rss_kb": 30_000}}, "512 x 20 ms": {"a": {"rss_kb": 38_960}, "b": {"rss_kb": 1}}}
+    assert stream_cost.memory(cells, "20 ms") == {"a": 20.0}
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """A directory with one small result."""
+    cells = {"64 x 5 ms": {name: {"ratio": 2.0, "reads_per_chunk": 0.98} for name in ("floor", "fanout-httpx")}}
+    result = {
+        "date": "2026-01-02",
+        "machine": {"system": "Linux x", "processor": "P", "cores": 2},
+        "versions": {"python": "3.11"},
+        "settings": {"every": [5.0]},
+        "medians": cells,
+        "kb_per_stream": {"floor": 1.0},
+    }
+    (tmp_path / "stream_cost.json").write_bytes(orjson.dumps(result))
+    return tmp_path
+
+
+def test_the_tables_stand_between_their_marks_and_nothing_else_changes(measured: Path) -> None:
+    readme = measured / "README.md"
+    readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    options = ["--readme", str(readme), "--results", str(measured)]
+    with pytest.raises(SystemExit):
+        tables.main([*options, "--check"])
+    tables.main(options)
+    tables.main([*options, "--check"])
+    text = readme.read_text()
+    assert text.startswith(f"before\n{tables.BEGIN}\n\n| CPU per chunk, 64 streams | 5 ms | KB a further stream |\n")
+    assert "| one thread, epoll, split, orjson | 2.0 (0.98) | 1.0 |" in text
+    assert "old" not in text
+    assert text.endswith(f"{tables.END}\nafter\n")
+
+
+def test_readme_has_the_figures_that_were_measured_and_no_others() -> None:
+    results = tables.measured()
+    readme = tables.README.read_text("utf-8")
+    assert (tables.BEGIN in readme) == bool(results)
+    assert not results or tables.filled(readme, results) == readme
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_committed_result_is_small_and_has_no_failures(path: Path) -> None:
+    assert path.stat().st_size < 200_000
+    assert orjson.loads(path.read_bytes()).get("failed", {}) == {}

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from fanout.transports.memory import MemoryTransport
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for entry in catalog.providers():
-        for name in (*entry.keys, entry.base_url_env or "NONE"):
+        for name in (*entry.keys, entry.base_url_env or "NONE", *re.findall(r"{(\w+)}", entry.base_url)):
             monkeypatch.delenv(name, raising=False)
 
 
@@ -125,6 +126,44 @@ def test_the_usual_variable_moves_the_base_url(monkeypatch: pytest.MonkeyPatch) 
     assert provider("openai/m?base_url=http://localhost:1/v1").base_url == "http://localhost:1/v1"
 
 
+def test_an_address_takes_what_is_missing_in_it_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc1")
+    found = provider("cloudflare/@cf/meta/llama-3.1-8b-instruct")
+    assert found.base_url == "https://api.cloudflare.com/client/v4/accounts/acc1/ai/v1"
+    assert found.model == "@cf/meta/llama-3.1-8b-instruct"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://mine.openai.azure.com/")
+    assert provider("azure/chat").base_url == "https://mine.openai.azure.com/openai/v1"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "http://mine.openai.azure.com")
+    with pytest.raises(UsageError, match="in clear"):
+        provider("azure/chat")
+
+
+def test_an_address_with_a_variable_that_is_not_set_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "canary")
+    with pytest.raises(UsageError, match="cloudflare: where is it\\? Set CLOUDFLARE_ACCOUNT_ID, or give") as caught:
+        provider("cloudflare/m")
+    assert "canary" not in str(caught.value)
+    assert provider("cloudflare/m?base_url=http://127.0.0.1:9/v1").base_url == "http://127.0.0.1:9/v1"
+    assert not next(entry for entry in catalog.providers() if entry.name == "cloudflare").key_present
+
+
+def test_a_key_may_stand_bare_in_a_header_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://mine.openai.azure.com")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "canary")
+    request = provider("azure/chat").request(Prompt.of("?"))
+    assert request.url == "https://mine.openai.azure.com/openai/v1/chat/completions"
+    assert request.plain_headers()["api-key"] == "canary"
+    assert "authorization" not in request.headers
+    assert isinstance(request.headers["api-key"], Secret)
+
+
+async def test_models_may_be_listed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "k")
+    transport = MemoryTransport({"models.github.ai": [b'[{"id":"openai/gpt-4.1"}]']})
+    assert await catalog.list_models("github", transport) == ["openai/gpt-4.1"]
+    assert transport.exchanges[0].request.url == "https://models.github.ai/catalog/models"
+
+
 def test_the_table_says_which_keys_are_present_and_shows_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GROQ_API_KEY", "canary")
     entries = {entry.name: entry for entry in catalog.providers()}
@@ -135,9 +174,12 @@ def test_the_table_says_which_keys_are_present_and_shows_none(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("entry", catalog.providers(), ids=lambda entry: entry.name)
-def test_every_row_of_the_table_makes_a_lane(entry: catalog.Entry) -> None:
+def test_every_row_of_the_table_makes_a_lane(entry: catalog.Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in entry.unset:
+        monkeypatch.setenv(name, f"https://{name.lower()}")
     found: Any = catalog.find(f"{entry.name}/m").provider
-    assert (found.name, found.model, found.base_url) == (entry.name, "m", entry.base_url)
+    base_url = re.sub(r"{(\w+)}", lambda name: f"https://{name[1].lower()}", entry.base_url)
+    assert (found.name, found.model, found.base_url) == (entry.name, "m", base_url)
     assert type(found).__name__.lower() == entry.wire
     assert not entry.base_url.endswith("/")
     assert entry.keys or not entry.needs_key

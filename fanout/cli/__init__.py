@@ -22,6 +22,8 @@ VERBS = {
     "models": "What models there are; `models pull` fetches the embedded one.",
     "providers": "What providers there are, and whether their keys are set.",
     "keys": "Whether the services take the keys that are set.",
+    "login": "Log in to a service with a browser, and keep the login.",
+    "auth": "Which logins are kept; import, check or delete one.",
     "completion": "Completion for bash, zsh and fish.",
 }
 

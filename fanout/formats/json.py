@@ -28,10 +28,11 @@ def line(value: Object) -> str:
 
 
 def run_object(run: Run) -> Object:
-    """The run: who won, what was wasted, and every lane's answer in the order of the lanes."""
+    """The run: who won, which answers were kept, what was wasted, and every lane's answer in the order of the lanes."""
     return {
         "type": "run",
         "winner": run.winner.lane if run.winner else None,
+        "kept": [answer.lane for answer in run.kept],
         "elapsed": seconds(run.elapsed),
         "wasted": asdict(run.wasted),
         "answers": [answer_object(answer) for answer in run.answers],

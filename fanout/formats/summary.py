@@ -9,7 +9,7 @@ from fanout.events import Status
 from fanout.formats.terminal import sanitised
 
 Who = Literal["winner", "all", "quorum"]
-"""Whose answers count: the winner's, those of all who finished, or these if they are enough."""
+"""Whose answers count: the winner's, those of all who finished, or those that a quorum kept."""
 
 LONGEST = 500
 """How much of a service's own words is repeated."""
@@ -23,8 +23,10 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 
 def counted(run: Run, who: Who) -> list[Answer]:
     """The answers that count, in the order of the lanes; none if the run came to nothing."""
-    if who == "winner" or (who == "quorum" and run.winner is None):
+    if who == "winner":
         return [run.winner] if run.winner else []
+    if who == "quorum":
+        return list(run.kept)
     return [answer for answer in run.answers if answer.status is Status.FINISHED]
 
 

@@ -228,9 +228,15 @@ class MessagesReader(JsonReader):
 
     def read(self, value: dict[str, Any], out: list[Event], /) -> None:
         """Appends the events of one event of the stream; those of an unknown type have none."""
-        match value.get("type"):
-            case "content_block_delta":
-                self._read_delta(value.get("index"), value["delta"], out)
+        kind = value.get("type")
+        if kind == "content_block_delta":
+            delta = value["delta"]
+            if delta.get("type") != "text_delta":
+                self._read_delta(value.get("index"), delta, out)
+            elif (text := delta.get("text")) and isinstance(text, str):
+                out.append(Delta(text))
+            return
+        match kind:
             case "content_block_start":
                 self._read_block(value.get("index"), value["content_block"], out)
             case "content_block_stop":
@@ -262,10 +268,7 @@ class MessagesReader(JsonReader):
 
     def _read_delta(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:
         kind = delta.get("type")
-        if kind == "text_delta":
-            if text := text_of(delta.get("text")):
-                out.append(Delta(text))
-        elif kind == "thinking_delta":
+        if kind == "thinking_delta":
             if thinking := text_of(delta.get("thinking")):
                 out.append(Reasoning(thinking))
         elif kind == "input_json_delta":

@@ -177,9 +177,11 @@ class CohereReader(JsonReader):
         """Appends the events of one event of the stream."""
         delta = value.get("delta") or {}
         message = delta.get("message") or {}
-        match value.get("type"):
-            case "content-start" | "content-delta":
-                _read_content(message.get("content") or {}, out)
+        kind = value.get("type")
+        if kind in ("content-delta", "content-start"):
+            _read_content(message.get("content") or {}, out)
+            return
+        match kind:
             case "tool-plan-delta":
                 _read_plan(message, out)
             case "tool-call-start" | "tool-call-delta":
@@ -235,9 +237,9 @@ class CohereReader(JsonReader):
 
 
 def _read_content(content: dict[str, Any], out: list[Event]) -> None:
-    if thinking := text_of(content.get("thinking")):
+    if "thinking" in content and (thinking := text_of(content["thinking"])):
         out.append(Reasoning(thinking))
-    if text := text_of(content.get("text")):
+    if (text := content.get("text")) and isinstance(text, str):
         out.append(Delta(text))
 
 

@@ -240,12 +240,12 @@ class GeminiReader(JsonReader):
         """Appends the events of one chunk, or of one whole answer."""
         if self.model is None:
             self.model = text_of(value.get("modelVersion"))
-        candidates = value.get("candidates") or ()
-        for candidate in candidates:
-            if not candidate.get("index"):
-                self._read_candidate(candidate, out)
-        feedback = value.get("promptFeedback") or {}
-        if not candidates and (reason := text_of(feedback.get("blockReason"))):
+        candidates = value.get("candidates")
+        if candidates:
+            for candidate in candidates:
+                if not candidate.get("index"):
+                    self._read_candidate(candidate, out)
+        elif reason := text_of((value.get("promptFeedback") or {}).get("blockReason")):
             self.finish("content_filter", reason)
         if (usage := value.get("usageMetadata")) and isinstance(usage, dict):
             out.append(_usage(usage))
@@ -253,10 +253,15 @@ class GeminiReader(JsonReader):
     def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
         content = candidate.get("content") or {}
         for part in content.get("parts") or ():
-            self._read_part(part, out)
-        for page in _pages(candidate.get("groundingMetadata")):
-            self._citations.add(page.get("uri"), page.get("title"), out)
-        if raw := text_of(candidate.get("finishReason")):
+            if len(part) == 1 and type(text := part.get("text")) is str:
+                if text:
+                    out.append(Delta(text))  # nearly every part
+            else:
+                self._read_part(part, out)
+        if "groundingMetadata" in candidate:
+            for page in _pages(candidate["groundingMetadata"]):
+                self._citations.add(page.get("uri"), page.get("title"), out)
+        if "finishReason" in candidate and (raw := text_of(candidate["finishReason"])):
             filtered = "content_filter" if raw.startswith("IMAGE_") else "unknown"
             self.finish(_REASONS.get(raw, filtered), raw)
 
@@ -295,13 +300,13 @@ def _pages(grounding: Any) -> Iterator[dict[str, Any]]:
 
 
 def _usage(value: dict[str, Any]) -> Usage:
-    prompt, tools, answer, thoughts, cached = (
-        count_of(value.get(f"{name}TokenCount"))
-        for name in ("prompt", "toolUsePrompt", "candidates", "thoughts", "cachedContent")
-    )
-    return Usage(_sum(prompt, tools), _sum(answer, thoughts), cached, thoughts)
-
-
-def _sum(*counts: int | None) -> int | None:
-    given = [count for count in counts if count is not None]
-    return sum(given) if given else None
+    """What comes with every chunk, though most counts only where there is something to count."""
+    usage = Usage(count_of(value.get("promptTokenCount")), count_of(value.get("candidatesTokenCount")))
+    if "cachedContentTokenCount" in value:
+        usage.cached = count_of(value["cachedContentTokenCount"])
+    if "toolUsePromptTokenCount" in value and (tools := count_of(value["toolUsePromptTokenCount"])) is not None:
+        usage.input = (usage.input or 0) + tools
+    if "thoughtsTokenCount" in value and (thoughts := count_of(value["thoughtsTokenCount"])) is not None:
+        usage.reasoning = thoughts
+        usage.output = (usage.output or 0) + thoughts
+    return usage

@@ -154,12 +154,13 @@ class OllamaReader(JsonReader):
         if self.model is None:
             self.model = text_of(value.get("model"))
         message = value.get("message") or {}
-        if thinking := text_of(message.get("thinking")):
+        if "thinking" in message and (thinking := text_of(message["thinking"])):
             out.append(Reasoning(thinking))
-        if text := text_of(message.get("content")):
+        if (text := message.get("content")) and isinstance(text, str):
             out.append(Delta(text))
-        for call in message.get("tool_calls") or ():
-            self._read_call(call, out)
+        if "tool_calls" in message:
+            for call in message["tool_calls"] or ():
+                self._read_call(call, out)
         if value.get("done"):
             self._read_done(value, out)
 

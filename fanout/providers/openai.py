@@ -26,7 +26,8 @@ class OpenAI(Provider):
 
     `key_env` names the environment variables that may hold the key; they serve the message that there is none.
     `max_tokens` is the service's name for that option: OpenAI has a new one, most hosts keep the old. `stream_usage`
-    asks for token counts by `stream_options`, which a few hosts refuse.
+    asks for token counts by `stream_options`, which a few hosts refuse. The key is a bearer token, unless `key_header`
+    names another header, which holds it bare. `models_url` is where the models are listed, if not beside the chat.
     """
 
     model: str | None = None
@@ -39,6 +40,8 @@ class OpenAI(Provider):
     project: str | None = None
     max_tokens: str = "max_completion_tokens"
     stream_usage: bool = True
+    key_header: str = "authorization"
+    models_url: str | None = None
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for media it cannot carry."""
@@ -69,7 +72,7 @@ class OpenAI(Provider):
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
         headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
-        return Request("GET", f"{self._root}/models", headers)
+        return Request("GET", self.models_url or f"{self._root}/models", headers)
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
@@ -83,8 +86,10 @@ class OpenAI(Provider):
         if self.key is None and self.needs_key:
             raise no_key(self.key_env)
         headers: dict[str, str | Secret] = {}
-        if self.key is not None:
+        if self.key is not None and self.key_header == "authorization":
             headers["authorization"] = Secret(f"Bearer {self.key.reveal()}")
+        elif self.key is not None:
+            headers[self.key_header] = self.key
         if self.organization:
             headers["openai-organization"] = self.organization
         if self.project:

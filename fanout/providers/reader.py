@@ -1,9 +1,8 @@
 """What every reader of a JSON chat protocol shares: all but the meaning of one JSON object."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
-
-from orjson import JSONDecodeError, loads
 
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
@@ -90,7 +89,7 @@ class JsonReader(ABC):
         if self._ended:
             return out
         framing = self._body.framing or self._body
-        self._take(framing.feed(data), out)
+        self._take(framing.feed(data), self.read, out)
         if self._over or self._error or framing.error:
             self._end(out, framing.error)
         return self._joined(out) if self._json.halves else out
@@ -100,7 +99,8 @@ class JsonReader(ABC):
         out: list[Event] = []
         if self._ended:
             return out
-        self._take(self._body.close(), out)
+        # A document's only frame comes with the end.
+        self._take(self._body.close(), self.document if self._body.is_document else self.read, out)
         if self._head.status != 200:
             error = self._body.error  # says more than how the body ended
         elif isinstance(events := self._body.framing, ServerSentEvents) and not self.complete:
@@ -110,37 +110,33 @@ class JsonReader(ABC):
         self._end(out, error or self._body.error)
         return self._joined(out) if self._json.halves else out
 
-    def _take(self, frames: list[Any], out: list[Event]) -> None:
+    def _take(self, frames: list[Any], read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Makes events of frames. What goes wrong is kept in `_error`, after the events before it."""
-        read = self.document if self._body.is_document else self.read
-        event = ""
         try:
             for value in frames:
                 if self._over:
                     break
-                if type(value) is Message:
-                    event = value.event
-                    try:
-                        value = loads(value.data)  # noqa: PLW2901  # this is the hottest loop
-                    except JSONDecodeError:
-                        value = self._unusual(value)  # noqa: PLW2901
-                usual = type(value) is dict and "error" not in value and event != "error"
-                if usual or self._is_object(value, event):
-                    read(value, out)
+                if type(value) is dict and "error" not in value:
+                    read(value, out)  # nearly always
+                elif (found := self._object(value)) is not None:
+                    read(found, out)
         except _SENSELESS as error:
             self._error = _typed(error)
 
-    def _is_object(self, value: Any, event: str) -> bool:
-        """Whether a value out of the ordinary is there to be read. Raises the error that it is."""
+    def _object(self, frame: Any) -> dict[str, Any] | None:
+        """The object in a frame out of the ordinary, if there is one to be read. Raises the error that it is."""
+        event = frame.event if isinstance(frame, Message) else ""
+        value = self._value(frame) if isinstance(frame, Message) else frame
         if value is _NOTHING or (event in _IDLE_EVENTS and not isinstance(value, dict)):
-            return False
-        self.refuse(value, named=event == "error")
+            return None
+        if event == "error" or not isinstance(value, dict) or "error" in value:
+            self.refuse(value, named=event == "error")
         if not isinstance(value, dict):
             raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
-        return True
+        return value
 
-    def _unusual(self, message: Message) -> Any:
-        """The value of a message that orjson refuses."""
+    def _value(self, message: Message) -> Any:
+        """The value of a message, or _NOTHING."""
         text = message.data.strip()
         if text == "[DONE]" and self.done_ends:
             if not self.complete:
@@ -158,7 +154,7 @@ class JsonReader(ABC):
     def _take_pending(self, message: Message) -> None:
         """An event without its blank line may still be an error or the end mark, and nothing else."""
         try:
-            value = self._unusual(message)
+            value = self._value(message)
             if value is not _NOTHING:
                 self.refuse(value, named=message.event == "error")
         except ProtocolError:
@@ -240,6 +236,8 @@ def text_of(value: Any) -> str | None:
 
 def count_of(value: Any) -> int | None:
     """A JSON value if it is a count, else None; some services write counts as floats."""
+    if value is None or (type(value) is int and value >= 0):
+        return value  # what nearly all are, also where usage comes with every chunk
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         return None
     return int(value)

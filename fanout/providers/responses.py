@@ -208,7 +208,7 @@ class ResponsesReader(JsonReader):
         """Appends the events of one event of the stream; those of an unknown type have none."""
         kind = value.get("type")
         if piece := _PIECES.get(kind):
-            if text := text_of(value.get("delta")):
+            if (text := value.get("delta")) and isinstance(text, str):
                 self._came = True
                 out.append(piece(text))
             return

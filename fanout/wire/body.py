@@ -7,9 +7,9 @@ from fanout.abc import Framing, Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TooLarge, Truncated
 from fanout.wire.faults import response_error
 from fanout.wire.json_array import JsonArray
+from fanout.wire.json_events import JsonEvents
 from fanout.wire.json_text import JsonText, excerpt, is_cut
 from fanout.wire.ndjson import JsonLines
-from fanout.wire.sse import ServerSentEvents
 
 ERROR_CAP = 64 << 10
 """Bytes that are kept of an error's body."""
@@ -88,7 +88,7 @@ class Body:
             case b"[":
                 return JsonArray(self._json)
         if self._media_type == "text/event-stream" or _FIELD.match(start):
-            return ServerSentEvents()
+            return JsonEvents()
         text = start[:80].decode("utf-8", "replace")
         return _Refused(NotAStream(f"{self._media_type or 'something'} in the place of an answer: {excerpt(text)}"))
 

@@ -1,12 +1,13 @@
 """Server-sent events (WHATWG HTML 9.2.5 and 9.2.6): bytes to messages.
 
-Nearly every read is whole events of one `data: …` line each, with or without an `event: …` line before it, so that
-case is one split of the read. Everything else goes line by line. CR and CRLF become LF first; a CR that ends a read
-ends its line at once, and an LF that then begins the next read belongs to it. Line ends are looked for in new bytes
-only, so the time is linear however the input is cut.
+Nearly every read is whole events of one `data: …` line each, with or without an `event: …` line before it, and all of
+them of the same name as those before, so that case is one split of the read. Everything else goes line by line. CR and
+CRLF become LF first; a CR that ends a read ends its line at once, and an LF that then begins the next read belongs to
+it. Line ends are looked for in new bytes only, so the time is linear however the input is cut.
 """
 
 import re
+from typing import Any
 
 from attrs import define
 
@@ -54,6 +55,9 @@ class ServerSentEvents:
         self._start: bytes | None = b""  # what may yet be a BOM; None once that is decided
         self._after_cr = False
         self._fresh = True  # nothing of an event has come that is not out
+        self._usual = b"data: "  # how an event begins that looks like the last one
+        self._usual_event = "message"
+        self._between = "\n\ndata: "
         self._partial: list[bytes] = []  # the pieces of an unfinished line
         self._partial_size = 0
         self._data: list[bytes] = []
@@ -61,7 +65,7 @@ class ServerSentEvents:
         self._event = ""
         self._id = ""
 
-    def feed(self, data: bytes, /) -> list[Message]:
+    def feed(self, data: bytes, /) -> list[Any]:
         """Takes the bytes of one read and returns the messages they complete."""
         if self._start is not None:
             data = self._without_bom(data)
@@ -102,39 +106,53 @@ class ServerSentEvents:
         self._after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _whole_events(self, data: bytes) -> list[Message]:
+    def _whole_events(self, data: bytes) -> list[Any]:
         """The messages of `data`, if it is nothing but whole events of the two usual forms, else none."""
         if data[-2:] != b"\n\n" or len(data) > self._whole_cap:
             return []
-        if data[:7] == b"event: ":
-            return self._whole_named_events(data)
-        if data[:6] != b"data: ":
+        if not data.startswith(self._usual) and not self._learn(data):
             return []
         # Decoding it all at once is the same as line by line: no UTF-8 sequence swallows an LF, not even a broken one.
-        text = data.decode("utf-8", "replace")[6:-2]
-        last_id = self._id
+        text = data[len(self._usual) : -2].decode("utf-8", "replace")
         if "\n" not in text:
-            messages = [Message("message", text, last_id)]
-        elif "\n" not in "".join(values := text.split("\n\ndata: ")):
-            messages = [Message("message", value, last_id) for value in values]
+            self.last_id = self._id
+            return self._frames(self._usual_event, [text])
+        values = text.split(self._between)
+        if "\n" not in "".join(values):
+            self.last_id = self._id
+            return self._frames(self._usual_event, values)
+        return self._whole_named_events(data)
+
+    def _frames(self, event: str, values: list[str]) -> list[Any]:
+        """What `feed` returns for the data of whole events of one name."""
+        last_id = self._id
+        return [Message(event, value, last_id) for value in values]
+
+    def _learn(self, data: bytes) -> bool:
+        """Whether `data` begins with an event of a usual form; it becomes the one to look for, by its lines' start."""
+        if data[:6] == b"data: ":
+            name, self._usual = b"message", b"data: "
         else:
-            return []
-        self.last_id = last_id
-        return messages
+            line, mark, _ = data.partition(b"\ndata: ")
+            if not mark or line[:7] != b"event: " or b"\n" in line:
+                return False
+            name, self._usual = line[7:] or b"message", line + mark
+        self._usual_event = name.decode("utf-8", "replace")
+        self._between = "\n\n" + self._usual.decode("utf-8", "replace")
+        return True
 
     def _whole_named_events(self, data: bytes) -> list[Message]:
-        """The same for events of an `event: ` line and a `data: ` line each."""
-        last_id = self._id
+        """The same for events of an `event: ` line and a `data: ` line each, whatever their names."""
         messages = []
-        for block in data.decode("utf-8", "replace")[:-2].split("\n\n"):
+        for block in data[:-2].decode("utf-8", "replace").split("\n\n"):
             event, mark, value = block.partition("\ndata: ")
             if not mark or event[:7] != "event: " or "\n" in event or "\n" in value:
                 return []
-            messages.append(Message(event[7:] or "message", value, last_id))
-        self.last_id = last_id
+            messages.append(Message(event[7:] or "message", value, self._id))
+        self.last_id = self._id
         return messages
 
-    def _take(self, data: bytes, messages: list[Message]) -> None:
+    def _take(self, data: bytes, messages: list[Any]) -> None:
         """Takes a read that begins or ends within an event, or has other lines than the usual."""
         if not self._fresh:
             cut = data.find(b"\n\n") + 2

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests.cli.command import fanout
@@ -11,6 +13,17 @@ async def test_the_first_answers_are_enough() -> None:
         lanes = [server.lane("a", n=1), server.lane("b", ttft=30), server.lane("c", ttft=0.3, n=2)]
         done = await fanout("quorum", "-q", "--k", "2", "-m", ",".join(lanes), "hi")
     assert (done.code, done.out) == (0, "w0 \n\nw0 w1 \n")
+
+
+async def test_an_answer_that_came_after_the_verdict_is_kept_running_but_not_shown() -> None:
+    async with open_server() as server:
+        lanes = [server.lane("a", n=1), server.lane("b", ttft=0.6, n=3), server.lane("c", ttft=0.3, n=2)]
+        done = await fanout("quorum", "-q", "--k", "2", "--on-lose", "keep", "-m", ",".join(lanes), "hi")
+        told = await fanout("quorum", "--json", "--k", "2", "--on-lose", "keep", "-m", ",".join(lanes), "hi")
+    assert (done.code, done.out) == (0, "w0 \n\nw0 w1 \n")
+    run = json.loads(told.out)
+    assert run["kept"] == ["a", "c"]
+    assert [answer["status"] for answer in run["answers"]] == ["finished"] * 3
 
 
 async def test_each_answer_stands_under_its_name() -> None:

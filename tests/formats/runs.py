@@ -21,7 +21,7 @@ LOST = Answer(lane="b", status=Status.CANCELLED, text="Because", ttft=0.5, elaps
 FAILED = Answer(lane="c", status=Status.FAILED, error=AuthError("no key: set C_KEY", status=401), elapsed=0.1)
 LATE = Answer(lane="d", status=Status.TIMED_OUT, error=TimedOut("no content within 1 s", clock="first"), elapsed=1.0)
 
-RUN = Run(answers=(WON, LOST, FAILED, LATE), winner=WON, wasted=Wasted.of([LOST]), elapsed=1.25)
+RUN = Run(answers=(WON, LOST, FAILED, LATE), winner=WON, wasted=Wasted.of([LOST]), elapsed=1.25, kept=(WON,))
 NOBODY = Run(answers=(FAILED, LATE), winner=None, wasted=Wasted(), elapsed=1.0)
 LIMITED = RateLimited("slow\x1b[31m\ndown", status=429, retry_after=12)
 

@@ -14,7 +14,7 @@ def test_a_run_is_one_object_on_one_line() -> None:
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     run = json.loads(line)
-    assert list(run) == ["type", "winner", "elapsed", "wasted", "answers"]
+    assert list(run) == ["type", "winner", "kept", "elapsed", "wasted", "answers"]
     assert run["type"] == "run"
     assert run["winner"] == "a"
     assert run["wasted"] == {"chunks": 1, "tokens": 1, "cost": None}

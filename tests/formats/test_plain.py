@@ -29,7 +29,7 @@ def test_a_quorum_is_told_when_there_is_one() -> None:
     plain = Plain("quorum")
     assert plain.answer(WON) == ""
     assert plain.run(RUN) == "[a] Blue.\n[a] Very.\n"
-    assert plain.run(evolve(RUN, winner=None)) == ""
+    assert plain.run(evolve(RUN, winner=None, kept=())) == ""
 
 
 def test_the_text_is_safe_for_a_terminal() -> None:

@@ -11,6 +11,7 @@ from fanout.answers import Answer, Fold
 from fanout.catalog import QUIRKS
 from fanout.prompt import Message, Options, Prompt
 from fanout.providers.openai import OpenAI
+from fanout.secret import Secret
 
 
 def delta(**fields: Any) -> dict[str, Any]:
@@ -71,6 +72,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "no_stream_options": {"max_tokens": 9},
 }
 
+CREDENTIALS: dict[str, dict[str, str]] = {"api_key_header": {"api-key": "canary"}}
+
 
 def read(data: bytes) -> Answer:
     reader = OpenAI("m").read(Head(200, {"content-type": "text/event-stream"}))
@@ -103,8 +106,15 @@ def test_a_request_heeds_this_quirk(quirk: str) -> None:
     assert {key: value for key, value in body.items() if key not in ("model", "messages", "stream")} == REQUESTS[quirk]
 
 
+@pytest.mark.parametrize("quirk", CREDENTIALS)
+def test_the_credentials_heed_this_quirk(quirk: str) -> None:
+    settings: dict[str, Any] = QUIRKS[quirk]
+    headers = OpenAI("m", key=Secret("canary"), **settings).request(Prompt.of("?")).plain_headers()
+    assert {name: value for name, value in headers.items() if "canary" in value} == CREDENTIALS[quirk]
+
+
 def test_every_quirk_has_its_test_and_every_row_names_only_these() -> None:
-    assert {*ANSWERS, *REQUESTS} == set(QUIRKS)
+    assert {*ANSWERS, *REQUESTS, *CREDENTIALS} == set(QUIRKS)
     assert {quirk for entry in catalog.providers() for quirk in entry.quirks} <= set(QUIRKS)
     assert len(catalog.providers()) > 35
 

@@ -7,8 +7,8 @@ from fanout.abc import Head
 from fanout.errors import AuthError, NotAStream, ProtocolError, ProviderError, TooLarge, Truncated
 from fanout.wire.body import BLANK_CAP, DOCUMENT_CAP, ERROR_CAP, Body, JsonDocument
 from fanout.wire.json_array import JsonArray
+from fanout.wire.json_events import JsonEvents
 from fanout.wire.ndjson import JsonLines
-from fanout.wire.sse import ServerSentEvents
 from tests.conformance.cases import cut_at_sizes
 
 SSE = "text/event-stream"
@@ -25,18 +25,18 @@ def body(data: bytes, media_type: str = "", size: int = 1 << 20, status: int = 2
 @pytest.mark.parametrize(
     ("data", "media_type", "framing"),
     [
-        (b"data: x\n", SSE, ServerSentEvents),
-        (b"data: x\n", "Text/Event-Stream; charset=latin1", ServerSentEvents),
-        (b"data: x\n", "text/plain", ServerSentEvents),
-        (b"data: x\n", "", ServerSentEvents),
-        (b"data\n", "application/octet-stream", ServerSentEvents),
-        (b"event: x\n", "", ServerSentEvents),
-        (b"id: 1\n", "", ServerSentEvents),
-        (b"retry: 1\n", "", ServerSentEvents),
-        (b"error: {}\n", "", ServerSentEvents),
-        (b": hello\n", "", ServerSentEvents),
-        (b"\xef\xbb\xbf\n\ndata: x\n", "", ServerSentEvents),
-        (b"unknown words\n", SSE, ServerSentEvents),
+        (b"data: x\n", SSE, JsonEvents),
+        (b"data: x\n", "Text/Event-Stream; charset=latin1", JsonEvents),
+        (b"data: x\n", "text/plain", JsonEvents),
+        (b"data: x\n", "", JsonEvents),
+        (b"data\n", "application/octet-stream", JsonEvents),
+        (b"event: x\n", "", JsonEvents),
+        (b"id: 1\n", "", JsonEvents),
+        (b"retry: 1\n", "", JsonEvents),
+        (b"error: {}\n", "", JsonEvents),
+        (b": hello\n", "", JsonEvents),
+        (b"\xef\xbb\xbf\n\ndata: x\n", "", JsonEvents),
+        (b"unknown words\n", SSE, JsonEvents),
         (b'{"a":1}\n', "application/x-ndjson", JsonLines),
         (b'{"a":1}\n', "application/jsonl; charset=utf-8", JsonLines),
         (b'{"a":1}\n', JSON, JsonDocument),

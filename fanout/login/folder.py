@@ -1,0 +1,143 @@
+"""A directory that is its owner's alone, and files in it that are replaced whole or not at all."""
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+from attrs import frozen
+
+from fanout.errors import UsageError
+
+
+@frozen
+class Folder:
+    """An open directory; without a descriptor, one that does not exist and so is empty.
+
+    Files in it are refused, with a UsageError that says what to do, if others can read them or could have put them
+    there: those of another user, symbolic links, and what is no file at all.
+    """
+
+    path: Path
+    descriptor: int | None
+
+    def names(self) -> list[str]:
+        """The names in it, sorted."""
+        return [] if self.descriptor is None else sorted(os.listdir(self.descriptor))  # noqa: PTH208  # by descriptor
+
+    def read(self, name: str) -> bytes | None:
+        """What the file holds; None if there is none."""
+        try:
+            descriptor = self.open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
+
+    def remove(self, name: str) -> None:
+        """Deletes the file, whatever it is."""
+        os.unlink(name, dir_fd=self.descriptor)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Puts a file in place of the one of this name, with mode 0600. The directory must be locked."""
+        for left in self.names():
+            if left.startswith(f".{name}."):  # by a process that died in the middle: nobody else has the lock
+                self.remove(left)
+        new = f".{name}.{token_hex(4)}"
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        descriptor = os.open(new, flags, 0o600, dir_fd=self.descriptor)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), 0o600)  # a umask can only have taken something away
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        except BaseException:
+            self.remove(new)
+            raise
+        if self.descriptor is not None:
+            os.fsync(self.descriptor)
+
+    def open(self, name: str, flags: int) -> int:
+        """Opens a file of ours. Raises FileNotFoundError, and UsageError if it is refused."""
+        if self.descriptor is None:
+            raise FileNotFoundError(name)
+        path = self.path / name
+        # Without O_NONBLOCK a FIFO would be waited for.
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _refused(path, error) from None
+        try:
+            _only_ours(path, os.fstat(descriptor), stat.S_ISREG, "600")
+            if flags & os.O_CREAT:
+                os.fchmod(descriptor, 0o600)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from changing anything, for as long as a comparison and a replacement take."""
+        if self.descriptor is None:
+            yield
+            return
+        descriptor = self.open(".lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def opened(path: Path, *, create: bool = False) -> Iterator[Folder]:
+    """Opens the directory. Raises UsageError if others can read it or could have put it there.
+
+    What the system refuses in the block is a UsageError too.
+    """
+    descriptor = None
+    try:
+        if create:
+            _make(path)
+        if path.parent.is_dir():  # a daemon's home may be /dev/null
+            with suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                _only_ours(path, os.fstat(descriptor), stat.S_ISDIR, "700")
+        yield Folder(path, descriptor)
+    except OSError as error:
+        raise _refused(path, error) from None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        path.mkdir(0o700)
+        path.chmod(0o700)  # a umask can only have taken something away
+
+
+def _refused(path: Path, error: OSError) -> UsageError:
+    # A symbolic link is ELOOP or, for a directory, ENOTDIR.
+    if path.is_symlink():
+        return UsageError(f"{path} is a symbolic link, which is not followed; rm {path}")
+    return UsageError(f"{path}: {error.strerror or error}")
+
+
+def _only_ours(path: Path, found: os.stat_result, kind: Callable[[int], bool], mode: str) -> None:
+    if not kind(found.st_mode):
+        raise UsageError(f"{path} is not a file; rm -r {path}")
+    if found.st_uid != os.geteuid():
+        raise UsageError(f"{path} belongs to another user, who can read it or has written it; sudo rm -r {path}")
+    if found.st_mode & 0o077:
+        raise UsageError(f"{path} can be read by others; chmod {mode} {path}")

@@ -1,0 +1,62 @@
+"""A loopback server of Koala's chat: strict about headers, keys and histories, it answers events of JSON strings."""
+
+import json
+import re
+from typing import Any
+
+from attrs import define, field
+
+from tests.servers.events import check
+from tests.servers.http import Received
+from tests.servers.website import EVENTS, Answer, Website, pieces
+
+TRANSCRIPT = b'data: "Hel"\n\ndata: "lo \\"you\\"\\n"\n\n'
+
+_HEADERS = {
+    "accept": r"text/event-stream",
+    "content-type": r"application/json",
+    "accept-language": r"[a-z]{2}.*",
+    "user-agent": r"Mozilla/5\.0 .*",
+    "sec-fetch-dest": r"empty",
+    "sec-fetch-mode": r"cors",
+    "sec-fetch-site": r"same-origin",
+    "visitor-id": r"[a-z0-9]{20}",
+    "flag-real-time-data": r"true|false",
+}
+
+
+@define(eq=False)
+class KoalaServer(Website):
+    """The running server; `stream` is what it answers, a byte a chunk, and `system` a text that it looks for."""
+
+    stream: bytes = TRANSCRIPT
+    system: str = ""
+    bodies: list[dict[str, Any]] = field(factory=list)
+    visitors: dict[str, str] = field(factory=dict)
+
+    def answer(self, request: Received) -> Answer:
+        """The stream, to a right request."""
+        check((request.method, request.target) == ("POST", "/api/gpt/"), "no such path", 404)
+        check(request.headers.get("origin") == self.url, "the origin is not ours")
+        check(request.headers.get("referer") == f"{self.url}/chat", "the referer is not our page")
+        for name, form in _HEADERS.items():
+            check(re.fullmatch(form, request.headers.get(name, "")), f"the header {name}")
+        body = json.loads(request.body)
+        check(list(body) == ["input", "inputHistory", "outputHistory", "model"], f"other keys: {list(body)}")
+        asked, answered = body["inputHistory"], body["outputHistory"]
+        check(isinstance(asked, list) and isinstance(answered, list), "a history is no list")
+        check(len(asked) == len(answered), "the histories are not parallel")
+        check(all(isinstance(text, str) for text in (*asked, *answered, body["input"], body["model"])), "no texts")
+        check(body["input"].count(self.system) == 1 or not self.system, "the system text is not there once")
+        self._check_visitor(asked, body["input"], request.headers["visitor-id"])
+        self.bodies.append(body)
+        return self.next_reply(Answer(pieces(self.stream), headers=EVENTS))
+
+    def _check_visitor(self, asked: list[str], text: str, visitor: str) -> None:
+        """A conversation, known by its first input, keeps its visitor; another has another."""
+        first = asked[0] if asked else text
+        if asked:
+            check(self.visitors.get(first, visitor) == visitor, "another visitor in the same conversation")
+        else:
+            check(visitor not in self.visitors.values(), "a visitor of another conversation")
+        self.visitors[first] = visitor

@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from fanout.wire.json_events import JsonEvents
+from fanout.wire.sse import Message, ServerSentEvents
+
+
+def frames(data: bytes, size: int = 1000) -> list[Any]:
+    framing = JsonEvents()
+    return [frame for at in range(0, len(data), size) for frame in framing.feed(data[at : at + size])]
+
+
+@pytest.mark.parametrize("start", [b"data: ", b"event: message\ndata: "])
+def test_whole_events_of_one_name_become_their_objects(start: bytes) -> None:
+    assert frames(start + b'{"a":1}\n\n' + start + b'{"b":"\xc3\xbc"}\n\n') == [{"a": 1}, {"b": "ü"}]
+
+
+@pytest.mark.parametrize("text", ["[DONE]", "", "1", "null", '[{"a":1}]', '"error"', '{"a":"\\ud83c"}', '{"a":', "NaN"])
+def test_what_is_no_object_that_orjson_takes_stays_a_message(text: str) -> None:
+    data = f'data: {{"a":1}}\n\ndata: {text}\n\ndata: {{"b":2}}\n\n'.encode()
+    assert frames(data) == [{"a": 1}, Message("message", text, ""), {"b": 2}]
+
+
+def test_an_event_called_error_stays_a_message_with_its_name() -> None:
+    assert frames(b'event: error\ndata: {"a":1}\n\n') == [Message("error", '{"a":1}', "")]
+
+
+def test_bad_bytes_are_not_taken_for_an_object_before_they_are_replaced() -> None:
+    (message,) = frames(b'data: {"a":"\xff"}\n\n', size=1)
+    (value,) = frames(b'data: {"a":"\xff"}\n\n')
+    assert (message, value) == (Message("message", '{"a":"\ufffd"}', ""), {"a": "\ufffd"})
+
+
+MIXED = b"".join(
+    (
+        b'event: a\ndata: {"n":1}\n\nevent: a\ndata: {"n":2}\n\nevent: b\ndata: {"n":3}\n\n',
+        b": ping\n\nid: 7\ndata: [DONE]\n\ndata: x\n\ndata: y\n\nevent: \ndata: {}\n\nretry: 5\r\n\r\n",
+    )
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 30, 64, 100, 1000])
+def test_there_is_one_frame_for_each_message_however_it_is_cut(size: int) -> None:
+    plain, found = ServerSentEvents(), frames(MIXED, size)
+    messages = plain.feed(MIXED)
+    assert [m.data for m in messages] == ['{"n":1}', '{"n":2}', '{"n":3}', "[DONE]", "x", "y", "{}"]
+    assert len(found) == len(messages)
+    assert [f for f in found if isinstance(f, Message)] == [
+        m for m, f in zip(messages, found, strict=True) if isinstance(f, Message)
+    ]
