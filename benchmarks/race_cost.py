@@ -2,8 +2,8 @@
 
 Eight lanes at 5 ms a chunk. The last one wins after 20 chunks, the others would run on for two seconds. One clock
 serves both sides, CLOCK_MONOTONIC: the server notes it before it sends the winner's last bytes, the client when it has
-the answer in its hands, the server again when each loser has hung up. A process runs some races over the connections
-that its client keeps, the first of which does not count; clients take turns. Where a client races only whole answers,
+the answer in its hands, the server again when each loser has hung up. A process runs some races with one
+client, the first of which does not count; clients take turns. Where a client races only whole answers,
 not streams, the services answer at once after the same times; then losers cannot send chunks.
 """
 
@@ -278,6 +278,10 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
         ),
     )
     yield ""
+    yield (
+        "From the winner's last byte. Each client has raced before; the losers' connections are opened anew for every"
+        " race, since the last one closed them, and litellm's also the winner's. Medians, but for the worst."
+    )
     for name, why in results["failed"].items():
         yield f"Failed: {name}: {why}"
     yield f"{len(results['lines']) // max(1, len(results['medians']))} races each. {measured_on(results)}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fanout.clocks import Timeouts
     from fanout.errors import AllLanesFailed, FanoutError, ProviderError, UsageError
     from fanout.events import Delta, End, Event, Reasoning, Status, Tagged, ToolCall, Usage
+    from fanout.history import History
     from fanout.policies.all import All
     from fanout.policies.fallback import Fallback
     from fanout.policies.hedge import Hedge
@@ -25,6 +26,7 @@ _HOMES = {
     "fanout.clocks": ("Timeouts",),
     "fanout.errors": ("AllLanesFailed", "FanoutError", "ProviderError", "UsageError"),
     "fanout.events": ("Delta", "End", "Event", "Reasoning", "Status", "Tagged", "ToolCall", "Usage"),
+    "fanout.history": ("History",),
     "fanout.policies.all": ("All",),
     "fanout.policies.fallback": ("Fallback",),
     "fanout.policies.hedge": ("Hedge",),
@@ -45,6 +47,7 @@ __all__ = [
     "Fanout",
     "FanoutError",
     "Hedge",
+    "History",
     "Media",
     "Message",
     "Options",

@@ -121,6 +121,10 @@ class Provider(ABC):
     def read(self, head: Head) -> Reader:
         """A Reader for a response with this head, whatever its status."""
 
+    def read_answer(self, request: Request, head: Head) -> Reader:
+        """The same, for the response to `request`, which may hold what the reader needs to know."""
+        return self.read(head)
+
     def adapted(self, error: ProviderError) -> "Provider | None":
         """Another form of this provider that may get past `error`, or None: some services refuse what others demand."""
         return None

@@ -23,6 +23,7 @@ from fanout.events import (
     ToolCall,
     Usage,
 )
+from fanout.history import History
 from fanout.prompt import ToolUse
 
 
@@ -92,7 +93,7 @@ class Run:
     """One prompt's fan-out: every lane's answer in the order of the lanes, none dropped.
 
     `kept` are those that finished and did not lose, in the order of the lanes: a quorum's k, without what was
-    `wasted`. `elapsed` is in seconds.
+    `wasted`. `elapsed` is in seconds. `conversation` goes into a later call, to go on from here.
     """
 
     answers: tuple[Answer, ...]
@@ -100,6 +101,7 @@ class Run:
     wasted: Wasted
     elapsed: float
     kept: tuple[Answer, ...] = ()
+    conversation: History | None = field(default=None, repr=False)
 
     def __getitem__(self, lane: str) -> Answer:
         """The answer of the lane with this name."""

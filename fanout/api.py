@@ -8,14 +8,15 @@ from typing import Any
 import trio
 from attrs import evolve
 
-from fanout.abc import OnLose, Policy, Transport
+from fanout.abc import Login, OnLose, Policy, Transport
 from fanout.answers import Answer, Run, Wasted
 from fanout.channel import Channel
 from fanout.clocks import Timeouts
 from fanout.config import Config, load
 from fanout.errors import AllLanesFailed, UsageError
-from fanout.events import Tagged
+from fanout.events import Status, Tagged
 from fanout.group import Group
+from fanout.history import History, Turns
 from fanout.plan import Builder, Connections, Plan, Settings, several
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
@@ -28,13 +29,17 @@ Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 
 
 @asynccontextmanager
-async def open_transport() -> AsyncGenerator[Connections]:
-    """Opens connections for several calls: they are kept alive, and the embedded model keeps running, until the end."""
-    from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
-    from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415  # tests and users bring their own
+async def open_transport(name: str | None = None, *, login: Login | None = None) -> AsyncGenerator[Connections]:
+    """Opens connections for several calls: they are kept alive, and the embedded model keeps running, until the end.
 
-    async with HttpxTransport() as http, LocalModel.open(http) as transport:
-        yield Connections(transport)
+    `name` is curl or httpx; without it, curl carries the requests wherever it runs. `login` gets credentials for
+    services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
+    """
+    from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
+    from fanout.transports.choice import transport_named  # noqa: PLC0415  # tests and users bring their own
+
+    async with transport_named(name) as http, LocalModel.open(http) as transport:
+        yield Connections(transport, login=login)
 
 
 class Fanout:
@@ -71,10 +76,26 @@ class Fanout:
         return Run(
             answers=tuple(answers.values()),
             winner=answers[winner.answer.lane] if winner else None,
+            conversation=self._history(winner.answer.lane if winner else None) if self._group.over else None,
             wasted=Wasted.of(lost),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
         )
+
+    def _history(self, shown: str | None) -> History | None:
+        """What was said in the lanes that answered, for a later prompt."""
+        said = {
+            attempt.name: Turns.after(
+                attempt.asked,
+                answer.text or answer.refusal,
+                answer.tool_calls,
+                answer.conversation.state if answer.conversation else None,
+            )
+            for attempt, _ in self._group.attempts()
+            if (answer := attempt.answer).status is Status.FINISHED
+        }
+        usual = said.get(shown or next(iter(said), ""))
+        return History(said, Turns(usual.messages) if usual else None) if said else None
 
     @property
     def failure(self) -> AllLanesFailed | None:
@@ -102,23 +123,25 @@ async def open_fanout(
     prompt: Asked,
     plan: Plan | Sequence[Plan],
     *,
-    transport: Transport | None = None,
+    transport: Transport | str | None = None,
     timeouts: Timeouts | None = None,
     retries: int | None = None,
     on_lose: OnLose = "cancel",
     deadline: float = inf,
     system: str | None = None,
+    conversation: History | None = None,
     config: Config | None = None,
 ) -> AsyncGenerator[Fanout]:
     """Puts `prompt` to the lanes of `plan`; when the block is left, nothing of it remains, here or upstream.
 
-    A list of lanes is a Race. `deadline` bounds all lanes together, in seconds. `config` is what `fanout.toml` says
-    unless one is given. Raises UsageError.
+    A list of lanes is a Race. `deadline` bounds all lanes together, in seconds. `conversation` is that of an earlier
+    run, to go on from, lane by lane. `transport` is one that is open, or a name: curl or httpx. `config` is what
+    `fanout.toml` says unless one is given. Raises UsageError.
     """
     asked = Prompt.of(prompt, system)
-    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config)
+    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config, conversation)
     async with AsyncExitStack() as stack:
-        connections = await _connections(transport, stack)
+        connections = await _connections(transport or settings.config.defaults.transport, stack)
         channel = Channel(trio.current_time())
         group = Builder(connections, settings, channel).build(plan)
         with unwrapped():
@@ -139,19 +162,20 @@ async def _fan_out(
     prompt: Asked,
     plan: Plan | Sequence[Plan],
     *,
-    transport: Transport | None = None,
+    transport: Transport | str | None = None,
     timeouts: Timeouts | None = None,
     retries: int | None = None,
     on_lose: OnLose = "cancel",
     deadline: float = inf,
     system: str | None = None,
+    conversation: History | None = None,
     config: Config | None = None,
 ) -> Fanout:
     """Like open_fanout, run to its end, for callers who need no events."""
     asked = Prompt.of(prompt, system)
-    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config)
+    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config, conversation)
     async with AsyncExitStack() as stack:
-        connections = await _connections(transport, stack)
+        connections = await _connections(transport or settings.config.defaults.transport, stack)
         group = Builder(connections, settings, None).build(plan)
         fanout = Fanout(group)
         with unwrapped():
@@ -198,9 +222,9 @@ async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Any) -
     return list((await _fan_out(prompt, plan, **settings)).run.answers)
 
 
-async def _connections(transport: Transport | None, stack: AsyncExitStack) -> Connections:
+async def _connections(transport: Transport | str | None, stack: AsyncExitStack) -> Connections:
     if isinstance(transport, Connections):
         return transport
-    if transport is not None:
+    if transport is not None and not isinstance(transport, str):
         return Connections(transport)
-    return await stack.enter_async_context(open_transport())
+    return await stack.enter_async_context(open_transport(transport))

@@ -1,29 +1,34 @@
 """A lane with one provider: where sans-I/O meets I/O, with its clocks, its retries and its one End."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from itertools import count
 from math import inf
 from random import Random
+from typing import Any
 
 import trio
+from attrs import evolve
 
-from fanout.abc import Head, Hear, Provider, Reader, Reply, Request, Transport, nobody
+from fanout.abc import Head, Hear, Login, Provider, Reader, Reply, Request, Transport, nobody
 from fanout.answers import Answer, Fold
 from fanout.channel import Channel
 from fanout.clocks import DEFAULTS, Clocks, Timeouts
+from fanout.credentials import Credentials
 from fanout.errors import (
     InvalidRequest,
+    LoginRequired,
     ProtocolError,
     ProviderError,
     TimedOut,
     TooLarge,
     Truncated,
 )
-from fanout.events import CONTENT, End, Event, Started, Status
+from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
+from fanout.history import Turns
 from fanout.keys import Keys
-from fanout.prompt import Options, Prompt
+from fanout.prompt import Message, Options, Prompt
 from fanout.retry import Budget, pause
 from fanout.scrub import scrub
 from fanout.secret import Secret
@@ -31,6 +36,9 @@ from fanout.unwrapped import unwrapped
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""
+
+FAREWELL = 1.0
+"""Seconds that a lane which is cut off may take to tell its service to stop."""
 
 REPLY_BYTES = 8 << 20
 """Bytes of a reply that is read whole, on the way to the answer."""
@@ -52,6 +60,8 @@ class Attempt:
         limiter: trio.CapacityLimiter | None = None,
         budget: Budget | None = None,
         channel: Channel | None = None,
+        turns: Turns | None = None,
+        login: Login | None = None,
         random: Random | None = None,
     ) -> None:
         self.name = name
@@ -65,13 +75,21 @@ class Attempt:
         self._options = options or Options()
         self._budget = budget or Budget()
         self._channel = channel
+        self._turns = turns
+        self._login = login
         self._random = random or Random()  # noqa: S311  # jitter needs no secrecy
+        self.asked: tuple[Message, ...] = ()
+        """All messages that were put to the service, from the beginning of the conversation."""
         self._fold = Fold(name, provider.name, provider.model)
         self._scope = trio.CancelScope()
         self._alarm: trio.CancelScope | None = None
         self._ended = False
         self._tried = 0
         self._wait: float | None = None
+        self._login_for: LoginRequired | None = None
+        self._logged_in = False
+        self._under_way: Request | None = None
+        self._renewed: Credentials | None = None
         self._reader: Reader | None = None
         self._received = 0
         self._secrets: set[Secret] = set()
@@ -95,6 +113,16 @@ class Attempt:
                     await self._run_limited(prompt, until, self._limiter)
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
+            if self._under_way is not None:
+                await self._say_farewell(self._under_way)
+
+    async def _say_farewell(self, request: Request) -> None:
+        """Tells a service that goes on without a connection to stop."""
+        with _sense_only(), suppress(ProviderError):
+            farewell = self._provider.farewell(request, self._reader)
+            if farewell is not None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
+                    await fetch(self._transport, farewell, FAREWELL)
 
     async def _run_limited(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
@@ -122,10 +150,11 @@ class Attempt:
         self._retries = 0
 
     async def _run(self, prompt: Prompt, until: float) -> None:
-        started = trio.current_time()
-        self._fold.started = started
+        if self._turns is not None:
+            prompt = self._turns.before(prompt)
+        self.asked = prompt.messages
         self._fold.asked = sum(len(message.text) for message in prompt.messages)
-        self._clocks = Clocks(self._timeouts, started, until)
+        self._start_clocks(until)
         fired: list[TimedOut] = []
         with unwrapped():
             async with trio.open_nursery() as nursery:
@@ -135,6 +164,14 @@ class Attempt:
         if not self._ended:
             self._wait = None  # the clock fired before the next try could begin
             self._take(self._rest(fired[0]))
+        if self._renewed is not None and self._login is not None:
+            with suppress(ProviderError):  # the answer is there; the login may have to be repeated later
+                await self._login.keep(self._renewed)
+
+    def _start_clocks(self, until: float) -> None:
+        self._fold.started = trio.current_time()
+        self._clocks = Clocks(self._timeouts, self._fold.started, until)
+        self._set_alarm()
 
     async def _watch(self, scope: trio.CancelScope, fired: list[TimedOut]) -> None:
         """Sleeps until the next clock may fire. Content moves it later, and is looked at only on waking."""
@@ -153,9 +190,33 @@ class Attempt:
         for number in count(1):
             self._tried = number
             wait = await self._try(prompt)
+            if self._login_for is not None and not await self._log_in(self._login_for):
+                return
             if wait is None:
                 return
             await trio.sleep(wait)
+
+    async def _log_in(self, needed: LoginRequired) -> bool:
+        """Gets other credentials, which may wait for a person: that is not the service's time. Without any, it ends."""
+        assert self._login is not None
+        until = self._clocks.until
+        self._clocks = Clocks(_NO_CLOCKS, trio.current_time(), until)
+        self._set_alarm()
+        error: ProviderError = needed
+        found = None
+        try:
+            found = await self._login.renew(self._provider, getattr(self._provider, "credentials", None))
+        except ProviderError as failed:
+            error = failed
+        self._logged_in = True
+        self._login_for = self._wait = None
+        if found is None:
+            self._take([End(Status.FAILED, error=error)])
+            return False
+        provider: Any = self._provider
+        self._keys = Keys((evolve(provider, credentials=found),))
+        self._start_clocks(until)
+        return True
 
     async def _try(self, prompt: Prompt) -> float | None:
         """One try, from its Started to its End (None), or to the wait before the next one (seconds)."""
@@ -166,9 +227,11 @@ class Attempt:
         failed: ProviderError | None = None
         try:
             request = await self._ask(prompt)
+            self._under_way = request
             await self._transport.exchange(request, self, self._connect)
         except ProviderError as error:
             failed = error
+        self._under_way = None
         if self._bug is not None:
             raise self._bug
         self._take(self._rest(failed))
@@ -196,8 +259,11 @@ class Attempt:
 
     def head(self, head: Head, /) -> None:
         """The response begins."""
+        assert self._under_way is not None
         with _sense_only():
-            self._reader = self._provider.read(head)
+            self._reader = self._provider.read_answer(self._under_way, head)
+            if head.status < 300:
+                self._renewed = self._provider.renewed(head)
 
     def data(self, data: bytes, /) -> bool:
         """The bytes of one read: decoded, judged and on the channel before this returns. True once it has ended."""
@@ -242,6 +308,8 @@ class Attempt:
                 self._budget.succeeded()
             elif not self._has_content(events) and self._may_repeat(end.error):
                 return
+            if isinstance(end.error, LoginRequired):
+                events[-1:-1] = [LoginNeeded(end.error.command)]
         self._emit(events)
 
     def _judged(self, end: End, events: list[Event]) -> End:
@@ -263,6 +331,11 @@ class Attempt:
 
     def _may_repeat(self, error: ProviderError) -> bool:
         """Sets `_wait` if another try is allowed: with another key, or retryable, within count, budget and time."""
+        if isinstance(error, LoginRequired) and self._login is not None and not self._logged_in:
+            self._login_for = error
+            self._retries += 1
+            self._wait = 0.0
+            return True
         if self._keys.change(self._provider, error, trio.current_time()):
             self._retries += 1
             self._wait = 0.0
@@ -298,6 +371,9 @@ class Attempt:
         if not self._timeouts.min_tps:
             return contents
         return max(contents, sum(len(getattr(event, "text", "")) for event in events) // 4)
+
+
+_NO_CLOCKS = Timeouts(connect=inf, first=inf, idle=inf, total=inf, min_tps=0.0)
 
 
 class _Whole:

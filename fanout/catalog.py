@@ -1,14 +1,10 @@
 """Names to providers: the wires, the table of hosts, the lanes and groups of `fanout.toml`, and plug-ins."""
 
 import os
-import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from importlib.resources import files
-from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +14,8 @@ from fanout.abc import Policy, Provider, Transport
 from fanout.attempt import fetch
 from fanout.clocks import Timeouts
 from fanout.config import Config, GroupTable
+from fanout.credentials import Credentials
+from fanout.entries import Entry, entries, keys_in_environment
 from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.policies.all import All
 from fanout.policies.fallback import Fallback
@@ -28,9 +26,6 @@ from fanout.prompt import Options
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.spec import Given, Spec, unknown
-
-LOCAL_MODEL = "smollm2"
-"""The embedded model's name in a lane spec."""
 
 DEFAULT_LANES = (
     "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",
@@ -70,7 +65,6 @@ QUIRKS: dict[str, dict[str, Any]] = {
 }
 """The ways in which services differ from OpenAI's chat completions, and the settings of the provider that they need."""
 
-_VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 
 POLICIES: dict[str, type[Policy]] = {"race": Race, "hedge": Hedge, "fallback": Fallback, "quorum": Quorum, "all": All}
 
@@ -93,72 +87,9 @@ class LaneSpec:
     concurrency: int | None = None
 
 
-@frozen
-class Entry:
-    """A provider that lane specs can name; `keys` are environment variables, any of which holds the key.
-
-    `wire` is the module of `fanout.providers` whose language it speaks, `quirks` how it speaks it, by names of QUIRKS.
-    For `{VARIABLE}` in `base_url` stands what the environment says. `models_url` is where its models are listed, if
-    that is in no usual place.
-    """
-
-    name: str
-    base_url: str
-    wire: str = "openai"
-    keys: tuple[str, ...] = ()
-    needs_key: bool = True
-    quirks: tuple[str, ...] = ()
-    base_url_env: str | None = None
-    models_url: str | None = None
-    timeouts: Timeouts = NOTHING_SET
-    default_model: str | None = None
-    note: str = ""
-
-    @property
-    def key_present(self) -> bool:
-        """Whether one of its variables is set, and those in its address too."""
-        return not self.unset and any(True for _ in keys_in_environment(self.keys))
-
-    @property
-    def unset(self) -> list[str]:
-        """The variables in its address that are not set."""
-        return [name for name in _VARIABLE.findall(self.base_url) if not os.environ.get(name)]
-
-
-@cache
-def _entries() -> Mapping[str, Entry]:
-    local = Entry(
-        name="local",
-        base_url="local://smollm2/v1",
-        needs_key=False,
-        timeouts=Timeouts(first=120),
-        default_model=LOCAL_MODEL,
-        note="the embedded model, run on this machine: no key, no network",
-    )
-    table = tomllib.loads(files("fanout.providers").joinpath("hosts.toml").read_text("utf-8"))
-    lists = ("keys", "quirks")
-    hosts = [
-        Entry(name=name, **{**row, **{key: tuple(row.get(key, ())) for key in lists}}) for name, row in table.items()
-    ]
-    return {entry.name: entry for entry in (local, *hosts)}
-
-
 def providers() -> list[Entry]:
     """Every provider that a lane spec can name, the embedded model first; plug-ins are not among them."""
-    return list(_entries().values())
-
-
-def keys_in_environment(names: tuple[str, ...]) -> Iterator[str]:
-    """The keys of the first of these variables that is set: itself, NAME_2 and so on, each perhaps a comma list."""
-    for name in names:
-        numbered = (f"{name}_{number}" for number in count(2))
-        values = [os.environ.get(name, "")]
-        while more := os.environ.get(next(numbered)):
-            values.append(more)
-        keys = [key.strip() for value in values for key in value.split(",") if key.strip()]
-        if keys:
-            yield from keys
-            return
+    return list(entries().values())
 
 
 def find(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
@@ -171,7 +102,7 @@ def find(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
     given = Given()
     base = _base(spec, config, given, ())
     options, timeouts = given.made()
-    made, usual = _providers(base, given)
+    made, usual = _providers(base, given, config)
     return LaneSpec(
         name=spec.label or spec.name,
         provider=made[0],
@@ -195,9 +126,9 @@ def resolve(text: str, config: Config = NOTHING_CONFIGURED, within: tuple[str, .
     return _policy(text, group, lanes)
 
 
-async def list_models(name: str, transport: Transport) -> list[str]:
+async def list_models(name: str, transport: Transport, config: Config = NOTHING_CONFIGURED) -> list[str]:
     """The models that the provider `name` offers now, asked over `transport`. Raises ProviderError, UsageError."""
-    return await _models(_for_listing(name)[0], transport)
+    return await _models(_for_listing(name, config)[0], transport)
 
 
 async def check_keys(name: str, transport: Transport) -> list[ProviderError | None]:
@@ -206,7 +137,7 @@ async def check_keys(name: str, transport: Transport) -> list[ProviderError | No
     Asks for the list of models, which costs nothing. Raises UsageError.
     """
     said: list[ProviderError | None] = []
-    for provider in _for_listing(name):
+    for provider in _for_listing(name, NOTHING_CONFIGURED):
         try:
             await _models(provider, transport)
             said.append(None)
@@ -215,10 +146,10 @@ async def check_keys(name: str, transport: Transport) -> list[ProviderError | No
     return said
 
 
-def _for_listing(name: str) -> list[Provider]:
-    if name not in _entries():
-        raise UsageError(unknown("provider", name, _entries(), "`fanout providers` lists them all"))
-    return _providers(Spec(LISTING, None, name, ""), Given())[0]
+def _for_listing(name: str, config: Config) -> list[Provider]:
+    if name not in entries():
+        raise UsageError(unknown("provider", name, entries(), "`fanout providers` lists them all"))
+    return _providers(Spec(LISTING, None, name, ""), Given(), config)[0]
 
 
 async def _models(provider: Provider, transport: Transport) -> list[str]:
@@ -243,25 +174,28 @@ def _base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]) -> 
         given.add_table(table)
     elif spec.name in config.groups:
         raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
-    elif spec.provider not in _entries() and _plug_in("fanout.providers", spec.provider) is None:
-        known = [*_entries(), *config.lanes, *config.groups]
+    elif spec.provider not in entries() and _plug_in("fanout.providers", spec.provider) is None:
+        known = [*entries(), *config.lanes, *config.groups]
         raise UsageError(unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
     given.add_query(spec)
     return base
 
 
-def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
+def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider], Timeouts]:
     """The provider that a spec names, once for each of its keys, and its usual clocks."""
-    entry = _entries().get(spec.provider)
+    entry = entries().get(spec.provider)
     if entry is None:
         plug_in = _plug_in("fanout.providers", spec.provider)
         assert plug_in is not None
         return [plug_in(spec.model or None)], NOTHING_SET
     model = spec.model or entry.default_model
-    if not model and spec.text is not LISTING:
+    if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
-    base_url = given.own.get("base_url") or _url_in_environment(entry) or _filled(entry)
+    base_url = given.own.get("base_url") or entry.url_in_environment or entry.filled()
     _check_url(base_url)
+    credentials = _credentials(entry, base_url)
+    if entry.unofficial and base_url == entry.base_url and not credentials:
+        _check_switched_on(entry, config)
     key_env = given.own.get("key_env")
     names = entry.keys if key_env is None else tuple(filter(None, (key_env,)))
     settings: dict[str, Any] = {
@@ -270,6 +204,8 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
         "base_url": base_url,
         "key_env": names,
         "needs_key": entry.needs_key if key_env is None else bool(key_env),
+        "credentials": credentials,
+        **{key: given.own[key] for key in ("web_search",) if key in given.own},
     }
     if entry.models_url:
         settings["models_url"] = entry.models_url
@@ -281,6 +217,10 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
         settings["organization"] = os.environ.get("OPENAI_ORG_ID")
         settings["project"] = os.environ.get("OPENAI_PROJECT_ID")
     wire = _wire(entry.wire)
+    if "devices" in fields_dict(wire):
+        settings["devices"] = _devices()
+    if "web_search" in given.own and "web_search" not in fields_dict(wire):
+        raise UsageError(f"{spec.text}: {entry.name} has no option web_search")
     accepted = {name: value for name, value in settings.items() if name in fields_dict(wire)}
     keys = list(keys_in_environment(names)) if "key" in fields_dict(wire) else []
     if not keys:
@@ -288,17 +228,30 @@ def _providers(spec: Spec, given: Given) -> tuple[list[Provider], Timeouts]:
     return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts
 
 
-def _url_in_environment(entry: Entry) -> str | None:
-    """The address in the provider's usual variable; Ollama's may lack the scheme."""
-    url = os.environ.get(entry.base_url_env) if entry.base_url_env else None
-    return f"http://{url}" if url and "://" not in url else url
+@cache
+def _devices() -> dict[str, Any]:
+    """What the service has registered us as, by account, for as long as this process lasts."""
+    return {}
 
 
-def _filled(entry: Entry) -> str:
-    """The provider's address, with the environment's words for the variables in it."""
-    if unset := entry.unset:
-        raise UsageError(f"{entry.name}: where is it? Set {' and '.join(unset)}, or give the lane a base_url")
-    return _VARIABLE.sub(lambda variable: os.environ[variable[1]].rstrip("/"), entry.base_url)
+def _credentials(entry: Entry, base_url: str) -> Credentials | None:
+    """The login that is kept, or set in the environment, for a service that people log in to."""
+    if not entry.unofficial:
+        return None
+    from fanout.login import store  # noqa: PLC0415  # few lanes need it
+
+    return store.load(entry.name, base_url)
+
+
+def _check_switched_on(entry: Entry, config: Config) -> None:
+    """Nobody asks an interface that nobody offers by accident. Raises UsageError."""
+    named = [*os.environ.get("FANOUT_UNOFFICIAL", "").split(","), *(config.defaults.unofficial or ())]
+    if entry.name not in (name.strip() for name in named):
+        raise UsageError(
+            f"{entry.name} is an unofficial interface ({entry.status}, evidence of {entry.evidence}) and off: "
+            f"your own account and the site's terms apply. Switch it on with FANOUT_UNOFFICIAL={entry.name}, or "
+            f'with unofficial = ["{entry.name}"] under [defaults] in fanout.toml'
+        )
 
 
 def _wire(name: str) -> Any:

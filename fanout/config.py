@@ -22,6 +22,7 @@ class LaneTable:
     spec: str
     base_url: str | None = None
     key_env: str | None = None
+    web_search: bool | None = None
     concurrency: int | None = None
     retries: int | None = None
     connect: float | None = None
@@ -62,6 +63,8 @@ class DefaultsTable:
     total: float | None = None
     min_tps: float | None = None
     retries: int | None = None
+    transport: str | None = None
+    unofficial: list[str] | None = None
 
 
 @frozen
@@ -107,6 +110,7 @@ def _structured(table: dict[str, Any], path: Path) -> Config:
 
     converter = Converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, partial(_exactly, (str,), "a text in quotes", str))
+    converter.register_structure_hook(bool, partial(_exactly, (bool,), "true or false", bool))
     converter.register_structure_hook(int, partial(_exactly, (int,), "a whole number", int))
     converter.register_structure_hook(float, partial(_exactly, (int, float), "a number", float))
     converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)

@@ -85,7 +85,7 @@ class AuthError(ProviderError):
 class LoginRequired(AuthError):
     """The service wants a person to log in, or to do it again; `command` is what they type."""
 
-    def __init__(self, message: str, *, command: str, **fields: Any) -> None:
+    def __init__(self, message: str, *, command: str = "", **fields: Any) -> None:
         super().__init__(message, **fields)
         self.command = command
 

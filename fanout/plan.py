@@ -7,13 +7,14 @@ import trio
 from attrs import define, field, frozen
 
 from fanout import catalog
-from fanout.abc import OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.abc import Login, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.attempt import Attempt
 from fanout.channel import Channel
 from fanout.clocks import Timeouts
 from fanout.config import Config
 from fanout.errors import UsageError
 from fanout.group import Group
+from fanout.history import History
 from fanout.keys import Keys, Known
 from fanout.policies.race import Race
 from fanout.retry import Budget
@@ -27,13 +28,14 @@ class Connections:
     """Open connections and what they have learnt: a Transport that many calls may share.
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
-    `limiters` how many lanes of one name may run at once.
+    `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
     """
 
     transport: Transport
     budgets: dict[str, Budget] = field(factory=dict)
     known: Known = field(factory=Known)
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
+    login: Login | None = None
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response."""
@@ -42,6 +44,16 @@ class Connections:
     def budget(self, provider: Provider) -> Budget:
         """How much repeating the service behind this provider still gets."""
         return self.budgets.setdefault(f"{provider.name} {getattr(provider, 'base_url', '')}", Budget())
+
+    def login_for(self, provider: Provider) -> Login | None:
+        """What gets other credentials for this provider, if it is one that people log in to."""
+        if not hasattr(provider, "credentials"):
+            return None
+        if self.login is None:
+            from fanout.login.logins import Logins  # noqa: PLC0415  # few lanes need it
+
+            self.login = Logins()
+        return self.login
 
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
         """What bounds the lanes of this name, if anything does."""
@@ -58,15 +70,24 @@ class Settings:
     retries: int | None
     on_lose: OnLose
     config: Config
+    history: History | None = None
 
     @classmethod
-    def of(cls, timeouts: Timeouts | None, retries: int | None, on_lose: OnLose, config: Config) -> "Settings":
+    def of(
+        cls,
+        timeouts: Timeouts | None,
+        retries: int | None,
+        on_lose: OnLose,
+        config: Config,
+        history: History | None = None,
+    ) -> "Settings":
         """The call's settings over the configuration's."""
         if on_lose not in ("cancel", "keep"):
             raise UsageError(f"on_lose must be cancel or keep, not {on_lose!r}")
         d = config.defaults
         usual = Timeouts(d.connect, d.first, d.idle, d.total, d.min_tps)
-        return cls((timeouts or Timeouts()).over(usual), d.retries if retries is None else retries, on_lose, config)
+        clocks = (timeouts or Timeouts()).over(usual)
+        return cls(clocks, d.retries if retries is None else retries, on_lose, config, history)
 
 
 @define
@@ -106,8 +127,10 @@ class Builder:
     def _attempt(self, lane: catalog.LaneSpec, policy: Policy) -> Attempt:
         """A lane's own settings go before the call's, these before the provider's and the policy's."""
         retries = (lane.retries, self.settings.retries, policy.retries)
+        name = self._unique(lane.name)
+        history = self.settings.history
         return Attempt(
-            self._unique(lane.name),
+            name,
             lane.provider,
             self.connections,
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
@@ -117,6 +140,8 @@ class Builder:
             keys=Keys((lane.provider, *lane.spares), self.connections.known),
             limiter=self.connections.limiter(lane),
             channel=self.channel,
+            turns=history.turns(name) if history else None,
+            login=self.connections.login_for(lane.provider),
         )
 
     def _unique(self, name: str) -> str:

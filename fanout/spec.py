@@ -80,6 +80,10 @@ def _rate(text: str) -> float:
     return value
 
 
+def _switch(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
 def _words(text: str) -> tuple[str, ...]:
     return (text,)
 
@@ -89,6 +93,7 @@ _WHOLE: Parse = (int, "a whole number")
 _COUNT: Parse = (_count, "a whole number from 0 on")
 _NUMBER: Parse = (float, "a number")
 _TEXT: Parse = (str, "text")
+_SWITCH: Parse = (_switch, "true or false")
 _TIME: Parse = (clock, "a time such as 0.8, 800ms or off")
 
 _OPTIONS: dict[str, Parse] = {
@@ -108,7 +113,13 @@ _CLOCKS: dict[str, Parse] = {
     "timeout": _TIME,
     "min_tps": (_rate, "tokens per second"),
 }
-_OWN: dict[str, Parse] = {"retries": _COUNT, "concurrency": _COUNT, "base_url": _TEXT, "key_env": _TEXT}
+_OWN: dict[str, Parse] = {
+    "retries": _COUNT,
+    "concurrency": _COUNT,
+    "base_url": _TEXT,
+    "key_env": _TEXT,
+    "web_search": _SWITCH,
+}
 
 
 @define
@@ -170,7 +181,7 @@ class Given:
 def _parsed(key: str, value: str, parse: Parse) -> Any:
     try:
         return parse[0](value)
-    except ValueError:
+    except (LookupError, ValueError):
         raise UsageError(f"{key} takes {parse[1]}, not {value!r}") from None
 
 

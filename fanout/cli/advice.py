@@ -1,7 +1,7 @@
 """What the user can do about a lane that failed."""
 
 from fanout.answers import Answer
-from fanout.errors import LocalModelError, ProviderError, TimedOut
+from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
 from fanout.formats.summary import one_line, reason
 
 _CLOCKS = {
@@ -42,6 +42,8 @@ def advice(answer: Answer, error: ProviderError) -> str:
         return f"{option} sets another limit" if option else "try again later"
     if isinstance(error, LocalModelError):
         return ""  # its message says what to do
+    if isinstance(error, LoginRequired):
+        return f"`{error.command}` logs you in" if error.command else ""
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")

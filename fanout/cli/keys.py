@@ -5,6 +5,7 @@ from functools import partial
 import click
 
 from fanout import catalog
+from fanout.entries import Entry, keys_in_environment
 
 
 @click.command()
@@ -28,14 +29,14 @@ def keys(providers: tuple[str, ...], offline: bool) -> int:
     return stop.run(partial(_check, chosen, offline))
 
 
-async def _check(chosen: list[catalog.Entry], offline: bool) -> int:
+async def _check(chosen: list[Entry], offline: bool) -> int:
     import fanout
     from fanout.cli import stdout
 
     bad = 0
     async with fanout.open_transport() as transport:
         for entry in chosen:
-            count = len(list(catalog.keys_in_environment(entry.keys)))
+            count = len(list(keys_in_environment(entry.keys)))
             if offline or not count:
                 lines = [f"{count or 'no'} {'key' if count == 1 else 'keys'} set"]
             else:

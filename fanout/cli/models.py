@@ -43,10 +43,11 @@ async def _list(provider: str, as_json: bool) -> int:
     import fanout
     from fanout import catalog
     from fanout.cli import stdout
+    from fanout.config import load
     from fanout.formats.terminal import sanitised
 
     async with fanout.open_transport() as transport:
-        names = await catalog.list_models(provider, transport)
+        names = await catalog.list_models(provider, transport, load())
     if as_json:
         await stdout.write(json.dumps(names) + "\n")
     else:

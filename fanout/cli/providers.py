@@ -19,6 +19,9 @@ def providers(as_json: bool) -> None:
                 "keys": list(row.keys),
                 "key_present": row.key_present,
                 "base_url": row.base_url,
+                "unofficial": row.unofficial,
+                "status": row.status or None,
+                "evidence": row.evidence or None,
                 "note": row.note,
             }
             for row in rows
@@ -28,11 +31,18 @@ def providers(as_json: bool) -> None:
     table = [("NAME", "KEY", "SET", "ADDRESS", "NOTE")]
     for row in rows:
         present = "yes" if row.key_present else "no" if row.keys else "-"
-        table.append((row.name, " or ".join(row.keys) or "none", present, row.base_url, row.note))
+        note = f"{row.status}, evidence of {row.evidence}: {row.note}" if row.unofficial else row.note
+        table.append((row.name, " or ".join(row.keys) or "none", present, row.base_url, note))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for cells in table:
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         click.echo(line.rstrip())
     click.echo(
         "\nA lane is NAME/MODEL: -m groq/llama-3.3-70b-versatile; fanout models NAME lists its models.", err=True
+    )
+    off = [row.name for row in rows if row.unofficial]
+    click.echo(
+        f"{', '.join(off)} are unofficial interfaces: off until FANOUT_UNOFFICIAL names them or a login is kept; your "
+        "own account and the site's terms apply.",
+        err=True,
     )

@@ -81,11 +81,8 @@ def obstacle(
     root: bool | None = None,
 ) -> str | None:
     """Why no browser should be started for this address here, or None."""
-    platform = platform or sys.platform
-    if platform == "win32":
-        return "a browser login needs POSIX pipes and process groups"
     display = environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")
-    if not headless and platform != "darwin" and not display:
+    if not headless and (platform or sys.platform) != "darwin" and not display:
         return "there is no display for a browser: neither DISPLAY nor WAYLAND_DISPLAY is set"
     root = os.geteuid() == 0 if root is None else root
     if root and not as_root and urlsplit(base_url).hostname not in ("127.0.0.1", "localhost", "::1"):

@@ -14,7 +14,7 @@ import trio
 from fanout.credentials import Credentials
 from fanout.login import store
 from tests.cli.command import COMMAND, ENVIRONMENT, Done, fanout
-from tests.servers.login import NEEDS_BROWSER, TOKEN, open_login_site, own_temporary_directory, processes
+from tests.servers.login import BROWSER, NEEDS_BROWSER, TOKEN, open_login_site, own_temporary_directory, processes
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def shown(done: Done) -> str:
 @marked
 async def test_a_login_is_stored_for_its_owner_s_eyes_and_told_without_its_secret(state: dict[str, str]) -> None:
     async with open_login_site() as site:
-        done = await fanout("login", "hailuo", "--headless", "--base-url", site.url, env=state)
+        done = await fanout("login", "hailuo", "--headless", "--browser", BROWSER, "--base-url", site.url, env=state)
         stored: Credentials | None = store.load("hailuo", site.url)
     assert shown(done) == f"waiting for you to log in at {site.url}/ (Ctrl-C gives up)\n"
     assert (done.code, done.out) == (0, f"hailuo at {site.url}: stored token\n")
@@ -65,7 +65,7 @@ async def test_a_login_that_fails_is_one_line_and_stores_nothing(state: dict[str
 @marked
 async def test_ctrl_c_ends_the_browser_and_leaves_nothing(state: dict[str, str]) -> None:
     async with open_login_site() as site:
-        command = [*COMMAND, "login", "hailuo", "--headless", "--base-url", f"{site.url}/never"]
+        command = [*COMMAND, "login", "hailuo", "--headless", "--browser", BROWSER, "--base-url", f"{site.url}/never"]
         environment = {**ENVIRONMENT, **state}
         process = await trio.lowlevel.open_process(
             command, stderr=subprocess.PIPE, env=environment, start_new_session=True

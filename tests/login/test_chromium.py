@@ -69,7 +69,6 @@ def test_harmful_arguments_are_left_out_and_ours_come_once() -> None:
         ({"DISPLAY": ":0"}, "linux", None),
         ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", None),
         ({}, "darwin", None),
-        ({"DISPLAY": ":0"}, "win32", "POSIX"),
     ],
 )
 def test_a_window_needs_a_display(environ: dict[str, str], platform: str, words: str | None) -> None:

@@ -26,6 +26,9 @@ NEEDS_BROWSER = (
 )
 """Marks tests with a real browser: whoever has none skips them."""
 
+BROWSER = str(Path(__file__).with_name("chromium"))
+"""The browser for tests, which reaches no other host."""
+
 TOKEN = "canary-token"
 SESSION = "canary-session"
 COOKIE = f"hf-chat={SESSION}; Path=/; HttpOnly; SameSite=Lax; Max-Age=1209600"
@@ -113,7 +116,8 @@ async def open_login_site() -> AsyncGenerator[LoginSite]:
     async def handle(stream: trio.SocketStream) -> None:
         while (request := await read_request(stream)) is not None:
             if request.target == "/slow":
-                await trio.sleep_forever()
+                await stream.receive_some()  # until the browser hangs up
+                break
             await stream.send_all(site.answer(request))
 
     async def handle_provider(stream: trio.SocketStream) -> None:
