@@ -32,6 +32,8 @@ YOUNG = 10.0
 """Seconds in which a scratch directory may still be without its lock."""
 LEAVE = 2.0
 """Seconds that a browser has to leave when it is asked to, and to be seen dead after its pipe broke."""
+GONE = 1.0
+"""Seconds in which the children of a killed process are waited for."""
 END = 5.0
 """Seconds after which the end of a killed process is not waited for any longer."""
 
@@ -201,9 +203,14 @@ def _stream(descriptor: int, descriptors: ExitStack) -> trio.lowlevel.FdStream:
 
 
 async def _end(process: trio.Process) -> None:
-    """Kills the browser with all its processes and reaps it."""
+    """Kills the browser with all its processes, and reaps it."""
     with suppress(ProcessLookupError, PermissionError):  # none is left; macOS says it by the second
         os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        with trio.move_on_after(GONE):  # its children are reaped by others, or by nobody
+            while True:
+                os.killpg(process.pid, 0)
+                await trio.sleep(0.005)
     await process.wait()
 
 

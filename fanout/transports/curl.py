@@ -142,7 +142,7 @@ class CurlTransport:
         secure = request.url.startswith("https:")
         if request.impersonate is not None:
             # A browser's headers belong together: either the request brings its own set, or it gets this one.
-            if not easy.impersonate(request.impersonate.encode(), "user-agent" not in headers):
+            if not easy.impersonate(request.impersonate, "user-agent" not in headers):
                 raise UsageError(f"libcurl cannot impersonate {request.impersonate!r}; try chrome, firefox or safari")
         else:
             headers.setdefault("user-agent", USER_AGENT)

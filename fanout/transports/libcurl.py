@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from curl_cffi import CurlInfo, CurlMOpt, CurlOpt
 from curl_cffi._wrapper import ffi, lib
+from curl_cffi.requests.impersonate import REAL_TARGET_MAP
 
 IN, OUT, ERROR = 1, 2, 4
 """What happened to a socket: it can be read, it can be written, it is broken."""
@@ -84,9 +85,13 @@ class Easy:
             _setopt(self.handle, function, lib.buffer_callback)
             _setopt(self.handle, data, context)
 
-    def impersonate(self, browser: bytes, default_headers: bool) -> bool:
-        """Takes the TLS and HTTP/2 habits of a browser; False if it is not one that this libcurl knows."""
-        return bool(lib.curl_easy_impersonate(self.handle, browser, int(default_headers)) == _OK)
+    def impersonate(self, browser: str, default_headers: bool) -> bool:
+        """Takes the TLS and HTTP/2 habits of a browser; False if it is not one that this libcurl knows.
+
+        A name without a version, such as "chrome", is the newest that curl_cffi has.
+        """
+        target = REAL_TARGET_MAP.get(browser, browser).encode()
+        return bool(lib.curl_easy_impersonate(self.handle, target, int(default_headers)) == _OK)
 
     @property
     def error(self) -> str:
