@@ -32,7 +32,7 @@ YOUNG = 10.0
 """Seconds in which a scratch directory may still be without its lock."""
 LEAVE = 2.0
 """Seconds that a browser has to leave when it is asked to, and to be seen dead after its pipe broke."""
-GONE = 1.0
+GONE = 0.2
 """Seconds in which the children of a killed process are waited for."""
 END = 5.0
 """Seconds after which the end of a killed process is not waited for any longer."""
