@@ -165,12 +165,12 @@ class Transport(Protocol):
     """Carries bytes."""
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
-        """Sends `request`, tells `receiver` of the response, and returns when its body is over or the receiver has enough.
+        """Sends `request`, tells `receiver` of the response, and returns when its body is over.
 
-        At most `connect` seconds may pass until there is a connection. Content codings are undone, redirects are not
-        followed. Raises ProviderError when the bytes did not arrive; what `receiver` raises passes through. Cancelled,
-        or left by an exception, it has closed the connection (or reset the stream). After enough, the rest of the body is
-        read on for a moment at most, so that the connection can be used again.
+        Or when the receiver has enough: then the rest of the body is read on for a moment at most, so that the
+        connection can be used again. At most `connect` seconds may pass until there is a connection. Content codings
+        are undone, redirects are not followed. Raises ProviderError when the bytes did not arrive; what `receiver`
+        raises passes through. Cancelled, or left by an exception, it has closed the connection (or reset the stream).
         """
         ...
 
