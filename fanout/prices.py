@@ -1,6 +1,6 @@
 """What an answer cost, by the price table of the optional package genai-prices."""
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 
 from fanout.answers import Answer
@@ -22,11 +22,15 @@ def cost(answer: Answer) -> float | None:
     usage = answer.usage
     if usage is None or usage.output is None or not answer.model or not installed():
         return None
+    return _price(answer.provider, answer.model, usage.input or 0, usage.output, usage.cached or 0)
+
+
+@lru_cache(256)  # the table is searched anew each time, which takes longer than all else at the end of an answer
+def _price(provider: str, model: str, given: int, output: int, cached: int) -> float | None:
     from genai_prices import Usage, calc_price  # noqa: PLC0415  # see `installed`
 
-    tokens = Usage(input_tokens=usage.input or 0, output_tokens=usage.output, cache_read_tokens=usage.cached or 0)
+    tokens = Usage(input_tokens=given, output_tokens=output, cache_read_tokens=cached)
     try:
-        price = calc_price(tokens, answer.model, provider_id=_NAMES.get(answer.provider, answer.provider))
+        return float(calc_price(tokens, model, provider_id=_NAMES.get(provider, provider)).total_price)
     except (LookupError, ValueError):
         return None
-    return float(price.total_price)

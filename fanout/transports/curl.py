@@ -16,9 +16,9 @@ import trio
 from curl_cffi import CurlHttpVersion, CurlOpt
 
 from fanout.abc import Receiver, Request
-from fanout.errors import ResetError, UsageError
+from fanout.errors import ProviderError, ResetError, UsageError
 from fanout.transports.curl_errors import typed
-from fanout.transports.libcurl import TIMER, Easy, Multi
+from fanout.transports.libcurl import TIMER, Easy, Multi, is_browser
 from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
 from fanout.transports.pollers import Poller, open_poller
 from fanout.transports.transfer import Transfer
@@ -33,6 +33,9 @@ LONGEST_CONNECT = 3600.0
 """Seconds for a connection where the lane sets no limit; libcurl's own default is five minutes."""
 
 USER_AGENT = "fanout"
+
+_NOT_OURS = ("expect", "content-type")
+"""Headers that libcurl would add to a body of its own accord: after the first it would wait for a "100 Continue"."""
 
 BUSY = 0.0005
 """Seconds between two reads, on average, below which they are left to gather. A race of eight does not get there."""
@@ -57,18 +60,23 @@ class CurlTransport:
         self._pools: dict[str | None, _Pool] = {}
         self._news: list[Transfer] = []
         self._drains: deque[tuple[float, Transfer]] = deque()
+        self._entered = False
         self._load = _Load()
         self._alarm: trio.CancelScope | None = None
         self._due = inf
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise UsageError("a transport is entered once; open another")
         self._poller = open_poller()
+        self._entered = True
         # System tasks, because they must outlast the cancellation of whatever scope this is in: what a lane still says
         # to its service then, in a shielded scope, goes through them too.
         trio.lowlevel.spawn_system_task(self._watch_sockets, self._poller)
         trio.lowlevel.spawn_system_task(self._watch_clock)
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, *exc: object) -> None:
         assert self._poller is not None
         poller, self._poller = self._poller, None
@@ -81,6 +89,7 @@ class CurlTransport:
         self._set_alarm()  # ends the second
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt waits for a checkpoint: libcurl's state must be whole
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -91,7 +100,11 @@ class CurlTransport:
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
         if transfer.error is not None:
-            raise transfer.error
+            error, transfer.error = transfer.error, None
+            try:
+                raise error
+            finally:
+                del error  # its traceback knows this frame: a cycle would keep all of it alive
 
     def _begin(self, request: Request, receiver: Receiver, connect: float) -> Transfer:
         """Starts a transfer, and goes on with it as far as that needs no waiting."""
@@ -102,13 +115,13 @@ class CurlTransport:
         easy = Easy(pool.template)
         try:
             self._prepare(easy, request, host, connect)
+            transfer = Transfer(easy, receiver, self._news, decode=request.impersonate is None)
+            transfer.host, transfer.connect, transfer.pool = host, connect, pool
+            transfer.task = trio.lowlevel.current_task()
+            pool.add(transfer)
         except BaseException:
             easy.close()
             raise
-        transfer = Transfer(easy, receiver, self._news, decode=request.impersonate is None)
-        transfer.host, transfer.connect, transfer.pool = host, connect, pool
-        transfer.task = trio.lowlevel.current_task()
-        pool.add(transfer)
         pool.act(TIMER)
         self._flush()
         return transfer
@@ -117,6 +130,18 @@ class CurlTransport:
         """Connections of their own for each browser's habits: libcurl would use one that was opened with another's."""
         assert self._poller is not None
         template = Easy()
+        try:
+            self._set_up(template, browser)
+        except BaseException:
+            template.close()
+            raise
+        pool = self._pools[browser] = _Pool(self, template, self._poller)
+        return pool
+
+    def _set_up(self, template: Easy, browser: str | None) -> None:
+        """Sets what all the requests of a pool have in common."""
+        if browser is not None and not is_browser(browser):
+            raise UsageError(f"libcurl cannot impersonate {browser!r}; try chrome, firefox or safari")
         for option, value in (
             (CurlOpt.NOSIGNAL, 1),
             (CurlOpt.QUICK_EXIT, 1),  # a name that is being looked up does not hold up the end
@@ -129,12 +154,13 @@ class CurlTransport:
             (CurlOpt.PROXY_CAINFO, _authorities(self._ca_file)),
         ):
             template.set(option, value)
+        if self._ca_file is not None:
+            template.unset(CurlOpt.CAPATH)  # else a directory of the system's is trusted beside the file
+            template.unset(CurlOpt.PROXY_CAPATH)
         if browser is None:
             # Codings are undone here, in one go for a read and with a bound.
             template.set(CurlOpt.HTTP_TRANSFER_DECODING, 0)
             template.set(CurlOpt.HTTP_CONTENT_DECODING, 0)
-        pool = self._pools[browser] = _Pool(self, template, self._poller)
-        return pool
 
     def _prepare(self, easy: Easy, request: Request, host: str, connect: float) -> None:
         """Sets what is this request's own."""
@@ -142,8 +168,7 @@ class CurlTransport:
         secure = request.url.startswith("https:")
         if request.impersonate is not None:
             # A browser's headers belong together: either the request brings its own set, or it gets this one.
-            if not easy.impersonate(request.impersonate, "user-agent" not in headers):
-                raise UsageError(f"libcurl cannot impersonate {request.impersonate!r}; try chrome, firefox or safari")
+            easy.impersonate(request.impersonate, "user-agent" not in headers)
         else:
             headers.setdefault("user-agent", USER_AGENT)
         if self._prior_knowledge and not secure:
@@ -153,14 +178,16 @@ class CurlTransport:
         easy.set(CurlOpt.URL, request.url.encode())
         if request.method == "GET" and not request.body:
             easy.set(CurlOpt.HTTPGET, 1)
+        elif request.method == "HEAD":
+            easy.set(CurlOpt.NOBODY, 1)  # else it would wait for the body that the head tells of
         else:
             easy.set(CurlOpt.POST, 1)
             easy.set(CurlOpt.POSTFIELDSIZE, len(request.body))
             easy.set(CurlOpt.COPYPOSTFIELDS, request.body)
             easy.set(CurlOpt.CUSTOMREQUEST, request.method.encode())
-        headers.setdefault("expect", "")  # libcurl would wait for a "100 Continue" before a long body
-        lines = [f"{name}: {value}".encode() if value else f"{name}:".encode() for name, value in headers.items()]
-        easy.set_list(CurlOpt.HTTPHEADER, lines)
+        lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
+        lines += [f"{name}:" for name in _NOT_OURS if name not in headers]
+        easy.set_list(CurlOpt.HTTPHEADER, map(str.encode, lines))
         easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
         if not self._proxies or host in LOOPBACK:
             easy.set(CurlOpt.PROXY, b"")
@@ -189,6 +216,8 @@ class CurlTransport:
         while self._poller is not None:
             with trio.CancelScope(deadline=self._due) as self._alarm:
                 await trio.sleep_forever()
+            if self._poller is None:  # closed meanwhile, and libcurl with it
+                break
             now = trio.current_time()
             for pool in self._pools.values():
                 if pool.due <= now:
@@ -226,7 +255,7 @@ class CurlTransport:
     def _deliver(self, transfer: Transfer) -> None:
         try:
             enough = transfer.deliver()
-        except Exception as error:  # noqa: BLE001  # the receiver's, raised again in the task that waits
+        except BaseException as error:  # noqa: BLE001  # the receiver's, raised again in the task that waits
             self._end(transfer, error)
             return
         if enough and transfer.wanted:
@@ -236,20 +265,20 @@ class CurlTransport:
 
     def _complete(self, transfer: Transfer, code: int) -> None:
         """Ends it, now that libcurl is done with it."""
-        error: Exception | None = None
+        error: ProviderError | None = None
         if transfer.wanted:
             try:
-                if code:
-                    transfer.deliver()
+                if not code:
+                    transfer.complete()
+                elif not transfer.deliver():
                     easy = transfer.easy
                     error = typed(code, easy.error, easy.os_errno, transfer.host, transfer.connect)
-                else:
-                    transfer.complete()
-            except Exception as broken:  # noqa: BLE001  # the receiver's, raised again in the task that waits
-                error = broken
+            except BaseException as broken:  # noqa: BLE001  # the receiver's, raised again in the task that waits
+                self._end(transfer, broken)
+                return
         self._end(transfer, error)
 
-    def _end(self, transfer: Transfer, error: Exception | None = None) -> None:
+    def _end(self, transfer: Transfer, error: BaseException | None = None) -> None:
         """Takes it out of libcurl, which closes what it has not read to its end, and wakes who waits for it."""
         transfer.pool.remove(transfer)
         if transfer.wanted:
@@ -262,6 +291,7 @@ class CurlTransport:
             transfer.parked = False
             trio.lowlevel.reschedule(transfer.task)
 
+    @trio.lowlevel.enable_ki_protection
     def _abandon(self, transfer: Transfer) -> trio.lowlevel.Abort:
         """The task that waited was cancelled."""
         transfer.parked = transfer.wanted = False
@@ -297,14 +327,14 @@ class _Pool:
 
     def add(self, transfer: Transfer) -> None:
         """Begins it."""
-        self.transfers[transfer.easy.handle] = transfer
         self.multi.add(transfer.easy)
+        self.transfers[transfer.easy.handle] = transfer
 
     def remove(self, transfer: Transfer) -> None:
         """Ends it, unless it has ended."""
         if self.transfers.pop(transfer.easy.handle, None) is not None:
             self.multi.remove(transfer.easy)
-            self.running = min(self.running, len(self.transfers))
+            self.running = 0  # whether this one still ran is not known: the next flush asks who has ended
             transfer.easy.close()
 
     def act(self, fd: int, happened: int = 0) -> None:

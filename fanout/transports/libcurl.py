@@ -7,7 +7,7 @@ was given. `tests/transports/test_libcurl.py` holds these names to what they mus
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 from curl_cffi import CurlInfo, CurlMOpt, CurlOpt
@@ -66,6 +66,10 @@ class Easy:
         if _setopt(self.handle, option, _long(value) if isinstance(value, int) else value) != _OK:
             raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
 
+    def unset(self, option: int) -> None:
+        """Leaves the text of an option out."""
+        _setopt(self.handle, option, ffi.NULL)
+
     def set_list(self, option: int, lines: Iterable[bytes]) -> None:
         """Sets an option to a list of texts."""
         head = ffi.NULL
@@ -116,8 +120,18 @@ class Easy:
 
 
 @cache
+def is_browser(name: str) -> bool:
+    """Whether this libcurl can impersonate it."""
+    easy = Easy()
+    try:
+        return easy.impersonate(name, default_headers=False)
+    finally:
+        easy.close()
+
+
+@lru_cache(256)
 def _long(value: int) -> Any:
-    """A number as libcurl is given it: by its address. There are few different ones."""
+    """A number as libcurl is given it: by its address. Most are used again, but not the sizes of bodies."""
     return ffi.new("long*", value)
 
 
@@ -172,11 +186,19 @@ class Multi:
 class _Context:
     """What curl_cffi's `buffer_callback` looks for; it also leaves an exception here, which ours never raise."""
 
-    __slots__ = ("callback", "exception", "write")
+    __slots__ = ("callback", "exception")
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        self.callback = self
+        self.callback = _Buffer(write)  # not the same object: a cycle would keep a whole exchange alive
         self.exception: BaseException | None = None
+
+
+class _Buffer:
+    """What it writes to."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
         self.write = write
 
 
@@ -229,6 +251,8 @@ class _Removals(set[int]):
         super().__init__()
         self._loop = loop
 
-    def remove(self, fd: int) -> None:
-        self.discard(fd)
+    def discard(self, fd: int) -> None:
+        super().discard(fd)
         self._loop.removed(fd)
+
+    remove = discard  # some versions of curl_cffi call the one, some the other

@@ -10,12 +10,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def host_of(url: str) -> str:
-    """The host that a URL names. Raises ConnectError if it is no host name."""
+    """The host that a URL names. Raises ConnectError if it names none."""
     try:
-        host = urlsplit(url).hostname or ""
-        host.encode("idna")
+        host = urlsplit(url).hostname
+        (host or "").encode("idna")
     except (UnicodeError, ValueError):
-        raise ConnectError(f"cannot reach {url[:100]}: that is no host name") from None
+        host = None
+    if not host:
+        raise ConnectError(f"cannot reach {url[:100]}: that is no host name")
     return host
 
 

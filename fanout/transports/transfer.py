@@ -1,5 +1,6 @@
 """One exchange that libcurl carries: what its callbacks have collected, and what the receiver is told of it."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,7 +42,7 @@ class Transfer:
     def __init__(self, easy: Easy, receiver: Receiver, news: "list[Transfer]", *, decode: bool) -> None:
         self.easy = easy
         self.wanted = True
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.host = ""
         self.connect = 0.0
         self.parked = False
@@ -62,10 +63,10 @@ class Transfer:
         """A line of a head, or of trailers, which nobody wants."""
         if self._whole:
             return
-        if line.startswith(b"HTTP/"):
+        if _STATUS_LINE.match(line):
             self._lines.clear()  # what came before was the head of a 1xx
         self._lines.append(line)
-        if len(line) <= 2 and _status_line(self._lines[0])[1] >= 200:  # the empty line that ends it
+        if line in (b"\r\n", b"\n") and not _INTERIM.match(self._lines[0]):  # the empty line that ends it
             self._whole = True
             self._news.append(self)
 
@@ -104,8 +105,13 @@ class Transfer:
         self._pieces.clear()
 
     def complete(self) -> bool:
-        """The body is over. Tells the receiver what is left, as `deliver` does."""
+        """The body is over. Tells the receiver what is left, as `deliver` does.
+
+        Raises ProtocolError also if there was no response but 1xx.
+        """
         enough = self.deliver()
+        if not self._told:
+            raise ProtocolError(f"{self.host} does not speak HTTP as it should: there is no response")
         if self._decoder is not None and not enough:
             for piece in self._decoder.close():
                 enough = self._receiver.data(piece)
@@ -143,10 +149,16 @@ class Transfer:
             self._decoder = Decoder(coding)
 
 
+_STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?) +(\d{3})([^\r\n]*)")
+_INTERIM = re.compile(rb"\S+ +1")
+
+
 def _status_line(line: bytes) -> tuple[str, int, str]:
-    protocol, _, rest = line.decode("latin-1").strip().partition(" ")
-    status, _, reason = rest.partition(" ")
-    return protocol, int(status), reason
+    """Protocol, status and reason. libcurl takes nothing for a response that begins with another line."""
+    match = _STATUS_LINE.match(line)
+    assert match
+    protocol, status, reason = match.groups()
+    return protocol.decode(), int(status), reason.decode("latin-1").strip()
 
 
 def _fields(lines: Iterable[bytes]) -> Iterable[tuple[str, str]]:
