@@ -217,6 +217,9 @@ class Policy(ABC):
     chooses: ClassVar[bool] = True
     """Whether it chooses a winner."""
 
+    heeds: frozenset[type] | None = None
+    """The kinds of events that `losers` is asked about; None: all. A burst brings hundreds of pieces in one read."""
+
     def __init__(self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None) -> None:
         self.lanes = lanes
         self.deadline = deadline

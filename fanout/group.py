@@ -148,22 +148,24 @@ class Group:
             seat.status, seat.place = end.status, self._ended_lanes
         if seat.lost:
             return
-        failed = seat.status not in (None, Status.FINISHED)
+        over = seat.status is not None
+        failed = over and seat.status is not Status.FINISHED
         # Content that comes together with its lane's failure wins nothing, here or above.
-        contents = events[:0] if failed else events if seat.status is None else events[:-1]
-        judged = isinstance(end, End)
-        if not self._cancelling:
+        contents = () if failed else events[:-1] if over else events
+        kinds = set(map(type, events))
+        heeds = self._policy.heeds
+        if not self._cancelling and (heeds is None or not heeds.isdisjoint(kinds)):
             for event in events[-1:] if failed else events:
                 if losers := self._policy.losers(index, event, self.seats):
                     self._lose(index, losers)
-                    judged = True
-            if (failed and seat.started) or seat.refused:
-                self._failures += 1
-                self._turn.set()
-        if not seat.lost and not CONTENT.isdisjoint(map(type, contents)):
+                    over = True
+        if not self._cancelling and ((failed and seat.started) or seat.refused):
+            self._failures += 1
+            self._turn.set()
+        if not seat.lost and contents and not CONTENT.isdisjoint(kinds):
             self._spoke_at = at
             self.hear(contents, at)
-        if judged:
+        if over:
             self._end_if_over(at)
 
     def _lose(self, index: int, lost: Collection[int]) -> None:

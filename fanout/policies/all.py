@@ -12,6 +12,7 @@ class All(Policy):
 
     retries: ClassVar[int] = 2
     chooses: ClassVar[bool] = False
+    heeds = frozenset[type]()
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """Nobody."""

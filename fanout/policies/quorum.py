@@ -24,6 +24,7 @@ class Quorum(Policy):
         super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
         if not 1 <= k <= len(lanes):
             raise UsageError(f"k must be between 1 and the number of lanes, {len(lanes)}, not {k!r}")
+        self.heeds = frozenset({End})
         self.k = k
         self.accept = accept or answered
 

@@ -49,6 +49,7 @@ class Race(Policy):
         self.accept = accept or answered
         self._first = ANSWERING | {Reasoning} if reasoning else ANSWERING
         self._on_first_token = on == "first_token"
+        self.heeds = frozenset({End}) | self._first if self._on_first_token else frozenset({End})
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """All others once this lane is good; this lane itself if its answer is refused."""
