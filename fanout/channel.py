@@ -61,8 +61,11 @@ class Channel:
         else:
             await self._park()
         batches, self._batches = self._batches, []
-        zero = self.zero
-        self._at_hand.extend(Tagged(lane, at - zero, event) for lane, at, events in batches for event in events)
+        append, zero = self._at_hand.append, self.zero
+        for lane, at, events in batches:
+            since = at - zero
+            for event in events:
+                append(Tagged(lane, since, event))
         if not self._at_hand and self._closed:
             raise StopAsyncIteration
 
