@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanout.answers import Answer, Run, Wasted
-    from fanout.api import Fanout, ask, gather, open_fanout, open_transport, race
+    from fanout.api import Fanout, ask, fetch_file, gather, open_fanout, open_transport, race
     from fanout.clocks import Timeouts
     from fanout.errors import AllLanesFailed, FanoutError, ProviderError, UsageError
     from fanout.events import Delta, End, Event, Reasoning, Status, Tagged, ToolCall, Usage
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "fanout.answers": ("Answer", "Run", "Wasted"),
-    "fanout.api": ("Fanout", "ask", "gather", "open_fanout", "open_transport", "race"),
+    "fanout.api": ("Fanout", "ask", "fetch_file", "gather", "open_fanout", "open_transport", "race"),
     "fanout.clocks": ("Timeouts",),
     "fanout.errors": ("AllLanesFailed", "FanoutError", "ProviderError", "UsageError"),
     "fanout.events": ("Delta", "End", "Event", "Reasoning", "Status", "Tagged", "ToolCall", "Usage"),
@@ -65,6 +65,7 @@ __all__ = [
     "UsageError",
     "Wasted",
     "ask",
+    "fetch_file",
     "gather",
     "open_fanout",
     "open_transport",

@@ -4,17 +4,19 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import trio
 from attrs import evolve
 
-from fanout.abc import Login, OnLose, Policy, Transport
+from fanout.abc import Login, OnLose, Policy, Request, Transport
 from fanout.answers import Answer, Run, Wasted
+from fanout.attempt import fetch
 from fanout.channel import Channel
 from fanout.clocks import Timeouts
 from fanout.config import Config, load
-from fanout.errors import AllLanesFailed, UsageError
-from fanout.events import Status, Tagged
+from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
+from fanout.events import File, Status, Tagged
 from fanout.group import Group
 from fanout.history import History, Turns
 from fanout.plan import Builder, Connections, Plan, Settings, several
@@ -22,7 +24,18 @@ from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
 from fanout.prices import cost
 from fanout.prompt import Message, Prompt
+from fanout.scrub import scrub
 from fanout.unwrapped import unwrapped
+from fanout.wire.faults import response_error
+
+CONNECT = 5.0
+"""Seconds to a connection, for a file."""
+
+FILE_BYTES = 64 << 20
+"""Bytes of a file that are fetched."""
+
+HOPS = 5
+"""Redirections of a file's address that are followed, where no credentials go with the request."""
 
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 """What can be asked: a string, a list of OpenAI message dicts, or a Prompt."""
@@ -220,6 +233,54 @@ async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Any) -
     """
     plan = lanes if isinstance(lanes, Policy) else All(*several(lanes))
     return list((await _fan_out(prompt, plan, **settings)).run.answers)
+
+
+async def fetch_file(file: File, *, transport: Transport | str | None = None, total: float = 60.0) -> bytes:
+    """The bytes of a file in an answer: its own, or what its request or its https address gives within `total` seconds.
+
+    Only requests without credentials are redirected, and never away from https. Raises ProviderError when the bytes did
+    not arrive or are too many, and UsageError for a file without bytes or an address of another kind.
+    """
+    await trio.lowlevel.checkpoint()
+    if file.data is not None:
+        return file.data
+    request = file.fetch if isinstance(file.fetch, Request) else Request("GET", _address(file.url))
+    async with AsyncExitStack() as stack:
+        connections = await _connections(transport, stack)
+        try:
+            with trio.move_on_after(total):
+                return await _fetch(connections, request)
+        except ProviderError as error:
+            scrub(error, request.headers.values())
+            raise
+    raise TimedOut(f"the file did not come within {total:g} s", clock="total", seconds=total)
+
+
+async def _fetch(transport: Transport, request: Request) -> bytes:
+    may_follow = not request.headers
+    for hop in range(HOPS + 1):
+        reply = await fetch(transport, request, CONNECT, FILE_BYTES)
+        if reply.head.status == 200:
+            return reply.body
+        location = reply.head.headers.get("location")
+        if not (may_follow and location and 300 <= reply.head.status < 400 and hop < HOPS):
+            break
+        request = evolve(request, url=_address(urljoin(request.url, location)))
+    raise response_error(reply.head, reply.body)
+
+
+def _address(url: str | None) -> str:
+    """An address that a service's answer may have us fetch. Raises UsageError: it might name a place of our own."""
+    if url is None:
+        raise UsageError("the file has neither bytes nor an address")
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme == "https" and parts.hostname and parts.username is None and parts.password is None
+    except ValueError:
+        fine = False
+    if not fine:
+        raise UsageError(f"a file is fetched from an https address without credentials, not from {url!r:.200}")
+    return url
 
 
 async def _connections(transport: Transport | str | None, stack: AsyncExitStack) -> Connections:

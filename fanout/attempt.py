@@ -84,6 +84,8 @@ class Attempt:
         self._scope = trio.CancelScope()
         self._alarm: trio.CancelScope | None = None
         self._ended = False
+        self._closed = False
+        self._cut_off = False
         self._tried = 0
         self._wait: float | None = None
         self._login_for: LoginRequired | None = None
@@ -113,16 +115,25 @@ class Attempt:
                     await self._run_limited(prompt, until, self._limiter)
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
-            if self._under_way is not None:
+            if self._cut_off and self._under_way is not None:
                 await self._say_farewell(self._under_way)
+            if self._renewed is not None and self._login is not None and self._fold.chunks:
+                await self._keep(self._renewed, self._login)
 
     async def _say_farewell(self, request: Request) -> None:
         """Tells a service that goes on without a connection to stop."""
-        with _sense_only(), suppress(ProviderError):
+        with suppress(ProviderError), _sense_only():
             farewell = self._provider.farewell(request, self._reader)
             if farewell is not None:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
                     await fetch(self._transport, farewell, FAREWELL)
+
+    async def _keep(self, renewed: Credentials, login: Login) -> None:
+        """Keeps what the service has renewed: for a service, lanes that lost have been there too."""
+        until = trio.current_time() + FAREWELL
+        # If that fails, the answer is there, and the login may have to be repeated later.
+        with suppress(ProviderError), trio.CancelScope(shield=True, deadline=until):
+            await login.keep(renewed)
 
     async def _run_limited(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
@@ -141,13 +152,16 @@ class Attempt:
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
         if not self._ended:
+            self._cut_off = self._wait is None  # else the service has ended, and there would be another try
             # A copy, because each lane writes its name into its error.
             self._emit([End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error))])
         self._scope.cancel()
 
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
-        self._retries = 0
+        self._closed = True
+        if self._login_for is not None:
+            self.cancel()  # a login would be for another try
 
     async def _run(self, prompt: Prompt, until: float) -> None:
         if self._turns is not None:
@@ -163,10 +177,8 @@ class Attempt:
                 nursery.cancel_scope.cancel()
         if not self._ended:
             self._wait = None  # the clock fired before the next try could begin
+            self._cut_off = self._reader is None or not self._reader.complete
             self._take(self._rest(fired[0]))
-        if self._renewed is not None and self._login is not None:
-            with suppress(ProviderError):  # the answer is there; the login may have to be repeated later
-                await self._login.keep(self._renewed)
 
     def _start_clocks(self, until: float) -> None:
         self._fold.started = trio.current_time()
@@ -190,9 +202,10 @@ class Attempt:
         for number in count(1):
             self._tried = number
             wait = await self._try(prompt)
-            if self._login_for is not None and not await self._log_in(self._login_for):
-                return
             if wait is None:
+                return
+            self._reader = None  # it has ended; the lane has not
+            if self._login_for is not None and not await self._log_in(self._login_for):
                 return
             await trio.sleep(wait)
 
@@ -211,18 +224,22 @@ class Attempt:
         self._logged_in = True
         self._login_for = self._wait = None
         if found is None:
+            self.close()
             self._take([End(Status.FAILED, error=error)])
             return False
         provider: Any = self._provider
-        self._keys = Keys((evolve(provider, credentials=found),))
+        self._keys = Keys((evolve(provider, credentials=found),), self._keys.known)
         self._start_clocks(until)
         return True
 
     async def _try(self, prompt: Prompt) -> float | None:
         """One try, from its Started to its End (None), or to the wait before the next one (seconds)."""
         self._provider = self._keys.usable(trio.current_time())
-        self._reader = self._wait = None
+        self._reader = self._wait = self._renewed = None
+        self._cut_off = False
         self._received = 0
+        if isinstance(login := getattr(self._provider, "credentials", None), Credentials):
+            self._secrets.update(login.cookies.values(), login.secrets.values())
         self._emit([Started(self._tried)])
         failed: ProviderError | None = None
         try:
@@ -231,7 +248,8 @@ class Attempt:
             await self._transport.exchange(request, self, self._connect)
         except ProviderError as error:
             failed = error
-        self._under_way = None
+        if not self._cut_off:
+            self._under_way = None
         if self._bug is not None:
             raise self._bug
         self._take(self._rest(failed))
@@ -271,11 +289,13 @@ class Attempt:
             return True
         self._received += len(data)
         if self._received > LANE_BYTES:
+            self._cut_off = True
             raise TooLarge(f"the answer exceeds {LANE_BYTES} bytes")
         assert self._reader is not None
         try:  # in full, because a context manager would be half of what this costs
             events = self._reader.feed(data)
         except _SENSELESS as error:
+            self._cut_off = True
             raise _typed(error) from error
         if events:
             try:
@@ -331,6 +351,8 @@ class Attempt:
 
     def _may_repeat(self, error: ProviderError) -> bool:
         """Sets `_wait` if another try is allowed: with another key, or retryable, within count, budget and time."""
+        if self._closed:
+            return False
         if isinstance(error, LoginRequired) and self._login is not None and not self._logged_in:
             self._login_for = error
             self._retries += 1
@@ -379,23 +401,24 @@ _NO_CLOCKS = Timeouts(connect=inf, first=inf, idle=inf, total=inf, min_tps=0.0)
 class _Whole:
     """Receives a reply that is read whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.head_of_reply: Head | None = None
         self.body = bytearray()
+        self.most = most
 
     def head(self, head: Head, /) -> None:
         self.head_of_reply = head
 
     def data(self, data: bytes, /) -> bool:
         self.body += data
-        if len(self.body) > REPLY_BYTES:
-            raise TooLarge(f"a reply exceeds {REPLY_BYTES} bytes")
+        if len(self.body) > self.most:
+            raise TooLarge(f"a reply exceeds {self.most} bytes")
         return False
 
 
-async def fetch(transport: Transport, request: Request, connect: float) -> Reply:
-    """The whole reply to `request`. Raises ProviderError when the bytes did not arrive."""
-    whole = _Whole()
+async def fetch(transport: Transport, request: Request, connect: float, most: int = REPLY_BYTES) -> Reply:
+    """The whole reply to `request`, of so many bytes at most. Raises ProviderError when they did not arrive."""
+    whole = _Whole(most)
     await transport.exchange(request, whole, connect)
     if whole.head_of_reply is None:
         raise Truncated("the service closed the connection without a word")

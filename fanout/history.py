@@ -1,13 +1,13 @@
 """What has been said in a run, lane by lane, so that a later prompt can go on from it; JSON in and out."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from fanout.errors import UsageError
-from fanout.prompt import Media, Message, Prompt, ToolUse
+from fanout.prompt import ROLES, Media, Message, Prompt, ToolUse
 
 VERSION = 1
 """Of the form in which it is written."""
@@ -61,7 +61,7 @@ class History:
         return {
             "version": VERSION,
             "lanes": {name: _turns_data(turns) for name, turns in self.lanes.items()},
-            "usual": _turns_data(self.usual) if self.usual else None,
+            "usual": None if self.usual is None else _turns_data(self.usual),
         }
 
     @classmethod
@@ -71,40 +71,58 @@ class History:
             if data["version"] != VERSION:
                 raise UsageError(f"the saved conversation has version {data['version']!r}; this fanout reads {VERSION}")
             lanes = {str(name): _turns(turns) for name, turns in data["lanes"].items()}
-            return cls(lanes, _turns(data["usual"]) if data["usual"] else None)
-        except (AttributeError, LookupError, TypeError) as error:
-            raise UsageError(f"that is no saved conversation: {type(error).__name__}: {error}") from None
+            return cls(lanes, _turns(data["usual"]) if data["usual"] is not None else None)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise UsageError(f"this is no saved conversation: {type(error).__name__}: {error}") from None
 
 
 def _turns_data(turns: Turns) -> dict[str, Any]:
-    return {"messages": [_message_data(message) for message in turns.messages], "state": turns.state}
+    state = None if turns.state is None else dict(turns.state)
+    return {"messages": [_message_data(message) for message in turns.messages], "state": state}
 
 
 def _turns(data: Any) -> Turns:
-    return Turns(tuple(map(Message.of, data["messages"])), data["state"])
+    state = data["state"]
+    if state is not None:
+        _of(dict, state)
+    return Turns(tuple(map(_message, _of(list, data["messages"]))), state)
 
 
 def _message_data(message: Message) -> dict[str, Any]:
-    """As OpenAI writes it, which `Message.of` reads."""
-    data: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.media:
-        data["content"] = [{"type": "text", "text": message.text}, *map(_media_data, message.media)]
-    if message.tool_uses:
-        data["tool_calls"] = [
-            {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": use.arguments}}
-            for use in message.tool_uses
-        ]
-    if message.tool_call_id:
-        data["tool_call_id"] = message.tool_call_id
-    if message.name:
-        data["name"] = message.name
-    return data
+    """Its fields by their names, those that say nothing left out."""
+    media = [{**asdict(one), "data": _base64(one.data)} for one in message.media]
+    fields = {**asdict(message), "media": media, "tool_uses": list(map(asdict, message.tool_uses))}
+    return {name: value for name, value in fields.items() if value or name == "text"}
 
 
-def _media_data(media: Media) -> dict[str, Any]:
-    if media.data is None:
-        return {"type": "image_url", "image_url": {"url": media.url}}
-    uri = f"data:{media.media_type or 'application/octet-stream'};base64,{b64encode(media.data).decode()}"
-    if (media.media_type or "").startswith("image/") and not media.name:
-        return {"type": "image_url", "image_url": {"url": uri}}
-    return {"type": "file", "file": {"file_data": uri, "filename": media.name}}
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else b64encode(data).decode()
+
+
+def _message(data: Any) -> Message:
+    role = data["role"]
+    if role not in ROLES:
+        raise ValueError(f"a message of {role!r:.80}")
+    name, call = data.get("name"), data.get("tool_call_id")
+    return Message(
+        role=role,
+        text=_of(str, data["text"]),
+        media=tuple(map(_media, data.get("media", ()))),
+        tool_uses=tuple(ToolUse(**use) for use in data.get("tool_uses", ())),
+        tool_call_id=call and _of(str, call),
+        name=name and _of(str, name),
+    )
+
+
+def _media(fields: Any) -> Media:
+    data = fields["data"]
+    return Media(**{**fields, "data": None if data is None else b64decode(data, validate=True)})
+
+
+T = TypeVar("T")
+
+
+def _of(kind: type[T], value: Any) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r:.80} is no {kind.__name__}")
+    return value

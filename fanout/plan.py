@@ -92,12 +92,13 @@ class Settings:
 
 @define
 class Builder:
-    """Makes the groups and attempts of one plan; `names` are those given so far."""
+    """Makes the groups and attempts of one plan; `names` are those given so far, `counts` how often each was wanted."""
 
     connections: Connections
     settings: Settings
     channel: Channel | None
     names: set[str] = field(factory=set)
+    counts: dict[str, int] = field(factory=dict)
 
     def build(self, plan: Plan | Sequence[Plan]) -> Group:
         """The plan as a group. Raises UsageError."""
@@ -146,10 +147,9 @@ class Builder:
 
     def _unique(self, name: str) -> str:
         """The name, or `name#2` and so on for the second of that name."""
-        number = 1
         unique = name
         while unique in self.names:
-            number += 1
+            self.counts[name] = number = self.counts.get(name, 1) + 1
             unique = f"{name}#{number}"
         self.names.add(unique)
         return unique

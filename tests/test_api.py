@@ -1,5 +1,6 @@
 """The public calls, as a user makes them; the policies have their tests in test_group.py."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,12 +9,27 @@ from trio.testing import MockClock
 
 import fanout
 from fanout import AllLanesFailed, Delta, Quorum, Race, Status, Timeouts, UsageError
-from fanout.abc import OnLose, Request
-from fanout.errors import ServerError, TimedOut
-from fanout.events import End
+from fanout.abc import Head, OnLose, Request
+from fanout.api import FILE_BYTES, HOPS
+from fanout.errors import (
+    AuthError,
+    NotFound,
+    ProviderError,
+    RedirectRefused,
+    ResetError,
+    ServerError,
+    TimedOut,
+    TooLarge,
+    Truncated,
+)
+from fanout.events import Conversation, End, Event, File
+from fanout.history import History
 from fanout.plan import Connections
+from fanout.prompt import Message, Prompt
+from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport
-from tests.words import memory, said, words
+from tests.test_attempt import STOPPING, Desk, Site, login_as, site_transport
+from tests.words import Words, WordsReader, memory, said, words
 
 
 async def test_race_returns_the_winners_answer(autojump_clock: MockClock) -> None:
@@ -174,3 +190,225 @@ async def test_a_wrong_word_for_on_lose_is_a_usage_error() -> None:
 async def test_an_empty_prompt_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="empty"):
         await fanout.race(" ", words("a"), transport=memory())
+
+
+# Conversations.
+
+
+class Keeping(Words):
+    """A service that keeps its conversations: its answers come with a state that is its name and a count."""
+
+    def request(self, prompt: Prompt) -> Request:
+        said = [[message.role, message.text] for message in prompt.messages]
+        return Request("POST", f"http://{self.name}/", body=json.dumps([said, prompt.state]).encode())
+
+    def read(self, head: Head) -> WordsReader:
+        return KeepingReader(head, self.name)
+
+
+class KeepingReader(WordsReader):
+    def __init__(self, head: Head, name: str) -> None:
+        super().__init__(head)
+        self.name = name
+
+    def feed(self, data: bytes, /) -> list[Event]:
+        events = super().feed(data)
+        if events and isinstance(events[-1], End) and events[-1].error is None:
+            events[-1:-1] = [Conversation({"of": self.name})]
+        return events
+
+
+def asked_of(transport: MemoryTransport, name: str) -> Any:
+    """The messages and the state that a service was sent last."""
+    return next(
+        json.loads(exchange.request.body)
+        for exchange in reversed(transport.exchanges)
+        if exchange.request.url == f"http://{name}/"
+    )
+
+
+async def test_a_conversation_goes_on_lane_by_lane(autojump_clock: MockClock) -> None:
+    lanes = [Keeping("a"), Keeping("b")]
+    transport = memory(a=said("from-a", first=1), b=said("from-b", first=2))
+    run = await fanout.ask("hi", fanout.All(*lanes), transport=transport, system="be brief")
+    assert run.conversation
+    again = History.from_json(json.loads(json.dumps(run.conversation.to_json())))
+    await fanout.ask("and?", fanout.All(*lanes), transport=transport, conversation=again)
+    assert asked_of(transport, "a") == [
+        [["system", "be brief"], ["user", "hi"], ["assistant", "from-a"], ["user", "and?"]],
+        {"of": "a"},
+    ]
+    assert asked_of(transport, "b")[0][2:] == [["assistant", "from-b"], ["user", "and?"]]
+    assert asked_of(transport, "b")[1] == {"of": "b"}
+
+
+async def test_the_loser_of_a_race_goes_on_from_the_winners_words(autojump_clock: MockClock) -> None:
+    lanes = [Keeping("a"), Keeping("b")]
+    transport = memory(a=said("from-a", first=1), b=[0.5, b"half", HANG], c=said("from-c"))
+    run = await fanout.ask("hi", Race(*lanes), transport=transport)
+    assert run.conversation
+    assert list(run.conversation.lanes) == ["a"]
+    await fanout.ask("and?", fanout.All(*lanes, Keeping("c")), transport=transport, conversation=run.conversation,
+                     timeouts=Timeouts(total=3))  # fmt: skip
+    assert asked_of(transport, "a")[1] == {"of": "a"}
+    for name in ("b", "c"):  # and a new lane likewise
+        assert asked_of(transport, name) == [[["user", "hi"], ["assistant", "from-a"], ["user", "and?"]], None]
+
+
+async def test_what_a_lane_had_before_it_lost_is_not_what_it_goes_on_from(autojump_clock: MockClock) -> None:
+    scripts: dict[str, list[Any]] = {"a": said("one", first=1), "b": said("two", first=2)}
+    transport = MemoryTransport(scripts)
+    lanes = [Keeping("a"), Keeping("b")]
+    first = await fanout.ask("1", fanout.All(*lanes), transport=transport)
+    second = await fanout.ask("2", Race(*lanes), transport=transport, conversation=first.conversation)
+    await fanout.ask("3", fanout.All(*lanes), transport=transport, conversation=second.conversation)
+    texts = [text for _, text in asked_of(transport, "b")[0]]
+    assert texts == ["1", "one", "2", "one", "3"]
+
+
+async def test_a_conversation_has_tool_calls_and_refusals(autojump_clock: MockClock) -> None:
+    run = await fanout.ask("hi", Race(*words("a")), transport=memory(a=[b"-never", b"."]))
+    assert run.conversation and run.conversation.usual
+    assert run.conversation.usual.messages[-1] == Message("assistant", "never")
+
+
+async def test_where_nobody_answered_there_is_no_conversation(autojump_clock: MockClock) -> None:
+    run = await fanout.ask("hi", words("a"), transport=memory(a=[b"!no"]), retries=0)
+    assert run.conversation is None
+
+
+async def test_there_is_no_conversation_before_the_end(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x", first=1), b=[2, b"y", b"."])
+    async with fanout.open_fanout("?", fanout.All(*words("a", "b")), transport=transport) as running:
+        await trio.sleep(1.5)
+        assert running.run.conversation is None
+        async for _ in running:
+            pass
+        assert running.run.conversation
+
+
+async def test_the_winner_of_a_nested_plan_is_what_new_lanes_go_on_from(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("from-a", first=2), b=said("from-b", first=1), c=[b"!no"])
+    plan = Race(fanout.Fallback(*words("c", "b")), fanout.All(*words("a")))
+    run = await fanout.ask("hi", plan, transport=transport, on_lose="keep", retries=0)
+    assert run.conversation and run.conversation.usual
+    assert set(run.conversation.lanes) == {"a", "b"}
+    assert run.conversation.usual.messages[-1].text == "from-b"
+
+
+async def test_a_lane_may_log_in_with_what_the_caller_gives(autojump_clock: MockClock) -> None:
+    desk = Desk(login_as("good"))
+    connections = Connections(site_transport(*said("x")), login=desk)
+    answer = await fanout.race("?", Site("a"), transport=connections)
+    assert (answer.text, desk.asked) == ("x", [None])
+
+
+async def test_the_others_run_on_while_one_lane_waits_for_a_person(autojump_clock: MockClock) -> None:
+    connections = Connections(
+        MemoryTransport(lambda request: said("x", first=5) if request.url == "http://b/" else [HANG]),
+        login=Desk(login_as("good"), takes=1000),
+    )
+    began = trio.current_time()
+    answer = await fanout.race("?", [Site("a"), *words("b")], transport=connections)
+    assert (answer.lane, trio.current_time() - began) == ("b", 5)
+
+
+async def test_a_race_is_over_when_its_losers_have_said_farewell(autojump_clock: MockClock) -> None:
+    def script(request: Request) -> Any:
+        if request.method == "DELETE":
+            return [0.25]
+        return [1, b"x", HANG] if request.url == "http://a/" else said("y", first=2)
+
+    began = trio.current_time()
+    run = await fanout.ask("?", Race(STOPPING, *words("b")), transport=MemoryTransport(script))
+    assert run.winner and run.winner.elapsed == 2
+    assert run["a"].elapsed == 2
+    assert trio.current_time() - began == 2.25
+
+
+# Files.
+
+
+async def test_a_file_with_bytes_needs_no_request(autojump_clock: MockClock) -> None:
+    transport = memory()
+    assert await fanout.fetch_file(File(data=b"\x89PNG", url="https://x/y"), transport=transport) == b"\x89PNG"
+    assert not transport.exchanges
+
+
+async def test_a_file_is_fetched_by_its_own_request(autojump_clock: MockClock) -> None:
+    request = Request("GET", "http://a/1.png", {"cookie": Secret("session=canary")})
+    transport = memory(a=[0.1, b"\x89P", b"NG"])
+    assert await fanout.fetch_file(File(fetch=request, url="https://b/"), transport=transport) == b"\x89PNG"
+    assert transport.exchanges[0].request is request
+
+
+async def test_a_file_with_an_address_alone_is_fetched_from_there_without_any_header(autojump_clock: MockClock) -> None:
+    transport = MemoryTransport({"x.test": [b"GIF89a"]})
+    assert await fanout.fetch_file(File(url="https://x.test/a?b=c"), transport=transport) == b"GIF89a"
+    assert transport.exchanges[0].request == Request("GET", "https://x.test/a?b=c")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "",
+        "http://x.test/a",
+        "http://127.0.0.1/a",
+        "file:///etc/passwd",
+        "https://me:pw@x.test/a",
+        "https://me@x.test/",
+        "https:///a",
+        "https://[",
+        "data:image/png;base64,AAAA",
+    ],
+)
+async def test_no_other_address_is_fetched(url: str | None, autojump_clock: MockClock) -> None:
+    transport = memory()
+    with pytest.raises(UsageError, match="file"):
+        await fanout.fetch_file(File(url=url), transport=transport)
+    assert not transport.exchanges
+
+
+async def test_a_redirection_is_followed_without_credentials_only(autojump_clock: MockClock) -> None:
+    def script(request: Request) -> Any:
+        if request.url.endswith("/there"):
+            return [b"GIF89a"]
+        return [Head(302, {"location": "//y.test/there" if "x.test" in request.url else "http://z.test/"})]
+
+    transport = MemoryTransport(script)
+    assert await fanout.fetch_file(File(url="https://x.test/here"), transport=transport) == b"GIF89a"
+    request = Request("GET", "https://x.test/here", {"cookie": Secret("session=canary")})
+    with pytest.raises(RedirectRefused):
+        await fanout.fetch_file(File(fetch=request), transport=transport)
+    with pytest.raises(UsageError, match="https"):
+        await fanout.fetch_file(File(url="https://q.test/here"), transport=transport)
+    assert len(transport.exchanges) == 4
+
+
+async def test_redirections_have_an_end(autojump_clock: MockClock) -> None:
+    transport = MemoryTransport(lambda _: [Head(302, {"location": "/again"})])
+    with pytest.raises(RedirectRefused):
+        await fanout.fetch_file(File(url="https://x.test/"), transport=transport)
+    assert len(transport.exchanges) == HOPS + 1
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ([Head(404)], NotFound),
+        ([Head(401), b"who is canary-7f3a91?"], AuthError),
+        ([Head(200), b"half", ResetError("gone")], ResetError),
+        ([HANG], TimedOut),
+        ([b"x" * (FILE_BYTES // 4)] * 5, TooLarge),
+        ([], Truncated),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+async def test_a_file_that_does_not_come_is_a_typed_error(
+    script: Any, kind: type[ProviderError], autojump_clock: MockClock
+) -> None:
+    request = Request("GET", "http://a/1.png", {"authorization": Secret("Bearer canary-7f3a91")})
+    with pytest.raises(kind) as caught:
+        await fanout.fetch_file(File(fetch=request), transport=memory(a=script))
+    assert "canary" not in str(caught.value)

@@ -1,28 +1,38 @@
 """One lane: its clocks, its retries, its one End."""
 
+from collections.abc import Sequence
 from math import inf
 from random import Random
 from typing import Any
 
 import pytest
 import trio
+from attrs import define, evolve, field, frozen
 from trio.testing import MockClock
 
 from fanout import Status, Timeouts
-from fanout.abc import Flow, Head, Provider, Reply, Request
+from fanout.abc import Flow, Head, Login, Provider, Reader, Receiver, Reply, Request
 from fanout.attempt import LANE_BYTES, Attempt, fetch
+from fanout.credentials import Credentials
 from fanout.errors import (
     AuthError,
+    ConnectError,
+    LoginRequired,
     ProtocolError,
+    ProviderError,
     RateLimited,
     ResetError,
     ServerError,
+    TimedOut,
     TooLarge,
     Truncated,
 )
-from fanout.events import Delta, End, Event, Reasoning, Refusal, Started
-from fanout.prompt import Prompt
+from fanout.events import Delta, End, Event, LoginNeeded, Reasoning, Refusal, Started
+from fanout.history import Turns
+from fanout.keys import Keys
+from fanout.prompt import Message, Prompt
 from fanout.retry import Budget
+from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, WordsReader, memory, said
 
@@ -300,3 +310,383 @@ async def test_a_failure_between_two_trips_ends_the_lane(autojump_clock: MockClo
 async def test_a_reply_that_never_comes_is_truncated() -> None:
     with pytest.raises(Truncated):
         await fetch(memory(a=[]), Request("GET", "http://a/"), 1)
+
+
+# Logins.
+
+
+@frozen
+class Site(Words):
+    """Wants a login: its host answers 401 to any cookie but "good"; `stops` is where it is told to stop."""
+
+    base_url: str = "https://a"
+    credentials: Credentials | None = None
+    stops: str | None = None
+    renews: bool = False
+
+    def flow(self, prompt: Prompt) -> Flow:
+        if self.credentials is None:
+            raise LoginRequired("who are you?", command="fanout login a")
+        cookie = self.credentials.cookie or Secret("")
+        body = "\n".join(message.text for message in prompt.messages).encode()
+        yield from ()
+        return Request("POST", "http://a/", {"cookie": cookie}, body)
+
+    def read(self, head: Head) -> WordsReader:
+        return RefusingReader(head)
+
+    def farewell(self, request: Request, reader: Reader | None) -> Request | None:
+        return Request("DELETE", self.stops) if self.stops else None
+
+    def renewed(self, head: Head) -> Credentials | None:
+        return login_as("renewed") if self.renews else None
+
+
+class RefusingReader(WordsReader):
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        if not self.ended and self.head.status == 401:
+            self.ended = True
+            refused = LoginRequired("that is nobody", status=401, command="fanout login a")
+            return [End(Status.FAILED, error=refused)]
+        return super().close(error)
+
+
+def login_as(name: str) -> Credentials:
+    return Credentials("a", "https://a", {"session": Secret(name)})
+
+
+@define
+class Desk(Login):
+    """Gives what it has after some time, or fails, and remembers what it was asked and what it was to keep."""
+
+    has: Credentials | ProviderError | None = None
+    takes: float = 0
+    breaks: ProviderError | None = None
+    asked: list[Credentials | None] = field(factory=list)
+    kept: list[Credentials] = field(factory=list)
+
+    async def renew(self, provider: Provider, refused: Credentials | None) -> Credentials | None:
+        self.asked.append(refused)
+        await trio.sleep(self.takes)
+        if isinstance(self.has, ProviderError):
+            raise self.has
+        return self.has
+
+    async def keep(self, credentials: Credentials) -> None:
+        await trio.sleep(0.1)
+        if self.breaks:
+            raise self.breaks
+        self.kept.append(credentials)
+
+
+def site_transport(*script: Any, stop: Script = ()) -> MemoryTransport:
+    """Plays the script to who is logged in."""
+
+    def played(request: Request) -> Script:
+        if request.method == "DELETE":
+            return stop
+        return script if request.plain_headers()["cookie"] == "session=good" else [Head(401)]
+
+    return MemoryTransport(played)
+
+
+GOOD, BAD = Site("a", credentials=login_as("good")), Site("a", credentials=login_as("bad"))
+
+
+@pytest.mark.parametrize("provider", [Site("a"), BAD], ids=["none", "refused"])
+async def test_a_lane_without_a_login_says_so_and_fails(provider: Site, autojump_clock: MockClock) -> None:
+    lane = await Lane(site_transport(), provider, retries=5).run()
+    kinds = [type(event) for _, event in lane.heard]
+    assert kinds == [Started, LoginNeeded, End]
+    assert lane.heard[1][1] == LoginNeeded("fanout login a")
+    assert isinstance(lane.error, LoginRequired)
+    assert lane.end.status is Status.FAILED
+
+
+@pytest.mark.parametrize("provider", [Site("a"), BAD], ids=["none", "refused"])
+async def test_other_credentials_are_tried_once(provider: Site, autojump_clock: MockClock) -> None:
+    desk = Desk(login_as("good"))
+    lane = await Lane(site_transport(*said("x")), provider, login=desk).run()
+    assert [event for _, event in lane.heard[:2]] == [Started(1), Started(2)]
+    assert lane.attempt.answer.text == "x"
+    assert desk.asked == [provider.credentials]
+
+
+async def test_a_second_refusal_ends_the_lane(autojump_clock: MockClock) -> None:
+    desk = Desk(login_as("worse"))
+    lane = await Lane(site_transport(), BAD, login=desk, retries=5).run()
+    assert [type(event) for _, event in lane.heard] == [Started, Started, LoginNeeded, End]
+    assert len(desk.asked) == 1
+
+
+async def test_where_there_is_no_other_login_the_lane_says_so(autojump_clock: MockClock) -> None:
+    lane = await Lane(site_transport(), BAD, login=Desk(), retries=5).run()
+    assert [type(event) for _, event in lane.heard] == [Started, LoginNeeded, End]
+    assert "that is nobody" in str(lane.error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthError("the store is broken"),
+        TimedOut("nobody came"),
+        ConnectError("the page is gone"),
+        LoginRequired("no", command="fanout login a"),
+    ],
+    ids=lambda error: error.kind,
+)
+async def test_a_login_that_fails_is_the_lanes_error(error: ProviderError, autojump_clock: MockClock) -> None:
+    desk = Desk(error)
+    lane = await Lane(site_transport(), BAD, login=desk, retries=5).run()
+    needed = [LoginNeeded] if isinstance(error, LoginRequired) else []
+    assert [type(event) for _, event in lane.heard] == [Started, *needed, End]
+    assert (lane.error, lane.end.status, lane.error.lane) == (error, Status.FAILED, "a")
+    assert len(desk.asked) == 1
+
+
+async def test_the_wait_for_a_person_is_outside_the_lanes_clocks(autojump_clock: MockClock) -> None:
+    script = [3, Head(200), b"x", 1.5, b"y", 1.5, b"."]
+    timeouts = Timeouts(first=4, idle=2, total=7, min_tps=0.1)
+    lane = await Lane(site_transport(*script), BAD, login=Desk(login_as("good"), takes=1000), timeouts=timeouts).run()
+    assert lane.attempt.answer.text == "xy"
+    assert (lane.attempt.answer.ttft, lane.attempt.answer.elapsed) == (3, 6)
+    assert lane.took == 1006
+
+
+@pytest.mark.parametrize(("timeouts", "after"), [(Timeouts(first=2), 102), (Timeouts(total=3), 103)])
+async def test_the_clocks_start_after_the_login(timeouts: Timeouts, after: float, autojump_clock: MockClock) -> None:
+    desk = Desk(login_as("good"), takes=100)
+    lane = await Lane(site_transport(HANG), Site("a"), login=desk, timeouts=timeouts).run()
+    assert lane.end.status is Status.TIMED_OUT
+    assert lane.took == pytest.approx(after)
+
+
+async def test_the_wait_for_a_person_is_inside_the_deadline_of_all_lanes(autojump_clock: MockClock) -> None:
+    for provider in (Site("a"), BAD):
+        lane = await Lane(site_transport(), provider, login=Desk(takes=1000)).run(until=trio.current_time() + 50)
+        assert (lane.end.status, lane.error.clock) == (Status.TIMED_OUT, "deadline")
+        assert lane.took == pytest.approx(50)
+
+
+async def test_cancelling_a_lane_that_waits_for_a_person_ends_it_and_no_other(autojump_clock: MockClock) -> None:
+    waiting = Lane(site_transport(), Site("a"), login=Desk(login_as("good"), takes=1000))
+    other = Lane(said("x", first=5))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.run)
+        nursery.start_soon(other.run)
+        await trio.sleep(1)
+        waiting.attempt.cancel()
+        assert waiting.end.status is Status.CANCELLED
+    assert (waiting.took, other.attempt.answer.text) == (1, "x")
+
+
+async def test_a_lane_that_is_closed_asks_nobody_to_log_in(autojump_clock: MockClock) -> None:
+    desk = Desk(login_as("good"), takes=1000)
+    late = Lane(site_transport(*said("x")), Site("a", credentials=login_as("bad")), login=desk)
+    late.attempt.close()
+    await late.run()
+    assert (isinstance(late.error, LoginRequired), desk.asked) == (True, [])
+    waiting = Lane(site_transport(*said("x")), BAD, login=desk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiting.run)
+        await trio.sleep(1)
+        waiting.attempt.close()
+    assert (waiting.end.status, waiting.took) == (Status.CANCELLED, 1)
+
+
+async def test_a_closed_lane_tries_no_other_key(autojump_clock: MockClock) -> None:
+    keys = Keys((Words("a"), Words("b")))
+    lane = Lane(memory(a=[Head(429)], b=said("x")), Words("a"), keys=keys)
+    lane.attempt.close()
+    await lane.run()
+    assert isinstance(lane.error, RateLimited)
+
+
+async def test_what_a_service_says_of_its_login_does_not_show_it(autojump_clock: MockClock) -> None:
+    for secret in (
+        login_as("canary-7f3a91"),
+        Credentials("a", "https://a", secrets={"token": Secret("canary-7f3a91")}),
+    ):
+        lane = await Lane(MemoryTransport(lambda _: [b"!canary-7f3a91"]), evolve(GOOD, credentials=secret)).run()
+        assert "canary" not in str(lane.error)
+
+
+async def test_renewed_credentials_are_kept_after_the_answer(autojump_clock: MockClock) -> None:
+    desk = Desk()
+    lane = await Lane(site_transport(*said("x")), evolve(GOOD, renews=True), login=desk).run()
+    assert desk.kept == [login_as("renewed")]
+    assert lane.took == pytest.approx(0.1)
+
+
+async def test_a_lane_that_lost_keeps_what_the_service_renewed_too(autojump_clock: MockClock) -> None:
+    desk = Desk()
+    lane = Lane(site_transport(1, b"x", HANG), evolve(GOOD, renews=True), login=desk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(2)
+        lane.attempt.cancel()
+    assert desk.kept == [login_as("renewed")]
+
+
+async def test_nothing_is_kept_of_an_answer_that_did_not_come(autojump_clock: MockClock) -> None:
+    desk = Desk()
+    for script in ([Head(500)], [Head(200), b"!no"], [Head(302)]):
+        await Lane(site_transport(*script), evolve(GOOD, renews=True), login=desk).run()
+    assert desk.kept == []
+
+
+async def test_a_store_that_fails_costs_no_answer(autojump_clock: MockClock) -> None:
+    desk = Desk(breaks=AuthError("the disk is full"))
+    lane = await Lane(site_transport(*said("x")), evolve(GOOD, renews=True), login=desk).run()
+    assert lane.end.status is Status.FINISHED
+
+
+# Farewells.
+
+STOPPING = evolve(GOOD, stops="http://a/stop")
+
+
+def farewells(lane: Lane) -> list[float]:
+    """When the service was told to stop, in seconds after the start."""
+    return [
+        exchange.began - lane.started
+        for exchange in lane.transport.exchanges
+        if exchange.request.url == "http://a/stop"
+    ]
+
+
+async def test_a_lane_that_is_cut_off_says_farewell(autojump_clock: MockClock) -> None:
+    lane = Lane(site_transport(1, b"x", HANG, stop=[0.2, Head(204)]), STOPPING)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(2)
+        lane.attempt.cancel()
+        assert lane.took == 2
+    assert farewells(lane) == [2]
+    assert trio.current_time() - lane.started == pytest.approx(2.2)
+    assert lane.transport.exchanges[1].whole
+
+
+async def test_a_lane_cut_off_from_outside_says_farewell_for_a_second_at_most(autojump_clock: MockClock) -> None:
+    cases: list[tuple[Script, float]] = [([0.2, Head(204)], 0.2), ([HANG], 1)]
+    for stop, takes in cases:
+        lane = Lane(site_transport(1, b"x", HANG, stop=stop), STOPPING)
+        began = trio.current_time()
+        with trio.move_on_after(2):
+            await lane.run()
+        assert (farewells(lane), lane.end.status) == ([2], Status.CANCELLED)
+        assert trio.current_time() - began == pytest.approx(2 + takes)
+
+
+async def test_a_lane_that_is_late_says_farewell(autojump_clock: MockClock) -> None:
+    lane = await Lane(site_transport(1, b"x", HANG), STOPPING, timeouts=Timeouts(idle=3)).run()
+    assert (farewells(lane), lane.end.status) == ([4], Status.TIMED_OUT)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [1, b"x", b"."],
+        [1, b"x"],
+        [1, b"!no"],
+        [1, b"x", b"!no"],
+        [Head(500)],
+        [ResetError("gone")],
+        [b"x", ResetError("gone")],
+        [],
+    ],
+    ids=["whole", "cut", "error", "late error", "status", "reset", "late reset", "nothing"],
+)
+async def test_a_service_that_has_ended_is_told_nothing(script: Script, autojump_clock: MockClock) -> None:
+    lane = await Lane(site_transport(*script), STOPPING).run()
+    assert farewells(lane) == []
+
+
+async def test_a_whole_answer_whose_stream_stays_open_is_no_reason_for_a_farewell(autojump_clock: MockClock) -> None:
+    class Whole(WordsReader):
+        def feed(self, data: bytes, /) -> list[Event]:
+            self.complete = True
+            return [Delta("whole")]
+
+        def close(self, error: ProviderError | None = None, /) -> list[Event]:
+            return [End(Status.FINISHED, "stop")]
+
+    class Lingering(Site):
+        def read(self, head: Head) -> WordsReader:
+            return Whole(head)
+
+    assert STOPPING.credentials
+    lane = await Lane(
+        site_transport(b"x", HANG), Lingering("a", credentials=STOPPING.credentials, stops="http://a/stop")
+    ).run()
+    assert (lane.end.status, lane.took, farewells(lane)) == (Status.FINISHED, 2, [])
+
+
+async def test_a_lane_cut_off_while_the_rest_of_its_answer_is_awaited_says_no_farewell(
+    autojump_clock: MockClock,
+) -> None:
+    class Patient(MemoryTransport):
+        async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+            await super().exchange(request, receiver, connect)
+            await trio.sleep(0.5)
+
+    for word in (b"x .", b"!no", b"x !no"):
+        transport = Patient(site_transport(1, word, HANG).scripts)
+        lane = Lane(transport, STOPPING)
+        with trio.move_on_after(1.2):
+            await lane.run()
+        assert farewells(lane) == []
+
+
+async def test_a_lane_that_ends_itself_says_farewell(autojump_clock: MockClock) -> None:
+    for script in ([b"good", b"%", HANG], [b"x" * (LANE_BYTES // 2)] * 9):
+        lane = await Lane(site_transport(*script), STOPPING).run()
+        assert isinstance(lane.error, ProtocolError | TooLarge)
+        assert farewells(lane) == [0]
+
+
+async def test_a_lane_cancelled_by_its_own_last_read_says_farewell(autojump_clock: MockClock) -> None:
+    lane = Lane(site_transport(1, b"x", b"y", HANG), STOPPING)
+
+    def hear(events: Sequence[Event], at: float) -> None:
+        lane.hear(events, at)
+        if isinstance(events[-1], Delta):
+            lane.attempt.cancel()
+
+    lane.attempt.hear = hear
+    await lane.run()
+    assert farewells(lane) == [1]
+
+
+async def test_a_farewell_that_makes_no_sense_or_fails_is_left_unsaid(autojump_clock: MockClock) -> None:
+    class Odd(Site):
+        def farewell(self, request: Request, reader: Reader | None) -> Request | None:
+            raise LookupError("no such chat")
+
+    class Refusing(Site):
+        def farewell(self, request: Request, reader: Reader | None) -> Request | None:
+            raise LoginRequired("not any more")
+
+    for provider in (Odd("a", credentials=GOOD.credentials), Refusing("a", credentials=GOOD.credentials), STOPPING):
+        lane = Lane(site_transport(1, b"x", HANG, stop=[ResetError("gone")]), provider)
+        with trio.move_on_after(2):
+            await lane.run()
+        assert lane.end.status is Status.CANCELLED
+
+
+# Conversations.
+
+
+async def test_a_lane_goes_on_from_what_was_said(autojump_clock: MockClock) -> None:
+    seen: list[Prompt] = []
+
+    class Noting(Words):
+        def request(self, prompt: Prompt) -> Request:
+            seen.append(prompt)
+            return super().request(prompt)
+
+    turns = Turns((Message("user", "hi"), Message("assistant", "hello")), {"chat": "1"})
+    lane = await Lane(said("x"), Noting("a"), turns=turns).run()
+    assert [message.text for message in seen[0].messages] == ["hi", "hello", "?"]
+    assert seen[0].state == {"chat": "1"}
+    assert lane.attempt.asked == seen[0].messages

@@ -102,9 +102,21 @@ GOOD = History({"a": TURNS}, Turns(TURNS.messages)).to_json()
         {**GOOD, "lanes": {"a": {"messages": None, "state": None}}},
         {**GOOD, "lanes": {"a": {"messages": "hi", "state": None}}},
         {**GOOD, "lanes": {"a": {"messages": ["hi"], "state": None}}},
-        {**GOOD, "lanes": {"a": {"messages": [{"role": "nobody", "content": ""}], "state": None}}},
-        {**GOOD, "lanes": {"a": {"messages": [{"role": "user", "content": 5}], "state": None}}},
-        {**GOOD, "lanes": {"a": {"messages": [{"role": "user", "content": [{"type": "x"}]}], "state": None}}},
+        *(
+            {**GOOD, "lanes": {"a": {"messages": [message], "state": None}}}
+            for message in (
+                {"role": "nobody", "text": ""},
+                {"role": ["user"], "text": ""},
+                {"role": "user"},
+                {"role": "user", "text": 5},
+                {"role": "user", "text": "", "name": 5},
+                {"role": "user", "text": "", "media": 5},
+                {"role": "user", "text": "", "media": [{"url": "x"}]},
+                {"role": "user", "text": "", "media": [{"data": "-"}]},
+                {"role": "user", "text": "", "media": [{"data": None, "more": 1}]},
+                {"role": "assistant", "text": "", "tool_uses": [{"id": "x"}]},
+            )
+        ),
         {**GOOD, "lanes": {"a": {"messages": [], "state": "text"}}},
         {**GOOD, "usual": 5},
         {"version": 1, "lanes": {}},

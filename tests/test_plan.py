@@ -13,7 +13,7 @@ from fanout.abc import Head, Policy, Request
 from fanout.catalog import LaneSpec
 from fanout.config import Config, DefaultsTable, GroupTable, LaneTable
 from fanout.errors import RateLimited, UsageError
-from fanout.plan import Connections
+from fanout.plan import Builder, Connections, Settings
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport
@@ -189,3 +189,12 @@ def test_a_plug_in_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     found = catalog.find("w/host?first=1")
     assert found.provider == Words("host")
     assert evolve(found, name="") == LaneSpec("", Words("host"), timeouts=Timeouts(first=1))
+
+
+def test_ten_thousand_lanes_of_one_name_have_a_name_each_at_once() -> None:
+    builder = Builder(Connections(memory()), Settings.of(None, None, "cancel", Config()), None)
+    builder.names.update(("a#2", "a#5"))
+    names = [builder._unique("a") for _ in range(10_000)]
+    assert names[:5] == ["a", "a#3", "a#4", "a#6", "a#7"]
+    assert len(set(names)) == 10_000
+    assert builder.counts == {"a": 10_002}  # each number was looked at once

@@ -43,7 +43,15 @@ def advice(answer: Answer, error: ProviderError) -> str:
     if isinstance(error, LocalModelError):
         return ""  # its message says what to do
     if isinstance(error, LoginRequired):
-        return f"`{error.command}` logs you in" if error.command else ""
+        return _login(error.command)
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")
+
+
+def _login(command: str) -> str:
+    """How to log in, with a browser or without a display."""
+    verb, _, name = command.rpartition(" ")
+    if verb != "fanout login":
+        return f"`{command}` logs you in" if command else ""
+    return f"`{command}` logs you in, and where there is no display `fanout auth import {name}`"

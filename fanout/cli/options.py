@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import reduce
 from math import inf
@@ -42,11 +42,19 @@ class Choices:
     on_lose: str = "cancel"
     retries: int | None = None
     strict: bool = False
+    transport: str | None = None
+    login: str = "never"
+    continued: bool = False
+    no_save: bool = False
+    save_files: Path | None = None
     output: str | None = None
     quiet: bool = False
 
-    def specs(self) -> list[str]:
-        """The lanes as specs, with the options for all lanes in each. Default: three of the embedded model."""
+    def specs(self, before: Sequence[str] = ()) -> list[str]:
+        """The lanes as specs, with the options for all lanes in each.
+
+        Where none is given, those of the run `before`, if there was one, or else three of the embedded model.
+        """
         from fanout import catalog
 
         given = [spec for text in self.lanes for spec in split_lanes(text)]
@@ -54,7 +62,8 @@ class Choices:
             raise click.UsageError("-m names no lane")
         if given:
             return [with_options(spec, self.options) for spec in given]
-        return [with_options(without(spec, self.options), self.options) for spec in catalog.DEFAULT_LANES]
+        usual = before or catalog.DEFAULT_LANES
+        return [with_options(without(spec, self.options), self.options) for spec in usual]
 
     def prompt(self) -> Prompt:
         """What is asked: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
@@ -80,6 +89,10 @@ def delay(text: str) -> float:
     from fanout.spec import duration
 
     return _parsed(duration, text)
+
+
+def _directory(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 def _parsed(parse: Callable[[str], float], text: str) -> float:
@@ -200,6 +213,19 @@ _SHARED: list[Callable[[Command], Command]] = [
     ),
     click.option("--retries", type=click.IntRange(0), metavar="N", help="How often a lane is tried again."),
     click.option("--strict", is_flag=True, help="Exit with 3 if any lane failed."),
+    click.option(
+        "--transport", type=click.Choice(["curl", "httpx"]), help="What carries the requests; usually curl."
+    ),
+    click.option(
+        "--login", type=click.Choice(["never", "ask", "auto"]), default="never", show_default=True,
+        help="Whether a lane without a login may open a browser for one: after asking you, or at once.",
+    ),
+    click.option(
+        "-c", "--continue", "continued", is_flag=True,
+        help="Go on from the last run that gave an answer, lane by lane; without -m, with its lanes.",
+    ),
+    click.option("--no-save", is_flag=True, help="Do not keep this run for -c."),
+    click.option("--save-files", type=_directory, metavar="DIR", help="Save the files of the answers shown; none is overwritten."),
     *(click.option(f"--{name}", "output", flag_value=name, help=text) for name, text in _OUTPUTS.items()),
     click.option("-q", "--quiet", is_flag=True, help="The text alone, and nothing on stderr but failures."),
 ]  # fmt: skip

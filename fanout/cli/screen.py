@@ -17,18 +17,23 @@ HIGHEST = 24
 class Screen:
     """Shows nothing. It is told every event, and draws when it is asked to."""
 
-    away = False
-    """Whether no picture may be drawn now."""
+    holds = 0
+    """How many want the picture away."""
+
+    @property
+    def away(self) -> bool:
+        """Whether no picture may be drawn now."""
+        return self.holds > 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Takes the picture away and keeps it away, for something else to be written."""
         self.clear()
-        self.away = True
+        self.holds += 1
         try:
             yield
         finally:
-            self.away = False
+            self.holds -= 1
 
     def __enter__(self) -> Self:
         return self

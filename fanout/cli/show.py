@@ -2,19 +2,22 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import trio
+from attrs import frozen
 
-from fanout import Run, Status, Timeouts, open_fanout
-from fanout.abc import Policy
-from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, advice, stdout, stop
+from fanout import History, Run, Status, Timeouts, open_fanout, open_transport
+from fanout.abc import Policy, Transport
+from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, advice, last, stdout, stop
 from fanout.cli.options import Choices
 from fanout.cli.screen import Screen, say, screen_for
-from fanout.errors import TimedOut
+from fanout.config import load
+from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
 from fanout.formats.json import Json
@@ -23,7 +26,11 @@ from fanout.formats.markdown import Markdown
 from fanout.formats.plain import Plain
 from fanout.formats.summary import Who
 from fanout.formats.text import Headed, Raw, Text
+from fanout.plan import Connections
 from fanout.prompt import Prompt
+
+if TYPE_CHECKING:
+    from fanout.cli.person import Person
 
 FRAME = 0.1
 """Seconds between two pictures."""
@@ -31,28 +38,54 @@ FRAME = 0.1
 
 def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "winner") -> int:
     """Asks as `choices` say and returns the exit code; `who` says whose answers count."""
-    plan = plan_of(choices.specs())
+    before = last.load() if choices.continued else None
+    specs = choices.specs(before.lanes if before else ())
+    plan = plan_of(specs)
+    _check_login(choices)
     prompt = choices.prompt()
     output = output_for(choices, prompt, who)
-    return stop.run(partial(_show, plan, prompt, choices, output, who))
+    asked = Question(prompt, plan, specs, before.conversation if before else None)
+    return stop.run(partial(_show, asked, choices, output, who))
 
 
-async def _show(plan: Policy, prompt: Prompt, choices: Choices, output: Output, who: Who) -> int:
-    async with open_fanout(prompt, plan, **_settings(choices)) as f:
-        if not choices.lanes and not choices.quiet:
+@frozen
+class Question:
+    """What is asked, and whom: the plan and the specs that it was made of, and what was said before."""
+
+    prompt: Prompt
+    plan: Policy
+    specs: Sequence[str]
+    conversation: History | None
+
+
+async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> int:
+    person = _person(choices)
+    settings = {**_settings(choices), "conversation": asked.conversation}
+    async with (
+        _open_transport(choices, person) as transport,
+        open_fanout(asked.prompt, asked.plan, transport=transport, **settings) as f,
+    ):
+        if not (choices.lanes or asked.conversation or choices.quiet):
             say(
                 f"asking the embedded model in {len(f.lanes)} lanes: {', '.join(f.lanes)}; others: -m, fanout providers"
             )
         with screen_for(f.lanes, choices.output, quiet=choices.quiet) as screen:
+            if person:
+                person.screen = screen
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_redraw, screen, f.started)
-                await _follow(f, screen, output)
+                await _follow(f, screen, output, person)
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
         await stdout.write(output.run(run))
         _sum_up(run, choices, who)
-    return exit_code(run, who, strict=choices.strict)
+        code = exit_code(run, who, strict=choices.strict)
+        if not await _save_files(run, choices, who, transport):
+            code = code or FAILED
+        if run.conversation and not choices.no_save:
+            _save(asked.specs, run.conversation, choices)
+    return code
 
 
 async def _redraw(screen: Screen, started: float) -> None:
@@ -62,7 +95,7 @@ async def _redraw(screen: Screen, started: float) -> None:
         await trio.sleep(FRAME)
 
 
-async def _follow(f: Any, screen: Screen, output: Output) -> None:
+async def _follow(f: Any, screen: Screen, output: Output, person: "Person | None" = None) -> None:
     """Shows every event, and prints what is due, until all lanes have ended."""
     async for tagged in f:
         screen.event(tagged)
@@ -73,9 +106,10 @@ async def _follow(f: Any, screen: Screen, output: Output) -> None:
             if run.winner:
                 screen.won(run.winner.lane)
         if text:
-            # A slow terminal takes an answer in pieces; no picture may come between them.
-            with screen.held():
-                await stdout.write(text)
+            # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
+            async with person.asking if person else nullcontext():
+                with screen.held():
+                    await stdout.write(text)
 
 
 def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
@@ -122,6 +156,59 @@ def _sum_up(run: Run, choices: Choices, who: Who) -> None:
             say("")
         for line in summary.lines(run):
             say(line)
+        for answer in run.answers:
+            if isinstance(answer.error, LoginRequired) and (what := advice.advice(answer, answer.error)):
+                say(f"  {summary.one_line(answer.lane)}: {what}")
+
+
+def _check_login(choices: Choices) -> None:
+    """Nobody is asked who could not answer. Raises UsageError."""
+    if choices.login == "ask":
+        from fanout.cli import person
+
+        if not person.at_hand():
+            raise click.UsageError(
+                "--login ask needs a terminal to ask on; --login auto opens a browser without asking, and "
+                "fanout auth import takes a login from elsewhere"
+            )
+
+
+def _person(choices: Choices) -> "Person | None":
+    """Who is asked and told about logins, where lanes may start one."""
+    if choices.login == "never":
+        return None
+    from fanout.cli.person import Person
+
+    return Person()
+
+
+def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncContextManager[Connections]:
+    name = choices.transport or load().defaults.transport
+    if person is None:
+        return open_transport(name)
+    from fanout.cli.person import logins
+
+    policy: Any = choices.login
+    return open_transport(name, login=logins(policy, person))
+
+
+async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport) -> bool:
+    """Saves the files of the answers that count, if the user wants them; whether all are saved. Raises UsageError."""
+    answers, directory = summary.counted(run, who), choices.save_files
+    if directory is None or not any(answer.files for answer in answers):
+        return True
+    from fanout.cli import files
+
+    return await files.save_all(answers, directory, transport, quiet=choices.quiet)
+
+
+def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
+    """Keeps the run for -c; if that fails, the answer is there all the same."""
+    try:
+        last.save(specs, conversation)
+    except UsageError as error:
+        if not choices.quiet:
+            say(f"this run is not kept for -c (--no-save does not try): {error}")
 
 
 def _settings(choices: Choices) -> dict[str, Any]:

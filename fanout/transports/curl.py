@@ -5,6 +5,7 @@ has collected is decoded, judged and on the channel before the first task waits 
 but the consumer. A lane that is cancelled meanwhile, perhaps by what has just been decoded, is out of libcurl at once.
 """
 
+import os
 import ssl
 from collections import deque
 from contextlib import suppress
@@ -33,6 +34,9 @@ LONGEST_CONNECT = 3600.0
 """Seconds for a connection where the lane sets no limit; libcurl's own default is five minutes."""
 
 USER_AGENT = "fanout"
+
+BROWSER_CODINGS = b"gzip, deflate, br, zstd"
+"""What an impersonated browser takes, where its own headers do not say so already."""
 
 _NOT_OURS = ("expect", "content-type")
 """Headers that libcurl would add to a body of its own accord: after the first it would wait for a "100 Continue"."""
@@ -155,12 +159,15 @@ class CurlTransport:
         ):
             template.set(option, value)
         if self._ca_file is not None:
-            template.unset(CurlOpt.CAPATH)  # else a directory of the system's is trusted beside the file
-            template.unset(CurlOpt.PROXY_CAPATH)
+            # Else a directory of the system's is trusted beside the file; libcurl cannot be told to have none.
+            template.set(CurlOpt.CAPATH, os.devnull.encode())
+            template.set(CurlOpt.PROXY_CAPATH, os.devnull.encode())
         if browser is None:
             # Codings are undone here, in one go for a read and with a bound.
             template.set(CurlOpt.HTTP_TRANSFER_DECODING, 0)
             template.set(CurlOpt.HTTP_CONTENT_DECODING, 0)
+        else:
+            template.set(CurlOpt.ACCEPT_ENCODING, BROWSER_CODINGS)  # which libcurl then undoes
 
     def _prepare(self, easy: Easy, request: Request, host: str, connect: float) -> None:
         """Sets what is this request's own."""
@@ -216,7 +223,7 @@ class CurlTransport:
         while self._poller is not None:
             with trio.CancelScope(deadline=self._due) as self._alarm:
                 await trio.sleep_forever()
-            if self._poller is None:  # closed meanwhile, and libcurl with it
+            if self._due == -inf:  # closed meanwhile, and libcurl with it
                 break
             now = trio.current_time()
             for pool in self._pools.values():
@@ -270,7 +277,7 @@ class CurlTransport:
             try:
                 if not code:
                     transfer.complete()
-                elif not transfer.deliver():
+                elif not transfer.deliver() and transfer.wanted:
                     easy = transfer.easy
                     error = typed(code, easy.error, easy.os_errno, transfer.host, transfer.connect)
             except BaseException as broken:  # noqa: BLE001  # the receiver's, raised again in the task that waits

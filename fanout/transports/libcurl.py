@@ -66,10 +66,6 @@ class Easy:
         if _setopt(self.handle, option, _long(value) if isinstance(value, int) else value) != _OK:
             raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
 
-    def unset(self, option: int) -> None:
-        """Leaves the text of an option out."""
-        _setopt(self.handle, option, ffi.NULL)
-
     def set_list(self, option: int, lines: Iterable[bytes]) -> None:
         """Sets an option to a list of texts."""
         head = ffi.NULL
@@ -251,8 +247,8 @@ class _Removals(set[int]):
         super().__init__()
         self._loop = loop
 
-    def discard(self, fd: int) -> None:
+    def remove(self, fd: int) -> None:
         super().discard(fd)
         self._loop.removed(fd)
 
-    remove = discard  # some versions of curl_cffi call the one, some the other
+    discard = remove  # type: ignore[assignment]  # some versions of curl_cffi call the one, some the other

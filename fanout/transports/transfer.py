@@ -96,6 +96,8 @@ class Transfer:
         for piece in self._decoder.feed(data):
             if self._receiver.data(piece):
                 return True
+            if not self.wanted:  # the receiver has cancelled its own lane
+                return False
         if self._decoder.error:
             raise self._decoder.error
         return False

@@ -1,4 +1,4 @@
-"""The cases of raw HTTP/1.1 and HTTP/2: a whole lane, from the transport to the answer, against a server that plays bytes."""
+"""The cases of raw HTTP/1.1 and HTTP/2: a whole lane, from transport to answer, against a server that plays bytes."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

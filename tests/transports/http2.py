@@ -9,7 +9,8 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head
-from fanout.transports.memory import HANG, Script
+from fanout.errors import ResetError
+from fanout.transports.memory import Script
 from tests.servers.http import serve
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -106,7 +107,9 @@ class _Connection:
                 if isinstance(step, bytes):
                     await self._send(frame(DATA, 0, stream, step))
                 elif isinstance(step, int | float):
-                    await (trio.sleep_forever() if step == HANG else trio.sleep(step))
+                    await trio.sleep(step)
+                elif isinstance(step, ResetError):
+                    raise trio.BrokenResourceError  # ends the connection, with all its streams
             await self._send(frame(DATA, END_STREAM, stream))
 
     async def _begin(self, stream: int, head: Head) -> None:

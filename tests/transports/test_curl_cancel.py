@@ -1,11 +1,10 @@
 """Ends from within: what is cancelled, raised or closed while libcurl is at work, and that nothing of it is left."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Request
-from fanout.errors import ProviderError, ResetError, UsageError
+from fanout.errors import ConnectError, ProviderError, ResetError, UsageError
 from fanout.transports import curl
 from fanout.transports.curl import CurlTransport
 from fanout.transports.memory import HANG
@@ -35,7 +34,7 @@ def sockets() -> int:
     count = 0
     for fd in Path("/proc/self/fd").iterdir():
         try:
-            count += os.readlink(fd).startswith("socket:")
+            count += str(fd.readlink()).startswith("socket:")
         except OSError:
             continue  # the directory's own descriptor
     return count
@@ -175,10 +174,13 @@ async def test_what_a_receiver_raises_goes_to_its_own_lane_and_to_no_other() -> 
         with pytest.raises(ProviderError, match="enough"):
             await transport.exchange(Request("POST", url), ears, 5)
 
-    async with open_script_server([b"one", 0.01, b"two"]) as server, CurlTransport() as transport:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(fail, server.url, transport)
-            nursery.start_soon(transport.exchange, Request("POST", server.url), good, 5)
+    async with (
+        open_script_server([b"one", 0.01, b"two"]) as server,
+        CurlTransport() as transport,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(fail, server.url, transport)
+        nursery.start_soon(transport.exchange, Request("POST", server.url), good, 5)
     assert good.body == b"onetwo"
 
 
@@ -313,13 +315,15 @@ async def test_two_hundred_at_once() -> None:
 
 
 async def test_a_name_that_is_still_being_looked_up_holds_nothing_up() -> None:
+    async def put(url: str, transport: CurlTransport) -> None:
+        with suppress(ConnectError):  # who looks it up may be quick
+            await transport.exchange(Request("POST", url), Ears(), 5)
+
     async with CurlTransport() as transport:
         began = trio.current_time()
-        with trio.move_on_after(0):
-            await transport.exchange(Request("POST", "http://nowhere.invalid/"), Ears(), 5)
         async with trio.open_nursery() as nursery:
             for number in range(20):
-                nursery.start_soon(transport.exchange, Request("POST", f"http://n{number}.invalid/"), Ears(), 5)
+                nursery.start_soon(put, f"http://n{number}.invalid/", transport)
             await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
     assert trio.current_time() - began < 0.5

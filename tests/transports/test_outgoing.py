@@ -10,7 +10,9 @@ def test_the_host_is_that_of_the_url() -> None:
     assert host_of("https://user@api.example.com:8443/v1?x=https://other/") == "api.example.com"
 
 
-@pytest.mark.parametrize("url", ["http://..a../", "http://" + "x" * 70 + ".com/", "http://[::1/"])
+@pytest.mark.parametrize(
+    "url", ["http://..a../", "http://" + "x" * 70 + ".com/", "http://[::1/", "", "localhost/v1", "file:///etc/hosts"]
+)
 def test_what_is_no_host_name_is_a_connect_error(url: str) -> None:
     with pytest.raises(ConnectError, match="no host name"):
         host_of(url)

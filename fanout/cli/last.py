@@ -1,0 +1,60 @@
+"""The last run that gave an answer, kept so that `-c` can go on from it, where only its owner can read it.
+
+    runs/                0700, in the state directory
+        last.json        0600: the lanes as they were written, and the conversation of each
+
+It holds what was asked and answered, and no key: a lane names the variable with its key.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+from platformdirs import user_state_path
+
+from fanout.errors import UsageError
+from fanout.history import History
+from fanout.login.folder import opened
+
+NAME = "last.json"
+
+
+@frozen
+class Last:
+    """A run: its lanes' specs and what was said in them."""
+
+    lanes: tuple[str, ...]
+    conversation: History
+
+
+def directory() -> Path:
+    """Where the run is kept."""
+    return user_state_path("fanout") / "runs"
+
+
+def save(lanes: Sequence[str], conversation: History) -> None:
+    """Keeps a run in place of the one before. Raises UsageError."""
+    data = json.dumps({"lanes": list(lanes), "conversation": conversation.to_json()})
+    with opened(directory(), create=True) as folder, folder.locked():
+        folder.replace(NAME, data.encode())
+
+
+def load() -> Last:
+    """The run that is kept. Raises UsageError if there is none, or it cannot be read."""
+    with opened(directory()) as folder:
+        data = folder.read(NAME)
+    if data is None:
+        raise UsageError("there is no earlier run to continue; ask without -c first")
+    try:
+        return _last(data)
+    except (UsageError, ValueError, RecursionError) as error:
+        raise UsageError(f"{directory() / NAME}: {error}; ask without -c to begin anew") from None
+
+
+def _last(data: bytes) -> Last:
+    value = json.loads(data)
+    lanes = value.get("lanes") if isinstance(value, dict) else None
+    if not isinstance(lanes, list) or not lanes or not all(isinstance(lane, str) for lane in lanes):
+        raise UsageError("this is no saved run")
+    return Last(tuple(lanes), History.from_json(value.get("conversation")))

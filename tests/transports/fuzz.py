@@ -1,0 +1,249 @@
+"""Transfers by chance against a loopback server, and what they leave behind.
+
+Run it as `python -m tests.transports.fuzz N SEED`.
+"""
+
+import gc
+import gzip
+import json
+import os
+import resource
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from fanout.abc import Head, Request
+from fanout.errors import ProviderError, TooLarge
+from fanout.transports.curl import CurlTransport
+from fanout.transports.libcurl import Easy
+from tests.servers.http import read_request, reset, serve
+
+LANES = 20
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+REFUSED = "http://127.0.0.1:9"
+
+Send = Callable[[bytes], Coroutine[Any, Any, None]]
+
+
+def body_of(number: int) -> bytes:
+    """What the service answers to a request with this number."""
+    return Random(number).randbytes(1 + number * 37 % 5000)
+
+
+def coded(body: bytes, size: int) -> list[bytes]:
+    """Chunks of this size."""
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
+
+
+async def play(kind: str, number: int, send: Send, stream: trio.SocketStream) -> bool:
+    """Answers one request; whether the connection is kept."""
+    body = body_of(number)
+    half = body[: len(body) // 2]
+    length = HEAD + b"content-length: %d\r\n\r\n" % len(body)
+    match kind:
+        case "whole":
+            await send(length + body)
+        case "slow":
+            await send(b"HTTP/1.1 100 C\r\n\r\n" + length + half)
+            await trio.sleep(0.002)
+            await send(body[len(half) :])
+        case "chunked":
+            for piece in (CHUNKED, *coded(body, 700), b"0\r\nx-trailer: 1\r\n\r\n"):
+                await send(piece)
+        case "gzip":
+            packed = gzip.compress(body)
+            await send(HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed) + packed)
+        case "to the end":
+            await send(HEAD + b"\r\n" + body)
+            return False
+        case "silent":
+            return False
+        case "cut":
+            await send(length + half)
+            return False
+        case "cut chunk":
+            await send(CHUNKED + b"%x\r\n%s" % (len(body), half))
+            return False
+        case "cut gzip":
+            await send(HEAD + b"content-encoding: gzip\r\n\r\n" + gzip.compress(body)[:-5])
+            return False
+        case "no size":
+            await send(CHUNKED + coded(half + b"x", 700)[0] + b"zz\r\n")
+            return False
+        case "no http":
+            await send(b"SSH-2.0\r\n\r\n" + half)
+            return False
+        case "reset":
+            await send(length + half)
+            reset(stream)
+            return False
+        case "reset first":
+            reset(stream)
+            return False
+        case "endless":
+            while True:
+                await send(length.replace(b"content-length", b"x") + half if half else length)
+                await trio.sleep(0.001)
+        case "hang":
+            await send(length + half)
+            await stream.receive_some()
+            return False
+    return True
+
+
+WHOLE = ("whole", "slow", "chunked", "gzip", "to the end")
+BROKEN = ("silent", "cut", "cut chunk", "cut gzip", "no size", "no http", "reset", "reset first")
+OPEN = ("endless", "hang")
+ACTIONS = ("", "", "cancel", "enough", "raise", "cancel within", "cancel another")
+
+
+@asynccontextmanager
+async def open_server() -> AsyncGenerator[str]:
+    async def handle(stream: trio.SocketStream) -> None:
+        while (request := await read_request(stream)) is not None:
+            kind, _, number = request.target[1:].replace("_", " ").rpartition("/")
+            if not await play(kind, int(number), stream.send_all, stream):
+                return
+
+    async with serve(handle) as url:
+        yield url
+
+
+@define(eq=False)
+class Ears:
+    """A receiver that does by chance what a receiver may do."""
+
+    action: str
+    scope: trio.CancelScope
+    others: list[trio.CancelScope]
+    body: bytearray = field(factory=bytearray)
+    heads: int = 0
+    enough: bool = False
+
+    def head(self, head: Head, /) -> None:
+        """Comes once, and before any data."""
+        assert not self.heads
+        self.heads += 1
+
+    def data(self, data: bytes, /) -> bool:
+        """Never comes after the end."""
+        assert self.heads == 1
+        assert not self.enough
+        assert data
+        assert not (self.action == "cancel within" and self.scope.cancel_called)
+        self.body += data
+        match self.action:
+            case "enough":
+                self.enough = True
+            case "raise":
+                raise TooLarge("enough")
+            case "cancel within":
+                self.scope.cancel()
+            case "cancel another":
+                self.others[len(self.body) % len(self.others)].cancel()
+        return self.enough
+
+
+@define(eq=False)
+class Fuzz:
+    """A run: what is left to do, who is at it, and what became of it."""
+
+    count: int
+    random: Random
+    url: str
+    transport: CurlTransport
+    scopes: list[trio.CancelScope]
+    done: int = 0
+    outcomes: Counter[str] = field(factory=Counter)
+    rss: list[int] = field(factory=list)
+
+    async def work(self, lane: int) -> None:
+        """Exchanges one after the other."""
+        while self.done < self.count:
+            self.done += 1
+            if self.done % (self.count // 10) == 0:
+                self.rss.append(rss())
+            await self.exchange(lane, self.done)
+
+    async def exchange(self, lane: int, number: int) -> None:
+        """One, by chance."""
+        kind = self.random.choice(WHOLE * 3 + BROKEN * 2 + OPEN)
+        action = self.random.choice(ACTIONS)
+        wait = self.random.random() * 0.005 if action == "cancel" else 0.02 if kind in OPEN else 5
+        url = REFUSED if self.random.random() < 0.02 else f"{self.url}/{kind.replace(' ', '_')}/{number}"
+        with trio.move_on_after(wait) as scope:
+            self.scopes[lane] = scope
+            ears = Ears(action, scope, self.scopes)
+            outcome = await self.outcome(Request("POST", url, body=b"x" * (number % 3000)), ears)
+            expected = outcome in ("whole", "enough", "raised") if kind in WHOLE else outcome != "whole"
+            assert expected or url == REFUSED, (kind, action, outcome)
+            assert outcome != "whole" or ears.body == body_of(number), (kind, action)
+        if scope.cancelled_caught:
+            assert action == "cancel" or kind in OPEN or scope.cancel_called
+            assert wait < 5 or trio.current_time() < scope.deadline, (kind, action)
+            outcome = "cancelled"
+        self.outcomes[outcome] += 1
+
+    async def outcome(self, request: Request, ears: Ears) -> str:
+        """How an exchange ended."""
+        try:
+            await self.transport.exchange(request, ears, 5)
+        except ProviderError as error:
+            return "raised" if isinstance(error, TooLarge) else error.kind
+        return "enough" if ears.enough else "whole"
+
+
+def rss() -> int:
+    """Kilobytes of memory that the process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1024
+
+
+def fds() -> int:
+    """Descriptors that the process has open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a path object is nothing to count
+
+
+def easies() -> tuple[int, int]:
+    """Handles of libcurl that are still there, and those that are still open."""
+    gc.collect()
+    found = [thing for thing in gc.get_objects() if isinstance(thing, Easy)]
+    return len(found), sum(easy.handle is not None for easy in found)
+
+
+async def run(count: int, seed: int) -> dict[str, Any]:
+    """Runs so many transfers; what was there before and after."""
+    before, began = fds(), monotonic()
+    async with open_server() as url:
+        async with CurlTransport() as transport:
+            scopes = [trio.CancelScope() for _ in range(LANES)]
+            fuzz = Fuzz(count, Random(seed), url, transport, scopes)
+            async with trio.open_nursery() as nursery:
+                for lane in range(LANES):
+                    nursery.start_soon(fuzz.work, lane)
+            await trio.sleep(0.1)  # those with enough end
+            (pool,) = transport._pools.values()
+            left = len(pool.transfers) + len(transport._news) + len(transport._drains)
+        await trio.sleep(0.05)
+    return {
+        "seconds": round(monotonic() - began, 1),
+        "fds": [before, fds()],
+        "rss": fuzz.rss,
+        "left": left,
+        "owners": len(transport._owners),
+        "easies": easies(),
+        "outcomes": dict(fuzz.outcomes),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(trio.run(run, int(sys.argv[1]), int(sys.argv[2]))))  # noqa: T201

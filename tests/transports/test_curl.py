@@ -1,0 +1,409 @@
+import gzip
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from fanout.abc import Request
+from fanout.errors import (
+    AuthError,
+    ConnectError,
+    ProtocolError,
+    ProviderError,
+    ResetError,
+    TimedOut,
+    TooLarge,
+    Truncated,
+    UsageError,
+)
+from fanout.secret import Secret
+from fanout.transports.curl import CurlTransport
+from tests.servers.http import Received, read_request, serve
+from tests.servers.script import open_script_server
+from tests.transports.test_contract import Ears
+from tests.transports.test_httpx import open_once_server
+from tests.transports.tls import Certificate, secure_url
+
+HI = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+
+
+@asynccontextmanager
+async def open_raw_server(*answers: bytes, keep: bool = True) -> AsyncGenerator[tuple[str, list[Received]]]:
+    """Sends these bytes to every request, one after the other; then it closes, or waits for the next."""
+    requests: list[Received] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        while (request := await read_request(stream)) is not None:
+            requests.append(request)
+            for answer in answers:
+                await stream.send_all(answer)
+            if not keep:
+                return
+
+    async with serve(handle) as url:
+        yield url, requests
+
+
+async def say_nothing(stream: trio.SocketStream) -> None:
+    await trio.sleep_forever()
+
+
+async def ask(url: str, method: str = "POST", **fields: object) -> Ears:
+    ears = Ears()
+    async with CurlTransport() as transport:
+        with trio.fail_after(2):
+            await transport.exchange(Request(method, url, **fields), ears, 1)  # type: ignore[arg-type]
+    return ears
+
+
+async def test_a_connection_is_used_again() -> None:
+    async with open_script_server([b"x"]) as server, CurlTransport() as transport:
+        for _ in range(5):
+            await transport.exchange(Request("POST", server.url, body=b"y"), Ears(), 5)
+        assert (server.connections, len(server.requests)) == (1, 5)
+
+
+async def test_a_connection_is_used_again_when_the_receiver_had_enough_just_before_the_end() -> None:
+    async with open_script_server([b"done", 0.01, b"more"]) as server, CurlTransport() as transport:
+        for _ in range(3):
+            await transport.exchange(Request("POST", server.url), Ears(stop_at=b"done"), 5)
+            await trio.sleep(0.03)
+        assert server.connections == 1
+
+
+async def test_a_kept_connection_that_turns_out_closed_costs_no_request() -> None:
+    async with open_once_server() as (url, requests), CurlTransport() as transport:
+        for number in range(5):
+            ears = Ears()
+            await transport.exchange(Request("POST", url, body=b"%d" % number), ears, 5)
+            assert ears.body == b"hi"
+    assert [request.body for request in requests] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_fresh_connection_that_is_closed_is_not_tried_again() -> None:
+    connections = 0
+
+    async def handle(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await read_request(stream)
+
+    async with serve(handle) as url:
+        with pytest.raises(ResetError):
+            await ask(url)
+    assert connections == 1
+
+
+async def test_a_refused_connection_is_named_with_the_systems_reason() -> None:
+    with pytest.raises(ConnectError, match=r"cannot reach 127\.0\.0\.1: Connection refused"):
+        await ask("http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", ProtocolError, "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", ProtocolError, "does not speak HTTP"),
+        (b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n" + b"x" * 1000, ProtocolError, "there is no response"),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\nx",
+            ProtocolError,
+            "not asked for: gzip, chunked",
+        ),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nx", ProtocolError, "chunk"),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: zebra\r\n\r\nx", ProtocolError, "not asked for: 'zebra'"),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\nxyz", ProtocolError, "broken"),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"hi")[:-3], Truncated, "no end"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab", ResetError, "before the answer was over"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", ResetError, "before the answer was over"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 400_000 + b"\r\n\r\n", TooLarge, "more than is allowed"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: " + (b"a" * 4000 + b"\r\nx: ") * 100 + b"\r\n\r\n", TooLarge, "headers"),
+        (b"HTTP/1.1 100 C\r\nx: y\r\n\r\n" * 30_000, TooLarge, "headers"),
+    ],
+)
+async def test_an_answer_that_makes_no_sense_is_a_typed_error(
+    answer: bytes, error: type[ProviderError], says: str
+) -> None:
+    async with open_raw_server(answer, keep=False) as (url, _):
+        with pytest.raises(error, match=says):
+            await ask(url)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (b"HTTP/1.1 204 None\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 304 None\r\ncontent-length: 5\r\n\r\n", 304, b""),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-encoding: gzip\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n" + HI, 200, b"hi"),
+        (b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
+        (b"HTTP/1.1 200 OK\nx: y\ncontent-length: 2\n\nhi", 200, b"hi"),
+        (b"HTTP/1.1 200 OK\r\nHTTP/2: y\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
+    ],
+)
+async def test_an_answer_whose_end_is_known_needs_no_close(answer: bytes, status: int, body: bytes) -> None:
+    async with open_raw_server(answer) as (url, requests), CurlTransport() as transport:
+        for _ in range(2):
+            ears = Ears()
+            with trio.fail_after(1):
+                await transport.exchange(Request("POST", url), ears, 5)
+            assert (ears.heads[0].status, ears.body) == (status, body)
+        assert len(requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\nhi", 200, b"hi"),
+        (b"HTTP/1.1 401 No\r\nconnection: close\r\nwww-authenticate: Basic\r\n\r\nno", 401, b"no"),
+        (b"HTTP/1.1 407 No\r\nproxy-authenticate: Basic\r\n\r\nno", 407, b"no"),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"hi"), 200, b"hi"),
+    ],
+)
+async def test_an_answer_may_end_with_its_connection(answer: bytes, status: int, body: bytes) -> None:
+    async with open_raw_server(answer, keep=False) as (url, _):
+        ears = await ask(url)
+    assert (ears.heads[0].status, ears.body) == (status, body)
+
+
+async def test_an_answer_to_head_has_no_body() -> None:
+    async with open_raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n") as (url, requests):
+        ears = await ask(url, "HEAD")
+    assert requests[0].method == "HEAD"
+    assert (ears.heads[0].headers["content-length"], ears.body) == ("5", b"")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("body", [b"", b"a\0b"])
+async def test_every_method_goes_out_with_its_body_and_its_headers_only(method: str, body: bytes) -> None:
+    async with open_raw_server(HI) as (url, requests):
+        ears = await ask(f"{url}/a/../b?q=%20", method, body=body, headers={"x-empty": "", "accept": "a/b"})
+    assert ears.body == b"hi"
+    (request,) = requests
+    assert (request.method, request.target, request.body) == (method, "/a/../b?q=%20", body)
+    length = {} if method == "GET" and not body else {"content-length": str(len(body))}
+    host = url.removeprefix("http://")
+    assert request.headers == {"host": host, "user-agent": "fanout", "accept": "a/b", "x-empty": "", **length}
+
+
+async def test_a_long_body_is_sent_without_being_asked_for() -> None:
+    body = bytes(range(256)) * 5_000
+    async with open_raw_server(HI) as (url, requests):
+        ears = await ask(url, body=body)
+    assert ears.body == b"hi"
+    assert requests[0].body == body
+    assert "expect" not in requests[0].headers
+
+
+@pytest.mark.parametrize("length", [b"content-length: 2\r\n", b"connection: close\r\n"])
+async def test_an_answer_that_comes_before_the_request_is_sent_is_heard(length: bytes) -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        await stream.receive_some(1000)
+        await stream.send_all(b"HTTP/1.1 413 Too long\r\n" + length + b"\r\nno")
+        await stream.send_eof()
+        with trio.move_on_after(0.1):  # a close at once would be a reset, which discards what was sent
+            while await stream.receive_some():
+                pass
+
+    async with serve(handle) as url:
+        ears = await ask(url, body=b"x" * 8_000_000)
+    assert (ears.heads[0].status, ears.body) == (413, b"no")
+
+
+async def test_a_reset_in_the_middle_of_a_request_is_a_typed_error() -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        await stream.receive_some(1000)
+
+    async with serve(handle) as url:
+        with pytest.raises(ResetError):
+            await ask(url, body=b"x" * 8_000_000)
+
+
+async def test_a_body_in_pieces_is_decoded_read_by_read() -> None:
+    pieces = gzip.compress(b"one" * 100), gzip.compress(b"two" * 100)
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await read_request(stream)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n")
+        for piece in pieces:
+            await trio.sleep(0.02)
+            await stream.send_all(b"%x\r\n%s\r\n" % (len(piece), piece))
+        await stream.send_all(b"0\r\nx-trailer: y\r\n\r\n")
+
+    async with serve(handle) as url:
+        ears = await ask(url)
+    assert ears.pieces == [b"one" * 100, b"two" * 100]
+    assert "x-trailer" not in ears.heads[0].headers
+
+
+@pytest.mark.parametrize("coding", ["length", "chunks", "the end"])
+async def test_a_large_body_arrives_whole_and_in_order(coding: str) -> None:
+    body = b"".join(b"%08d" % number for number in range(500_000))
+    pieces = [body[at : at + 9_999] for at in range(0, len(body), 9_999)]
+    head = {"length": b"content-length: %d\r\n" % len(body), "chunks": b"transfer-encoding: chunked\r\n"}
+    if coding == "chunks":
+        pieces = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces] + [b"0\r\n\r\n"]
+    answer = b"HTTP/1.1 200 OK\r\n" + head.get(coding, b"") + b"\r\n"
+    async with open_raw_server(answer, *pieces, keep=False) as (url, _):
+        ears = await ask(url)
+    assert ears.body == body
+
+
+async def test_every_cookie_is_told_of() -> None:
+    answer = b"HTTP/1.1 200 So be it\r\nset-cookie: a=1\r\nSet-Cookie: b=2\r\ncontent-length: 0\r\n\r\n"
+    async with open_raw_server(answer) as (url, requests), CurlTransport() as transport:
+        ears = Ears()
+        await transport.exchange(Request("POST", url), ears, 5)
+        await transport.exchange(Request("POST", url), Ears(), 5)
+    assert (ears.heads[0].set_cookie, ears.heads[0].reason) == (("a=1", "b=2"), "So be it")
+    assert "cookie" not in requests[1].headers
+
+
+async def test_credentials_go_over_the_wire_in_clear_and_nowhere_else() -> None:
+    request = Request("POST", "", {"authorization": Secret("Bearer canary")})
+    async with open_script_server([b"x"]) as server, CurlTransport() as transport:
+        await transport.exchange(Request("POST", server.url, request.headers), Ears(), 5)
+        assert server.requests[0].headers["authorization"] == "Bearer canary"
+    assert "canary" not in repr(request)
+
+
+async def test_an_error_carries_no_credential_in_its_chain() -> None:
+    request = Request("POST", "http://127.0.0.1:9/", {"authorization": Secret("Bearer canary")})
+    async with CurlTransport() as transport:
+        with pytest.raises(ConnectError) as caught:
+            await transport.exchange(request, Ears(), 5)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    traceback = caught.value.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename != __file__:
+            assert "canary" not in repr(traceback.tb_frame.f_locals)
+        traceback = traceback.tb_next
+
+
+async def test_a_certificate_of_nobody_is_refused_and_its_authority_accepted(certificate: Certificate) -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, certificate.context(), server_side=True)
+        try:
+            await secure.receive_some()
+            await secure.send_all(HI)
+        except trio.BrokenResourceError:
+            return
+
+    async with serve(handle) as plain_url:
+        url = secure_url(plain_url)
+        async with CurlTransport() as transport:
+            with pytest.raises(ConnectError, match=r"cannot reach localhost: .*certificate"):
+                await transport.exchange(Request("POST", url), Ears(), 5)
+        ears = Ears()
+        async with CurlTransport(ca_file=str(certificate.path)) as transport:
+            await transport.exchange(Request("POST", url), ears, 5)
+            with pytest.raises(ConnectError, match=r"cannot reach other\.localhost: .*subject name"):
+                await transport.exchange(Request("POST", secure_url(plain_url, "other.localhost")), Ears(), 5)
+        assert ears.body == b"hi"
+
+
+async def test_the_file_of_authorities_that_the_environment_names_is_used(
+    monkeypatch: pytest.MonkeyPatch, certificate: Certificate
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+
+    async def handle(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, certificate.context(), server_side=True)
+        await secure.receive_some()
+        await secure.send_all(HI)
+
+    async with serve(handle) as url:
+        assert (await ask(secure_url(url))).body == b"hi"
+
+
+async def test_a_file_of_authorities_that_is_not_there_is_named_and_nothing_else_is_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.pem"
+    async with open_raw_server(HI) as (url, _), CurlTransport(ca_file=str(path)) as transport:
+        with pytest.raises(ConnectError, match=rf"cannot reach localhost: .*CAfile: {path} CApath: /dev/null"):
+            await transport.exchange(Request("POST", secure_url(url)), Ears(), 5)
+        ears = Ears()
+        await transport.exchange(Request("POST", url), ears, 5)
+        assert ears.body == b"hi"
+
+
+@pytest.mark.parametrize("host", ["..a..", "x" * 70 + ".com"])
+async def test_what_is_no_host_name_is_a_connect_error(host: str) -> None:
+    with pytest.raises(ConnectError, match="no host name"):
+        await ask(f"http://{host}/")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("localhost/v1", "no host name"),
+        ("ftp://localhost/", "ftp"),
+        ("file:///etc/hostname", "no host name"),
+        ("http://a b/", "URL"),
+        ("http://localhost:99999/", "URL|port"),
+        ("http://nowhere.invalid/", "resolve"),
+    ],
+)
+async def test_an_address_that_leads_nowhere_is_a_connect_error(url: str, says: str) -> None:
+    with pytest.raises(ConnectError, match=says) as caught:
+        await ask(url)
+    assert caught.value.retry_safe
+
+
+@pytest.mark.parametrize("key", ["canary\r\nx-evil: 1", "canaryÉ", "canary\n"])
+async def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(key: str) -> None:
+    request = Request("POST", "http://127.0.0.1:9/", {"authorization": Secret(f"Bearer {key}")})
+    async with CurlTransport() as transport:
+        with pytest.raises(AuthError, match="authorization has a character") as caught:
+            await transport.exchange(request, Ears(), 5)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_a_transport_that_is_closed_says_so() -> None:
+    async with open_script_server([b"x"]) as server:
+        async with CurlTransport() as transport:
+            await transport.exchange(Request("POST", server.url), Ears(), 5)
+        with pytest.raises(UsageError, match="closed"):
+            await transport.exchange(Request("POST", server.url), Ears(), 5)
+    with pytest.raises(UsageError, match="closed"):
+        await CurlTransport().exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
+
+
+async def test_a_connection_that_does_not_come_about_times_out() -> None:
+    # A listener whose backlog is full answers no further SYN.
+    listener = trio.socket.socket()
+    await listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    blockers = [trio.socket.socket() for _ in range(4)]
+    with listener:
+        async with trio.open_nursery() as nursery, CurlTransport() as transport:
+            for blocker in blockers:
+                nursery.start_soon(blocker.connect, ("127.0.0.1", port))
+            await trio.sleep(0.05)
+            began = trio.current_time()
+            with pytest.raises(TimedOut) as caught:
+                await transport.exchange(Request("POST", f"http://127.0.0.1:{port}/"), Ears(), 0.2)
+            assert 0.19 < trio.current_time() - began < 0.5
+            nursery.cancel_scope.cancel()
+    for blocker in blockers:
+        blocker.close()
+    assert (caught.value.clock, caught.value.seconds) == ("connect", 0.2)
+    assert caught.value.retry_safe
+
+
+async def test_a_tls_handshake_that_stands_still_times_out() -> None:
+    async with serve(say_nothing) as url, CurlTransport() as transport:
+        with pytest.raises(TimedOut, match=r"no connection to localhost within 0\.2 s"):
+            await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.2)
+
+
+async def test_the_connect_clock_is_not_that_of_the_answer() -> None:
+    ears = Ears()
+    async with open_script_server([b"one", 0.2, b"two"]) as server, CurlTransport() as transport:
+        await transport.exchange(Request("POST", server.url), ears, 0.1)
+    assert ears.body == b"onetwo"
