@@ -220,6 +220,8 @@ _REASONS = {
 class MessagesReader(JsonReader):
     """Reads Messages by the type in the data: proxies drop the names of events."""
 
+    repeats = True
+
     def __init__(self, head: Head) -> None:
         super().__init__(head)
         self._counts: dict[str, Any] = {}

@@ -169,6 +169,8 @@ _REASONS = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length",
 class CohereReader(JsonReader):
     """Reads the events of /v2/chat, or a whole answer."""
 
+    repeats = True
+
     def __init__(self, head: Head) -> None:
         super().__init__(head)
         self._citations = Citations()

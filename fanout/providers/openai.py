@@ -175,6 +175,7 @@ class ChatReader(JsonReader):
     """Reads Chat Completions in every dialect; choices other than the first are ignored."""
 
     done_ends = True
+    repeats = True
 
     def __init__(self, head: Head) -> None:
         super().__init__(head)

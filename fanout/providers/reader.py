@@ -10,11 +10,13 @@ from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, kept_headers, request_id, stray_fault
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
+from fanout.wire.repeats import Repeats
 from fanout.wire.sse import Message, ServerSentEvents
 
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
 
+_BLANK_LINE = b"\n\n"
 _IDLE_EVENTS = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _NOTHING = object()
 _SENSELESS = (ProviderError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
@@ -34,6 +36,12 @@ class JsonReader(ABC):
     done_ends: ClassVar[bool] = False
     """Whether `[DONE]` is an end mark of the protocol."""
 
+    repeats: ClassVar[bool] = False
+    """Whether an event whose one effect was a Delta or a Reasoning has no other effect when it comes with another text.
+
+    Where besides the text something else changes with every event, there is no use in it.
+    """
+
     def __init__(self, head: Head) -> None:
         self.complete = False
         self.model: str | None = None
@@ -47,6 +55,7 @@ class JsonReader(ABC):
         self._ended = False
         self._calls: set[int] = set()
         self._joiners: dict[tuple[type, int], Joiner] = {}
+        self._repeats = Repeats() if self.repeats else None
 
     @abstractmethod
     def read(self, value: dict[str, Any], out: list[Event], /) -> None:
@@ -85,6 +94,31 @@ class JsonReader(ABC):
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
+        if self._repeats is None:
+            return self._feed(data)
+        if (events := self._repeats.events(data)) is not None:
+            return events
+        return self._feed_unrepeated(self._repeats, data)
+
+    def _feed_unrepeated(self, repeats: Repeats, data: bytes) -> list[Event]:
+        """Takes a read that is not of the known form, and learns the form of the last whole event in it."""
+        data = repeats.forget() + data
+        end = data.rfind(_BLANK_LINE) + 2
+        if end < 2:
+            return self._feed(data)
+        start = data.rfind(_BLANK_LINE, 0, end - 2) + 2
+        start = 0 if start < 2 else start
+        out = self._feed(data[:start]) if start else []
+        framing = self._body.framing
+        whole = isinstance(framing, ServerSentEvents) and framing.fresh
+        out += (last := self._feed(data[start:end]))
+        if self.complete or self._ended or self._json.halves or not repeats.learning:
+            self._repeats = None
+        elif whole and len(last) == 1 and isinstance(piece := last[0], Delta | Reasoning):
+            repeats.learn(data[start:end], piece)
+        return out + self.feed(data[end:]) if end < len(data) else out
+
+    def _feed(self, data: bytes) -> list[Event]:
         out: list[Event] = []
         if self._ended:
             return out
@@ -99,6 +133,8 @@ class JsonReader(ABC):
         out: list[Event] = []
         if self._ended:
             return out
+        if self._repeats is not None and (held := self._repeats.forget()):
+            self._body.feed(held)  # the beginning of an event, which completes none
         # A document's only frame comes with the end.
         self._take(self._body.close(), self.document if self._body.is_document else self.read, out)
         if self._head.status != 200:

@@ -37,8 +37,9 @@ class ServerSentEvents:
     """Cuts a text/event-stream into Messages; always UTF-8, bad bytes become U+FFFD.
 
     `comments` counts comment lines, `retry` is the last reconnection time in milliseconds, `last_id` the last event id.
-    `stray` keeps whole raw lines with unknown field names: an error that a server wrote between the events. After
-    `close`, `pending` is the event that was not finished by a blank line, which the standard discards.
+    `stray` keeps whole raw lines with unknown field names: an error that a server wrote between the events. `fresh`
+    tells that the bytes so far end between two events. After `close`, `pending` is the event that was not finished by a
+    blank line, which the standard discards.
     """
 
     def __init__(self, max_line: int = CAP, max_event: int = CAP) -> None:
@@ -54,7 +55,7 @@ class ServerSentEvents:
         self._stray_size = 0
         self._start: bytes | None = b""  # what may yet be a BOM; None once that is decided
         self._after_cr = False
-        self._fresh = True  # nothing of an event has come that is not out
+        self.fresh = True
         self._usual = b"data: "  # how an event begins that looks like the last one
         self._usual_event = "message"
         self._between = "\n\ndata: "
@@ -71,12 +72,12 @@ class ServerSentEvents:
             data = self._without_bom(data)
         if 0x0D in data or self._after_cr:
             data = self._with_lf(data)
-        if self._fresh and (messages := self._whole_events(data)):
+        if self.fresh and (messages := self._whole_events(data)):
             return messages
         messages = []
         if data and not self.error:
             self._take(data, messages)
-            self._fresh = not (self._partial or self._data or self._event or self.error)
+            self.fresh = not (self._partial or self._data or self._event or self.error)
         return messages
 
     def close(self) -> list[Message]:
@@ -154,12 +155,12 @@ class ServerSentEvents:
 
     def _take(self, data: bytes, messages: list[Any]) -> None:
         """Takes a read that begins or ends within an event, or has other lines than the usual."""
-        if not self._fresh:
+        if not self.fresh:
             cut = data.find(b"\n\n") + 2
             if cut > 1:
                 self._take_lines(data[:cut], messages)
                 data = data[cut:]
-                self._fresh = True
+                self.fresh = True
         cut = data.rfind(b"\n\n") + 2
         if cut > 1 and not self.error:
             messages += (whole := self._whole_events(data[:cut]))
