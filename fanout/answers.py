@@ -133,8 +133,8 @@ class Fold:
     _files: list[File] = field(factory=list)
     _kept: dict[type, Event] = field(factory=dict)
 
-    def add(self, events: Sequence[Event], at: float) -> None:
-        """Takes the events of one read, which arrived at `at`."""
+    def add(self, events: Sequence[Event], at: float) -> int:
+        """Takes the events of one read, which arrived at `at`; returns how many of them are content."""
         texts = self._texts
         contents = 0
         for event in events:
@@ -157,6 +157,7 @@ class Fold:
             self._last = at
             if self._first is None:
                 self._first = at
+        return contents
 
     def _add_call(self, piece: ToolCall) -> None:
         ids, names, arguments = self._calls.setdefault(piece.index, ([], [], []))

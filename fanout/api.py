@@ -10,6 +10,7 @@ import trio
 from attrs import evolve
 
 from fanout.abc import Login, OnLose, Policy, Request, Transport
+from fanout.alarms import open_alarms
 from fanout.answers import Answer, Run, Wasted
 from fanout.attempt import fetch
 from fanout.channel import Channel
@@ -68,6 +69,15 @@ class Fanout:
     def lanes(self) -> list[str]:
         """The names of all lanes, in the order of the plan."""
         return [attempt.name for attempt, _ in self._group.attempts()]
+
+    @property
+    def winner(self) -> Answer | None:
+        """The answer that the plan chose, if it has."""
+        seat = self._group.winner
+        if seat is None:
+            return None
+        answer = seat.answer
+        return evolve(answer, cost=cost(answer)) if self._group.over else answer
 
     @property
     def run(self) -> Run:
@@ -156,7 +166,8 @@ async def open_fanout(
     async with AsyncExitStack() as stack:
         connections = await _connections(transport or settings.config.defaults.transport, stack)
         channel = Channel(trio.current_time())
-        group = Builder(connections, settings, channel).build(plan)
+        alarms = await stack.enter_async_context(open_alarms())
+        group = Builder(connections, settings, channel, alarms).build(plan)
         with unwrapped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_run_to_end, group, asked, channel, deadline)
@@ -189,7 +200,8 @@ async def _fan_out(
     settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config, conversation)
     async with AsyncExitStack() as stack:
         connections = await _connections(transport or settings.config.defaults.transport, stack)
-        group = Builder(connections, settings, None).build(plan)
+        alarms = await stack.enter_async_context(open_alarms())
+        group = Builder(connections, settings, None, alarms).build(plan)
         fanout = Fanout(group)
         with unwrapped():
             await group.run(asked, fanout.started + deadline)
@@ -219,7 +231,7 @@ async def race(
             raise UsageError(f"{type(lanes).__name__} chooses no winner; use ask or gather")
     plan = lanes if isinstance(lanes, Policy) else Race(*several(lanes), on=on, accept=accept)
     fanout = await _fan_out(prompt, plan, **settings)
-    winner = fanout.run.winner
+    winner = fanout.winner
     if winner is None:
         raise fanout.failure or UsageError("this plan chooses no winner; use ask or gather")
     return winner

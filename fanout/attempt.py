@@ -12,6 +12,7 @@ import trio
 from attrs import evolve
 
 from fanout.abc import Head, Hear, Login, Provider, Reader, Reply, Request, Transport, nobody
+from fanout.alarms import Alarms, open_alarms
 from fanout.answers import Answer, Fold
 from fanout.channel import Channel
 from fanout.clocks import DEFAULTS, Clocks, Timeouts
@@ -32,7 +33,6 @@ from fanout.prompt import Message, Options, Prompt
 from fanout.retry import Budget, pause
 from fanout.scrub import scrub
 from fanout.secret import Secret
-from fanout.unwrapped import unwrapped
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""
@@ -42,6 +42,9 @@ FAREWELL = 1.0
 
 REPLY_BYTES = 8 << 20
 """Bytes of a reply that is read whole, on the way to the answer."""
+
+
+_RANDOM = Random()  # noqa: S311  # jitter needs no secrecy
 
 
 class Attempt:
@@ -63,6 +66,7 @@ class Attempt:
         turns: Turns | None = None,
         login: Login | None = None,
         random: Random | None = None,
+        alarms: Alarms | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
@@ -77,12 +81,14 @@ class Attempt:
         self._channel = channel
         self._turns = turns
         self._login = login
-        self._random = random or Random()  # noqa: S311  # jitter needs no secrecy
+        self._random = random or _RANDOM
         self.asked: tuple[Message, ...] = ()
         """All messages that were put to the service, from the beginning of the conversation."""
         self._fold = Fold(name, provider.name, provider.model)
         self._scope = trio.CancelScope()
-        self._alarm: trio.CancelScope | None = None
+        self._alarms = alarms
+        self._alarm_at = inf
+        self._fired: TimedOut | None = None
         self._ended = False
         self._closed = False
         self._cut_off = False
@@ -108,11 +114,11 @@ class Attempt:
         if self._ended:  # cancelled between being scheduled and being run
             return
         try:
-            with self._scope:
-                if self._limiter is None:
-                    await self._run(prompt, until)
-                else:
-                    await self._run_limited(prompt, until, self._limiter)
+            if self._alarms is None:
+                async with open_alarms() as self._alarms:
+                    await self._run_in_time(prompt, until)
+            else:
+                await self._run_in_time(prompt, until)
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
             if self._cut_off and self._under_way is not None:
@@ -163,40 +169,47 @@ class Attempt:
         if self._login_for is not None:
             self.cancel()  # a login would be for another try
 
+    async def _run_in_time(self, prompt: Prompt, until: float) -> None:
+        with self._scope:
+            if self._limiter is None:
+                await self._run(prompt, until)
+            else:
+                await self._run_limited(prompt, until, self._limiter)
+        if self._fired is not None and not self._ended:
+            self._wait = None  # the clock fired before the next try could begin
+            self._cut_off = self._reader is None or not self._reader.complete
+            self._take(self._rest(self._fired))
+
     async def _run(self, prompt: Prompt, until: float) -> None:
         if self._turns is not None:
             prompt = self._turns.before(prompt)
         self.asked = prompt.messages
         self._fold.asked = sum(len(message.text) for message in prompt.messages)
         self._start_clocks(until)
-        fired: list[TimedOut] = []
-        with unwrapped():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, nursery.cancel_scope, fired)
-                await self._try_until_ended(prompt.with_options(self._options))
-                nursery.cancel_scope.cancel()
-        if not self._ended:
-            self._wait = None  # the clock fired before the next try could begin
-            self._cut_off = self._reader is None or not self._reader.complete
-            self._take(self._rest(fired[0]))
+        await self._try_until_ended(prompt.with_options(self._options))
 
     def _start_clocks(self, until: float) -> None:
         self._fold.started = trio.current_time()
         self._clocks = Clocks(self._timeouts, self._fold.started, until)
         self._set_alarm()
 
-    async def _watch(self, scope: trio.CancelScope, fired: list[TimedOut]) -> None:
-        """Sleeps until the next clock may fire. Content moves it later, and is looked at only on waking."""
-        while not (error := self._clocks.fired(trio.current_time())):
-            with trio.CancelScope(deadline=self._clocks.next_alarm()[0]) as self._alarm:
-                await trio.sleep_forever()
-        fired.append(error)
-        scope.cancel()
-
     def _set_alarm(self) -> None:
-        """For the two moments in a lane's life that bring its next alarm forward: first content, and completion."""
-        if self._alarm is not None:
-            self._alarm.deadline = self._clocks.next_alarm()[0]
+        """For the moments in a lane's life that bring its next alarm forward: start, first content, and completion."""
+        at = self._clocks.next_alarm()[0]
+        if at < self._alarm_at and self._alarms is not None:
+            self._alarm_at = at
+            self._alarms.set(at, self._ring)
+
+    def _ring(self, at: float) -> None:
+        """A clock may have fired. Content moves its alarm later, which is looked at only now."""
+        if at != self._alarm_at or self._ended:
+            return
+        self._fired = self._clocks.fired(trio.current_time())
+        self._alarm_at = inf
+        if self._fired is None:
+            self._set_alarm()
+        else:
+            self._scope.cancel()
 
     async def _try_until_ended(self, prompt: Prompt) -> None:
         for number in count(1):
@@ -374,11 +387,11 @@ class Attempt:
 
     def _emit(self, events: list[Event]) -> None:
         at = trio.current_time()
-        before = self._fold.chunks
-        self._fold.add(events, at)
-        contents = self._fold.chunks - before
-        if contents and self._clocks.content(at, self._tokens(events, contents)):
-            self._set_alarm()
+        contents = self._fold.add(events, at)
+        if contents:
+            tokens = self._tokens(events, contents) if self._timeouts.min_tps else contents
+            if self._clocks.content(at, tokens):
+                self._set_alarm()
         if isinstance(end := events[-1], End):
             self._ended = True
             if end.error:
@@ -390,8 +403,6 @@ class Attempt:
 
     def _tokens(self, events: list[Event], contents: int) -> int:
         """About how many tokens arrived, for `min_tps`: one piece may hold several, of four characters each."""
-        if not self._timeouts.min_tps:
-            return contents
         return max(contents, sum(len(getattr(event, "text", "")) for event in events) // 4)
 
 

@@ -28,7 +28,8 @@ class Channel:
     def put(self, lane: str, events: Sequence[Event], at: float) -> None:
         """Appends the events of one read, which arrived in `lane` at Trio time `at`."""
         self._batches.append((lane, at, events))
-        self._wake()
+        if self._parked is not None:
+            self._wake()
 
     def close(self) -> None:
         """Nothing more will come: the iteration ends after what is there."""

@@ -32,7 +32,7 @@ class Timeouts:
     def over(self, base: Self) -> Self:
         """These clocks, and those of `base` where these say nothing."""
         given = {a.name: v for a in fields(type(self)) if (v := getattr(self, a.name)) is not None}
-        return evolve(base, **given)
+        return evolve(base, **given) if given else base
 
 
 DEFAULTS = Timeouts(connect=5.0, first=30.0, idle=30.0, total=600.0, min_tps=0.0)

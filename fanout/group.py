@@ -45,9 +45,11 @@ class Group:
         for index, lane in enumerate(lanes):
             lane.hear = partial(self.heard, index)
         self._policy = policy
+        self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
         self._cancelling = False
         self._ended_lanes = 0
+        self._open = len(self.seats)
         self._failures = 0
         self._spoke_at = 0.0
         self._turn = trio.Event()
@@ -143,8 +145,14 @@ class Group:
     def heard(self, index: int, events: Sequence[Event], at: float) -> None:
         """Events of a lane, at the moment they arrive: the verdict falls here, and climbs to the group above."""
         seat = self.seats[index]
+        if len(events) == 1 and (kind := type(events[0])) in CONTENT and self._ignores(kind):
+            if not seat.lost:  # the commonest: a piece that decides nothing
+                self._spoke_at = at
+                self.hear(events, at)
+            return
         if isinstance(end := events[-1], End):
             self._ended_lanes += 1
+            self._open -= not seat.lost
             seat.status, seat.place = end.status, self._ended_lanes
         if seat.lost:
             return
@@ -153,8 +161,7 @@ class Group:
         # Content that comes together with its lane's failure wins nothing, here or above.
         contents = () if failed else events[:-1] if over else events
         kinds = set(map(type, events))
-        heeds = self._policy.heeds
-        if not self._cancelling and (heeds is None or not heeds.isdisjoint(kinds)):
+        if not self._cancelling and (self._heeds is None or not self._heeds.isdisjoint(kinds)):
             for event in events[-1:] if failed else events:
                 if losers := self._policy.losers(index, event, self.seats):
                     self._lose(index, losers)
@@ -168,11 +175,15 @@ class Group:
         if over:
             self._end_if_over(at)
 
+    def _ignores(self, kind: type) -> bool:
+        return self._heeds is not None and kind not in self._heeds
+
     def _lose(self, index: int, lost: Collection[int]) -> None:
         """The policy has just said, for an event of lane `index`, that these have lost."""
         losers = [i for i in lost if not self.seats[i].lost]
         for i in losers:
             self.seats[i].lost = True
+            self._open -= self.seats[i].status is None
         if index in losers:
             self.seats[index].refused = self.seats[index].status is Status.FINISHED
         for i in losers:
@@ -183,7 +194,7 @@ class Group:
                 seat.lane.cancel()
 
     def _end_if_over(self, at: float) -> None:
-        if self.over or not all(seat.lost or seat.status for seat in self.seats):
+        if self.over or self._open:
             return
         self.ended_at = at
         self._turn.set()

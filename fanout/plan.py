@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 
 from fanout import catalog
 from fanout.abc import Login, OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.alarms import Alarms
 from fanout.attempt import Attempt
 from fanout.channel import Channel
 from fanout.clocks import Timeouts
@@ -97,6 +98,7 @@ class Builder:
     connections: Connections
     settings: Settings
     channel: Channel | None
+    alarms: Alarms | None = None
     names: set[str] = field(factory=set)
     counts: dict[str, int] = field(factory=dict)
 
@@ -141,6 +143,7 @@ class Builder:
             keys=Keys((lane.provider, *lane.spares), self.connections.known),
             limiter=self.connections.limiter(lane),
             channel=self.channel,
+            alarms=self.alarms,
             turns=history.turns(name) if history else None,
             login=self.connections.login_for(lane.provider),
         )

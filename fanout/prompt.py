@@ -173,4 +173,7 @@ class Prompt:
 
     def with_options(self, options: Options) -> "Prompt":
         """The same messages, with `options` laid over this prompt's."""
-        return evolve(self, options=options.over(self.options))
+        return self if options == _NOTHING_SAID else evolve(self, options=options.over(self.options))
+
+
+_NOTHING_SAID = Options()

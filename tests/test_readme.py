@@ -58,7 +58,8 @@ COMMANDS = [block for kind, block in BLOCKS[2:] if kind == "sh"]
 
 
 @pytest.mark.parametrize(
-    "line", re.findall(r"fanout (?:race|compare|hedge|fallback|quorum|models|providers)\b.*", "".join(COMMANDS))
+    "line",
+    re.findall(r"fanout (?:race|compare|hedge|fallback|quorum|models|providers|login|auth)\b.*", "".join(COMMANDS)),
 )
 def test_the_commands_are_commands(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "question.txt").write_text("?")
@@ -90,3 +91,11 @@ def test_the_table_of_clients_is_what_was_measured() -> None:
         row = next(line for line in README.splitlines() if line.startswith(f"| {name} | {results['versions'][name]} |"))
         cells = [cell.strip() for cell in row.strip("|").split("|")][2:]
         assert cells == [str(client["passed"].get(kind, "")) for kind in results["cases"]]
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in catalog.providers() if entry.unofficial])
+def test_the_table_of_web_chats_says_what_the_providers_say(name: str) -> None:
+    (entry,) = [entry for entry in catalog.providers() if entry.name == name]
+    (row,) = [line for line in README.splitlines() if re.match(rf"\| `{name}[`/]", line)]
+    assert entry.evidence in row
+    assert ("presumed" in row) is (entry.status == "presumed-offline")

@@ -1,6 +1,5 @@
 """The services that nobody offers, raced together over their strict loopback servers: off at first, and no trouble."""
 
-import gc
 import json
 import os
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define
 
 import fanout
 from fanout import All, Race, Status, catalog
@@ -31,11 +30,12 @@ from tests.servers.koala import KoalaServer
 from tests.servers.openai import OpenAIServer
 from tests.servers.vitalentum import VitalentumServer
 from tests.servers.website import EVENTS, HANG, Answer, Website, pieces, running
+from tests.steps import watched
 
 NAMES = ("huggingchat", "hailuo", "aura", "koala", "vitalentum")
 CANARY = "CANARY-token-5b1f"
 STEP = 0.005
-"""Seconds of the processor that no task may take at a stretch: the others would wait for it."""
+"""Seconds that no task may keep the processor at a stretch: the others would wait for it."""
 
 
 @pytest.fixture(autouse=True)
@@ -121,39 +121,6 @@ def log_in(services: Services) -> None:
     store.save(Credentials("hailuo", services.hailuo.url, secrets={"token": Secret(CANARY)}))
 
 
-@define(eq=False)
-class Steps(trio.abc.Instrument):
-    """How long each task had the processor at a stretch: time of the processor, whatever else the machine does."""
-
-    longest: float = 0.0
-    whose: str = ""
-    count: int = 0
-    _began: float = field(factory=time.thread_time, init=False)
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._began = time.thread_time()
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        took = time.thread_time() - self._began
-        self.count += 1
-        if took > self.longest:
-            self.longest, self.whose = took, task.name
-
-
-@asynccontextmanager
-async def watched() -> AsyncGenerator[Steps]:
-    """Measures every step of every task in the block, without the garbage collector's, which sees all of pytest."""
-    gc.collect()
-    gc.disable()
-    steps = Steps()
-    trio.lowlevel.add_instrument(steps)
-    try:
-        yield steps
-    finally:
-        trio.lowlevel.remove_instrument(steps)
-        gc.enable()
-
-
 @pytest.mark.slow
 async def test_all_five_answer_side_by_side() -> None:
     async with open_services() as services:
@@ -197,9 +164,22 @@ async def test_each_wins_a_race_in_which_the_others_hang_and_those_are_told_to_s
 
 
 @pytest.mark.slow
+async def test_the_embedded_model_wins_while_all_five_hang_and_loses_to_each_that_does_not() -> None:
+    async with open_services() as services, fanout.open_transport() as transport:
+        lanes = [*services.lanes(), "local?max_tokens=8&seed=1"]
+        services.hang()
+        first = await fanout.ask("Why?", Race(*lanes), transport=transport, deadline=120)
+        assert first.winner and first.winner.lane == "local"
+        assert [answer.status for answer in first.answers] == [*[Status.CANCELLED] * 5, Status.FINISHED]
+        second = await fanout.ask("Why?", Race(*lanes[:-1], "local?max_tokens=4000"), transport=transport, deadline=120)
+        assert second.winner and second.winner.lane in NAMES
+        assert second["local"].status is Status.CANCELLED
+
+
+@pytest.mark.slow
 async def test_no_service_keeps_the_others_from_the_processor() -> None:
     async with open_services() as services, fanout.open_transport() as transport:
-        lanes = [*services.lanes(), services.openai.lane("scripted", n=300)]
+        lanes = [*services.lanes(), services.openai.lane("scripted", n=300), "local?max_tokens=40&seed=1"]
         # What is imported and computed once, in the first lane of a process, is not what is asked here.
         await fanout.ask("Why?", All(*lanes), transport=transport)
         words = " ".join(f"word{number}" for number in range(400))
@@ -215,11 +195,26 @@ async def test_no_service_keeps_the_others_from_the_processor() -> None:
             services.koala.replies.append(Answer(pieces(stream.encode(), 9), headers=EVENTS))
             async with watched() as steps:
                 run = await fanout.ask("Why?", All(*lanes), transport=transport)
-            assert [answer.status for answer in run.answers] == [Status.FINISHED] * 6
+            assert [answer.status for answer in run.answers] == [Status.FINISHED] * 7
             assert steps.count > 1000
+            # Another thread of ours may have Python's lock for a moment, which is a wait too: hence several rounds.
             if steps.longest < STEP:
                 break
-    assert steps.longest < STEP, f"{steps.whose} took {steps.longest * 1000:.1f} ms at a stretch"
+    assert steps.longest < STEP, f"{steps.whose} for {steps.longest * 1000:.1f} ms at a stretch"
+
+
+@pytest.mark.parametrize(("way", "words"), [("computes", "computed"), ("waits", "waited")])
+async def test_the_watch_finds_a_task_that_keeps_the_processor(way: str, words: str) -> None:
+    async with watched() as steps:
+        if way == "computes":
+            until = time.thread_time() + 2 * STEP
+            while time.thread_time() < until:
+                pass
+        else:
+            time.sleep(2 * STEP)  # noqa: ASYNC251  # this is what is to be found
+        await trio.lowlevel.checkpoint()
+    assert steps.longest >= 2 * STEP
+    assert steps.whose.endswith(words)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from attrs import NOTHING, Factory, define, field, fields, frozen
+from attrs import define, field, fields, frozen
 from cattrs import Converter
 
 from fanout.errors import TimedOut, UsageError
@@ -39,7 +39,9 @@ class Record:
     `kernel` counts the pieces stamped by the kernel, `coalesced` those whose stamp may be too late because the kernel
     merged segments, `unpeeked` those that have only our own stamp in a run that asked for the kernel's; `lateness` is
     how much later than the kernel's our own stamp was at most. `server` holds the service's own timings in seconds
-    by name. `prompt_cost` is the part of `cost` (US dollars) that was due before the first token.
+    by name. `prompt_cost` is the part of `cost` (US dollars) that was due before the first token. `level` is the load
+    at which a sweep sent it: its concurrency, or its requests a second; levels are never pooled. `race` says that the
+    lane ran against others and was cancelled if one of them won: such records are never pooled with a benchmark's.
     """
 
     lane: str
@@ -75,6 +77,8 @@ class Record:
     unpeeked: int = 0
     lateness: float | None = None
     warmup: bool = False
+    level: float | None = None
+    race: bool = False
 
     @property
     def finished(self) -> bool:
@@ -89,14 +93,17 @@ class Record:
         return "kernel" if self.kernel == len(self.times) else "mixed"
 
 
+_ALWAYS = frozenset({"lane", "block", "status", "sent", "ended"})
+_PLAIN = Record(lane="", block=0, status=Status.FINISHED, sent=0.0, ended=0.0)
+
+
 def to_line(record: Record) -> bytes:
     """The record as one line of JSON. What has its default is left out; `times` are whole microseconds."""
     value: dict[str, Any] = {"version": VERSION}
-    for attribute in fields(Record):
-        default = attribute.default
-        plain = getattr(record, attribute.name)
-        if default is NOTHING or plain != (default.factory() if isinstance(default, Factory) else default):  # type: ignore[arg-type]  # attrs types Factory as a function
-            value[attribute.name] = plain
+    for name in (attribute.name for attribute in fields(Record)):
+        plain = getattr(record, name)
+        if name in _ALWAYS or plain != getattr(_PLAIN, name):
+            value[name] = plain
     if record.times:
         value["times"] = [round(at * 1e6) for at in record.times]
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
@@ -150,11 +157,12 @@ class Tape:
         kind = type(event)
         if kind in CONTENT:
             text = _text(event)
-            known = sum(self._sizes) if kind is Replace else 0  # a rewritten text repeats what came before
+            if kind is Replace:  # a rewritten text repeats what came before
+                text = text[sum(size for size, old in zip(self._sizes, self._kinds, strict=True) if old in "dw") :]
             self._times.append(at)
             self._kinds.append(LETTERS[kind])
-            self._sizes.append(max(0, len(text) - known))
-            self._size += len(text.encode("utf-8", "surrogatepass")[known:])
+            self._sizes.append(len(text))
+            self._size += len(text.encode("utf-8", "surrogatepass"))
             self._kernel += kernel
             self._coalesced += coalesced
         elif isinstance(event, Usage):

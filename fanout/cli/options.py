@@ -225,7 +225,9 @@ _SHARED: list[Callable[[Command], Command]] = [
         help="Go on from the last run that gave an answer, lane by lane; without -m, with its lanes.",
     ),
     click.option("--no-save", is_flag=True, help="Do not keep this run for -c."),
-    click.option("--save-files", type=_directory, metavar="DIR", help="Save the files of the answers shown; none is overwritten."),
+    click.option(
+        "--save-files", type=_directory, metavar="DIR", help="Save the files of the answers shown, overwriting none."
+    ),
     *(click.option(f"--{name}", "output", flag_value=name, help=text) for name, text in _OUTPUTS.items()),
     click.option("-q", "--quiet", is_flag=True, help="The text alone, and nothing on stderr but failures."),
 ]  # fmt: skip

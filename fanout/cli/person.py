@@ -21,7 +21,8 @@ from fanout.login.services import Site
 class Person:
     """Reads and answers while the lanes run on. What is on the `screen` makes room meanwhile.
 
-    One question at a time; `asking` is held while one is being asked, so that nothing else is written into it.
+    One question at a time; `asking` is held while one is being asked, so that nothing else is written into it on a
+    terminal.
     """
 
     screen: Screen = field(factory=Screen)

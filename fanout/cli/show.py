@@ -107,7 +107,7 @@ async def _follow(f: Any, screen: Screen, output: Output, person: "Person | None
                 screen.won(run.winner.lane)
         if text:
             # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
-            async with person.asking if person else nullcontext():
+            async with person.asking if person and sys.stdout.isatty() else nullcontext():
                 with screen.held():
                     await stdout.write(text)
 

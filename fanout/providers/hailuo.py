@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Mapping
 from hashlib import md5
+from mimetypes import guess_extension
 from typing import Any
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
@@ -22,11 +23,13 @@ from fanout.errors import (
     ServerError,
 )
 from fanout.events import Conversation, Delta, Event, Replace, Title
-from fanout.prompt import Prompt
+from fanout.prompt import Media, Prompt
 from fanout.providers import website
 from fanout.providers.citations import Citations
 from fanout.providers.event_reader import EventReader
-from fanout.providers.flatten import flatten, trailing_user_text
+from fanout.providers.flatten import flatten, media_since_last_answer, trailing_user_text
+from fanout.providers.media import type_of
+from fanout.providers.oss import Place
 from fanout.providers.reader import text_of
 from fanout.wire.json_text import JsonText, encode, excerpt, repair
 from fanout.wire.multipart import Part, content_type, multipart
@@ -43,6 +46,9 @@ CHARACTER = "1"
 
 DEVICE_LIFE = 10800.0
 """Seconds for which a registered device is used."""
+
+FILE_BYTES = 100 << 20
+"""Bytes of one file that the service takes."""
 
 BROWSER: Mapping[str, str] = {
     "os_name": "Linux",
@@ -88,16 +94,22 @@ class Hailuo(Provider):
     devices: dict[str, Device] = field(factory=dict, repr=False)
 
     def flow(self, prompt: Prompt) -> Flow:
-        """Registers a device where there is none, and asks.
+        """Registers a device where there is none, stores the files, and asks.
 
         Raises LoginRequired without a token, InvalidRequest for what cannot be asked, NotFound for another model.
         """
         login = self._login()
         text, chat = self._question(prompt, login)
+        media = media_since_last_answer(prompt.messages)
+        for one in media:
+            self._check_file(one)
         device = self._device(login)
         if device is None:
             device = yield from self._register(login)
-        return self._message(login, device, text, chat)
+        files = []
+        for one in media:
+            files.append((yield from self._store(login, device, one)))  # noqa: PERF401  # no comprehension may yield
+        return self._message(login, device, text, chat, files)
 
     def read(self, head: Head) -> Reader:
         """A Reader for a response with this head, whatever its status."""
@@ -146,7 +158,6 @@ class Hailuo(Provider):
         if self.model not in (None, *MODELS):
             raise NotFound(f"{self.name} has one model, {MODELS[0]}, not {self.model}")
         website.refuse_all_but(prompt.options, (), self.name)
-        website.refuse_media(prompt, self.name)
         if prompt.options.body:
             raise InvalidRequest(f"{self.name} takes no JSON, and so no further fields of it; ask without body")
         chat = self._chat_of(prompt, login)
@@ -172,34 +183,73 @@ class Hailuo(Provider):
 
     def _register(self, login: Credentials) -> Generator[Request, Reply, Device]:
         new = Device(login.fields.get("uuid") or self.uuid(), "", self.now() + DEVICE_LIFE)
-        body = encode({"uuid": new.uuid})
-        request = self._request(login, "POST", "/v1/api/user/device/register", new, body)
-        headers = {**request.headers, "content-type": "application/json"}
-        reply = yield evolve(request, headers=headers, body=body.encode())
-        device = self.devices[login.account] = evolve(new, number=self._number(reply))
+        reply = yield self._json_request(login, "/v1/api/user/device/register", new, {"uuid": new.uuid})
+        number = _id_of(self._data(reply).get("deviceIDStr"))
+        if number is None:
+            raise ProtocolError("the service registered the device and gave it no number")
+        device = self.devices[login.account] = evolve(new, number=number)
         return device
 
-    def _number(self, reply: Reply) -> str:
-        """The device's number in the reply to its registration. Raises ProviderError if there is none."""
+    def _data(self, reply: Reply) -> dict[str, Any]:
+        """The data of a reply in JSON. Raises ProviderError for a refusal."""
         if reply.head.status != 200:
             raise self._refusal(reply.head, reply.body)
         value = JsonText().decode(reply.body.decode("utf-8", "replace"))
         _check_status(value)
-        number = _id_of(value["data"].get("deviceIDStr"))
-        if number is None:
-            raise ProtocolError("the service registered the device and gave it no number")
-        return number
+        data: dict[str, Any] = value["data"]
+        return data
 
-    def _message(self, login: Credentials, device: Device, text: str, chat: str | None) -> Request:
-        """The request that sends a text."""
+    def _check_file(self, media: Media) -> None:
+        if media.data is None:
+            raise InvalidRequest(f"{self.name} takes the bytes of files and does not fetch {media.url}")
+        if not 0 < len(media.data) <= FILE_BYTES:
+            raise InvalidRequest(f"{self.name} takes files of 1 to {FILE_BYTES} bytes, not of {len(media.data)}")
+
+    def _store(self, login: Credentials, device: Device, media: Media) -> Generator[Request, Reply, dict[str, Any]]:
+        """Stores a file and tells the service of it; returns what a message says of it."""
+        assert media.data is not None
+        kind = type_of(media)
+        reply = yield self._request(login, "GET", "/v1/api/files/request_policy", device, "{}")
+        policy = self._data(reply)
+        name = f"{self.uuid()}{guess_extension(kind) or ''}"
+        put = Place.of(policy).put(name, media.data, kind, self.now(), self.base_url)
+        reply = yield put
+        if reply.head.status != 200:
+            words = excerpt(reply.body.decode("utf-8", "replace"), 200)
+            raise ServerError(f"the service's storage refused the file: {words}", status=reply.head.status)
+        told = {
+            "fileName": name,
+            "originFileName": media.name or name,
+            **{key: policy[key] for key in ("dir", "endpoint", "bucketName")},
+            "size": str(len(media.data)),
+            "mimeType": kind,
+        }
+        reply = yield self._json_request(login, "/v1/api/files/policy_callback", device, told)
+        number = self._data(reply)["fileID"]
+        return {"name": "", "formType": 2 if kind.startswith("image/") else 6, "content": name, "fileID": number}
+
+    def _message(
+        self, login: Credentials, device: Device, text: str, chat: str | None, files: list[dict[str, Any]]
+    ) -> Request:
+        """The request that sends a text, and files that are stored."""
         form = {"characterID": CHARACTER, "msgContent": text, "chatID": chat or "0"}
+        if files:
+            form["form"] = encode([*files, {"name": "", "formType": 1, "content": text}])
         page = f"?chat={quote(chat, safe='')}" if chat else ""
         request = self._request(login, "POST", "/v4/api/chat/msg", device, signed_form(form), page)
-        form["searchMode"] = "1" if self.web_search else "0"
+        form = {**form, "searchMode": "1" if self.web_search else "0"}
+        if files:
+            form["form"] = form.pop("form")  # the last one
         boundary = f"----WebKitFormBoundary{self.uuid().replace('-', '')[:16]}"
         body = multipart((Part(name, value.encode("utf-8", "replace")) for name, value in form.items()), boundary)
         headers = {**request.headers, "accept": "text/event-stream", "content-type": content_type(boundary)}
         return evolve(request, headers=headers, body=body)
+
+    def _json_request(self, login: Credentials, path: str, device: Device, value: Any) -> Request:
+        """A request with a JSON text, which is signed as it is sent."""
+        body = encode(value)
+        request = self._request(login, "POST", path, device, body)
+        return evolve(request, headers={**request.headers, "content-type": "application/json"}, body=body.encode())
 
     def _request(
         self, login: Credentials, method: str, path: str, device: Device, signed: str, page: str = ""

@@ -27,7 +27,7 @@ from fanout.transports.transfer import Transfer
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
 
-IDLE_CONNECTIONS = 100
+IDLE_CONNECTIONS = 1000
 """Connections that are kept open for later."""
 
 LONGEST_CONNECT = 3600.0
@@ -88,9 +88,10 @@ class CurlTransport:
             for transfer in list(pool.transfers.values()):
                 self._end(transfer, ResetError("the transport was closed"))
             pool.close()
+        self._drains.clear()
         trio.lowlevel.notify_closing(poller.fileno())  # ends the first task
         poller.close()
-        self._set_alarm()  # ends the second
+        self._wake_by(-inf)  # ends the second
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     @trio.lowlevel.enable_ki_protection  # an interrupt waits for a checkpoint: libcurl's state must be whole
@@ -126,7 +127,7 @@ class CurlTransport:
         except BaseException:
             easy.close()
             raise
-        pool.act(TIMER)
+        pool.multi.act(TIMER)
         self._flush()
         return transfer
 
@@ -192,7 +193,7 @@ class CurlTransport:
             easy.set(CurlOpt.POSTFIELDSIZE, len(request.body))
             easy.set(CurlOpt.COPYPOSTFIELDS, request.body)
             easy.set(CurlOpt.CUSTOMREQUEST, request.method.encode())
-        lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
+        lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers.items()]
         lines += [f"{name}:" for name in _NOT_OURS if name not in headers]
         easy.set_list(CurlOpt.HTTPHEADER, map(str.encode, lines))
         easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
@@ -215,7 +216,7 @@ class CurlTransport:
         owners = self._owners
         for fd, happened in ready:
             if (pool := owners.get(fd)) is not None:  # else it was closed by one before it
-                pool.act(fd, happened)
+                pool.multi.act(fd, happened)
         self._flush()
         return len(ready)
 
@@ -229,19 +230,21 @@ class CurlTransport:
             for pool in self._pools.values():
                 if pool.due <= now:
                     pool.due = inf
-                    pool.act(TIMER)
+                    pool.multi.act(TIMER)
             while self._drains and self._drains[0][0] <= now:
                 self._end(self._drains.popleft()[1])
             self._flush()
-            self._set_alarm()
+            dues = [pool.due for pool in self._pools.values()]
+            if self._drains:
+                dues.append(self._drains[0][0])
+            self._due = min(dues, default=inf)
 
-    def _set_alarm(self) -> None:
-        dues = [pool.due for pool in self._pools.values()]
-        if self._drains:
-            dues.append(self._drains[0][0])
-        self._due = min(dues, default=inf) if self._poller is not None else -inf
-        if self._alarm is not None:
-            self._alarm.deadline = self._due
+    def _wake_by(self, due: float) -> None:
+        """Has the clock's task wake then, or before; to wake it later than is set costs more than that it wakes."""
+        if due < self._due:
+            self._due = due
+            if self._alarm is not None:
+                self._alarm.deadline = due
 
     def _flush(self) -> None:
         """Tells receivers what has come, and ends what is over."""
@@ -254,7 +257,8 @@ class CurlTransport:
                 else:
                     transfer.discard()
         for pool in self._pools.values():
-            if pool.running < len(pool.transfers):
+            if pool.unsure or pool.multi.running < len(pool.transfers):
+                pool.unsure = False
                 for handle, code in list(pool.multi.ended()):
                     if (ended := pool.transfers.get(handle)) is not None:
                         self._complete(ended, code)
@@ -267,8 +271,9 @@ class CurlTransport:
             return
         if enough and transfer.wanted:
             self._wake(transfer)
-            self._drains.append((trio.current_time() + DRAIN, transfer))
-            self._set_alarm()
+            due = trio.current_time() + DRAIN
+            self._drains.append((due, transfer))
+            self._wake_by(due)
 
     def _complete(self, transfer: Transfer, code: int) -> None:
         """Ends it, now that libcurl is done with it."""
@@ -326,7 +331,7 @@ class _Pool:
     def __init__(self, transport: CurlTransport, template: Easy, poller: Poller) -> None:
         self.template = template
         self.transfers: dict[Any, Transfer] = {}
-        self.running = 0
+        self.unsure = False
         self.due = inf
         self._transport = transport
         self._poller = poller
@@ -341,12 +346,8 @@ class _Pool:
         """Ends it, unless it has ended."""
         if self.transfers.pop(transfer.easy.handle, None) is not None:
             self.multi.remove(transfer.easy)
-            self.running = 0  # whether this one still ran is not known: the next flush asks who has ended
+            self.unsure = True  # whether this one still ran is not known: the next flush asks who has ended
             transfer.easy.close()
-
-    def act(self, fd: int, happened: int = 0) -> None:
-        """Goes on with whatever waits for this socket, or for the time."""
-        self.running = self.multi.act(fd, happened)
 
     def watch(self, fd: int, wanted: int) -> None:
         """See libcurl.Sockets."""
@@ -361,7 +362,7 @@ class _Pool:
     def wake(self, delay: float | None) -> None:
         """See libcurl.Sockets."""
         self.due = inf if delay is None else trio.current_time() + delay
-        self._transport._set_alarm()  # noqa: SLF001
+        self._transport._wake_by(self.due)  # noqa: SLF001
 
     def close(self) -> None:
         """Closes the connections."""
@@ -370,6 +371,6 @@ class _Pool:
 
 
 def _authorities(ca_file: str | None) -> bytes:
-    """The file of certificate authorities to trust: the caller's, the system's, or curl_cffi's."""
+    """The file of certificate authorities to trust: the caller's, the system's, or certifi's."""
     found = ca_file or ssl.get_default_verify_paths().cafile or certifi.where()  # the second is SSL_CERT_FILE if set
     return found.encode()

@@ -29,7 +29,7 @@ _CREDENTIALS = re.compile("'[^']*@")
 """In the address of a proxy, which libcurl repeats if it cannot make anything of it."""
 
 # Code 56 is also libcurl's for a chunk without a valid size and for heads beyond its limit.
-_BAD_BYTES = ("chunk", "hex", "header", "nghttp2")
+_BAD_BYTES = ("chunk", "hex", "nghttp2")
 
 
 def typed(code: int, text: str, os_errno: int, host: str, connect: float) -> ProviderError:

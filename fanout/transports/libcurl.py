@@ -14,13 +14,15 @@ from curl_cffi import CurlInfo, CurlMOpt, CurlOpt
 from curl_cffi._wrapper import ffi, lib
 from curl_cffi.requests.impersonate import REAL_TARGET_MAP
 
-IN, OUT, ERROR = 1, 2, 4
-"""What happened to a socket: it can be read, it can be written, it is broken."""
+IN, OUT = 1, 2
+"""What happened to a socket: it can be read, it can be written. One that is broken is both, and says so then."""
 
 TIMER = -1
 """In place of a socket: the multi's time has come."""
 
 _setopt = lib._curl_easy_setopt  # noqa: SLF001  # the underscore is curl_cffi's
+
+_act = lib.curl_multi_socket_action
 
 _OK = 0
 _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
@@ -127,7 +129,7 @@ def is_browser(name: str) -> bool:
 
 @lru_cache(256)
 def _long(value: int) -> Any:
-    """A number as libcurl is given it: by its address. Most are used again, but not the sizes of bodies."""
+    """A number as an easy handle is given it: by its address. Most are used again, but not the sizes of bodies."""
     return ffi.new("long*", value)
 
 
@@ -146,9 +148,11 @@ class Multi:
             (CurlMOpt.SOCKETDATA, self._loop_handle),
             (CurlMOpt.TIMERFUNCTION, lib.timer_function),
             (CurlMOpt.TIMERDATA, self._loop_handle),
-            (CurlMOpt.MAXCONNECTS, _long(connections)),
+            (CurlMOpt.MAXCONNECTS, ffi.cast("void *", connections)),
+            (CurlMOpt.QUICK_EXIT, ffi.cast("void *", 1)),  # a name that is being looked up does not hold up `close`
         ):
-            lib.curl_multi_setopt(self._multi, option, value)
+            if lib.curl_multi_setopt(self._multi, option, value) != _OK:
+                raise RuntimeError(f"libcurl {version()} does not take option {option} of a multi handle")
 
     def add(self, easy: Easy) -> None:
         """Begins a transfer; it goes on in `act`."""
@@ -161,10 +165,15 @@ class Multi:
         lib.curl_multi_remove_handle(self._multi, easy.handle)
         self._loop.tell()
 
-    def act(self, fd: int, happened: int = 0) -> int:
-        """Goes on with whatever waits for this socket; how many transfers still run."""
-        lib.curl_multi_socket_action(self._multi, fd, happened, self._running)
-        self._loop.tell()
+    def act(self, fd: int, happened: int = 0) -> None:
+        """Goes on with whatever waits for this socket."""
+        _act(self._multi, fd, happened, self._running)
+        if self._loop.wanted:
+            self._loop.tell()
+
+    @property
+    def running(self) -> int:
+        """How many transfers still ran after the last `act`."""
         return int(self._running[0])
 
     def ended(self) -> Iterator[tuple[Any, int]]:
@@ -210,31 +219,31 @@ class _Loop:
         self._timer = None  # call_later returns nothing to be cancelled
         self._sockfds = _Removals(self)
         self._sockets = sockets
-        self._wanted: dict[int, int] = {}
+        self.wanted: dict[int, int] = {}
 
     def tell(self) -> None:
         """Passes on what has changed."""
-        if self._wanted:
-            for fd, wanted in self._wanted.items():
+        if self.wanted:
+            for fd, wanted in self.wanted.items():
                 self._sockets.watch(fd, wanted)
-            self._wanted.clear()
+            self.wanted.clear()
 
     def removed(self, fd: int) -> None:
         """At once, and not later: another socket may get this number within the same call into libcurl."""
-        self._wanted.pop(fd, None)
+        self.wanted.pop(fd, None)
         self._sockets.forget(fd)
 
     def remove_reader(self, fd: int) -> None:
-        self._wanted[fd] = 0
+        self.wanted[fd] = 0
 
     def remove_writer(self, fd: int) -> None:
-        self._wanted[fd] = 0
+        self.wanted[fd] = 0
 
     def add_reader(self, fd: int, *_: object) -> None:
-        self._wanted[fd] = self._wanted.get(fd, 0) | IN
+        self.wanted[fd] = self.wanted.get(fd, 0) | IN
 
     def add_writer(self, fd: int, *_: object) -> None:
-        self._wanted[fd] = self._wanted.get(fd, 0) | OUT
+        self.wanted[fd] = self.wanted.get(fd, 0) | OUT
 
     def call_later(self, delay: float, *_: object) -> None:
         self._sockets.wake(delay if delay >= 0 else None)  # libcurl says -1 ms for "no timer"

@@ -4,7 +4,7 @@ import select
 from contextlib import suppress
 from typing import Any, Protocol
 
-from fanout.transports.libcurl import ERROR, IN, OUT
+from fanout.transports.libcurl import IN, OUT
 
 MOST = 1024
 """Sockets that one look may find ready; the others are found by the next."""
@@ -26,7 +26,7 @@ class Poller(Protocol):
         ...
 
     def ready(self) -> list[tuple[int, int]]:
-        """The sockets to which something has happened, with the ones of IN, OUT and ERROR; does not wait."""
+        """The sockets to which something has happened, with the ones of IN and OUT; does not wait."""
         ...
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class EpollPoller:
                 self._epoll.unregister(fd)
 
     def ready(self) -> list[tuple[int, int]]:
-        """The sockets to which something has happened, with the ones of IN, OUT and ERROR; does not wait."""
+        """The sockets to which something has happened, with the ones of IN and OUT; does not wait."""
         return [(fd, _HAPPENED[mask & 31]) for fd, mask in self._epoll.poll(0, MOST)]
 
     def close(self) -> None:
@@ -76,9 +76,7 @@ class EpollPoller:
 
 
 # EPOLLIN is 1, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. A hang-up is read: as the end, after what came before it.
-_HAPPENED = [
-    (IN if mask & (1 | 16) else 0) | (OUT if mask & 4 else 0) | (ERROR if mask & 8 else 0) for mask in range(32)
-]
+_HAPPENED = [(IN if mask & (1 | 8 | 16) else 0) | (OUT if mask & (4 | 8) else 0) for mask in range(32)]
 
 
 class KqueuePoller:
@@ -112,12 +110,9 @@ class KqueuePoller:
         self._watched.pop(fd, None)
 
     def ready(self) -> list[tuple[int, int]]:
-        """The sockets to which something has happened, with the ones of IN, OUT and ERROR; does not wait."""
+        """The sockets to which something has happened, with the ones of IN and OUT; does not wait."""
         bits = {self._select.KQ_FILTER_READ: IN, self._select.KQ_FILTER_WRITE: OUT}
-        return [
-            (event.ident, bits[event.filter] | (ERROR if event.flags & self._select.KQ_EV_ERROR else 0))
-            for event in self._kqueue.control(None, MOST, 0)
-        ]
+        return [(event.ident, bits[event.filter]) for event in self._kqueue.control(None, MOST, 0)]
 
     def close(self) -> None:
         """Frees the descriptor."""

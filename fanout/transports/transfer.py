@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from fanout.abc import Head, Receiver
-from fanout.errors import ProtocolError
+from fanout.errors import ProtocolError, TooLarge
 from fanout.transports.chunked import Chunks
 from fanout.transports.libcurl import Easy
-from fanout.wire.coding import Decoder
+from fanout.wire.coding import CAP, Decoder
 
 
 class Transfer:
@@ -27,6 +27,7 @@ class Transfer:
         "_news",
         "_pieces",
         "_receiver",
+        "_size",
         "_told",
         "_whole",
         "connect",
@@ -55,9 +56,10 @@ class Transfer:
         self._chunks: Chunks | None = None
         self._lines: list[bytes] = []
         self._pieces: list[bytes] = []
+        self._size = 0
         self._told = False
         self._whole = False
-        easy.receive(self._hear_head, self._hear_body)
+        easy.receive(self._hear_head, self._hear_body if decode else self._hear_decoded)
 
     def _hear_head(self, line: bytes) -> None:
         """A line of a head, or of trailers, which nobody wants."""
@@ -75,13 +77,23 @@ class Transfer:
             self._news.append(self)
         self._pieces.append(data)
 
+    def _hear_decoded(self, data: bytes) -> None:
+        """What libcurl has decoded. A read may be the beginning of more than there is memory: to raise ends it."""
+        self._size += len(data)
+        if self._size > CAP:
+            self._pieces.clear()
+            raise OverflowError
+        self._hear_body(data)
+
     def deliver(self) -> bool:
         """Tells the receiver what has come since the last time; True: it has enough.
 
         What the receiver raises passes through. Raises ProviderError for codings that cannot be undone.
         """
-        if not self._told and not self._tell_head():
+        if not self._told and not (self._tell_head() and self.wanted):
             return False
+        if self._size > CAP:
+            raise TooLarge(f"the decoded body exceeds {CAP} bytes")
         pieces = self._pieces
         if not pieces:
             return False

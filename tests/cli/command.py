@@ -1,5 +1,6 @@
 """Runs `fanout` as a process of its own, with or without a terminal."""
 
+import atexit
 import fcntl
 import os
 import re
@@ -9,15 +10,21 @@ import sys
 import termios
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 
 import trio
 from attrs import define, field
+
+STATE = TemporaryDirectory(prefix="fanout-tests-")
+"""Where the commands keep their last run and their logins: not where the user's are."""
+atexit.register(STATE.cleanup)
 
 COMMAND = [sys.executable, "-m", "fanout"]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))},
     "TERM": "xterm-256color",
     "LC_ALL": "C.UTF-8",
+    "XDG_STATE_HOME": STATE.name,
 }
 
 

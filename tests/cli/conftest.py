@@ -5,7 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from fanout.cli import main
-from tests.cli.command import Done
+from tests.cli.command import STATE, Done
+
+
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps commands that run in this process away from the user's last run and logins."""
+    monkeypatch.setenv("XDG_STATE_HOME", STATE.name)
 
 
 @pytest.fixture

@@ -2,8 +2,18 @@ import pytest
 
 from fanout.answers import Answer
 from fanout.cli.advice import failure
-from fanout.errors import AuthError, ConnectError, NotFound, ProtocolError, ProviderError, RateLimited, TimedOut
+from fanout.errors import (
+    AuthError,
+    ConnectError,
+    LoginRequired,
+    NotFound,
+    ProtocolError,
+    ProviderError,
+    RateLimited,
+    TimedOut,
+)
 
+LOG_IN = "`fanout login huggingchat` logs you in, and where there is no display `fanout auth import huggingchat`"
 ANSWER = Answer(lane="a", provider="groq")
 
 
@@ -30,6 +40,15 @@ ANSWER = Answer(lane="a", provider="groq")
         (TimedOut("the service gave up", status=504), "a: timeout (504): the service gave up; try again later"),
         (ProtocolError("nonsense"), "a: protocol: nonsense"),
         (AuthError("log in with `fanout login x`"), "a: auth: log in with `fanout login x`"),
+        (
+            LoginRequired("it needs a login", command="fanout login huggingchat"),
+            f"a: auth: it needs a login; {LOG_IN}",
+        ),
+        (
+            LoginRequired("there is no display", command="fanout auth import huggingchat"),
+            "a: auth: there is no display; `fanout auth import huggingchat` logs you in",
+        ),
+        (LoginRequired("it needs a login", command=""), "a: auth: it needs a login"),
         (AuthError("two\nlines \x1b[31m"), "a: auth: two lines; `fanout providers` shows which variable holds the key"),
     ],
 )

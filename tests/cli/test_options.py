@@ -90,6 +90,14 @@ def test_options_for_all_lanes_go_before_those_that_nobody_chose() -> None:
     assert without("a/x", ()) == "a/x"
 
 
+def test_where_a_run_is_continued_its_lanes_are_the_usual_ones() -> None:
+    before = ("a=openai/x?temperature=1&seed=2", "b=local")
+    assert Choices().specs(before) == list(before)
+    assert Choices(lanes=("c=local",)).specs(before) == ["c=local"]
+    specs = Choices(options=(("temperature", "0"),)).specs(before)
+    assert specs == ["a=openai/x?seed=2&temperature=0", "b=local?temperature=0"]
+
+
 def test_the_prompt_is_the_argument_then_the_file_or_the_pipe(piped: Callable[[str], None], tmp_path: Path) -> None:
     file = tmp_path / "prompt.txt"
     file.write_bytes("\ufeffa file\n".encode())

@@ -39,3 +39,11 @@ async def test_too_few_answers_are_none() -> None:
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("fanout: too few lanes answered\n")
     assert "b: invalid_request (400)" in done.err
+
+
+async def test_one_answer_of_two_by_the_deadline_is_too_few() -> None:
+    async with open_server() as server:
+        lanes = ["-m", server.lane("a", n=1), "-m", server.lane("b", ttft=30)]
+        done = await fanout("quorum", "--k", "2", "--deadline", "1s", *lanes, "hi")
+    assert (done.code, done.out) == (124, "")
+    assert done.err.startswith("fanout: too few lanes answered\n")

@@ -64,6 +64,22 @@ def test_the_line_counts_and_goes_away(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "\r\x1b[K"
 
 
+def test_a_picture_stays_away_until_all_who_wanted_room_are_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with Line(["a"]) as line:
+        line.draw(1)
+        seen = [line.away]
+        with line.held():
+            with line.held():
+                seen.append(line.away)
+            seen.append(line.away)
+        seen.append(line.away)
+    assert seen == [False, True, True, False]
+    assert capsys.readouterr().err.endswith("\r\x1b[K")
+    with pytest.raises(KeyError), line.held():
+        raise KeyError
+    assert line.holds == 0
+
+
 @pytest.mark.slow
 async def test_the_columns_come_live_and_then_the_answers_once() -> None:
     async with open_server() as server:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import trio
@@ -52,6 +53,7 @@ def test_raw_text_is_for_one_answer() -> None:
 
 
 NO_WINNER = evolve(RUN, winner=None)
+TOO_FEW = evolve(NO_WINNER, kept=())
 LATE_FOR_ALL = evolve(LATE, error=TimedOut("the deadline passed", clock="deadline"))
 
 
@@ -63,7 +65,7 @@ LATE_FOR_ALL = evolve(LATE, error=TimedOut("the deadline passed", clock="deadlin
         (NO_WINNER, "all", False, 0),
         (NO_WINNER, "all", True, 3),
         (NO_WINNER, "winner", False, 1),
-        (NO_WINNER, "quorum", False, 1),
+        (TOO_FEW, "quorum", False, 1),
         (RUN, "quorum", False, 0),
         (evolve(RUN, answers=(WON,)), "winner", True, 0),
         (NOBODY, "winner", False, 1),
@@ -205,3 +207,20 @@ async def test_the_text_of_a_lane_that_was_cut_is_not_lost() -> None:
     assert done.code == 1
     assert "6 characters of text had come; --json shows them" in done.err
     assert told["answers"][0]["text"] == "w0 w1 "
+
+
+@pytest.mark.slow
+async def test_the_user_chooses_what_carries_the_requests(tmp_path: Path) -> None:
+    (tmp_path / "fanout").mkdir()
+    (tmp_path / "fanout" / "fanout.toml").write_text('[defaults]\ntransport = "httpx"\n')
+    configured = {"XDG_CONFIG_HOME": str(tmp_path)}
+    async with open_server() as server:
+        lane = server.lane("a")
+        await fanout("race", "-m", lane, "hi")
+        await fanout("race", "-m", lane, "--transport", "httpx", "hi")
+        await fanout("race", "-m", lane, "hi", env=configured)
+        await fanout("race", "-m", lane, "--transport", "curl", "hi", env=configured)
+        wrong = await fanout("race", "-m", lane, "--transport", "ftp", "hi")
+    agents = [served.request.headers["user-agent"].partition("-")[0] for served in server.served]
+    assert agents == ["fanout", "python", "python", "fanout"]
+    assert (wrong.code, "'ftp' is not one of 'curl', 'httpx'" in wrong.err) == (2, True)

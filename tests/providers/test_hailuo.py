@@ -31,7 +31,7 @@ from fanout.errors import (
 from fanout.events import Conversation, Delta, End, Event, Replace, Source, Sources, Status, Title
 from fanout.policies.all import All
 from fanout.prompt import Media, Message, Options, Prompt
-from fanout.providers.hailuo import Device, Hailuo, search_params, signature, signed_form
+from fanout.providers.hailuo import FILE_BYTES, Device, Hailuo, search_params, signature, signed_form
 from fanout.secret import Secret
 from tests.providers.exchange import end_of, exchange, merged, state_of, text_in
 from tests.providers.odd import assert_sound, odd_json
@@ -248,7 +248,9 @@ def test_the_conversation_of_another_account_or_address_begins_anew(other: dict[
         (TALK, {"temperature": 1.0}, "hailuo has no option temperature"),
         (TALK, {"tools": ({},), "schema": {"a": 1}}, "hailuo has no option tools or schema"),
         (TALK, {"body": {"a": 1}}, "hailuo takes no JSON"),
-        ((Message("user", "u", media=(Media(data=b"x"),)),), {}, "hailuo takes text only"),
+        ((Message("user", "u", media=(Media(url="https://x"),)),), {}, "bytes of files and does not fetch https://x"),
+        ((Message("user", "u", media=(Media(b""),)),), {}, "files of 1 to 104857600 bytes, not of 0"),
+        ((Message("user", "u", media=(Media(b"x" * (FILE_BYTES + 1)),)),), {}, "files of 1 to 104857600 bytes"),
         ((Message("user", " "),), {}, "hailuo needs a user's message"),
     ],
 )
@@ -581,6 +583,64 @@ async def test_a_conversation_goes_on_with_the_new_message_only() -> None:
         await ask(made, Prompt((*TALK, *TALK[1:]), state=stored))
     assert server.accounts["t-1"].chats == {CHAT: ["Hi", "More", "More"]}
     assert (server.wrong, server.registered) == ([], 1)
+
+
+PICTURE = Media(b"\x89PNG", media_type="image/png", name="Grüße.png")
+PAPER = Media(b"%PDF", media_type="application/pdf")
+
+
+async def test_files_are_stored_and_named_in_the_message_in_their_order() -> None:
+    async with website.running(serving()) as server:
+        answer = await ask(at(server), Prompt((Message("user", "What is\nthis?", (PICTURE, PAPER)),)))
+    assert (answer.error, server.wrong) == (None, [])
+    assert [stored for _, stored in server.stored.items()] == [("image/png", b"\x89PNG"), ("application/pdf", b"%PDF")]
+    ((picture, paper, text),) = server.accounts["t-1"].forms
+    assert (picture["formType"], paper["formType"], text["content"]) == (2, 6, "What is\nthis?")
+    assert picture["content"].endswith(".png") and paper["content"].endswith(".pdf")
+    told = [json.loads(request.body) for request in server.requests if "policy_callback" in request.target]
+    assert [one["originFileName"] for one in told] == ["Grüße.png", told[1]["fileName"]]
+
+
+async def test_only_the_files_of_the_new_message_are_stored_in_a_conversation_that_goes_on() -> None:
+    async with website.running(serving()) as server:
+        made = at(server)
+        asked = await ask(made, Prompt((Message("user", "Hi", (PICTURE,)),)))
+        assert asked.conversation is not None
+        said_so_far = (
+            Message("user", "Hi", (PICTURE,)),
+            Message("assistant", asked.text),
+            Message("user", "And?", (PAPER,)),
+        )
+        answer = await ask(made, Prompt(said_so_far, state=asked.conversation.state))
+    assert (answer.error, server.wrong) == (None, [])
+    assert [kind for kind, _ in server.stored.values()] == ["image/png", "application/pdf"]
+    assert server.accounts["t-1"].chats == {CHAT: ["Hi", "And?"]}
+
+
+def test_a_storage_that_refuses_the_file_is_the_services_failure() -> None:
+    flow = provider().flow(Prompt((Message("user", "Hi", (PICTURE,)),)))
+    next(flow)
+    names = {"accessKeyId": "k", "accessKeySecret": "canary", "securityToken": "canary"}
+    policy = {**names, "bucketName": "whales-1", "dir": "d", "endpoint": "oss.example.com"}
+    request = flow.send(Reply(Head(200), json.dumps({"statusInfo": OK, "data": policy}).encode()))
+    assert (request.method, "canary" in repr(request)) == ("PUT", False)
+    with pytest.raises(ServerError, match="the service's storage refused the file: <Error>no") as caught:
+        flow.send(Reply(Head(403), b"<Error>no</Error>"))
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(Head(401), b""), LoginRequired),
+        (Reply(Head(200), json.dumps({"statusInfo": {"code": 5, "message": "no files"}}).encode()), ServerError),
+    ],
+)
+def test_a_service_that_stores_no_file_says_so(reply: Reply, kind: type[ProviderError]) -> None:
+    flow = provider().flow(Prompt((Message("user", "Hi", (PICTURE,)),)))
+    assert next(flow).method == "GET"
+    with pytest.raises(kind):
+        flow.send(reply)
 
 
 async def test_another_account_begins_anew_with_the_whole_conversation() -> None:

@@ -3,11 +3,14 @@
 It shares no code with what it checks: percent encoding by a table, forms by hand.
 """
 
+import base64
 import hashlib
+import hmac
 import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from attrs import define, field
@@ -47,6 +50,11 @@ def decoded(text: str) -> str:
             data += b" " if text[position] == "+" else text[position].encode()
             position += 1
     return data.decode()
+
+
+def encoded_path(path: str) -> str:
+    """A path as it goes into a URL."""
+    return "/".join(encoded(part, {ord(c): c for c in _WORD + "-_.~"}) for part in path.split("/"))
 
 
 def md5(text: str) -> str:
@@ -93,28 +101,40 @@ class Account:
     devices: dict[tuple[str, str], float] = field(factory=dict)
     chats: dict[str, list[str]] = field(factory=dict)
     search: list[str] = field(factory=list)
+    files: dict[str, str] = field(factory=dict)
+    forms: list[Any] = field(factory=list)
     streams: int = 0
 
+
+BUCKET, DIRECTORY, KEY, SECRET, PASS = "whales-1", "prod/2025 03", "STS.key", "STS-canary-secret", "STS-canary-token"
+"""The storage for files: where it lets a client put them, and with what credentials."""
 
 Play = Callable[[str, str], Sequence[Step]]
 
 
 @define(eq=False)
 class HailuoServer(Website):
-    """The running server: `accounts` by token; `play` makes an answer of the chat's number and the text."""
+    """The running server: `accounts` by token; `play` makes an answer of the chat's number and the text.
+
+    It is its own storage for files: `stored` has their types and bytes by their keys.
+    """
 
     accounts: dict[str, Account] = field(factory=lambda: {"t-1": Account()})
     now: Callable[[], float] = time.time
-    play: Play = lambda chat, text: pieces(
-        sent(chat) + said(chat, "A whale") + said(chat, "A whale sings 🐳", 0) + CLOSE, 7
-    )
+    play: Play = lambda chat, text: [
+        *pieces(sent(chat) + said(chat, "A whale"), 7),
+        said(chat, "A whale sings 🐳", 0) + CLOSE,
+    ]
     registered: int = 0
     deleted: list[str] = field(factory=list)
+    stored: dict[str, tuple[str, bytes]] = field(factory=dict)
     last_unix: int = 0
 
     def answer(self, request: Received) -> Answer:
         """Routes of the service."""
         path = request.target.partition("?")[0]
+        if request.method == "PUT":
+            return self._put(request)
         account = self.accounts.get(request.headers.get("token", ""))
         if account is None:
             return Answer([b'{"error":"token expired"}'], 401, JSON, "Unauthorized")
@@ -127,12 +147,18 @@ class HailuoServer(Website):
                 return self._register(request, account)
             case "POST", ["v4", "api", "chat", "msg"]:
                 return self._message(request, account)
+            case "GET", ["v1", "api", "files", "request_policy"]:
+                return self._policy(request)
+            case "POST", ["v1", "api", "files", "policy_callback"]:
+                return self._stored(request, account)
             case "DELETE", ["v1", "api", "chat", "history", chat]:
                 return self._delete(request, account, chat)
         raise Refusal("no such path", 404)
 
     def refused(self, request: Received, refusal: Refusal) -> Answer:
         """Errors come with status 200, and where a stream was asked for, as one of its events."""
+        if request.method == "PUT":
+            return Answer([f"<Error><Message>{refusal}</Message></Error>".encode()], 403, reason="Forbidden")
         status = {"statusInfo": {"code": 1, "message": str(refusal)}}
         if request.headers.get("accept") == "text/event-stream":
             return Answer([failure(1, str(refusal))], headers=EVENTS)
@@ -169,11 +195,55 @@ class HailuoServer(Website):
         value = {"statusInfo": OK, "data": {"deviceIDStr": number}}
         return self.next_reply(Answer([json.dumps(value).encode()], headers=JSON))
 
+    def _policy(self, request: Received) -> Answer:
+        check(not request.body, "a body")
+        self._query(request, "{}")
+        names = {"accessKeyId": KEY, "accessKeySecret": SECRET, "securityToken": PASS}
+        data = {**names, "bucketName": BUCKET, "dir": DIRECTORY, "endpoint": self.url}
+        return self.next_reply(Answer([json.dumps({"statusInfo": OK, "data": data}).encode()], headers=JSON))
+
+    def _put(self, request: Received) -> Answer:
+        """The storage, which knows nothing of accounts: the signature is all that it is shown."""
+        check(not {"token", "yy", "cookie", "origin", "referer"} & request.headers.keys(), "the chat's own headers")
+        kind, date = request.headers["content-type"], request.headers["date"]
+        check(abs(parsedate_to_datetime(date).timestamp() - self.now()) <= 60, "an old date")
+        check(request.headers.get("x-oss-security-token") == PASS, "another token")
+        place = decoded(request.target)
+        text = "\n".join(["PUT", "", kind, date, f"x-oss-security-token:{PASS}", place])
+        signature = base64.b64encode(hmac.new(SECRET.encode(), text.encode(), hashlib.sha1).digest()).decode()
+        check(request.headers.get("authorization") == f"OSS {KEY}:{signature}", "the storage's signature is wrong")
+        key = place.removeprefix(f"/{BUCKET}/")
+        check(key.startswith(f"{DIRECTORY}/") and request.target == encoded_path(place), "not where files belong")
+        check(key not in self.stored, "a file over another")
+        self.stored[key] = (kind, request.body)
+        return self.next_reply(Answer([b""]))
+
+    def _stored(self, request: Received, account: Account) -> Answer:
+        body = request.body.decode()
+        check(request.headers.get("content-type") == "application/json", "the callback is no JSON")
+        self._query(request, body)
+        given = json.loads(body)
+        check(body == json.dumps(given, separators=(",", ":"), ensure_ascii=False), "not the JSON text of a browser")
+        names = ["fileName", "originFileName", "dir", "endpoint", "bucketName", "size", "mimeType"]
+        check(list(given) == names, f"the callback has {list(given)}")
+        kind, data = self.stored.get(f"{given['dir']}/{given['fileName']}", ("", b""))
+        check((given["mimeType"], given["size"]) == (kind, str(len(data))) and data, "not what was stored")
+        check((given["endpoint"], given["bucketName"]) == (self.url, BUCKET), "another storage")
+        number = str(700000000000000001 + len(account.files))
+        account.files[number] = given["fileName"]
+        return self.next_reply(
+            Answer([json.dumps({"statusInfo": OK, "data": {"fileID": number}}).encode()], headers=JSON)
+        )
+
     def _message(self, request: Received, account: Account) -> Answer:
         form = _form(request)
-        check(list(form) == ["characterID", "msgContent", "chatID", "searchMode"], f"the form has {list(form)}")
+        names = ["characterID", "msgContent", "chatID", "searchMode", *(["form"] if "form" in form else [])]
+        check(list(form) == names, f"the form has {list(form)}")
         text = re.sub("\r\n|\r|\n", "", form["msgContent"])
-        query = self._query(request, "".join(map(md5, (form["characterID"], text, form["chatID"], ""))))
+        parts = (form["characterID"], text, form["chatID"], form.get("form", ""))
+        query = self._query(request, "".join(map(md5, parts)))
+        if "form" in form:
+            self._check_files(form["form"], form["msgContent"], account)
         since = account.devices.get((query["uuid"], query["device_id"]))
         check(since is not None and self.now() - since <= LIFE, "an unknown device")
         check(request.headers.get("accept") == "text/event-stream", "no stream is asked for")
@@ -193,6 +263,21 @@ class HailuoServer(Website):
             account.streams -= 1
 
         return self.next_reply(Answer(self.play(chat, form["msgContent"]), headers=EVENTS, over=over))
+
+    def _check_files(self, text: str, content: str, account: Account) -> None:
+        """The parts of a message with files: these in their order, then its text."""
+        given = json.loads(text)
+        check(text == json.dumps(given, separators=(",", ":"), ensure_ascii=False), "not the JSON text of a browser")
+        *files, last = given
+        check(files and last == {"name": "", "formType": 1, "content": content}, "the text is not the last part")
+        for file in files:
+            name = account.files.get(file["fileID"])
+            kind = self.stored[f"{DIRECTORY}/{name}"][0] if name else ""
+            form_type = 2 if kind.startswith("image/") else 6
+            check(
+                file == {"name": "", "formType": form_type, "content": name, "fileID": file["fileID"]}, "no such file"
+            )
+        account.forms.append(given)
 
     def _delete(self, request: Received, account: Account, chat: str) -> Answer:
         check(not request.body, "a body")

@@ -166,8 +166,9 @@ class Talk:
 class HuggingChatServer:
     """The running server. `scripts` are played for the messages in their order, and a default when they are used up.
 
-    `refusals` come before anything else, each once, for the route that it names: create, leaf, send or stop. `piece` is
-    the number of bytes in which answers are sent, 0 for a line each. `sessions` has the name of the user of each.
+    `refusals` come before anything else, each once, for the route that it names: create, leaf, send, stop or output.
+    `piece` is the number of bytes in which answers are sent, 0 for a line each. `sessions` has the name of the user of
+    each.
     """
 
     generation: Literal[2025, 2026] = 2026
@@ -263,6 +264,7 @@ class _Exchange:
                 await self.leaf_data(number)
             case "GET", ["conversation", _, "output", sha]:
                 server.log.append("output")
+                server.refuse_next("output")
                 self.check_login()
                 await self.respond(200, "application/octet-stream", f"bytes of {sha}".encode())
             case "POST", ["conversation", number, "stop-generating"]:

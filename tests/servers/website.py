@@ -30,13 +30,24 @@ HTML = {"content-type": "text/html; charset=UTF-8"}
 
 @define
 class Answer:
-    """One response: each of its steps that is bytes is one chunk, a number is a pause in seconds."""
+    """One response: each of its steps that is bytes is one chunk, a number is a pause in seconds.
+
+    `over` is called once, when it has ended; of an answer that ends with bytes, just before these are sent, because a
+    client that has them may come back at once.
+    """
 
     steps: Sequence[Step] = ()
     status: int = 200
     headers: dict[str, str] = field(factory=dict)
     reason: str = "OK"
     over: Callable[[], None] = lambda: None
+    _ended: bool = False
+
+    def end(self) -> None:
+        """Calls `over`, unless it has been called."""
+        if not self._ended:
+            self._ended = True
+            self.over()
 
 
 @define(eq=False)
@@ -74,13 +85,13 @@ class Website:
             try:
                 begun = await self._play(stream, answer)
             finally:
-                answer.over()
+                answer.end()
 
     def next_reply(self, usual: Answer) -> Answer:
         """The scripted reply, if there is one left."""
         if not self.replies:
             return usual
-        usual.over()
+        usual.end()
         return self.replies.pop(0)
 
     async def _play(self, stream: trio.SocketStream, answer: Answer) -> bytes | None:
@@ -109,7 +120,9 @@ async def _send(stream: trio.SocketStream, answer: Answer) -> bool:
     fields = {**answer.headers, "transfer-encoding": "chunked"}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     await stream.send_all(f"HTTP/1.1 {answer.status} {answer.reason}\r\n{head}\r\n".encode("latin-1"))
-    for step in answer.steps:
+    for place, step in enumerate(answer.steps, 1):
+        if place == len(answer.steps) and isinstance(step, bytes):
+            answer.end()
         if step is BREAK:
             return False
         if isinstance(step, bytes):

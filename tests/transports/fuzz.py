@@ -1,6 +1,6 @@
 """Transfers by chance against a loopback server, and what they leave behind.
 
-Run it as `python -m tests.transports.fuzz N SEED`.
+Run it as `python -m tests.transports.fuzz N SEED http1`, or with `http2`.
 """
 
 import gc
@@ -21,10 +21,12 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Request
-from fanout.errors import ProviderError, TooLarge
+from fanout.errors import ProviderError, ResetError, TooLarge
 from fanout.transports.curl import CurlTransport
 from fanout.transports.libcurl import Easy
+from fanout.transports.memory import HANG
 from tests.servers.http import read_request, reset, serve
+from tests.transports.http2 import GOAWAY, RST_STREAM, Frame, Steps, open_http2_server
 
 LANES = 20
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -101,18 +103,62 @@ async def play(kind: str, number: int, send: Send, stream: trio.SocketStream) ->
     return True
 
 
-WHOLE = ("whole", "slow", "chunked", "gzip", "to the end")
-BROKEN = ("silent", "cut", "cut chunk", "cut gzip", "no size", "no http", "reset", "reset first")
+def steps_of(request: bytes) -> Steps:
+    """As `play`, for HTTP/2. Now and then a connection breaks, for all who share it."""
+    kind, number = asked(request)
+    body = body_of(number)
+    lost = Frame(RST_STREAM, (2).to_bytes(4)) if number % 16 else ResetError("")
+    half = body[: len(body) // 2] or b"x"
+    gzipped, packed = Head(200, {"content-encoding": "gzip"}), gzip.compress(body)
+    steps: dict[str, Steps] = {
+        "slow": [0.002, half, 0.002, body[len(half) :]],
+        "gzip": [gzipped, packed[:5], 0.001, packed[5:]],
+        "goes away": [body[:1], Frame(GOAWAY, ((1 << 31) - 1).to_bytes(4) + bytes(4)), 0.001, body[1:]],
+        "cut gzip": [gzipped, packed[:-5]],
+        "no gzip": [gzipped, b"no gzip"],
+        "refused": [Frame(RST_STREAM, (7).to_bytes(4))],
+        "reset first": [lost],
+        "reset": [half, 0.001, lost],
+        "endless": [step for _ in range(1000) for step in (half, 0.001)],
+        "hang": [half, HANG],
+    }
+    return steps.get(kind, [body])
+
+
+def asked(request: bytes) -> tuple[str, int]:
+    """What kind of answer, and its number."""
+    kind, number, _ = request.split(b"/")
+    return kind.decode(), int(number)
+
+
+WHOLE = {
+    "http1": ("whole", "slow", "chunked", "gzip", "to the end"),
+    "http2": ("whole", "whole", "slow", "gzip", "goes away"),
+}
+BROKEN = {
+    "http1": ("silent", "cut", "cut chunk", "cut gzip", "no size", "no http", "reset", "reset first"),
+    "http2": ("cut gzip", "no gzip", "refused", "reset", "reset first"),
+}
 OPEN = ("endless", "hang")
 ACTIONS = ("", "", "cancel", "enough", "raise", "cancel within", "cancel another")
 
 
 @asynccontextmanager
-async def open_server() -> AsyncGenerator[str]:
+async def open_server(protocol: str) -> AsyncGenerator[str]:
+    if protocol == "http2":
+
+        def script(request: bytes) -> Steps:
+            server.bodies.clear()
+            server.resets.clear()
+            return steps_of(request)
+
+        async with open_http2_server(script) as server:
+            yield server.url
+        return
+
     async def handle(stream: trio.SocketStream) -> None:
         while (request := await read_request(stream)) is not None:
-            kind, _, number = request.target[1:].replace("_", " ").rpartition("/")
-            if not await play(kind, int(number), stream.send_all, stream):
+            if not await play(*asked(request.body), stream.send_all, stream):
                 return
 
     async with serve(handle) as url:
@@ -160,6 +206,7 @@ class Fuzz:
 
     count: int
     random: Random
+    protocol: str
     url: str
     transport: CurlTransport
     scopes: list[trio.CancelScope]
@@ -177,16 +224,19 @@ class Fuzz:
 
     async def exchange(self, lane: int, number: int) -> None:
         """One, by chance."""
-        kind = self.random.choice(WHOLE * 3 + BROKEN * 2 + OPEN)
+        whole = WHOLE[self.protocol]
+        kind = self.random.choice(whole * 3 + BROKEN[self.protocol] * 2 + OPEN)
         action = self.random.choice(ACTIONS)
         wait = self.random.random() * 0.005 if action == "cancel" else 0.02 if kind in OPEN else 5
-        url = REFUSED if self.random.random() < 0.02 else f"{self.url}/{kind.replace(' ', '_')}/{number}"
+        url = REFUSED if self.random.random() < 0.02 else self.url
+        body = f"{kind}/{number}/".encode() + b"x" * (number % 3000)
         with trio.move_on_after(wait) as scope:
             self.scopes[lane] = scope
             ears = Ears(action, scope, self.scopes)
-            outcome = await self.outcome(Request("POST", url, body=b"x" * (number % 3000)), ears)
-            expected = outcome in ("whole", "enough", "raised") if kind in WHOLE else outcome != "whole"
-            assert expected or url == REFUSED, (kind, action, outcome)
+            outcome = await self.outcome(Request("POST", url, body=body), ears)
+            shared = self.protocol == "http2" and outcome == "reset"  # with another's connection
+            expected = outcome in ("whole", "enough", "raised") if kind in whole else outcome != "whole"
+            assert expected or shared or url == REFUSED, (kind, action, outcome)
             assert outcome != "whole" or ears.body == body_of(number), (kind, action)
         if scope.cancelled_caught:
             assert action == "cancel" or kind in OPEN or scope.cancel_called
@@ -220,13 +270,13 @@ def easies() -> tuple[int, int]:
     return len(found), sum(easy.handle is not None for easy in found)
 
 
-async def run(count: int, seed: int) -> dict[str, Any]:
+async def run(count: int, seed: int, protocol: str) -> dict[str, Any]:
     """Runs so many transfers; what was there before and after."""
     before, began = fds(), monotonic()
-    async with open_server() as url:
-        async with CurlTransport() as transport:
+    async with open_server(protocol) as url:
+        async with CurlTransport(prior_knowledge=protocol == "http2") as transport:
             scopes = [trio.CancelScope() for _ in range(LANES)]
-            fuzz = Fuzz(count, Random(seed), url, transport, scopes)
+            fuzz = Fuzz(count, Random(seed), protocol, url, transport, scopes)
             async with trio.open_nursery() as nursery:
                 for lane in range(LANES):
                     nursery.start_soon(fuzz.work, lane)
@@ -246,4 +296,4 @@ async def run(count: int, seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(trio.run(run, int(sys.argv[1]), int(sys.argv[2]))))  # noqa: T201
+    print(json.dumps(trio.run(run, int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))  # noqa: T201

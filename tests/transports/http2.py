@@ -1,7 +1,7 @@
 """A loopback server of HTTP/2 (RFC 9113) that plays scripts: as much of the protocol as a client notices."""
 
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,13 +10,29 @@ from attrs import define, field
 
 from fanout.abc import Head
 from fanout.errors import ResetError
-from fanout.transports.memory import Script
+from fanout.transports.memory import Step
 from tests.servers.http import serve
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM = ACK = 1
 END_HEADERS = 4
+
+
+@define
+class Frame:
+    """A step of a script: any frame, on the request's own stream or about the whole connection."""
+
+    kind: int
+    payload: bytes = b""
+    flags: int = 0
+
+    def on(self, stream: int) -> bytes:
+        """The frame as an answer on this stream."""
+        return frame(self.kind, self.flags, 0 if self.kind in (PING, GOAWAY) else stream, self.payload)
+
+
+Steps = Sequence[Step | Frame]
 
 
 @define(eq=False)
@@ -42,7 +58,7 @@ def _literal(name: str, value: str) -> bytes:
 
 @asynccontextmanager
 async def open_http2_server(
-    script: Callable[[bytes], Script], context: ssl.SSLContext | None = None
+    script: Callable[[bytes], Steps], context: ssl.SSLContext | None = None
 ) -> AsyncGenerator[Http2Server]:
     """Plays to every request what `script` says of its body, over TLS if there is a `context`."""
     server = Http2Server()
@@ -64,7 +80,7 @@ async def open_http2_server(
 
 class _Connection:
     def __init__(
-        self, stream: Any, server: Http2Server, script: Callable[[bytes], Script], nursery: trio.Nursery
+        self, stream: Any, server: Http2Server, script: Callable[[bytes], Steps], nursery: trio.Nursery
     ) -> None:
         self._stream = stream
         self._server = server
@@ -81,6 +97,8 @@ class _Connection:
         await self._send(frame(SETTINGS, 0, 0))
         while head := await self._read(9):
             payload = await self._read(int.from_bytes(head[:3]))
+            if head[3] == GOAWAY:
+                return  # libcurl waits for this close before it tells of frames that make no sense
             await self._take(head[3], head[4], int.from_bytes(head[5:]), payload)
 
     async def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -92,15 +110,22 @@ class _Connection:
             if stream in self._playing:
                 self._playing[stream].cancel()
         elif kind in (HEADERS, DATA):
+            if kind == DATA and payload:
+                await self._send(frame(WINDOW_UPDATE, 0, 0, len(payload).to_bytes(4)))
             self._bodies[stream] = self._bodies.get(stream, b"") + (payload if kind == DATA else b"")
             if flags & END_STREAM:
                 self._server.bodies.append(self._bodies[stream])
                 self._nursery.start_soon(self._play, stream, self._script(self._bodies.pop(stream)))
 
-    async def _play(self, stream: int, script: Script) -> None:
+    async def _play(self, stream: int, script: Steps) -> None:
         with trio.CancelScope() as self._playing[stream]:
             begun = False
             for step in script:
+                if isinstance(step, Frame):
+                    await self._send(step.on(stream))
+                    if step.kind in (HEADERS, RST_STREAM):
+                        return  # there is nothing more to be said on this stream
+                    continue
                 if not begun and not isinstance(step, float):
                     await self._begin(stream, step if isinstance(step, Head) else Head(200))
                     begun = True

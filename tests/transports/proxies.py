@@ -28,12 +28,12 @@ async def _connect(url: str) -> trio.SocketStream:
 
 @asynccontextmanager
 async def open_http_proxy(target: str) -> AsyncGenerator[tuple[str, list[bytes]]]:
-    """Its URL, and the first line of every request that it got."""
+    """Its URL, and the head of every request that it got."""
     asked: list[bytes] = []
 
     async def handle(stream: trio.SocketStream) -> None:
         head = await stream.receive_some()
-        asked.append(head.split(b"\r\n")[0])
+        asked.append(head)
         async with await _connect(target) as other:
             if head.startswith(b"CONNECT "):
                 await stream.send_all(b"HTTP/1.1 200 Yes\r\nx-proxy: here\r\n\r\n")

@@ -1,6 +1,6 @@
 import gzip
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,12 @@ from fanout.errors import (
     UsageError,
 )
 from fanout.secret import Secret
+from fanout.transports import curl
 from fanout.transports.curl import CurlTransport
 from tests.servers.http import Received, read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.test_contract import Ears
+from tests.transports.test_curl_cancel import until
 from tests.transports.test_httpx import open_once_server
 from tests.transports.tls import Certificate, secure_url
 
@@ -71,6 +73,18 @@ async def test_a_connection_is_used_again_when_the_receiver_had_enough_just_befo
             await transport.exchange(Request("POST", server.url), Ears(stop_at=b"done"), 5)
             await trio.sleep(0.03)
         assert server.connections == 1
+
+
+async def test_so_many_connections_are_kept_for_later_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curl, "IDLE_CONNECTIONS", 5)
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(open_script_server([b"x"])) for _ in range(7)]
+        transport = await stack.enter_async_context(CurlTransport())
+        for server in servers:
+            await transport.exchange(Request("POST", server.url), Ears(), 5)
+        await until(lambda: sum(server.open for server in servers) == 5)
+        await trio.sleep(0.02)
+        assert [server.open for server in servers] == [0, 0, 1, 1, 1, 1, 1]
 
 
 async def test_a_kept_connection_that_turns_out_closed_costs_no_request() -> None:
@@ -180,13 +194,22 @@ async def test_an_answer_to_head_has_no_body() -> None:
 @pytest.mark.parametrize("body", [b"", b"a\0b"])
 async def test_every_method_goes_out_with_its_body_and_its_headers_only(method: str, body: bytes) -> None:
     async with open_raw_server(HI) as (url, requests):
-        ears = await ask(f"{url}/a/../b?q=%20", method, body=body, headers={"x-empty": "", "accept": "a/b"})
+        ears = await ask(
+            f"{url}/a/../b?q=%20", method, body=body, headers={"x-empty": "", "x-blank": " ", "accept": "a/b"}
+        )
     assert ears.body == b"hi"
     (request,) = requests
     assert (request.method, request.target, request.body) == (method, "/a/../b?q=%20", body)
     length = {} if method == "GET" and not body else {"content-length": str(len(body))}
     host = url.removeprefix("http://")
-    assert request.headers == {"host": host, "user-agent": "fanout", "accept": "a/b", "x-empty": "", **length}
+    assert request.headers == {
+        "host": host,
+        "user-agent": "fanout",
+        "accept": "a/b",
+        "x-empty": "",
+        "x-blank": "",
+        **length,
+    }
 
 
 async def test_a_long_body_is_sent_without_being_asked_for() -> None:

@@ -1,11 +1,15 @@
 """Ends from within: what is cancelled, raised or closed while libcurl is at work, and that nothing of it is left."""
 
 import asyncio
+import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -16,9 +20,11 @@ from fanout.abc import Head, Request
 from fanout.errors import ConnectError, ProviderError, ResetError, UsageError
 from fanout.transports import curl
 from fanout.transports.curl import CurlTransport
+from fanout.transports.libcurl import Multi
 from fanout.transports.memory import HANG
 from tests.servers.http import read_request, serve
 from tests.servers.script import open_script_server
+from tests.transports.lookups import SLOW
 from tests.transports.test_contract import Ears
 from tests.transports.tls import Certificate, secure_url
 
@@ -329,18 +335,42 @@ async def test_a_name_that_is_still_being_looked_up_holds_nothing_up() -> None:
     assert trio.current_time() - began < 0.5
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or which("cc") is None, reason="needs a C compiler and LD_PRELOAD")
+def test_a_lookup_that_takes_seconds_holds_nothing_up(tmp_path: Path) -> None:
+    library = tmp_path / "slow.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-"], input=SLOW, text=True, check=True)
+    command = [sys.executable, "-m", "tests.transports.lookups"]
+    environment = {**os.environ, "LD_PRELOAD": str(library)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    cancelled, left = json.loads(done.stdout)
+    assert cancelled < 1.5
+    assert left < 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_that_forks_within_data_goes_on_and_so_does_its_child() -> None:
+    command = [sys.executable, "-m", "tests.transports.forks"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found == {"bodies": ["onetwo", "onetwo"], "child": 0, "connections": 2}
+
+
 def test_an_interrupt_is_heard_at_a_checkpoint_and_leaves_no_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
-    act = curl._Pool.act
+    act = Multi.act
     left: list[int] = []
 
-    def act_and_interrupt(pool: curl._Pool, fd: int, happened: int = 0) -> None:
-        act(pool, fd, happened)
+    def act_and_interrupt(multi: Multi, fd: int, happened: int = 0) -> None:
+        act(multi, fd, happened)
         monkeypatch.undo()
         signal.raise_signal(signal.SIGINT)
 
     async def main() -> None:
         async with open_script_server([b"x", HANG]) as server, CurlTransport() as transport:
-            monkeypatch.setattr(curl._Pool, "act", act_and_interrupt)
+            monkeypatch.setattr(Multi, "act", act_and_interrupt)
             try:
                 await transport.exchange(Request("POST", server.url), Ears(), 5)
             finally:

@@ -14,12 +14,13 @@ GROWTH = 6_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_transfers_by_chance_leave_nothing_behind(seed: int) -> None:
-    command = [sys.executable, "-W", "error", "-m", "tests.transports.fuzz", str(COUNT), str(seed)]
+@pytest.mark.parametrize(("protocol", "seed"), [("http1", 1), ("http2", 2)])
+def test_transfers_by_chance_leave_nothing_behind(protocol: str, seed: int) -> None:
+    command = [sys.executable, "-W", "error", "-m", "tests.transports.fuzz", str(COUNT), str(seed), protocol]
     environment = {**os.environ, "PYTHONDEVMODE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
+    print(done.stdout)  # noqa: T201  # shown with -s
     found = json.loads(done.stdout)
     assert found["fds"][0] == found["fds"][1]
     assert (found["left"], found["owners"]) == (0, 0)

@@ -8,13 +8,23 @@ import pytest
 import trio
 
 from fanout.abc import Head, Request
-from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.transports import curl
+from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
+from fanout.transports import curl, transfer
 from fanout.transports.curl import CurlTransport
 from fanout.transports.memory import HANG, Script
 from tests.servers.http import serve
 from tests.servers.script import open_script_server
-from tests.transports.http2 import Http2Server, open_http2_server
+from tests.transports.http2 import (
+    END_HEADERS,
+    GOAWAY,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    Frame,
+    Http2Server,
+    Steps,
+    open_http2_server,
+)
 from tests.transports.test_contract import Ears
 from tests.transports.test_curl import open_raw_server
 from tests.transports.test_curl_cancel import Acting, transfers, until
@@ -113,6 +123,86 @@ async def test_a_connection_that_breaks_ends_all_its_streams_with_a_typed_error(
         assert server.connections == 2
 
 
+class Odd:
+    """A script that plays these steps to the first request, and an answer to all others."""
+
+    def __init__(self, *steps: Frame | bytes | float) -> None:
+        self._steps: Steps = steps
+
+    def __call__(self, body: bytes) -> Steps:
+        steps, self._steps = self._steps, [b"one", b"two"]
+        return steps
+
+
+def numbers(*values: int) -> bytes:
+    return b"".join(value.to_bytes(4) for value in values)
+
+
+NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL, CALM = 0, 2, 7, 8, 11  # RFC 9113, 7
+ALL = (1 << 31) - 1
+
+
+async def test_a_stream_that_was_refused_is_sent_again() -> None:
+    ears = Ears()
+    odd = Odd(Frame(RST_STREAM, numbers(REFUSED_STREAM)))
+    async with open_http2_server(odd) as server, CurlTransport(prior_knowledge=True) as transport:
+        await transport.exchange(Request("POST", server.url, body=b"x"), ears, 5)
+    assert ears.body == b"onetwo"
+    assert server.bodies == [b"x", b"x"]
+
+
+@pytest.mark.parametrize(
+    ("before", "code"),  # to end an answer with NO_ERROR says only that the rest of the request is not wanted
+    [((), NO_ERROR), ((), INTERNAL_ERROR), ((), CANCEL), ((b"one", 0.01), INTERNAL_ERROR), ((b"one", 0.01), CANCEL)],
+)
+async def test_a_stream_that_the_service_resets_is_lost_and_its_connection_is_not(
+    before: tuple[bytes | float, ...], code: int
+) -> None:
+    ears = Ears()
+    odd = Odd(*before, Frame(RST_STREAM, numbers(code)))
+    async with open_http2_server(odd) as server, CurlTransport(prior_knowledge=True) as transport:
+        with pytest.raises(ResetError):
+            await transport.exchange(Request("POST", server.url), ears, 5)
+        await transport.exchange(Request("POST", server.url), Ears(), 5)
+        assert server.connections == 1
+    assert ears.body == (b"one" if before else b"")
+
+
+async def test_a_connection_whose_end_is_announced_ends_its_streams_first() -> None:
+    ears = Ears()
+    odd = Odd(b"one", Frame(GOAWAY, numbers(ALL, NO_ERROR)), 0.01, b"two")
+    async with open_http2_server(odd) as server, CurlTransport(prior_knowledge=True) as transport:
+        await transport.exchange(Request("POST", server.url), ears, 5)
+        await transport.exchange(Request("POST", server.url), Ears(), 5)
+        assert server.connections == 2
+    assert ears.body == b"onetwo"
+
+
+async def test_a_stream_that_the_announced_end_leaves_out_is_lost() -> None:
+    odd = Odd(b"one", 0.01, Frame(GOAWAY, numbers(0, CALM)), HANG)
+    async with open_http2_server(odd) as server, CurlTransport(prior_knowledge=True) as transport:
+        with pytest.raises(ResetError):
+            await transport.exchange(Request("POST", server.url), Ears(), 5)
+        await transport.exchange(Request("POST", server.url), Ears(), 5)
+
+
+async def test_frames_that_make_no_sense_are_a_protocol_error() -> None:
+    odd = Odd(Frame(HEADERS, b"\xff" * 20, END_HEADERS))
+    async with open_http2_server(odd) as server, CurlTransport(prior_knowledge=True) as transport:
+        with pytest.raises(ProtocolError, match=r"does not speak HTTP as it should: .*COMPRESSION_ERROR"):
+            await transport.exchange(Request("POST", server.url), Ears(), 5)
+        await transport.exchange(Request("POST", server.url), Ears(), 5)
+        assert server.connections == 2
+
+
+async def test_a_service_may_ask_whether_the_client_is_there() -> None:
+    ears = Ears()
+    odd = Odd(Frame(PING, bytes(8)), b"one", Frame(PING, bytes(8)), 0.01, b"two")
+    async with open_http2_server(odd) as server, CurlTransport(prior_knowledge=True) as transport:
+        await transport.exchange(Request("POST", server.url), ears, 5)
+    assert ears.body == b"onetwo"
+
+
 async def test_leaving_the_transport_closes_the_connection_with_all_its_streams(certificate: Certificate) -> None:
     errors: list[str] = []
 
@@ -180,6 +270,18 @@ async def test_what_a_browser_takes_encoded_is_decoded() -> None:
             assert ears.body == b"hello" * 100
     codings = [request.headers["accept-encoding"] for request in requests]
     assert codings == ["gzip, deflate, br, zstd", "gzip, deflate, br, zstd", "gzip"]
+
+
+async def test_what_grows_without_end_when_libcurl_decodes_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "CAP", 1 << 20)
+    packed = gzip.compress(bytes(2 << 20))
+    answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
+    ears = Ears()
+    async with open_raw_server(answer + packed) as (url, _), CurlTransport() as transport:
+        with pytest.raises(TooLarge, match="the decoded body exceeds 1048576 bytes"):
+            await transport.exchange(Request("POST", url, impersonate="chrome"), ears, 5)
+        assert len(ears.body) <= 1 << 20
+        assert not transfers(transport)
 
 
 async def hello(browser: str | None) -> bytes:

@@ -1,10 +1,13 @@
 """Proxies that the environment names, really used."""
 
+from base64 import b64encode
+
 import pytest
 import trio
 
 from fanout.abc import Request
 from fanout.errors import ConnectError, ProviderError, TimedOut
+from fanout.secret import Secret
 from fanout.transports.curl import CurlTransport
 from tests.servers.http import serve
 from tests.servers.script import open_script_server
@@ -14,6 +17,10 @@ from tests.transports.test_curl import HI, say_nothing
 from tests.transports.tls import Certificate, secure_url
 
 SERVICE = "http://service.invalid/v1"
+
+
+def first_line(head: bytes) -> bytes:
+    return head.split(b"\r\n")[0]
 
 
 async def serve_tls(certificate: Certificate, stream: trio.SocketStream) -> None:
@@ -29,7 +36,7 @@ async def test_a_request_in_clear_goes_by_way_of_the_http_proxy(monkeypatch: pyt
         async with CurlTransport() as transport:
             await transport.exchange(Request("POST", SERVICE), ears, 5)
     assert ears.body == b"hi"
-    assert asked == [b"POST http://service.invalid/v1 HTTP/1.1"]
+    assert [first_line(head) for head in asked] == [b"POST http://service.invalid/v1 HTTP/1.1"]
 
 
 async def test_a_secure_request_goes_through_a_tunnel_whose_head_is_not_the_answers(
@@ -42,7 +49,44 @@ async def test_a_secure_request_goes_through_a_tunnel_whose_head_is_not_the_answ
             await transport.exchange(Request("POST", secure_url(url, "service.invalid")), ears, 5)
     assert (len(ears.heads), ears.body) == (1, b"hi")
     assert "x-proxy" not in ears.heads[0].headers
-    assert [line.split(b":")[0] for line in asked] == [b"CONNECT service.invalid"]
+    assert [first_line(head).split(b":")[0] for head in asked] == [b"CONNECT service.invalid"]
+
+
+async def test_the_credentials_of_service_and_proxy_each_go_to_their_own(
+    monkeypatch: pytest.MonkeyPatch, certificate: Certificate
+) -> None:
+    heard: list[bytes] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, certificate.context(), server_side=True)
+        heard.append(await secure.receive_some())
+        await secure.send_all(HI)
+
+    async with serve(handle) as url, open_http_proxy(url) as (proxy, asked):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.replace("//", "//me:secret@"))
+        headers = {"authorization": Secret("Bearer canary"), "x-own": "canary"}
+        async with CurlTransport(ca_file=str(certificate.path)) as transport:
+            await transport.exchange(Request("POST", secure_url(url, "service.invalid"), headers), Ears(), 5)
+    assert b"canary" not in asked[0]
+    assert b"Proxy-Authorization: Basic " + b64encode(b"me:secret") in asked[0]
+    assert b"Bearer canary" in heard[0]
+    assert b"proxy" not in heard[0].lower()
+
+
+async def test_a_connection_through_a_proxy_is_used_again(
+    monkeypatch: pytest.MonkeyPatch, certificate: Certificate
+) -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, certificate.context(), server_side=True)
+        while await secure.receive_some():
+            await secure.send_all(HI)
+
+    async with serve(handle) as url, open_http_proxy(url) as (proxy, asked):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        async with CurlTransport(ca_file=str(certificate.path)) as transport:
+            for _ in range(3):
+                await transport.exchange(Request("POST", secure_url(url, "service.invalid")), Ears(), 5)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("secure", [False, True])

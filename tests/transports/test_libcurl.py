@@ -4,15 +4,18 @@ import ast
 import inspect
 import select
 import socket
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version as version_of
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from attrs import define, field
 from curl_cffi import CurlHttpVersion, CurlInfo, CurlMOpt, CurlOpt
 from curl_cffi._wrapper import ffi, lib
+from packaging.requirements import Requirement
 
 from fanout.transports import libcurl
 from fanout.transports.libcurl import IN, OUT, TIMER, Easy, Multi, is_browser, version
@@ -67,6 +70,13 @@ def test_every_name_that_is_used_is_there(name: str, owner: Any) -> None:
     assert {attribute for attribute in used if not hasattr(owner, attribute)} == set(), WHERE
 
 
+def test_the_versions_that_pip_may_install_have_an_end_and_this_is_one_of_them() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (wanted,) = [line for line in map(Requirement, project["dependencies"]) if line.name == "curl_cffi"]
+    assert wanted.specifier.contains(version_of("curl-cffi"), prereleases=True), WHERE
+    assert {specifier.operator for specifier in wanted.specifier} == {">=", "<"}
+
+
 def test_the_version_is_that_of_libcurl() -> None:
     assert version()[:2] in {"8.", "9."}, WHERE
 
@@ -95,6 +105,13 @@ def test_a_number_goes_by_its_address_and_a_text_as_it_is(easy: Easy) -> None:
     assert lib._curl_easy_setopt(easy.handle, CurlOpt.MAXREDIRS, number) == 0, WHERE
     assert lib._curl_easy_setopt(easy.handle, CurlOpt.URL, b"http://127.0.0.1") == 0, WHERE
     assert lib._curl_easy_setopt(easy.handle, CurlOpt.URL, ffi.NULL) == 0, WHERE
+
+
+def test_what_a_multi_does_not_take_is_an_error(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = SimpleNamespace(**{**CurlMOpt.__members__, "MAXCONNECTS": 9999})
+    monkeypatch.setattr(libcurl, "CurlMOpt", options)
+    with pytest.raises(RuntimeError, match=r"does not take option 9999 of a multi handle"):
+        Multi(told, 10)
 
 
 def test_what_libcurl_does_not_take_is_a_value_error(easy: Easy) -> None:
@@ -247,9 +264,12 @@ def test_a_transfer_from_its_beginning_to_its_end(
     multi.add(easy)
     assert told.delay == 0, WHERE
     multi.act(TIMER)
-    while not multi.act(TIMER) or OUT in told.sockets.values():
+    assert multi.running == 1, WHERE
+    for _ in range(1000):
         for fd in [fd for fd, wanted in told.sockets.items() if wanted & OUT]:
             multi.act(fd, OUT)
+        if OUT not in told.sockets.values():
+            break
     sent = serve_once(listener)
     assert run(multi, told, easy) == {easy.handle: 0}, WHERE
     assert sent.startswith(b"POST / HTTP/1.1\r\n")
@@ -257,6 +277,7 @@ def test_a_transfer_from_its_beginning_to_its_end(
     assert sent.endswith(b"\r\n\r\na\0b")
     assert b"".join(lines) + b"".join(body) == HI
     assert list(multi.ended()) == []
+    assert multi.running == 0, WHERE
     multi.remove(easy)
 
 

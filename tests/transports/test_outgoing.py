@@ -1,7 +1,7 @@
 import pytest
 
 from fanout.abc import Request
-from fanout.errors import AuthError, ConnectError
+from fanout.errors import AuthError, ConnectError, InvalidRequest
 from fanout.secret import Secret
 from fanout.transports.outgoing import headers_of, host_of
 
@@ -18,6 +18,12 @@ def test_what_is_no_host_name_is_a_connect_error(url: str) -> None:
         host_of(url)
 
 
+@pytest.mark.parametrize("url", ["http://a\0b/", "http://a/\0b", "http://a/b\nc", "http://a/b\x7f"])
+def test_an_address_with_a_control_character_is_cut_nowhere_and_leads_nowhere(url: str) -> None:
+    with pytest.raises(ConnectError, match="a character that no URL can have"):
+        host_of(url)
+
+
 def test_credentials_come_out_in_clear() -> None:
     assert headers_of(Request("GET", "", {"a": "b", "authorization": Secret("Bearer k")})) == {
         "a": "b",
@@ -30,3 +36,15 @@ def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(k
     with pytest.raises(AuthError, match="authorization has a character") as caught:
         headers_of(Request("GET", "", {"authorization": Secret(f"Bearer {key}")}))
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "x y", "x:", "x\r\nx-evil", "\0x", "xé", "x\n", "(x)"])
+def test_what_is_no_name_of_a_header_is_an_invalid_request_that_shows_no_value(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="no header can be named") as caught:
+        headers_of(Request("GET", "", {name: Secret("canary"), "x-fine": "y"}))
+    assert "canary" not in str(caught.value)
+
+
+def test_every_character_of_a_token_may_be_in_the_name_of_a_header() -> None:
+    name = "!#$%&'*+-.^_`|~09azAZ"
+    assert headers_of(Request("GET", "", {name: "x"})) == {name: "x"}

@@ -1,11 +1,12 @@
 import os
 import select
 import socket
+import struct
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from fanout.transports.libcurl import ERROR, IN, OUT
+from fanout.transports.libcurl import IN, OUT
 from fanout.transports.pollers import EpollPoller, KqueuePoller, Poller, open_poller
 
 KINDS: dict[str, Callable[[], Poller]] = {"epoll": EpollPoller, "kqueue": KqueuePoller}
@@ -107,7 +108,21 @@ def test_a_refused_connection_wakes_who_waits_to_write(poller: Poller) -> None:
         client.setblocking(False)
         assert client.connect_ex(listener.getsockname())
         poller.watch(client.fileno(), OUT)
-        assert ready(poller)[client.fileno()] & (OUT | ERROR)
+        assert ready(poller)[client.fileno()] & OUT
+
+
+def test_a_broken_connection_wakes_who_waits_to_read_and_says_nothing_else(poller: Poller) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        server, _ = listener.accept()
+        poller.watch(client.fileno(), IN)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.close()
+        assert select.select([poller], [], [], 1)[0] == [poller]
+        (happened,) = ready(poller).values()
+        assert happened & IN
+        assert happened | IN | OUT == IN | OUT
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
 
 
 def test_a_closed_socket_can_be_forgotten(poller: Poller, pair: Pair) -> None:

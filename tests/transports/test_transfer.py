@@ -7,7 +7,9 @@ from typing import Any, cast
 import pytest
 from attrs import define, field
 
+from fanout.abc import Head
 from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
+from fanout.transports import transfer
 from fanout.transports.libcurl import Easy
 from fanout.transports.transfer import Transfer
 from tests.transports.test_contract import Ears as Timed
@@ -260,6 +262,32 @@ def test_a_lane_that_its_receiver_cancels_is_told_nothing_more() -> None:
     scene.hear(GZIP, gzip.compress(bytes(1_000_000)))
     assert not scene.transfer.deliver()
     assert len(scene.ears.pieces) == 1
+
+
+def test_a_lane_that_its_receiver_cancels_at_the_head_is_told_of_no_body() -> None:
+    scene = Scene()
+
+    def head(head: Head) -> None:
+        scene.transfer.wanted = False
+        scene.ears.head(head)
+
+    scene.transfer._receiver = cast("Any", SimpleNamespace(head=head, data=scene.ears.data))
+    scene.hear(OK + b"\r\n", b"x")
+    assert not scene.transfer.deliver()
+    assert (len(scene.ears.heads), scene.ears.pieces) == (1, [])
+
+
+def test_what_libcurl_decodes_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "CAP", 10)
+    scene = Scene(decode=False)
+    scene.hear(OK + b"\r\n", b"12345", b"67890")
+    assert not scene.transfer.deliver()
+    with pytest.raises(OverflowError):  # which tells libcurl to stop
+        scene.hear(b"", b"1")
+    for tell in (scene.transfer.deliver, scene.transfer.complete):
+        with pytest.raises(TooLarge, match="the decoded body exceeds 10 bytes"):
+            tell()
+    assert scene.ears.pieces == [b"1234567890"]
 
 
 def test_a_decoded_body_comes_in_pieces_until_the_receiver_has_enough() -> None:

@@ -1,0 +1,150 @@
+"""A run's summary as lines of text: a table for each level of load, and sentences below it; plain or Markdown."""
+
+from collections.abc import Mapping, Sequence
+from math import inf, isinf
+from typing import Any
+
+from fanout.bench.statistics import Interval
+from fanout.bench.summary import Lane, Summary
+from fanout.formats.summary import one_line
+
+CLOSED = "closed loop: service time, not response time"
+"""A closed loop sends nothing while it waits, so it meets slow periods less often than users would."""
+
+Row = tuple[str, ...]
+
+
+def lines(summary: Summary) -> list[str]:
+    """For a terminal or a log."""
+    out: list[str] = []
+    for level in summary.levels:
+        if len(summary.levels) > 1:
+            out += ["", f"{_load(level.level, open_loop=summary.open_loop)}"]
+        out += aligned([_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())])
+        out += _errors(level.lanes)
+        out += [comparison.sentence for comparison in level.comparisons]
+    return [*out, *remarks(summary)]
+
+
+def markdown(summary: Summary, title: str) -> str:
+    """The same as a Markdown document."""
+    out = [f"# {title}", ""]
+    for level in summary.levels:
+        if len(summary.levels) > 1:
+            out += [f"## {_load(level.level, open_loop=summary.open_loop)}", ""]
+        rows = [_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())]
+        out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *map(_cells, rows[1:]), ""]
+        said = [*_errors(level.lanes), *(comparison.sentence for comparison in level.comparisons)]
+        out += [*(f"* {sentence.strip()}" for sentence in said), *([""] if said else [])]
+    return "\n".join([*out, *(f"* {remark}" for remark in remarks(summary)), ""])
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What must be said beside the figures."""
+    said = [] if summary.open_loop or any(CLOSED in warning for warning in summary.warnings) else [CLOSED]
+    stamps = sorted({lane.trust.stamp for level in summary.levels for lane in level.lanes.values()})
+    said.append(f"arrivals are stamped by: {', '.join(stamps)}")
+    if any(lane.estimated for level in summary.levels for lane in level.lanes.values()):
+        said.append("~ marks figures with tokens that are estimated, for the service counted none")
+    return [*said, *summary.warnings]
+
+
+def seconds(value: float | None) -> str:
+    """A time for people: 812 µs, 21.5 ms, 1.24 s."""
+    if value is None:
+        return ""
+    if isinf(value):
+        return "never"
+    for unit, factor in (("µs", 1e6), ("ms", 1e3)):
+        if abs(value) * factor < 1000 and (factor == 1e3 or abs(value) < 1e-3):
+            return f"{value * factor:.3g} {unit}" if abs(value) * factor < 100 else f"{value * factor:.0f} {unit}"
+    return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+
+
+def _load(level: float | None, *, open_loop: bool) -> str:
+    if level is None:
+        return "trace"
+    return f"{level:g} requests a second" if open_loop else f"{level:g} streams a lane"
+
+
+def _head(summary: Summary) -> Row:
+    whole = "response p50" if summary.open_loop else "e2e p50"
+    goodput = ("goodput",) if summary.objectives else ()
+    return (
+        "lane",
+        "done",
+        "failed",
+        "TTFT p50",
+        "95 % CI",
+        "p95",
+        "p99",
+        whole,
+        "ITL p50",
+        "tok/s",
+        "all tok/s",
+        *goodput,
+    )
+
+
+def _row(lane: Lane, summary: Summary, level: float | None) -> Row:
+    ttft = lane.figures["ttft"].all
+    whole = lane.figures["response" if summary.open_loop else "e2e"].all["p50"]
+    mark = "~" if lane.estimated else ""
+    taking_turns = (
+        not summary.open_loop and level == 1 and len(summary.lanes) > 1
+    )  # then its seconds are the others' too
+    speed = lane.figures["tps_user"].all["p50"].estimate
+    goodput = ("" if lane.goodput is None else f"{lane.goodput:.3g}/s",) if summary.objectives else ()
+    return (
+        one_line(lane.name, 40),
+        str(lane.finished),
+        str(lane.requests - lane.finished),
+        _quantile(ttft["p50"]),
+        _range(ttft["p50"]),
+        _quantile(ttft["p95"]),
+        _quantile(ttft["p99"]),
+        _quantile(whole),
+        _quantile(lane.figures["itl"].all["p50"]),
+        "" if speed is None else f"{mark}{speed:.1f}",
+        "" if taking_turns or lane.tps_total is None else f"{mark}{lane.tps_total:.1f}",
+        *goodput,
+    )
+
+
+def _quantile(interval: Interval) -> str:
+    if interval.estimate is None and interval.needs and interval.n:
+        return f"needs {interval.needs}"
+    return seconds(interval.estimate)
+
+
+def _range(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return ""
+    low, high = seconds(interval.low), seconds(interval.high)
+    same = low.rpartition(" ")[2] == high.rpartition(" ")[2]
+    return f"{low.rpartition(' ')[0] if same and interval.high < inf else low}-{high}"
+
+
+def _errors(lanes: Mapping[str, Lane]) -> list[str]:
+    return [
+        f"  {one_line(lane.name, 40)}: {errors.count} x {errors.kind}: {one_line(errors.sample, 160)}"
+        for lane in lanes.values()
+        for errors in lane.errors
+    ]
+
+
+def aligned(rows: Sequence[Row]) -> list[str]:
+    """The rows as columns: names to the left, figures to the right. Columns that are empty are left out."""
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _cells(cells: Sequence[Any]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

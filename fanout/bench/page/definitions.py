@@ -1,0 +1,66 @@
+"""What every figure of the page means."""
+
+from fanout.bench.markup import Markup, tag
+from fanout.bench.metrics import CHARACTERS_PER_TOKEN, STALL_FACTOR, STALL_SECONDS
+from fanout.bench.page import layout
+
+DEFINITIONS = {
+    "connect": (
+        "connect",
+        "Name, route and TLS of a new connection, before the request; apart from all other figures.",
+    ),
+    "ttfb": ("TTFB", "From the request's last byte sent to the first byte of the reply."),
+    "ttft": (
+        "TTFT",
+        "Time to first token: to the first piece that holds content or reasoning. Empty pieces do not count.",
+    ),
+    "ttfo": ("TTFO", "Time to first output: the same without reasoning."),
+    "ttst": ("TTST", "Time to the second token."),
+    "e2e": ("end to end", "To the last piece of content; what a service sends after it does not count."),
+    "response": ("response", "The same from the planned start: in an open loop the wait before sending belongs to it."),
+    "gap": ("gap", "Between two pieces of one answer; all gaps of all requests together, not means of requests."),
+    "itl": ("ITL", "Inter-token latency of a request: first to last piece, over the tokens after the first piece's."),
+    "tpot": ("TPOT", "Time per output token: first to last piece, over all tokens but one."),
+    "ntpot": ("NTPOT", "Normalised time per output token: end to end over all tokens."),
+    "stall": ("stall", f"A gap longer than both {STALL_FACTOR:g} median gaps and {STALL_SECONDS * 1000:g} ms."),
+    "speed": ("speed", "Tokens after the first piece's, over the time from the first piece to the end of the reply."),
+    "tps_user": ("user speed", "Tokens a second as one reader sees them: 1 over ITL."),
+    "tps_total": ("tok/s", "Tokens of all requests of a lane over the time from its first request to its last token."),
+    "characters": (
+        "characters/s",
+        "Characters over end to end: the same unit for all models, whatever their tokens are.",
+    ),
+    "bytes": ("bytes/s", "The same in bytes of UTF-8."),
+    "tokens": (
+        "tokens",
+        f"As the service counts them, with reasoning; ~ marks estimates of {CHARACTERS_PER_TOKEN} characters each.",
+    ),
+    "failure": ("failed", "Requests that came to no complete answer; infinitely long in percentiles, 0 in speeds."),
+    "goodput": ("goodput", "Requests a second that met every objective; a failed one met none."),
+    "percentile": (
+        "p50, p90, p95, p99",
+        "What so many per cent of requests do not exceed, failures among them.",
+    ),
+    "interval": (
+        "95 % interval",
+        "Between two of the values themselves, whatever their distribution is. p50 needs 6 requests, p99 368.",
+    ),
+    "wins": ("wins", "The share of prompts on which the first lane was better; a failure loses, ties count half."),
+    "p": ("p", "How likely so large a difference is between equal lanes, corrected for all pairs (Holm)."),
+    "stamps": (
+        "time stamps",
+        "kernel: when the bytes reached this machine, however busy fanout was; user: when fanout saw them.",
+    ),
+    "coalesced": ("coalesced", "Pieces whose segments the kernel merged: their stamp may be too late."),
+    "unpeeked": ("unpeeked", "Pieces without a kernel stamp in a run that asked for them."),
+    "late": ("late", "How much later than the kernel fanout saw a piece."),
+}
+"""A word and what it means, by the name that links use."""
+
+
+def definitions() -> Markup:
+    """The section."""
+    rows = [
+        tag("div", tag("dt", word, id=f"def-{key}"), tag("dd", meaning)) for key, (word, meaning) in DEFINITIONS.items()
+    ]
+    return layout.section("definitions", "Definitions", tag("dl", rows))

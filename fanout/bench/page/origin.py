@@ -1,0 +1,49 @@
+"""Where the figures come from: clocks, the services' own timings, the machine, and the command that made them."""
+
+from collections.abc import Mapping
+
+from fanout.bench.charts import amounts
+from fanout.bench.markup import Markup, tag
+from fanout.bench.page import layout, verdict
+from fanout.bench.page.layout import Table
+from fanout.bench.page.view import NAMES, View
+
+
+def clocks(shown: View) -> Markup:
+    """The section on time stamps, and on what the services say themselves."""
+    rows = [
+        (
+            lane.name,
+            timing.name,
+            amounts.seconds(timing.server),
+            NAMES.get(timing.metric or "", timing.metric or amounts.NONE),
+            amounts.seconds(timing.ours),
+            amounts.seconds(None if timing.ours is None else timing.ours - timing.server),
+            f"{timing.n:,}",
+        )
+        for _, lane in shown.lanes
+        for timing in lane.server
+    ]
+    head = ("lane", "the service's", "median", "ours", "median", "network and client", "requests")
+    theirs = [tag("h3", "The services' own timings"), layout.grid(Table(head, rows))] if rows else None
+    return layout.section("clocks", "Clocks", layout.grid(verdict.trust_table(shown)), theirs)
+
+
+def origin(about: Mapping[str, object]) -> Markup:
+    """The section with the command, and everything else that is known of the run."""
+    command = about.get("command")
+    rows = [(key, _text(value)) for key, value in about.items() if key != "command" and value not in (None, "", {})]
+    return layout.section(
+        "origin",
+        "To do it again",
+        tag("pre", tag("code", str(command)), tabindex="0") if command else None,
+        layout.grid(Table(("of the run", ""), rows)) if rows else None,
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return str(value)

@@ -1,0 +1,98 @@
+"""The report of a run: one page that needs no script, no network and no other file."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+
+from fanout.bench.markup import Markup, tag
+from fanout.bench.page.comparisons import differences, wins
+from fanout.bench.page.costs import costs
+from fanout.bench.page.definitions import definitions
+from fanout.bench.page.digest import digest
+from fanout.bench.page.distributions import distributions
+from fanout.bench.page.errors import errors
+from fanout.bench.page.load import levels, over_time
+from fanout.bench.page.origin import clocks, origin
+from fanout.bench.page.overview import overview
+from fanout.bench.page.policies import policies
+from fanout.bench.page.requests import requests
+from fanout.bench.page.signs import signs
+from fanout.bench.page.verdict import verdict
+from fanout.bench.page.view import View
+from fanout.bench.record import Record
+from fanout.bench.summary import Summary
+
+LINKS = {
+    "overview": "Lanes",
+    "distributions": "Distributions",
+    "requests": "Requests",
+    "load": "Load",
+    "time": "Over time",
+    "differences": "Differences",
+    "errors": "Errors",
+    "policies": "Policies",
+    "wins": "Wins",
+    "cost": "Cost",
+    "clocks": "Clocks",
+    "definitions": "Definitions",
+    "origin": "Command",
+}
+"""The sections by their anchors, in order."""
+
+
+def page(summary: Summary, records: Sequence[Record], about: Mapping[str, object]) -> str:
+    """The page, of a summary and of the records that it sums up, which are read twice and not kept.
+
+    `about` tells of the run: `command` is how to do it again, `start` when it was; whatever else it holds is shown by
+    its names (versions, machine).
+    """
+    names = list(summary.lanes)
+    read = digest(records, names, summary.levels[0].level, open_loop=summary.open_loop)
+    shown = View(summary, read)
+    sections = [
+        overview(shown),
+        distributions(shown),
+        requests(shown),
+        levels(shown),
+        over_time(shown),
+        differences(shown),
+        errors(shown),
+        policies(shown),
+        wins(shown),
+        costs(shown),
+        clocks(shown),
+        definitions(),
+        origin(about),
+    ]
+    body = tag("body", signs(), verdict(shown, about), _links(sections), tag("main", sections))
+    return f"<!doctype html>\n{tag('html', _head(names), body, lang='en')}\n"
+
+
+def _links(sections: Sequence[Markup]) -> Markup:
+    heads = [section[:40] for section in sections if section]
+    there = [(key, word) for key, word in LINKS.items() if any(f' id="{key}"' in head for head in heads)]
+    return tag("nav", (tag("a", word, href=f"#{key}") for key, word in there), aria_label="Sections")
+
+
+def _head(names: Sequence[str]) -> Markup:
+    style = _style()
+    digest_ = b64encode(sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest_}'; img-src data:; base-uri 'none'; form-action 'none'"
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"fanout bench: {', '.join(names)}"),
+        tag("style", style),
+    )
+
+
+@cache
+def _style() -> Markup:
+    return Markup(files("fanout.bench").joinpath("report.css").read_text("utf-8"))

@@ -1,0 +1,174 @@
+"""One request of a load: an attempt of the engine, watched from both sides, and what became of it as a record."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from itertools import count
+from math import inf
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+from attrs import define, evolve, field
+
+from fanout.abc import Head, Receiver, Request, Transport
+from fanout.answers import Answer
+from fanout.attempt import Attempt
+from fanout.bench.record import Record, Tape
+from fanout.catalog import LaneSpec
+from fanout.clocks import Timeouts
+from fanout.config import Config
+from fanout.errors import UsageError
+from fanout.events import Event, Usage
+from fanout.plan import Builder, Connections, Settings
+from fanout.policies.all import All
+from fanout.prices import cost
+from fanout.prompt import Prompt
+
+_SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}
+"""Response headers in which services say how long they took, and their unit in seconds."""
+
+
+@define(eq=False)
+class Note:
+    """What the transport sees of one request."""
+
+    sent: float
+    head: float | None = None
+    json: bool = False
+    server: dict[str, float] = field(factory=dict)
+
+
+@define(eq=False)
+class _Watched:
+    """A transport that notes when a request goes out and when its response begins."""
+
+    inner: Transport
+    notes: dict[Receiver, Note] = field(factory=dict)
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Hands the request on."""
+        note = self.notes.get(receiver)
+        if note is None:  # a round trip before the last one
+            await self.inner.exchange(request, receiver, connect)
+            return
+        note.sent = trio.current_time()
+        await self.inner.exchange(request, _Tapped(partial(_see, note, receiver), receiver.data), connect)
+
+
+@define(eq=False)
+class _Tapped:
+    """A receiver of whose head somebody else is told too; its data go straight to where they belong."""
+
+    head: Callable[[Head], None]
+    data: Callable[[bytes], bool]
+
+
+def _see(note: Note, receiver: Receiver, head: Head) -> None:
+    note.head = trio.current_time()
+    note.json = head.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+    for name, unit in _SERVER_TIMES.items():
+        try:
+            note.server[name] = float(head.headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+    receiver.head(head)
+
+
+@define(eq=False)
+class Sender:
+    """Sends requests over `connections`, each of which may take `timeout` seconds, all of them for its first token.
+
+    Nothing is tried again: a failure is a result. Times of records count from `began`.
+    """
+
+    connections: Connections
+    timeout: float
+    config: Config = field(factory=Config)
+    began: float = field(factory=trio.current_time)
+    _watched: _Watched = field(init=False)
+    _settings: Settings = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._watched = _Watched(self.connections.transport)
+        self.connections = evolve(self.connections, transport=self._watched)
+        clocks = Timeouts(first=inf, idle=inf, total=self.timeout)
+        self._settings = Settings.of(clocks, 0, "cancel", self.config)
+
+    async def send(
+        self, lane: LaneSpec, prompt: Prompt, block: int, ended: Callable[[Record], None], **known: Any
+    ) -> None:
+        """Puts `prompt` to the lane and tells `ended` what became of it, also if it is cut off by cancelling.
+
+        `known` are fields of the record that nothing here tells.
+        """
+        note = Note(trio.current_time())
+        tape = Tape(lane.name, block, note.sent, origin=self.began)
+        attempt = self._attempt(lane)
+        attempt.hear = partial(_hear, tape)
+        self._watched.notes[attempt] = note
+        try:
+            await attempt.run(prompt, inf)
+        finally:
+            del self._watched.notes[attempt]
+            tape.sent, tape.first_byte = note.sent, note.head
+            record = tape.record(server=note.server, **_costs(lane, attempt.answer), **known)
+            if note.json and len(record.times) < 2:  # at once: then its only piece is no first token
+                record = evolve(record, streamed=False)
+            ended(record)
+
+    def _attempt(self, lane: LaneSpec) -> Attempt:
+        group = Builder(self.connections, self._settings, None).build(All(lane))
+        (attempt, _), *_ = group.attempts()
+        return attempt
+
+
+@cache
+def _is_here(base_url: str) -> bool:
+    return urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def _hear(tape: Tape, events: Sequence[Event], at: float) -> None:
+    for event in events:
+        tape.add(event, at)
+
+
+def lanes_of(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[LaneSpec, ...]:
+    """The lanes to measure: names made unique, no retries, one key each; `twice`: the first again, under another name.
+
+    Raises UsageError if there is none.
+    """
+    if not specs:
+        raise UsageError("there is no lane to measure; name some with -m")
+    lanes = [*specs, evolve(specs[0], name=f"{specs[0].name}-again")] if twice else list(specs)
+    names: set[str] = set()
+    unique_lanes = []
+    for lane in lanes:
+        name = next(n for n in _numbered(lane.name) if n not in names)
+        names.add(name)
+        unique_lanes.append(evolve(lane, name=name, retries=0, spares=()))
+    return tuple(unique_lanes)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}#{number}" for number in count(2))
+
+
+def price(lane: LaneSpec, given: int, output: int) -> float | None:
+    """What a request with so many tokens costs in this lane, in US dollars; None if nobody knows."""
+    usage = Usage(input=given, output=output)
+    answer = Answer(lane.name, provider=lane.provider.name, model=lane.provider.model, usage=usage)
+    return _costs(lane, answer)["cost"]
+
+
+def _costs(lane: LaneSpec, answer: Answer) -> dict[str, float | None]:
+    """What the request cost, and what of that was due before its first token.
+
+    A service's prices are not those of a server on this machine that speaks its language.
+    """
+    if _is_here(getattr(lane.provider, "base_url", "")):
+        return {"cost": None}
+    whole = cost(answer)
+    if whole is None or answer.usage is None:
+        return {"cost": whole}
+    return {"cost": whole, "prompt_cost": cost(evolve(answer, usage=evolve(answer.usage, output=0)))}

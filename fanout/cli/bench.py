@@ -1,0 +1,263 @@
+"""fanout bench: how fast the lanes are, and whether their differences are real."""
+
+import sys
+from collections.abc import Callable
+from functools import reduce
+from math import inf
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from attrs import frozen
+
+from fanout.cli.options import complete_lane, delay
+
+Number = TypeVar("Number", int, float)
+
+
+@frozen
+class Wish:
+    """What the user wants measured, and how; None or empty: as usual."""
+
+    lanes: tuple[str, ...]
+    requests: int | None
+    duration: float | None
+    until_ci: float | None
+    concurrency: list[int]
+    rate: list[float]
+    arrival: str
+    burstiness: float
+    ramp: float | None
+    trace: str | None
+    speedup: float
+    prompts: str
+    system: str | None
+    options: tuple[tuple[str, str], ...]
+    max_tokens: int
+    warmup: int
+    timeout: float
+    slo: str
+    order: str
+    cache: str
+    seed: int
+    aa: bool
+    max_cost: float | None
+    out: Path | None
+    as_json: bool
+    no_save: bool
+    asserts: tuple[str, ...]
+    transport: str | None
+    quiet: bool
+
+
+def _several(kind: Callable[[str], Number], what: str) -> Callable[..., list[Number]]:
+    """A list of numbers above 0, separated by commas."""
+
+    def parse(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[Number]:
+        if not text:
+            return []
+        try:
+            numbers = [kind(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if not numbers or not all(0 < number < inf for number in numbers):
+            raise click.BadParameter(f"{text!r} is not {what}")
+        return numbers
+
+    return parse
+
+
+def _share(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
+    """A share as people write it: 5%, or 0.05."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise click.BadParameter(f"{text!r} is not a share; write 5% or 0.05")
+    return value
+
+
+def _limit(text: str) -> float:
+    value = delay(text)
+    if not value:
+        raise click.BadParameter("0 leaves no time at all")
+    return value
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+_OPTIONS: list[Callable[[Any], Any]] = [
+    click.option(
+        "-m", "--model", "lanes", multiple=True, metavar="LANE", shell_complete=complete_lane,
+        help="A lane to measure, PROVIDER/MODEL; repeat it, or put commas. Without one: the embedded model.",
+    ),
+    click.option(
+        "-n", "--requests", "--num-prompts", type=click.IntRange(1), metavar="N",
+        help="Prompts that each lane gets, at each load. Usually 40; with -t or --until-ci as many as it takes.",
+    ),
+    click.option("-t", "--duration", type=_limit, metavar="TIME", help="Send for so long; what was sent may end."),
+    click.option(
+        "--until-ci", callback=_share, metavar="SHARE",
+        help="Stop when the interval of every lane's median TTFT is so narrow, such as 5%.",
+    ),
+    click.option(
+        "-c", "--concurrency", callback=_several(int, "a list of whole numbers such as 1,8,64"), metavar="LIST",
+        help="Streams a lane: each sends its next request when the one before has ended. A list is a sweep.",
+    ),
+    click.option(
+        "--rate", "--request-rate", callback=_several(float, "a list of rates such as 0.5,2"), metavar="LIST",
+        help="Requests a second a lane, whatever the answers do. A list is a sweep; -c then bounds what is in flight.",
+    ),
+    click.option(
+        "--arrival", type=click.Choice(["constant", "poisson", "gamma"]), default="poisson", show_default=True,
+        help="How the requests of a rate are spread.",
+    ),
+    click.option(
+        "--burstiness", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X",
+        help="Of --arrival gamma: below 1 in bursts, above 1 more evenly.",
+    ),
+    click.option("--ramp", type=delay, metavar="TIME", help="Reach the load over so long. Usually 10 ms a stream."),
+    click.option("--trace", metavar="FILE", help="Send at the times of a trace: JSON lines or CSV with a timestamp."),
+    click.option(
+        "--speedup", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X",
+        help="Run the trace X times as fast.",
+    ),
+    click.option(
+        "--prompts", default="builtin:short", metavar="SOURCE", show_default=True,
+        help="A file (JSON lines, CSV, or a prompt a line), -, builtin:short|code|reasoning, synthetic:INPUT,OUTPUT.",
+    ),
+    click.option("-s", "--system", help="The system prompt."),
+    click.option(
+        "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
+        help="An option for every lane, e.g. -o temperature 0.",
+    ),
+    click.option(
+        "--max-tokens", type=click.IntRange(1), default=128, show_default=True, metavar="N",
+        help="Bound of an answer where neither its prompt nor its lane has one.",
+    ),
+    click.option(
+        "--warmup", type=click.IntRange(0), default=2, show_default=True, metavar="N",
+        help="Requests a stream before each load that are recorded, but not counted.",
+    ),
+    click.option(
+        "--timeout", type=_limit, default="120", show_default=True, metavar="TIME",
+        help="Longest time for a request, and for waiting in the queue of a rate.",
+    ),
+    click.option(
+        "--slo", "--goodput", default="", metavar="LIMITS",
+        help='Objectives in milliseconds, such as "ttft:500 itl:50": the table then has the goodput.',
+    ),
+    click.option(
+        "--order", type=click.Choice(["interleave", "sequential"]), default="interleave", show_default=True,
+        help="Each prompt to all lanes in one block, or one lane after the other.",
+    ),
+    click.option(
+        "--cache", type=click.Choice(["unique", "warm"]), default="unique", show_default=True,
+        help="A mark makes each prompt unique, or prompts repeat and services may know them.",
+    ),
+    click.option("--seed", type=int, default=0, metavar="N", help="Of the order, the arrivals and made-up prompts."),
+    click.option("--aa", is_flag=True, help="Measure the first lane twice: a difference would be one of the method."),
+    click.option("--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend no more than this."),
+    click.option("--out", type=_path, metavar="DIR", help="Write the files of the run there, report.html among them."),
+    click.option("--json", "as_json", is_flag=True, help="The summary as JSON."),
+    click.option("--no-save", is_flag=True, help="Do not keep this run for fanout log."),
+    click.option(
+        "--assert", "asserts", multiple=True, metavar="CONDITION",
+        help='Exit with 3 unless it holds: "p95(ttft) < 800ms", "p50(itl, LANE) < 30ms", "failures <= 1%".',
+    ),
+    click.option("--transport", type=click.Choice(["curl", "httpx"]), help="What carries the requests; usually curl."),
+    click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but failures."),
+]  # fmt: skip
+
+
+def _measuring(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the verb its options, by the names of Wish."""
+    return reduce(lambda function, option: option(function), reversed(_OPTIONS), command)
+
+
+@click.group(invoke_without_command=True, subcommand_metavar="[compare|report ...]")
+@_measuring
+@click.pass_context
+def bench(ctx: click.Context, /, **values: Any) -> int | None:
+    """Measure lanes under load: time to first token, gaps, speed, failures, and whether differences are real.
+
+    fanout bench -m groq/llama-3.3-70b-versatile -m openai/gpt-5-mini -n 200 -c 1,8
+
+    Every prompt goes to every lane, nothing is tried again, and each request is kept (fanout log). Exit codes: 0
+    measured, 1 no request succeeded, 2 usage, 3 an --assert does not hold, 130 interrupted, after the summary of what
+    there is.
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    from fanout.cli import stop
+    from fanout.cli.bench_run import measure, planned
+
+    wish = Wish(**values)
+    plan = planned(wish, _command())
+    return stop.run(lambda: measure(wish, plan))
+
+
+def _command() -> str:
+    from shlex import join
+
+    return join(["fanout", *sys.argv[1:]])
+
+
+@bench.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+def compare(old: str, new: str) -> int:
+    """Show what changed between two runs: summary.json files, directories of --out, or runs of fanout log."""
+    from fanout.bench.changes import changes
+
+    for line in changes(_summary(old), _summary(new)):
+        click.echo(line)
+    return 0
+
+
+@bench.command()
+@click.argument("run", metavar="DIR|RUN")
+@click.option("--out", type=_path, metavar="FILE", help="Where to; usually DIR/report.html, or RUN.html here.")
+def report(run: str, out: Path | None) -> int:
+    """Write the page of a run: one in a directory of --out, or one of fanout log (its name, or last)."""
+    from fanout.bench import files, store
+    from fanout.cli.bench_run import page, summed_up
+
+    directory = _path(run)
+    if directory.is_dir():
+        about, records = files.read(directory)
+        text = page(summed_up(records, about), records, about)
+        target = out or directory / files.REPORT
+    else:
+        with store.opened() as kept:
+            found = kept.find(run)
+            text = page(summed_up(kept.records(found.id), found.about), kept.records(found.id), found.about)
+        target = out or Path(f"{found.name}.html")
+    try:
+        target.write_text(text, "utf-8")
+    except OSError as error:
+        raise click.UsageError(f"{target}: {error.strerror}") from None
+    click.echo(str(target))
+    return 0
+
+
+def _summary(name: str) -> Any:
+    """The JSON of a run's summary."""
+    from fanout.bench import files, store
+    from fanout.errors import UsageError
+
+    path = _path(name)
+    if path.is_dir():
+        return files.read_json(path / files.SUMMARY)
+    if path.is_file():
+        return files.read_json(path)
+    with store.opened() as kept:
+        run = kept.find(name)
+    if run.summary is None:
+        raise UsageError(f"the run {run.name} has no summary: it was {run.state}; fanout log show {run.name} makes one")
+    return {**run.summary, "about": run.about}

@@ -1,0 +1,132 @@
+"""fanout log: the runs of bench that are kept."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from time import localtime, strftime
+from typing import Any
+
+import click
+
+
+@click.group()
+def log() -> None:
+    """List, show, export or delete the runs that `fanout bench` has kept.
+
+    A RUN is the name of one, the beginning of its name, or `last`.
+    """
+
+
+@log.command("list")
+@click.option("--json", "as_json", is_flag=True, help="The list as JSON.")
+def list_(as_json: bool) -> int:
+    """List the runs, the latest first."""
+    from fanout.bench import store
+    from fanout.bench.console import aligned
+
+    with store.opened() as kept:
+        runs = kept.runs()
+    if as_json:
+        click.echo(_json([_told(run) for run in runs]))
+        return 0
+    if not runs:
+        click.echo("no run is kept yet; fanout bench keeps each", err=True)
+        return 0
+    rows = [("run", "start", "state", "requests", "load", "lanes")]
+    rows += [(run.name, _when(run.started), run.state, str(run.requests), _load(run), _lanes(run)) for run in runs]
+    for line in aligned(rows):
+        click.echo(line)
+    return 0
+
+
+@log.command()
+@click.argument("run", metavar="RUN", default="last")
+@click.option("--json", "as_json", is_flag=True, help="Its summary as JSON.")
+def show(run: str, as_json: bool) -> int:
+    """Show the summary of a run, also of one that was interrupted or killed."""
+    from fanout.bench import console, store
+    from fanout.bench.summary import to_json
+    from fanout.cli.bench_run import summed_up
+
+    with store.opened() as kept:
+        found = kept.find(run)
+        summary = summed_up(kept.records(found.id), found.about)
+    if as_json:
+        click.echo(_json({**to_json(summary), "about": found.about}))
+        return 0
+    click.echo(f"{found.name}, {_when(found.started)}, {found.state}: {found.about.get('command', '')}")
+    for line in console.lines(summary):
+        click.echo(line)
+    return 0
+
+
+@log.command()
+@click.argument("run", metavar="RUN", default="last")
+@click.option(
+    "--out", type=Path, metavar="DIR", help="Write all the files of the run there; else its requests go to stdout."
+)
+def export(run: str, out: Path | None) -> int:
+    """Write a run's requests to stdout, as JSON a line, or all its files into a directory."""
+    from fanout.bench import console, files, store
+    from fanout.bench.summary import to_json
+    from fanout.cli.bench_run import page, summed_up
+
+    with store.opened() as kept:
+        found = kept.find(run)
+        if out is None:
+            for line in kept.lines(found.id):
+                sys.stdout.write(line.decode())
+            return 0
+        files.prepare(out)
+        records = kept.records(found.id)
+        summary = summed_up(records, found.about)
+        files.write(
+            out, found.about, records, to_json(summary),
+            table=console.markdown(summary, f"fanout bench: {', '.join(summary.lanes)}"),
+            page=lambda: page(summary, records, found.about),
+        )  # fmt: skip
+    click.echo(str(out / files.REPORT))
+    return 0
+
+
+@log.command()
+@click.argument("runs", metavar="RUN...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All runs.")
+def delete(runs: tuple[str, ...], everything: bool) -> int:
+    """Delete runs, and say which."""
+    from fanout.bench import store
+
+    if everything == bool(runs):
+        raise click.UsageError("name the runs to delete, or write --all")
+    with store.opened() as kept:
+        found = kept.runs() if everything else [kept.find(name) for name in runs]
+        kept.delete([run.id for run in found])
+    for run in found:
+        click.echo(f"deleted {run.name}")
+    return 0
+
+
+def _told(run: Any) -> dict[str, Any]:
+    names = ("name", "started", "ended", "state", "requests", "about")
+    return {name: getattr(run, name) for name in names}
+
+
+def _json(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def _when(started: float) -> str:
+    return strftime("%Y-%m-%d %H:%M", localtime(started))
+
+
+def _load(run: Any) -> str:
+    return ",".join(run.about.get("load", ()))
+
+
+def _lanes(run: Any) -> str:
+    from fanout.formats.summary import one_line
+
+    names: Iterable[str] = (str(lane.get("name")) for lane in run.about.get("lanes", ()))
+    return one_line(", ".join(names), 80)

@@ -1,0 +1,62 @@
+"""Two runs compared."""
+
+from typing import Any
+
+import pytest
+
+from fanout.bench.changes import CAUTION, changes
+from fanout.bench.summary import to_json
+from fanout.errors import UsageError
+from tests.bench.summaries import failed, records, summary
+
+
+def run(lane: str, ttft: float, **about: Any) -> dict[str, Any]:
+    return {**to_json(summary(records(lane, ttft))), "about": about}
+
+
+def test_what_changed_is_clear_where_the_intervals_are_apart() -> None:
+    told = changes(run("a", 0.2), run("a", 0.3))
+    (ttft,) = [line for line in told if "TTFT" in line]
+    assert "220 ms" in ttft
+    assert "330 ms" in ttft
+    assert ttft.endswith("+50.0 %")
+    (itl,) = [line for line in told if "ITL" in line]
+    assert itl.endswith("within noise")
+    assert CAUTION in told
+
+
+def test_one_lane_under_two_names_is_compared_all_the_same() -> None:
+    assert any(line.split()[:4] == ["old", "->", "new", "TTFT"] for line in changes(run("old", 0.2), run("new", 0.3)))
+
+
+def test_levels_of_sweeps_are_compared_with_their_like() -> None:
+    old, new = (
+        to_json(summary(*(records("a", ttft, level=level) for level in levels)))
+        for ttft, levels in ((0.2, (1.0, 8.0)), (0.3, (8.0, 64.0)))
+    )
+    told = changes(old, new)
+    assert any(line.split()[:4] == ["a", "at", "8", "TTFT"] for line in told)
+    assert not any("a at 1" in line or "a at 64" in line for line in told)
+
+
+def test_what_was_asked_for_differently_is_said() -> None:
+    told = changes(run("a", 0.2, max_tokens=5, cache="warm"), run("a", 0.2, max_tokens=6, cache="warm"))
+    assert [line for line in told if line.startswith("not alike")] == [
+        "not alike: the bounds of the answers (--max-tokens) differ"
+    ]
+
+
+def test_runs_without_a_common_lane_or_figure_are_refused() -> None:
+    two = to_json(summary(records("c", 0.2), records("d", 0.2)))
+    with pytest.raises(UsageError, match="no lane in common: a and c, d"):
+        changes(run("a", 0.2), two)
+    with pytest.raises(UsageError, match="no lane in common: none and a"):
+        changes({"version": 1}, run("a", 0.2))
+
+
+def test_a_figure_that_one_run_does_not_have_is_left_out() -> None:
+    mostly_failed = to_json(summary(records("a", 0.2), failed("a", 300, first=200)))
+    told = changes(run("a", 0.2), mostly_failed)
+    assert not any("TTFT" in line for line in told)
+    (failures,) = [line for line in told if "failed" in line]
+    assert failures.split()[2:] == ["0.0", "%", "75.0", "%", "+75.0", "points"]

@@ -1,0 +1,77 @@
+"""The summary as text."""
+
+import pytest
+
+from fanout.bench.console import CLOSED, lines, markdown, seconds
+from tests.bench.summaries import failed, records, summary
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (float("inf"), "never"),
+        (0.0000123, "12.3 µs"),
+        (0.0004, "400 µs"),
+        (0.0215, "21.5 ms"),
+        (0.2154, "215 ms"),
+        (0.99949, "999 ms"),
+        (1.2345, "1.23 s"),
+        (123.4, "123 s"),
+    ],
+)
+def test_times_are_written_for_people(value: float | None, text: str) -> None:
+    assert seconds(value) == text
+
+
+def test_a_table_has_a_row_a_lane_and_sentences_below() -> None:
+    told = lines(summary(records("fast", 0.2), records("slow", 0.3)))
+    head, fast, slow = told[:3]
+    assert head.split()[:4] == ["lane", "done", "failed", "TTFT"]
+    assert fast.startswith("fast   100       0")
+    assert "220 ms" in fast
+    assert "needs 368" in slow
+    assert any("faster to first token" in line for line in told[3:])
+    assert any(CLOSED in line for line in told)
+    assert sum(CLOSED in line for line in told) == 1
+
+
+def test_failures_are_listed_by_kind_with_a_sample_that_is_safe_to_print() -> None:
+    told = lines(summary(records("a", 0.2, 90), failed("a", 10, message="no \x1b[31mroom\nhere", first=90)))
+    (line,) = [line for line in told if "rate_limit" in line and line.startswith("  a:")]
+    assert line == "  a: 10 x rate_limit: no room here"
+
+
+def test_an_open_loop_shows_the_response_time() -> None:
+    told = lines(summary(records("a", 0.2, intended=0.0)))
+    assert "response p50" in told[0]
+    assert not any(CLOSED in line for line in told)
+
+
+def test_objectives_bring_the_goodput() -> None:
+    made = summary(records("a", 0.2), objectives={"ttft": 0.21})
+    head, row = lines(made)[:2]
+    assert head.endswith("goodput")
+    assert row.endswith("/s")
+
+
+def test_a_sweep_has_a_table_a_level() -> None:
+    told = lines(summary(records("a", 0.2, level=1.0), records("a", 0.4, level=8.0)))
+    assert told.index("1 streams a lane") < told.index("8 streams a lane")
+    assert sum(line.startswith("lane ") for line in told) == 2
+
+
+def test_lanes_that_take_turns_have_no_total_speed() -> None:
+    alone, turns = (lines(summary(*groups))[0] for groups in (
+        [records("a", 0.2, level=1.0)],
+        [records("a", 0.2, level=1.0), records("b", 0.2, level=1.0)],
+    ))  # fmt: skip
+    assert "all tok/s" in alone
+    assert "all tok/s" not in turns
+
+
+def test_markdown_has_the_same_table() -> None:
+    text = markdown(summary(records("a|b", 0.2), failed("a|b", 1, first=100)), "Title")
+    assert text.startswith("# Title\n\n| lane | done |")
+    assert "| a\\|b | 100 | 1 |" in text
+    assert "* a|b: 1 x rate_limit: slow down" in text

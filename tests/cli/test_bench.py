@@ -1,0 +1,312 @@
+"""fanout bench, as its users run it."""
+
+import io
+import json
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from fanout.bench import store
+from fanout.cli.bench import Wish, compare, report
+from fanout.cli.bench import bench as command
+from fanout.cli.bench_run import measure, planned
+from fanout.errors import UsageError
+from fanout.events import Status
+from tests.cli.command import COMMAND, ENVIRONMENT, Done, fanout, on_terminal
+from tests.servers.openai import open_server
+
+Call = Callable[..., Done]
+Bench = Callable[..., Awaitable[Done]]
+
+
+@pytest.fixture
+def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment in which runs are kept apart from the user's own, here too."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return {"XDG_DATA_HOME": str(tmp_path / "data")}
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Waits for something that another process brings about."""
+    with trio.fail_after(20):
+        while not true():  # noqa: ASYNC110  # the server tells nobody
+            await trio.sleep(0.01)
+
+
+def kept(run: str = "last") -> store.Run:
+    with store.opened() as opened:
+        return opened.find(run)
+
+
+@pytest.fixture
+def bench(env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Runs a benchmark in this process, beside the server that it measures."""
+
+    async def run(*arguments: str, stdin: bytes = b"") -> Done:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        wish = Wish(**command.make_context("bench", list(arguments)).params)
+        code = await measure(wish, planned(wish, "fanout bench"))
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.slow
+async def test_lanes_are_measured_in_pairs_and_the_run_is_kept(env: dict[str, str]) -> None:
+    async with open_server() as server:
+        lanes = ["-m", server.lane("fast", ttft=0.005, gap=0.01), "-m", server.lane("slow", ttft=0.02, gap=0.01)]
+        done = await fanout("bench", *lanes, "-n", "10", "--warmup", "1", env=env)
+        prompts = [json.loads(served.request.body)["messages"][0]["content"] for served in server.served]
+    assert done.code == 0
+    assert done.out.startswith("lane  done  failed  TTFT p50")
+    assert "\nfast    10       0 " in done.out
+    assert "closed loop: service time, not response time" in done.out
+    assert "measuring fast, slow at c=1, up to 10 prompts" in done.err
+    assert len(server.served) == 2 * (10 + 1)
+    assert len(set(prompts)) == 22  # each is unique
+    assert len({prompt.partition("] ")[2] for prompt in prompts}) == 10
+    run = kept()
+    assert f"kept as {run.name}" in done.err
+    assert (run.state, run.requests, run.about["load"]) == ("complete", 22, ["c=1"])
+    assert run.summary is not None
+    assert run.summary["lanes"]["fast"]["ttft"]["n"] == 10
+
+
+@pytest.mark.slow
+async def test_json_and_files_say_the_same(bench: Bench, tmp_path: Path) -> None:
+    async with open_server() as server:
+        out = tmp_path / "out"
+        arguments = ["-n", "8", "-c", "1,2", "--warmup", "0", "--slo", "ttft:1000", "--out", str(out), "--json", "-q"]
+        done = await bench("-m", server.lane("a"), *arguments)
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert told == json.loads((out / "summary.json").read_bytes())
+    assert [level["level"] for level in told["levels"]] == [1, 2]
+    assert told["lanes"]["a"]["goodput"] > 0
+    assert told["about"]["client"]["cpu_share"] > 0
+    assert len((out / "requests.jsonl").read_bytes().splitlines()) == 16
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    with pytest.raises(UsageError, match="another directory"):
+        await bench("-m", "local", "--out", str(out))
+
+
+@pytest.mark.slow
+async def test_a_condition_that_does_not_hold_is_exit_code_3(bench: Bench) -> None:
+    async with open_server() as server:
+        lane = ["-m", server.lane("a", ttft=0.03), "-n", "6", "--warmup", "0", "--no-save"]
+        held = ["--assert", "p50(ttft) > 29ms", "--assert", "failures < 1%"]
+        assert (await bench(*lane, *held)).code == 0
+        done = await bench(*lane, *held, "--assert", "p50(ttft, a) < 20ms")
+    assert done.code == 3
+    assert "fanout: --assert p50(ttft, a) < 20ms: it is 3" in done.err
+    assert not store.directory().exists()
+
+
+@pytest.mark.slow
+async def test_a_rate_counts_from_the_planned_times(bench: Bench) -> None:
+    async with open_server() as server:
+        done = await bench(
+            "-m", server.lane("a", ttft=0.1), "-t", "1s", "--rate", "20", "--arrival", "constant",
+            "--warmup", "0", "-c", "1", "--json",
+        )  # fmt: skip
+    lane = json.loads(done.out)["lanes"]["a"]
+    assert json.loads(done.out)["open_loop"] is True
+    assert lane["requests"] == 20
+    assert lane["response"]["p50"] > 0.4 > lane["e2e"]["p50"]
+
+
+@pytest.mark.slow
+async def test_prompts_come_through_a_pipe_and_times_from_a_trace(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("at\n0\n0.1\n0.3\n")
+    async with open_server() as server:
+        done = await bench(
+            "-m", server.lane("a"), "--prompts", "-", "--trace", str(tmp_path / "t.csv"), "--warmup", "0",
+            "--cache", "warm", "--max-tokens", "9", "-s", "Be brief.", "--no-save", stdin=b"one\ntwo\n",
+        )  # fmt: skip
+        bodies = [json.loads(served.request.body) for served in server.served]
+        at = [served.at for served in server.served]
+    assert done.code == 0
+    assert [body["messages"][1]["content"] for body in bodies] == ["one", "two", "one"]
+    assert {body["messages"][0]["content"] for body in bodies} == {"Be brief."}
+    assert at[2] - at[0] >= 0.29
+
+
+@pytest.mark.slow
+async def test_where_everything_fails_it_says_why_and_does_not_go_on(bench: Bench) -> None:
+    done = await bench("-m", "openai/x?base_url=http://127.0.0.1:1/v1&key_env=")
+    assert (done.code, done.out) == (1, "")
+    assert "nothing was measured: openai/x: connect: " in done.err
+    assert kept().state == "failed"
+    assert kept().requests == 2
+
+
+@pytest.mark.slow
+async def test_some_failures_are_figures(bench: Bench) -> None:
+    async with open_server() as server:
+        lanes = ["-m", server.lane("good", gap=0.01), "-m", server.lane("limited", status=429, retry=60)]
+        done = await bench(*lanes, "-n", "5")
+    assert done.code == 0
+    assert "  limited: 5 x rate_limit: " in done.out
+    assert len(server.served) == 2 * (5 + 2)  # nothing was tried again
+
+
+@pytest.mark.slow
+async def test_interrupted_it_sums_up_what_there_is(env: dict[str, str]) -> None:
+    async with open_server() as server:
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "bench", "-m", server.lane("a", ttft=0.05), "-t", "60s", "--warmup", "0"],
+            stdout=-1, stderr=-1, env={**ENVIRONMENT, **env},
+        )  # fmt: skip
+        await until(lambda: len(server.served) >= 10)
+        process.send_signal(signal.SIGINT)
+        out = await _all(process.stdout)
+        err = await _all(process.stderr)
+        assert await process.wait() == 130
+    assert out.startswith("lane  done  failed")
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    run = kept()
+    assert run.state == "interrupted"
+    with store.opened() as opened:
+        records = list(opened.records(run.id))
+    assert sum(record.finished for record in records) >= 9
+    assert [record.status for record in records if not record.finished] in ([Status.CANCELLED], [])
+
+
+async def _all(stream: trio.abc.ReceiveStream | None) -> str:
+    assert stream is not None
+    return b"".join([chunk async for chunk in stream]).decode()
+
+
+@pytest.mark.slow
+async def test_killed_at_any_point_it_has_kept_every_request_that_ended_a_second_before(
+    env: dict[str, str],
+) -> None:
+    random = Random(3)
+    for _ in range(2):
+        async with open_server() as server:
+            process = await trio.lowlevel.open_process(
+                [*COMMAND, "bench", "-m", server.lane("a"), "-c", "8", "-t", "60s", "--warmup", "0", "-q"],
+                env={**ENVIRONMENT, **env},
+            )
+            await until(lambda: bool(server.served))
+            await trio.sleep(random.uniform(1.0, 2.0))
+            killed_at = trio.current_time()
+            process.kill()
+            await process.wait()
+            await server.all_closed()
+            ended = sum((served.ended_at or killed_at) < killed_at - 1 for served in server.served)
+        run = kept()
+        assert run.state == "running"
+        assert ended <= run.requests <= len(server.served)
+
+
+@pytest.mark.slow
+async def test_a_terminal_shows_how_it_stands(env: dict[str, str]) -> None:
+    async with open_server() as server:
+        lane = server.lane("a", ttft=0.2)
+        async with on_terminal("bench", "-m", lane, "-n", "8", "--no-save", "--warmup", "0") as terminal:
+            await terminal.until(r"in flight")
+            await terminal.until(r"left")
+            assert await terminal.end() == 0
+            assert "TTFT p50" in terminal.written
+
+
+@pytest.mark.slow
+async def test_two_runs_are_compared_and_pages_are_made_of_them(bench: Bench, tmp_path: Path) -> None:
+    async with open_server() as server:
+        for ttft, name in ((0.005, "old"), (0.05, "new")):
+            lane = server.lane("a", ttft=ttft, gap=0.01)
+            arguments = ["-n", "8", "--warmup", "0", "-q", "--out", str(tmp_path / name)]
+            assert (await bench("-m", lane, *arguments)).code == 0
+    old, new = tmp_path / "old", tmp_path / "new"
+    by_file, by_name = (_compared(str(old / "summary.json"), second) for second in (str(new), "last"))
+    assert by_file == by_name
+    assert [line.split()[1] for line in by_file.splitlines()[1:-1]] == ["TTFT", "e2e", "ITL", "tok/s"]
+    (new / "report.html").unlink()
+    report.callback(str(new), None)  # type: ignore[misc]  # click keeps it
+    assert (new / "report.html").read_text().startswith("<!doctype html>")
+    report.callback("last", tmp_path / "page.html")  # type: ignore[misc]
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def _compared(old: str, new: str) -> str:
+    done = CliRunner().invoke(compare, [old, new])
+    assert done.exit_code == 0
+    return done.output
+
+
+@pytest.mark.slow
+async def test_the_embedded_model_is_measured_when_no_lane_is_named(env: dict[str, str]) -> None:
+    done = await fanout("bench", "-n", "2", "--max-tokens", "8", "--warmup", "0", "--aa", "--json", "-q", env=env)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert list(told["lanes"]) == ["local", "local-again"]
+    assert all(lane["finished"] == 2 and lane["tokens"] == 16 for lane in told["lanes"].values())
+    assert all(lane["ttft"]["mean"] > 0 for lane in told["lanes"].values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-m", ","], ["-m names no lane"]),
+        (["-m", "groqq/x"], ["groqq", "groq?"]),
+        (["-n", "0"], ["-n", "0"]),
+        (["-t", "soon"], ["-t", "'soon'", "800ms"]),
+        (["-t", "0"], ["0 leaves no time"]),
+        (["-c", "1,x"], ["-c", "'1,x'", "1,8,64"]),
+        (["-c", "0"], ["'0' is not a list"]),
+        (["--rate", "-1"], ["'-1' is not a list of rates"]),
+        (["--rate", "nan"], ["'nan' is not a list of rates"]),
+        (["--until-ci", "5x"], ["'5x' is not a share", "5%"]),
+        (["--arrival", "steady"], ["--arrival", "poisson"]),
+        (["--burstiness", "0.5"], ["--arrival gamma"]),
+        (["--rate", "1", "-c", "1,2"], ["one number"]),
+        (["--trace", "/nowhere/t"], ["/nowhere/t", "No such file"]),
+        (["--prompts", "/nowhere/p"], ["/nowhere/p", "builtin:NAME"]),
+        (["--prompts", "builtin:x"], ["short, code, reasoning"]),
+        (["--prompts", "-"], ["there is no prompt in it"]),
+        (["--slo", "fast"], ["--slo"]),
+        (["--slo", "ttft:soon"], ["--slo", "ttft:500"]),
+        (["--assert", "p95(ttft) < 800"], ["--assert", "ms or s"]),
+        (["--max-cost", "1", "-m", "mine=openai/x?base_url=http://127.0.0.1:1/v1&key_env="], ["--max-cost", "mine"]),
+        (["--order", "random"], ["--order", "interleave"]),
+        (["--out", "/dev/null/x"], ["--out /dev/null/x", "Not a directory"]),
+        (["compare", "/nowhere/a", "/nowhere/b"], ["'/nowhere/a'", "fanout log list"]),
+        (["report", "never"], ["'never'", "fanout log list"]),
+        (["compar"], ["compar"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(
+    call: Call, env: dict[str, str], arguments: list[str], words: list[str]
+) -> None:
+    done = call("bench", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("fanout: ")
+    assert done.err.count("\n") == 1
+    assert all(word in done.err for word in words), done.err
+
+
+def test_a_group_is_refused_with_the_names_of_its_lanes(
+    call: Call, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fanout.toml").write_text('[groups.quick]\npolicy = "race"\nlanes = ["local", "b=local"]\n')
+    monkeypatch.chdir(tmp_path)
+    done = call("bench", "-m", "quick")
+    assert done.code == 2
+    assert "local,b=local" in done.err
+
+
+def test_help_names_every_option_and_verb(call: Call) -> None:
+    told = call("bench", "--help").out
+    for option in ("until-ci", "concurrency", "rate", "trace", "slo", "aa", "max-cost", "assert", "out"):
+        assert re.search(rf"--{option}\b", told)
+    assert "compare" in told
+    assert "report" in told
