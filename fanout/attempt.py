@@ -1,7 +1,6 @@
 """A lane with one provider: where sans-I/O meets I/O, with its clocks, its retries and its one End."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import copy
 from itertools import count
 from math import inf
@@ -33,6 +32,7 @@ from fanout.prompt import Message, Options, Prompt
 from fanout.retry import Budget, pause
 from fanout.scrub import scrub
 from fanout.secret import Secret
+from fanout.sense import SENSELESS, sense_only, typed
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""
@@ -122,24 +122,20 @@ class Attempt:
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
             if self._cut_off and self._under_way is not None:
-                await self._say_farewell(self._under_way)
+                with trio.move_on_after(FAREWELL, shield=True):
+                    await self._say_farewell(self._under_way)
             if self._renewed is not None and self._login is not None and self._fold.chunks:
-                await self._keep(self._renewed, self._login)
+                # For the service, lanes that lost have been there too. If this fails, the answer is there, and the
+                # login may have to be repeated later.
+                with trio.move_on_after(FAREWELL, shield=True), suppress(ProviderError):
+                    await self._login.keep(self._renewed)
 
     async def _say_farewell(self, request: Request) -> None:
         """Tells a service that goes on without a connection to stop."""
-        with suppress(ProviderError), _sense_only():
+        with suppress(ProviderError), sense_only():
             farewell = self._provider.farewell(request, self._reader)
             if farewell is not None:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
-                    await fetch(self._transport, farewell, FAREWELL)
-
-    async def _keep(self, renewed: Credentials, login: Login) -> None:
-        """Keeps what the service has renewed: for a service, lanes that lost have been there too."""
-        until = trio.current_time() + FAREWELL
-        # If that fails, the answer is there, and the login may have to be repeated later.
-        with suppress(ProviderError), trio.CancelScope(shield=True, deadline=until):
-            await login.keep(renewed)
+                await fetch(self._transport, farewell, FAREWELL)
 
     async def _run_limited(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
@@ -275,7 +271,7 @@ class Attempt:
         while True:
             first = reply is None
             try:
-                with _sense_only("the request cannot be made", InvalidRequest) if first else _sense_only():
+                with sense_only("the request cannot be made", InvalidRequest) if first else sense_only():
                     request = next(flow) if reply is None else flow.send(reply)
             except StopIteration as last:
                 final: Request = last.value
@@ -291,7 +287,7 @@ class Attempt:
     def head(self, head: Head, /) -> None:
         """The response begins."""
         assert self._under_way is not None
-        with _sense_only():
+        with sense_only():
             self._reader = self._provider.read_answer(self._under_way, head)
             if head.status < 300:
                 self._renewed = self._provider.renewed(head)
@@ -307,9 +303,9 @@ class Attempt:
         assert self._reader is not None
         try:  # in full, because a context manager would be half of what this costs
             events = self._reader.feed(data)
-        except _SENSELESS as error:
+        except SENSELESS as error:
             self._cut_off = True
-            raise _typed(error) from error
+            raise typed(error) from error
         if events:
             try:
                 self._take(events)
@@ -326,7 +322,7 @@ class Attempt:
         if self._reader is None:
             return [End(Status.FAILED, error=error or Truncated("the service closed the connection without a word"))]
         try:
-            with _sense_only():
+            with sense_only():
                 return self._reader.close(error)
         except ProtocolError as broken:
             return [End(Status.FAILED, error=error or broken)]
@@ -434,23 +430,3 @@ async def fetch(transport: Transport, request: Request, connect: float, most: in
     if whole.head_of_reply is None:
         raise Truncated("the service closed the connection without a word")
     return Reply(whole.head_of_reply, bytes(whole.body))
-
-
-_SENSELESS = (LookupError, TypeError, ValueError)
-
-
-def _typed(
-    error: Exception, what: str = "the answer does not make sense", kind: type[ProviderError] = ProtocolError
-) -> ProviderError:
-    return kind(f"{what}: {type(error).__name__}: {str(error)[:200]}")
-
-
-@contextmanager
-def _sense_only(
-    what: str = "the answer does not make sense", kind: type[ProviderError] = ProtocolError
-) -> Iterator[None]:
-    """Turns a provider's failure to make sense of something into a typed error."""
-    try:
-        yield
-    except _SENSELESS as error:
-        raise _typed(error, what, kind) from error

@@ -1,17 +1,21 @@
 """A run's summary as lines of text: a table for each level of load, and sentences below it; plain or Markdown."""
 
+import re
 from collections.abc import Mapping, Sequence
 from math import inf, isinf
 from typing import Any
 
 from fanout.bench.statistics import Interval
-from fanout.bench.summary import Lane, Summary
+from fanout.bench.summary import Lane, Level, Summary
 from fanout.formats.summary import one_line
 
 CLOSED = "closed loop: service time, not response time"
 """A closed loop sends nothing while it waits, so it meets slow periods less often than users would."""
 
 Row = tuple[str, ...]
+
+_OF_A_LANE = re.compile(r"((?:at [\d.]+, )?[^\s:]+): (.+)", re.DOTALL)
+"""A warning that begins with whom it is for."""
 
 
 def lines(summary: Summary) -> list[str]:
@@ -22,7 +26,7 @@ def lines(summary: Summary) -> list[str]:
             out += ["", f"{_load(level.level, open_loop=summary.open_loop)}"]
         out += aligned([_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())])
         out += _errors(level.lanes)
-        out += [comparison.sentence for comparison in level.comparisons]
+        out += _verdicts(level)
     return [*out, *remarks(summary)]
 
 
@@ -34,7 +38,7 @@ def markdown(summary: Summary, title: str) -> str:
             out += [f"## {_load(level.level, open_loop=summary.open_loop)}", ""]
         rows = [_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())]
         out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *map(_cells, rows[1:]), ""]
-        said = [*_errors(level.lanes), *(comparison.sentence for comparison in level.comparisons)]
+        said = [*_errors(level.lanes), *_verdicts(level)]
         out += [*(f"* {sentence.strip()}" for sentence in said), *([""] if said else [])]
     return "\n".join([*out, *(f"* {remark}" for remark in remarks(summary)), ""])
 
@@ -46,7 +50,7 @@ def remarks(summary: Summary) -> list[str]:
     said.append(f"arrivals are stamped by: {', '.join(stamps)}")
     if any(lane.estimated for level in summary.levels for lane in level.lanes.values()):
         said.append("~ marks figures with tokens that are estimated, for the service counted none")
-    return [*said, *summary.warnings]
+    return [*said, *_gathered(summary)]
 
 
 def seconds(value: float | None) -> str:
@@ -59,6 +63,25 @@ def seconds(value: float | None) -> str:
         if abs(value) * factor < 1000 and (factor == 1e3 or abs(value) < 1e-3):
             return f"{value * factor:.3g} {unit}" if abs(value) * factor < 100 else f"{value * factor:.0f} {unit}"
     return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+
+
+def _verdicts(level: Level) -> list[str]:
+    """All verdicts in the main metric, which comes first; in others those that say something."""
+    main = level.comparisons[0].metric if level.comparisons else ""
+    return [c.sentence for c in level.comparisons if c.metric == main or c.verdict in ("faster", "slower")]
+
+
+def _gathered(summary: Summary) -> list[str]:
+    """The warnings, one that is for several lanes and levels only once."""
+    wheres: dict[str, list[str]] = {}
+    for warning in summary.warnings:
+        match = _OF_A_LANE.fullmatch(warning)
+        wheres.setdefault(match[2] if match else warning, []).append(match[1] if match else "")
+    many = sum(len(level.lanes) for level in summary.levels)
+    return [
+        f"{'all lanes' if 1 < len(where) == many else '; '.join(where)}: {text}" if where[0] else text
+        for text, where in wheres.items()
+    ]
 
 
 def _load(level: float | None, *, open_loop: bool) -> str:
@@ -118,7 +141,7 @@ def _quantile(interval: Interval) -> str:
 
 
 def _range(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
+    if interval.low is None or interval.high is None or isinf(interval.low):
         return ""
     low, high = seconds(interval.low), seconds(interval.high)
     same = low.rpartition(" ")[2] == high.rpartition(" ")[2]

@@ -17,10 +17,11 @@ from fanout.bench.page.load import levels, over_time
 from fanout.bench.page.origin import clocks, origin
 from fanout.bench.page.overview import overview
 from fanout.bench.page.policies import policies
+from fanout.bench.page.races import races
 from fanout.bench.page.requests import requests
 from fanout.bench.page.signs import signs
 from fanout.bench.page.verdict import verdict
-from fanout.bench.page.view import View
+from fanout.bench.page.view import View, lanes_of
 from fanout.bench.record import Record
 from fanout.bench.summary import Summary
 
@@ -34,6 +35,7 @@ LINKS = {
     "errors": "Errors",
     "policies": "Policies",
     "wins": "Wins",
+    "races": "Races",
     "cost": "Cost",
     "clocks": "Clocks",
     "definitions": "Definitions",
@@ -48,7 +50,7 @@ def page(summary: Summary, records: Sequence[Record], about: Mapping[str, object
     `about` tells of the run: `command` is how to do it again, `start` when it was; whatever else it holds is shown by
     its names (versions, machine).
     """
-    names = list(summary.lanes)
+    names = lanes_of(summary)
     read = digest(records, names, summary.levels[0].level, open_loop=summary.open_loop)
     shown = View(summary, read)
     sections = [
@@ -61,6 +63,7 @@ def page(summary: Summary, records: Sequence[Record], about: Mapping[str, object
         errors(shown),
         policies(shown),
         wins(shown),
+        races(shown),
         costs(shown),
         clocks(shown),
         definitions(),

@@ -1,7 +1,7 @@
 """What may be said of a sample: intervals, differences, and whether the sample is what it seems.
 
 The difference of two lanes is a 10 % trimmed mean of log ratios with a bootstrap over prompts. A resample is not drawn
-value by value: of n uniform numbers, those next to the cuts are drawn (betas), and the values between them are
+value by value: of n uniform numbers, the two next to the cuts are drawn (Dirichlet), and those between them are
 n - 2g - 2 independent draws from between the cuts. Where these are many, their sum is drawn from the normal
 distribution with its exact mean and variance. So a resample costs the same for every n, and nothing is sorted.
 
@@ -252,10 +252,10 @@ def _trimmed_means(ordered: Sequence[float], cut: int, random: Random, resamples
     sums = [0.0, *accumulate(finite)]
     squares = [0.0, *accumulate(value * value for value in finite)]
     padded = [*ordered, ordered[-1]]  # where a product with a number just below 1 is rounded up
-    means, draw = [], random.random
+    means, draw, gamma = [], random.random, random.gammavariate
     for _ in range(resamples):
-        low = random.betavariate(cut + 1, n - cut)
-        high = low + (1 - low) * random.betavariate(kept - 1, cut + 1)
+        first, second, third = gamma(cut + 1, 1), gamma(kept - 1, 1), gamma(cut + 1, 1)
+        low, high = first / (first + second + third), (first + second) / (first + second + third)
         i, j = min(int(low * n), n - 1), min(int(high * n), n - 1)
         if ordered[i] == -_FAILED or ordered[j] == _FAILED:
             means.append(_of_failures(ordered[i] == -_FAILED, ordered[j] == _FAILED, random))

@@ -46,6 +46,9 @@ MOST_REQUESTS = 2000
 RAMP = 0.01
 """Seconds between the first requests of two streams: at one instant they would disturb one another."""
 
+FILES = 64
+"""Open files of this process beside its connections."""
+
 BUSY = 0.8
 """Share of a processor from which on this process may be what is slow."""
 
@@ -86,6 +89,7 @@ def planned(wish: Wish, command: str) -> Planned:
     )
     if wish.ramp is None:
         plan = [evolve(step, ramp=RAMP * step.streams) if isinstance(step, Closed) else step for step in plan]
+    _allow_files(len(lanes) * max(step.streams for step in plan), bounded=bool(wish.concurrency))
     if wish.out:
         files.prepare(wish.out)
     if wish.max_cost is not None:
@@ -144,6 +148,19 @@ def _requests(wish: Wish) -> int | None:
     if wish.requests is not None or wish.duration is not None or wish.trace is not None:
         return wish.requests
     return MOST_REQUESTS if wish.until_ci else USUAL_REQUESTS
+
+
+def _allow_files(streams: int, *, bounded: bool) -> None:
+    """Lets this process open a connection for each stream. Raises UsageError where the system does not."""
+    from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+
+    needed = streams + FILES
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    if needed <= soft:
+        return
+    if needed > hard and bounded:
+        raise UsageError(f"-c: {streams} streams need {needed} open files, and `ulimit -Hn` allows {hard}")
+    setrlimit(RLIMIT_NOFILE, (min(needed, hard), hard))
 
 
 def _check_prices(lanes: Sequence[LaneSpec]) -> None:
@@ -205,6 +222,7 @@ async def measure(wish: Wish, plan: Planned) -> int:
             kept.finish(journal.run.id, state if ended.signal else "failed", None, about)
             click.echo(f"fanout: nothing was measured{_first_problem(records)}", err=True)
             return 128 + ended.signal if ended.signal else FAILED
+        kept.finish(journal.run.id, state, None, about)  # whatever the figures come to, the run is over
         summary = summed_up(records, about)
         result = to_json(summary)
         kept.finish(journal.run.id, state, result, about)

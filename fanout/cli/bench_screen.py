@@ -134,7 +134,8 @@ def head(load: Load) -> str:
     elapsed = trio.current_time() - load.level_began
     parts = [f"{load.state or 'starting'}, {elapsed:.0f} s"]
     if (left := time_left(load, elapsed)) is not None:
-        parts.append(f"about {left:.0f} s left" if left >= 1 else "ending")
+        most = "at most" if load.limits.precision else "about"
+        parts.append(f"{most} {left:.0f} s left" if left >= 1 else "ending")
     if load.spent:
         parts.append(f"{load.spent:.4f} USD")
     return ", ".join(parts)

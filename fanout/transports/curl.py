@@ -19,9 +19,10 @@ from curl_cffi import CurlHttpVersion, CurlOpt
 from fanout.abc import Receiver, Request
 from fanout.errors import ProviderError, ResetError, UsageError
 from fanout.transports.curl_errors import typed
-from fanout.transports.libcurl import TIMER, Easy, Multi, is_browser
+from fanout.transports.libcurl import IN, TIMER, Easy, Multi, is_browser
 from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
 from fanout.transports.pollers import Poller, open_poller
+from fanout.transports.stamps import Stamped, StampedReceiver, StampingPoller, stamp_news
 from fanout.transports.transfer import Transfer
 
 DRAIN = 0.05
@@ -52,10 +53,13 @@ class CurlTransport:
     """Carries bytes over HTTP/1.1, and HTTP/2 where TLS negotiates it; use it with `async with`.
 
     `ca_file` replaces the system's certificate authorities; `proxies=False` ignores the environment's proxies.
-    `prior_knowledge=True` speaks HTTP/2 without TLS, to servers that are known to.
+    `prior_knowledge=True` speaks HTTP/2 without TLS, to servers that are known to. `stamps=True` is for measurements:
+    receivers that want it are told when their bytes arrived (see stamps.py), and each has a connection of its own.
     """
 
-    def __init__(self, *, ca_file: str | None = None, proxies: bool = True, prior_knowledge: bool = False) -> None:
+    def __init__(
+        self, *, ca_file: str | None = None, proxies: bool = True, prior_knowledge: bool = False, stamps: bool = False
+    ) -> None:
         self._ca_file = ca_file
         self._proxies = proxies
         self._prior_knowledge = prior_knowledge
@@ -64,6 +68,8 @@ class CurlTransport:
         self._pools: dict[str | None, _Pool] = {}
         self._news: list[Transfer] = []
         self._drains: deque[tuple[float, Transfer]] = deque()
+        self._stamping: StampingPoller | None = None
+        self._stamps = stamps
         self._entered = False
         self._load = _Load()
         self._alarm: trio.CancelScope | None = None
@@ -73,6 +79,8 @@ class CurlTransport:
         if self._entered:
             raise UsageError("a transport is entered once; open another")
         self._poller = open_poller()
+        if self._stamps:
+            self._poller = self._stamping = StampingPoller(self._poller)
         self._entered = True
         # System tasks, because they must outlast the cancellation of whatever scope this is in: what a lane still says
         # to its service then, in a shielded scope, goes through them too.
@@ -123,6 +131,8 @@ class CurlTransport:
             transfer = Transfer(easy, receiver, self._news, decode=request.impersonate is None)
             transfer.host, transfer.connect, transfer.pool = host, connect, pool
             transfer.task = trio.lowlevel.current_task()
+            if self._stamps and isinstance(receiver, StampedReceiver):
+                transfer.stamped = Stamped(easy, receiver, request.url.startswith("https:"), not request.impersonate)
             pool.add(transfer)
         except BaseException:
             easy.close()
@@ -201,6 +211,9 @@ class CurlTransport:
             easy.set(CurlOpt.PROXY, b"")
 
     async def _watch_sockets(self, poller: Poller) -> None:
+        if self._stamping is not None:
+            await self._watch_stamped(self._stamping)
+            return
         with suppress(trio.ClosedResourceError):
             while self._poller is not None:
                 await trio.lowlevel.wait_readable(poller.fileno())
@@ -219,6 +232,20 @@ class CurlTransport:
                 pool.multi.act(fd, happened)
         self._flush()
         return len(ready)
+
+    async def _watch_stamped(self, poller: StampingPoller) -> None:
+        """The same with stamps: no read waits for others, and each is delivered before the next gets a stamp."""
+        with suppress(trio.ClosedResourceError):
+            while self._poller is not None:
+                await trio.lowlevel.wait_readable(poller.fileno())
+                for fd, happened in poller.ready() if self._poller is not None else ():
+                    if (pool := self._owners.get(fd)) is None:
+                        continue
+                    stamp, size = poller.arrived(fd) if happened & IN else (None, 0)
+                    pool.multi.act(fd, happened)
+                    if stamp is not None and self._news:
+                        stamp_news(poller, fd, stamp, size, self._news)
+                    self._flush()
 
     async def _watch_clock(self) -> None:
         while self._poller is not None:
@@ -335,7 +362,7 @@ class _Pool:
         self.due = inf
         self._transport = transport
         self._poller = poller
-        self.multi = Multi(self, IDLE_CONNECTIONS)
+        self.multi = Multi(self, IDLE_CONNECTIONS, share=not transport._stamps)  # noqa: SLF001
 
     def add(self, transfer: Transfer) -> None:
         """Begins it."""

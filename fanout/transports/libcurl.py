@@ -87,6 +87,32 @@ class Easy:
             _setopt(self.handle, function, lib.buffer_callback)
             _setopt(self.handle, data, context)
 
+    def before_sending(self, call: Callable[[str, int], object]) -> None:
+        """Has `call` called when there is a connection and the request is about to be sent, each time that happens.
+
+        It is given the connection's local address and port, and must not raise.
+        """
+        context = ffi.new_handle(call)
+        self._kept.append(context)
+        _setopt(self.handle, CurlOpt.PREREQFUNCTION, _before_sending())
+        _setopt(self.handle, CurlOpt.PREREQDATA, context)
+
+    @property
+    def took(self) -> tuple[float | None, float | None, float]:
+        """Seconds that the connection, its TLS and the sending of the request took; None for one that was open."""
+        seconds = ffi.new("int64_t*")
+        times = []
+        for info in (
+            CurlInfo.CONNECT_TIME_T,
+            CurlInfo.APPCONNECT_TIME_T,
+            CurlInfo.PRETRANSFER_TIME_T,
+            CurlInfo.POSTTRANSFER_TIME_T,
+        ):
+            lib.curl_easy_getinfo(self.handle, info, seconds)
+            times.append(seconds[0] / 1e6)
+        connected, secured, before, after = times
+        return connected or None, secured - connected if secured else None, max(0.0, after - before)
+
     def impersonate(self, browser: str, default_headers: bool) -> bool:
         """Takes the TLS and HTTP/2 habits of a browser; False if it is not one that this libcurl knows.
 
@@ -118,6 +144,17 @@ class Easy:
 
 
 @cache
+def _before_sending() -> Any:
+    """What libcurl calls before a request; made when first wanted, because some systems forbid such callbacks."""
+
+    def call(context: Any, _remote: Any, local: Any, _remote_port: int, local_port: int) -> int:
+        ffi.from_handle(context)(ffi.string(local).decode(), local_port)
+        return _OK
+
+    return ffi.callback("int(void*, char*, char*, int, int)", call)
+
+
+@cache
 def is_browser(name: str) -> bool:
     """Whether this libcurl can impersonate it."""
     easy = Easy()
@@ -136,8 +173,8 @@ def _long(value: int) -> Any:
 class Multi:
     """Many transfers over shared connections."""
 
-    def __init__(self, sockets: Sockets, connections: int) -> None:
-        """At most so many idle `connections` are kept."""
+    def __init__(self, sockets: Sockets, connections: int, *, share: bool = True) -> None:
+        """At most so many idle `connections` are kept; unless they `share`, each HTTP/2 transfer has one of its own."""
         self._multi = lib.curl_multi_init()
         self._loop = _Loop(sockets)
         self._loop_handle = ffi.new_handle(self._loop)
@@ -149,6 +186,7 @@ class Multi:
             (CurlMOpt.TIMERFUNCTION, lib.timer_function),
             (CurlMOpt.TIMERDATA, self._loop_handle),
             (CurlMOpt.MAXCONNECTS, ffi.cast("void *", connections)),
+            *(() if share else ((CurlMOpt.PIPELINING, ffi.cast("void *", 0)),)),
             (CurlMOpt.QUICK_EXIT, ffi.cast("void *", 1)),  # a name that is being looked up does not hold up `close`
         ):
             if lib.curl_multi_setopt(self._multi, option, value) != _OK:

@@ -36,6 +36,7 @@ class Transfer:
         "host",
         "parked",
         "pool",
+        "stamped",
         "task",
         "wanted",
     )
@@ -49,6 +50,7 @@ class Transfer:
         self.parked = False
         self.task: Any = None
         self.pool: Any = None
+        self.stamped: Any = None
         self._receiver = receiver
         self._news = news
         self._decode = decode
@@ -84,6 +86,11 @@ class Transfer:
             self._pieces.clear()
             raise OverflowError
         self._hear_body(data)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come since the last `deliver`, as they came unless libcurl decodes."""
+        return sum(map(len, self._lines)) + sum(map(len, self._pieces))
 
     def deliver(self) -> bool:
         """Tells the receiver what has come since the last time; True: it has enough.

@@ -70,6 +70,29 @@ def test_lanes_that_take_turns_have_no_total_speed() -> None:
     assert "all tok/s" not in turns
 
 
+def test_what_is_so_for_every_lane_and_level_is_said_once() -> None:
+    made = summary(*(records(lane, 0.2, level=level) for lane in "ab" for level in (1.0, 8.0)))
+    doubts = [line for line in lines(made) if "not to be trusted" in line]
+    assert len(doubts) == 1
+    assert doubts[0].startswith("all lanes: ")
+    alone = [line for line in lines(summary(records("a", 0.2))) if "not to be trusted" in line]
+    assert alone[0].startswith("a: ")
+
+
+def test_verdicts_that_say_nothing_are_left_out_but_for_the_main_one() -> None:
+    told = lines(summary(records("a", 0.2), records("b", 0.2)))
+    assert [line for line in told if line.startswith("no difference")] == [
+        line for line in told if line.startswith("no difference in time to first token")
+    ]
+    assert any(line.startswith("no difference in time to first token") for line in told)
+
+
+def test_where_nothing_finished_there_is_no_interval() -> None:
+    _, row = lines(summary(failed("a", 40)))[:2]
+    assert row.split()[:4] == ["a", "0", "40", "never"]
+    assert "never-never" not in row
+
+
 def test_markdown_has_the_same_table() -> None:
     text = markdown(summary(records("a|b", 0.2), failed("a|b", 1, first=100)), "Title")
     assert text.startswith("# Title\n\n| lane | done |")

@@ -16,7 +16,7 @@ from tests.bench.loads import bench
 PIECES: Script = [b" ".join([b"word"] * 64), b"."]
 """An answer of 64 pieces: its record would take some kilobytes of memory."""
 
-STEP = 100
+STEP = 50
 
 
 async def recorded(place: Path, requests: int, look: Callable[[int], None], answer: Script = PIECES) -> int:

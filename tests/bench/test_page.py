@@ -100,6 +100,7 @@ def test_the_timeline_counts_every_request_once_and_its_time_under_way() -> None
     assert sum(run.in_flight) * run.width == pytest.approx(sum(one.ended for one in records))
 
 
+@pytest.mark.slow
 def test_few_requests_are_shown_whole_from_the_whole_run_and_a_failure_is_among_them() -> None:
     records = list(runs.run(500, runs.KINDS[:2]))
     made = read(*records, lanes=tuple(kind.name for kind in runs.KINDS[:2]))

@@ -64,6 +64,7 @@ RUNS: dict[str, Callable[[], list[Record]]] = {
     "open-loop": open_loop,
     "sweep": lambda: list(runs.swept([1, 4, 16], 12)),
     "races": raced,
+    "only-races": lambda: [evolve(record, race=True) for record in runs.run(12, runs.KINDS[:2])],
     "ten-lanes": lambda: named(*(f"some-service/a-model-with-a-long-name-{index}" for index in range(10))),
     "odd-names": lambda: named("<script>alert(1)</script>", 'a"b\x00', "&amp;'"),
     "cold": lambda: [evolve(record, warmup=record.block < 3) for record in runs.run(20, runs.KINDS[:2])],
@@ -92,6 +93,7 @@ def parsed(text: str) -> ET.Element:
     return ET.fromstring(text.removeprefix("<!doctype html>"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_it_is_well_formed_and_its_links_lead_somewhere(pages: Callable[[str], str], name: str) -> None:
     root = parsed(pages(name))
@@ -155,6 +157,7 @@ def test_it_is_small(pages: Callable[[str], str], name: str) -> None:
     assert len(pages(name).encode()) < 300_000
 
 
+@pytest.mark.slow
 def test_it_grows_little_with_the_run() -> None:
     records = list(runs.run(1000, runs.KINDS[:2]))
     made = summary(records[:400])
@@ -165,8 +168,8 @@ def test_it_grows_little_with_the_run() -> None:
 def test_all_sections_are_there_in_order_and_linked(pages: Callable[[str], str]) -> None:
     root = parsed(pages("sweep"))
     there = [section.get("id") for section in root.iter("section")]
-    assert there == list(LINKS)
-    assert [link.text for link in root.findall("body/nav/a")] == list(LINKS.values())
+    assert there == [key for key in LINKS if key != "races"]
+    assert [link.text for link in root.findall("body/nav/a")] == [LINKS[key] for key in there if key]
     fewer = [section.get("id") for section in parsed(pages("one")).iter("section")]
     assert "load" not in fewer and "differences" not in fewer and "wins" not in fewer
 
@@ -191,6 +194,21 @@ def test_lanes_with_kernel_stamps_are_trusted(pages: Callable[[str], str]) -> No
     assert "Trusted" in words(pages("two")) and "Not trusted" not in words(pages("two"))
 
 
+def test_races_have_a_table_of_their_own(pages: Callable[[str], str]) -> None:
+    assert 'id="races"' not in pages("usual")
+    for name in ("races", "only-races"):
+        assert "From races, and pooled with nothing else" in words(pages(name))
+    only = parsed(pages("only-races"))
+    assert [section.get("id") for section in only.iter("section")] == [
+        "requests",
+        "time",
+        "races",
+        "definitions",
+        "origin",
+    ]
+    assert "Nothing but races was recorded" in words(pages("only-races"))
+
+
 def test_an_open_loop_shows_responses_and_a_closed_one_says_what_it_is(pages: Callable[[str], str]) -> None:
     assert "Time to the end (response)" in words(pages("open-loop"))
     assert "Time to the end (end to end)" in words(pages("usual"))
@@ -205,7 +223,15 @@ def test_without_streaming_whole_answers_are_compared(pages: Callable[[str], str
 
 def test_a_percentile_of_too_few_requests_says_how_many_it_needs(pages: Callable[[str], str]) -> None:
     assert "needs 368" in words(pages("usual"))
-    assert "6 would do" in words(pages("one"))
+    assert "1 of the 6 that it needs" in words(pages("one"))
+
+
+def test_an_infinite_percentile_says_what_it_is_known_to_exceed(pages: Callable[[str], str]) -> None:
+    root = parsed(pages("all-failed"))
+    table = root.find(".//section[@id='overview']/div[@class='scroll']/table")
+    assert table is not None
+    cells = [cell.text or "" for cell in table.iter("td")]
+    assert any(cell.startswith(">") for cell in cells)
 
 
 def test_the_data_behind_a_distribution_are_those_of_the_records(pages: Callable[[str], str]) -> None:

@@ -32,7 +32,15 @@ LOOK = """
         const box = text.getBoundingClientRect();
         return box.width && (box.left < 0 || box.right > root.clientWidth);
     });
+    const touching = charts.flatMap(svg => {
+        const texts = [...svg.querySelectorAll("text")].filter(text => text.textContent && text.getClientRects()[0]);
+        const boxes = texts.map(text => [text.getBoundingClientRect(), text.textContent]);
+        return boxes.flatMap(([a, one], at) => boxes.slice(at + 1).filter(([b]) =>
+            a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 4 && b.top < a.bottom - 4
+        ).map(([, other]) => `${svg.ariaLabel}: ${one} | ${other}`));
+    });
     return {
+        touching,
         widths: [root.scrollWidth, root.clientWidth],
         nameless: charts.filter(svg => svg.ariaHidden !== "true" && !svg.ariaLabel).length,
         charts: charts.filter(svg => svg.role === "img").length,
@@ -110,10 +118,10 @@ async def test_it_shows_at_any_width_and_in_both_themes(
                     assert scrolls <= has <= width
                     assert found["charts"] >= 4
                     assert (found["nameless"], found["invisible"], found["small"]) == (0, 0, 0)
-                    assert (found["outside"], found["fetched"]) == ([], 0)
+                    assert (found["outside"], found["touching"], found["fetched"]) == ([], [], 0)
                     backgrounds.add(found["background"])
-                    size = struct.unpack(">II", (await seen.picture())[16:24])
-                    assert size[0] <= width and size[1] > 1500
+                size = struct.unpack(">II", (await seen.picture())[16:24])
+                assert size[0] <= width and size[1] > 1500
             assert len(backgrounds) == 2
     assert_quiet(seen.told, path)
 

@@ -14,6 +14,7 @@ import trio
 from click.testing import CliRunner
 
 from fanout.bench import store
+from fanout.cli import bench_run
 from fanout.cli.bench import Wish, compare, report
 from fanout.cli.bench import bench as command
 from fanout.cli.bench_run import measure, planned
@@ -148,6 +149,20 @@ async def test_where_everything_fails_it_says_why_and_does_not_go_on(bench: Benc
 
 
 @pytest.mark.slow
+async def test_a_run_is_kept_whole_even_if_it_cannot_be_summed_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench_run, "summarize", broken)
+    async with open_server() as server:
+        with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True, allow_unwrapped=True):
+            await bench("-m", server.lane("a"), "-n", "3", "--warmup", "0")
+    assert (kept().state, kept().requests, kept().summary) == ("complete", 3, None)
+
+
+@pytest.mark.slow
 async def test_some_failures_are_figures(bench: Bench) -> None:
     async with open_server() as server:
         lanes = ["-m", server.lane("good", gap=0.01), "-m", server.lane("limited", status=429, retry=60)]
@@ -263,6 +278,7 @@ async def test_the_embedded_model_is_measured_when_no_lane_is_named(env: dict[st
         (["-t", "0"], ["0 leaves no time"]),
         (["-c", "1,x"], ["-c", "'1,x'", "1,8,64"]),
         (["-c", "0"], ["'0' is not a list"]),
+        (["-c", "1,100000000"], ["100000000 streams", "ulimit -Hn"]),
         (["--rate", "-1"], ["'-1' is not a list of rates"]),
         (["--rate", "nan"], ["'nan' is not a list of rates"]),
         (["--until-ci", "5x"], ["'5x' is not a share", "5%"]),

@@ -90,7 +90,7 @@ async def open_two() -> AsyncGenerator[Two]:
 
 
 async def until(true: Callable[[], object]) -> None:
-    with trio.fail_after(2):
+    with trio.fail_after(10):
         while not true():  # noqa: ASYNC110  # a server has no event for it
             await trio.sleep(0.001)
 
@@ -130,7 +130,7 @@ async def test_an_end_is_heard_though_its_last_data_cancelled_a_sibling() -> Non
         nursery.start_soon(lose, two.url, transport)
         await until(lambda: two.hanging)
         ears = Acting(act=lost.cancel)
-        with trio.fail_after(1):
+        with trio.fail_after(5):
             await transport.exchange(Request("POST", two.url), ears, 5)
         assert not transfers(transport)
     assert ears.body == b"hi"
@@ -167,7 +167,7 @@ async def test_a_lane_over_tls_is_closed_at_once(certificate: Certificate) -> No
         with trio.CancelScope() as scope:
             ears.act = scope.cancel
             await transport.exchange(Request("POST", secure_url(url)), ears, 5)
-        with trio.fail_after(0.5):
+        with trio.fail_after(5):
             await closed.wait()
         assert scope.cancelled_caught
 
@@ -249,10 +249,8 @@ async def test_leaving_the_transport_ends_what_others_still_exchange_with_a_type
             for _ in range(10):
                 nursery.start_soon(put, server.url, transport)
             await until(lambda: len(server.requests) == 10)
-        with trio.fail_after(1):
-            while len(errors) < 10:  # noqa: ASYNC110
-                await trio.sleep(0.001)
-            await until(lambda: not server.open)
+        await until(lambda: len(errors) == 10)
+        await until(lambda: not server.open)
     assert {str(error) for error in errors} == {"reset: the transport was closed"}
 
 
@@ -332,7 +330,7 @@ async def test_a_name_that_is_still_being_looked_up_holds_nothing_up() -> None:
                 nursery.start_soon(put, f"http://n{number}.invalid/", transport)
             await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
-    assert trio.current_time() - began < 0.5
+    assert trio.current_time() - began < 2
 
 
 @pytest.mark.slow

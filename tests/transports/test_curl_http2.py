@@ -68,7 +68,7 @@ async def test_a_cancelled_stream_is_reset_at_once_and_its_siblings_go_on(certif
         with trio.CancelScope() as scope:
             await transport.exchange(Request("POST", url, body=b"hang"), Acting(act=scope.cancel), 5)
         assert scope.cancelled_caught
-        with trio.fail_after(0.5):
+        with trio.fail_after(5):
             await server.reset_at.wait()
         assert len(server.resets) == 1
         await until(lambda: sibling.body)
@@ -82,9 +82,9 @@ async def test_a_stream_of_which_the_receiver_has_enough_is_reset_in_a_moment(ce
     async with open_pair(certificate) as (server, transport, url):
         began = trio.current_time()
         await transport.exchange(Request("POST", url, body=b"hang"), Ears(stop_at=b"a"), 5)
-        assert trio.current_time() - began < 0.5
+        assert trio.current_time() - began < 2
         assert server.resets == []
-        with trio.fail_after(curl.DRAIN * 10):
+        with trio.fail_after(curl.DRAIN * 100):
             await server.reset_at.wait()
         await transport.exchange(Request("POST", url), Ears(), 5)
         assert server.connections == 1
@@ -94,7 +94,7 @@ async def test_what_a_receiver_raises_resets_its_stream_only(certificate: Certif
     async with open_pair(certificate) as (server, transport, url):
         with pytest.raises(ProviderError, match="enough"):
             await transport.exchange(Request("POST", url, body=b"hang"), Ears(break_at=b"a"), 5)
-        with trio.fail_after(0.5):
+        with trio.fail_after(5):
             await server.reset_at.wait()
         await transport.exchange(Request("POST", url), Ears(), 5)
         assert server.connections == 1
@@ -102,21 +102,21 @@ async def test_what_a_receiver_raises_resets_its_stream_only(certificate: Certif
 
 async def test_a_connection_that_breaks_ends_all_its_streams_with_a_typed_error(certificate: Certificate) -> None:
     errors: list[ResetError] = []
+    all_ears = [Ears() for _ in range(6)]
 
-    async def put(url: str, transport: CurlTransport, body: bytes) -> None:
+    async def put(url: str, transport: CurlTransport, body: bytes, ears: Ears) -> None:
         try:
-            await transport.exchange(Request("POST", url, body=body), Ears(), 5)
+            await transport.exchange(Request("POST", url, body=body), ears, 5)
         except ResetError as error:
             errors.append(error)
 
     async with open_pair(certificate) as (server, transport, url):
         await transport.exchange(Request("POST", url), Ears(), 5)
         async with trio.open_nursery() as nursery:
-            for _ in range(5):
-                nursery.start_soon(put, url, transport, b"hang")
-            await until(lambda: len(server.bodies) == 6)
-            await trio.sleep(0.02)  # until all have been answered
-            await put(url, transport, b"break")
+            for ears in all_ears[:5]:
+                nursery.start_soon(put, url, transport, b"hang", ears)
+            await until(lambda: all(ears.body for ears in all_ears[:5]))
+            await put(url, transport, b"break", all_ears[5])
         assert len(errors) == 6
         assert server.connections == 1
         await transport.exchange(Request("POST", url), Ears(), 5)

@@ -59,12 +59,12 @@ async def test_the_credentials_of_service_and_proxy_each_go_to_their_own(
 
     async def handle(stream: trio.SocketStream) -> None:
         secure = trio.SSLStream(stream, certificate.context(), server_side=True)
-        heard.append(await secure.receive_some())
+        heard.append(bytes(await secure.receive_some()))
         await secure.send_all(HI)
 
     async with serve(handle) as url, open_http_proxy(url) as (proxy, asked):
         monkeypatch.setenv("HTTPS_PROXY", proxy.replace("//", "//me:secret@"))
-        headers = {"authorization": Secret("Bearer canary"), "x-own": "canary"}
+        headers: dict[str, str | Secret] = {"authorization": Secret("Bearer canary"), "x-own": "canary"}
         async with CurlTransport(ca_file=str(certificate.path)) as transport:
             await transport.exchange(Request("POST", secure_url(url, "service.invalid"), headers), Ears(), 5)
     assert b"canary" not in asked[0]

@@ -53,7 +53,7 @@ def log_seconds(value: float) -> str:
 
 def ranged(estimate: float, low: float | None, high: float | None, write: Written) -> str:
     """An estimate and its interval, with a common unit written once."""
-    if low is None and high is None:
+    if (low is None and high is None) or low == high == estimate:
         return write(estimate)
     texts = [write(estimate), *("?" if bound is None else write(bound) for bound in (low, high))]
     units = {text.partition(" ")[2] for text in texts}
@@ -89,6 +89,11 @@ def count(value: float | None) -> str:
 def whole(value: float | None) -> str:
     """A whole number."""
     return NONE if value is None else f"{value:,.0f}"
+
+
+def several(number: int, noun: str) -> str:
+    """So many of a thing: 1 request, 2 requests."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def rate(unit: str) -> Written:

@@ -10,8 +10,8 @@ NARROW = 340
 LINE = 16
 """Pixels from the name to a figure below it."""
 
-_NAME, _FIGURE = 7.6, 6.3
-"""Pixels of a letter."""
+_NAME, _FIGURE = 8.1, 7.0
+"""Pixels of a letter of a wide typeface."""
 
 
 def room(heads: Iterable[tuple[str, str]]) -> int:

@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]
 
 _WIDTH = 280
 """Pixels across on a small screen, beside the axis."""
-_LETTER = 7.8
+_LETTER = 8.1
 """Pixels of a letter."""
 
 

@@ -92,7 +92,8 @@ def _bar(bar: Bar, y: float, scale: Scale) -> list[Markup]:
         parts.append(thick(first, bar.ended, 1.5, drawing.of_lane(bar.index, "tokens")))
         parts.append(drawing.mark(bar.index, scale.at(first), y, small=True))
     if bar.end != "finished":
-        parts.append(drawing.sign(ENDS.get(bar.end, "cross"), scale.at(bar.ended), y))
+        class_ = "stopped" if bar.end == "cancelled" else "bad"
+        parts.append(drawing.sign(ENDS.get(bar.end, "cross"), scale.at(bar.ended), y, class_))
     if bar.ended > scale.high:
         words = f"{amounts.seconds(bar.ended)} →"
         parts.append(drawing.words(words, 1, y + 4, "t halo", anchor="end", dx=-10))

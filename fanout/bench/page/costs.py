@@ -10,7 +10,9 @@ from fanout.bench.summary import Lane
 
 
 def costs(shown: View) -> Markup:
-    """The section."""
+    """The section; empty where races were all that was recorded."""
+    if not shown.lanes:
+        return Markup()
     table = layout.grid(_table(shown))
     if any(lane.cost_per_1k is not None for _, lane in shown.lanes):
         return layout.section("cost", "Cost", layout.side_by_side(_chart(shown), table))

@@ -25,7 +25,10 @@ DEFINITIONS = {
     "stall": ("stall", f"A gap longer than both {STALL_FACTOR:g} median gaps and {STALL_SECONDS * 1000:g} ms."),
     "speed": ("speed", "Tokens after the first piece's, over the time from the first piece to the end of the reply."),
     "tps_user": ("user speed", "Tokens a second as one reader sees them: 1 over ITL."),
-    "tps_total": ("tok/s", "Tokens of all requests of a lane over the time from its first request to its last token."),
+    "tps_total": (
+        "tok/s",
+        "Tokens of all finished requests of a lane, over the time from its first start to its last end.",
+    ),
     "characters": (
         "characters/s",
         "Characters over end to end: the same unit for all models, whatever their tokens are.",
@@ -45,6 +48,11 @@ DEFINITIONS = {
         "95 % interval",
         "Between two of the values themselves, whatever their distribution is. p50 needs 6 requests, p99 368.",
     ),
+    "policy": (
+        "race, hedge, fallback",
+        "A race starts all lanes at once, a hedge the next one after so long a silence, a fallback after a failure.",
+    ),
+    "knee": ("knee", "The load with the most throughput for its latency: the largest ratio of the two (Kleinrock)."),
     "wins": ("wins", "The share of prompts on which the first lane was better; a failure loses, ties count half."),
     "p": ("p", "How likely so large a difference is between equal lanes, corrected for all pairs (Holm)."),
     "stamps": (

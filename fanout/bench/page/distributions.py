@@ -16,14 +16,19 @@ from fanout.bench.summary import Lane
 SHOWN = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """The shares in the table behind a distribution."""
 
+TAIL = 20
+"""Requests of a lane without which there is no tail to show."""
+
 
 def distributions(shown: View) -> Markup:
     """The section."""
     metrics = [metric for metric in ("ttft", shown.total) if _curves(shown, metric)]
     charts = [_ecdf(shown, metric) for metric in metrics]
-    if metrics:
+    if metrics and max(len(curve.values) for curve in _curves(shown, metrics[0])) >= TAIL:
         charts.append(_tail(shown, metrics[0]))
-    return layout.section("distributions", "Distributions", layout.side_by_side(*charts, thirds=True), _gaps(shown))
+    return layout.section(
+        "distributions", "Distributions", layout.side_by_side(*charts, thirds=len(charts) > 2), _gaps(shown)
+    )
 
 
 def _curves(shown: View, metric: str) -> list[Curve]:

@@ -8,7 +8,9 @@ from fanout.bench.summary import Errors, Lane
 
 
 def errors(shown: View) -> Markup:
-    """The section; it says so where nothing failed."""
+    """The section; it says so where nothing failed, and is empty where races were all that was recorded."""
+    if not shown.lanes:
+        return Markup()
     found = [
         _kind(lane, error, level.level)
         for level in shown.summary.levels
@@ -23,7 +25,7 @@ def errors(shown: View) -> Markup:
 
 def _kind(lane: Lane, error: Errors, level: float | None) -> Markup:
     part = amounts.share(error.count / lane.requests if lane.requests else None)
-    requests = "1 request" if error.count == 1 else f"{error.count:,} requests"
+    requests = amounts.several(error.count, "request")
     load = "" if level is None else f", load {amounts.short(level)}"
     head = tag("p", tag("b", lane.name), f"{load}: ", tag("b", error.kind, class_="bad"), f", {requests} ({part})")
     return tag("li", head, layout.foreign(error.sample) if error.sample else None)

@@ -55,7 +55,9 @@ def figure(heading: str | None, says: Child, chart: Markup, table: Table, *, lan
 
 
 def side_by_side(*figures: Child, thirds: bool = False) -> Markup:
-    """Figures beside one another where there is room: two, or three."""
+    """Figures beside one another where there is room: two, or three. Nothing of no figure."""
+    if not join(*figures):
+        return Markup()
     return tag("div", *figures, class_="thirds" if thirds else "halves")
 
 

@@ -120,7 +120,7 @@ def _table(shown: View) -> Table:
     rows = []
     for level in shown.summary.levels:
         for name, lane in level.lanes.items():
-            cells = [view.value(view.interval(lane, *column), amounts.seconds) for column in columns]
+            cells = [view.cell(view.interval(lane, *column), amounts.seconds) for column in columns]
             at = amounts.NONE if level.level is None else amounts.short(level.level)
             pace = [amounts.count(lane.rate), amounts.count(lane.goodput), amounts.count(lane.tps_total)]
             rows.append((name, at, f"{lane.requests:,}", amounts.share(lane.failure_share.estimate), *pace, *cells))

@@ -11,6 +11,8 @@ from fanout.bench.page.view import NAMES, View
 
 def clocks(shown: View) -> Markup:
     """The section on time stamps, and on what the services say themselves."""
+    if not shown.lanes:
+        return Markup()
     rows = [
         (
             lane.name,
@@ -32,18 +34,23 @@ def clocks(shown: View) -> Markup:
 def origin(about: Mapping[str, object]) -> Markup:
     """The section with the command, and everything else that is known of the run."""
     command = about.get("command")
-    rows = [(key, _text(value)) for key, value in about.items() if key != "command" and value not in (None, "", {})]
+    rows = [
+        (key.replace("_", " "), text) for key, value in about.items() if key != "command" and (text := _text(value))
+    ]
     return layout.section(
         "origin",
         "To do it again",
         tag("pre", tag("code", str(command)), tabindex="0") if command else None,
-        layout.grid(Table(("of the run", ""), rows)) if rows else None,
+        layout.grid(Table(("of the run", ""), rows), "about") if rows else None,
     )
 
 
 def _text(value: object) -> str:
+    """A value as people read it; nothing for one that is not there."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {text}" for key, item in value.items() if (text := _text(item)))
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value))
-    return str(value)
+        return "; ".join(text for item in value if (text := _text(item)))
+    if isinstance(value, float):
+        return amounts.count(value)
+    return "" if value is None else str(value)

@@ -1,10 +1,12 @@
 """The lanes in a few figures: ranked, and all of them in a table."""
 
+from math import isfinite
+
 from fanout.bench.charts import amounts
 from fanout.bench.charts.amounts import Written
 from fanout.bench.charts.intervals import intervals
 from fanout.bench.charts.tradeoff import Axis, Spot, tradeoff
-from fanout.bench.markup import Child, Markup, tag
+from fanout.bench.markup import Child, Markup
 from fanout.bench.metrics import SPEEDS
 from fanout.bench.page import layout, view
 from fanout.bench.page.layout import Cell, Table, Term
@@ -16,7 +18,9 @@ COLUMNS = (("ttft", ("p50", "p95", "p99")), ("ttfo", ("p50",)), ("gap", ("p50", 
 
 
 def overview(shown: View) -> Markup:
-    """The section."""
+    """The section; empty where races were all that was recorded."""
+    if not shown.lanes:
+        return Markup()
     charts = [_first(shown), _speed(shown), _balance(shown)]
     return layout.section(
         "overview",
@@ -102,14 +106,13 @@ def _failed(lane: Lane) -> str:
 
 
 def _cells(lane: Lane, columns: list[tuple[str, tuple[str, ...]]]) -> list[Child]:
-    cells: list[Child] = []
-    for metric, row in columns:
-        guessed = lane.estimated and metric in ("speed", "itl")
-        for percentile in row:
-            text = view.value(view.interval(lane, metric, percentile), _short(metric))
-            faint = text == amounts.NONE or text.startswith("needs")
-            cells.append(tag("span", text, class_="faint") if faint else ("~" if guessed else "") + text)
-    return cells
+    return [
+        view.figure(
+            lane, metric, percentile, _short(metric), "~" if lane.estimated and metric in ("speed", "itl") else ""
+        )
+        for metric, row in columns
+        for percentile in row
+    ]
 
 
 def _short(metric: str) -> Written:
@@ -128,7 +131,7 @@ def _balance(shown: View) -> Markup | None:
     spots = []
     for index, lane in shown.lanes:
         first, speed = (view.interval(lane, metric, "p50") for metric in (shown.first, shown.speed))
-        if first.estimate is not None and speed.estimate is not None:
+        if first.estimate is not None and isfinite(first.estimate) and speed.estimate is not None:
             x, y = (first.low, first.high), (speed.low, speed.high)
             spots.append(Spot(lane.name, index, first.estimate, speed.estimate, x, y))
     if len(spots) < 2:

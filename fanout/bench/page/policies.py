@@ -8,7 +8,7 @@ from fanout.bench.charts.intervals import Row, intervals
 from fanout.bench.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.markup import Child, Markup, tag
 from fanout.bench.page import layout, view
-from fanout.bench.page.layout import Cell, Table
+from fanout.bench.page.layout import Cell, Table, Term
 from fanout.bench.page.view import View
 from fanout.bench.statistics import Interval
 from fanout.bench.whatif import WhatIf
@@ -46,7 +46,9 @@ def title(one: WhatIf) -> str:
 
 def _recommendation(one: WhatIf | None) -> str:
     if one is None:
-        return "No hedge is recommended: none would have shortened the tail within its budget of extra requests."
+        return (
+            "No hedge is recommended: few extra requests would not have made the tail shorter, as far as can be told."
+        )
     better = one.total.get("p95")
     tail = f" p95 would have been {amounts.seconds(better.estimate)}." if better and better.estimate is not None else ""
     return (
@@ -111,12 +113,12 @@ def _index(shown: View, one: WhatIf) -> int:
 def _table(found: tuple[WhatIf, ...]) -> Table:
     groups: list[tuple[Cell, int]] = [(None, 1), ("first token", 2), ("whole answer", 3), (None, 6)]
     more = ("extra requests", "tokens", "wasted", "cost", "failed", "prompts")
-    head = ("policy", "p50", "p95", "p50", "p95", "p99", *more)
+    head = (Term("policy", "policy"), "p50", "p95", "p50", "p95", "p99", *more)
     return Table(head, [_row(one) for one in found], groups=groups)
 
 
 def _row(one: WhatIf) -> list[Child]:
     cells = [(one.first, "p50"), (one.first, "p95"), (one.total, "p50"), (one.total, "p95"), (one.total, "p99")]
-    times = [view.value(row[name], amounts.seconds) if name in row else amounts.NONE for row, name in cells]
+    times = [view.cell(row[name], amounts.seconds) if name in row else amounts.NONE for row, name in cells]
     spent = [amounts.count(one.requests), amounts.count(one.tokens), amounts.count(one.wasted)]
     return [title(one), *times, *spent, amounts.dollars(one.cost), amounts.share(one.failed), f"{one.n:,}"]

@@ -18,10 +18,11 @@ def requests(shown: View) -> Markup:
     groups = [_group(shown, block, records) for block, records in shown.digest.blocks.items() if records]
     if not groups:
         return Markup()
+    every = amounts.several(len(shown.digest.asked), "prompt")
     says = (
-        f"{len(groups)} of {len(shown.digest.asked):,} prompts from the whole run{shown.at()}. Pale: waiting for the "
-        "first byte; strong: from there to the first token, which has the lane's mark; each tick is a piece of the "
-        "answer, a short one of reasoning. A cross is a failure, a clock a timeout, a square a cancellation."
+        f"{len(groups)} of {every} from the whole run{shown.at()}. Pale: waiting for the first byte; strong: from it "
+        "to the first token, which has the lane's mark; each tick is a piece of the answer, a short one of reasoning. "
+        "A cross is a failure, a clock a timeout, a square a cancellation."
     )
     chart = waterfall("Requests over time", [group for group, _ in groups])
     rows = [row for _, rows in groups for row in rows]

@@ -41,7 +41,12 @@ def _facts(shown: View, about: Mapping[str, object]) -> str:
     requests = sum(lane.requests for lane in levels)
     start = about.get("start")
     kind = "open loop" if shown.summary.open_loop else "closed loop"
-    facts = [str(start) if start else None, f"{requests:,} requests", f"{amounts.seconds(shown.digest.end)}", kind]
+    facts = [
+        str(start) if start else None,
+        amounts.several(requests, "request"),
+        f"{amounts.seconds(shown.digest.end)}",
+        kind,
+    ]
     if len(shown.summary.levels) > 1:
         facts.append(f"{len(shown.summary.levels)} levels of load")
     return " · ".join(fact for fact in facts if fact)
@@ -49,6 +54,8 @@ def _facts(shown: View, about: Mapping[str, object]) -> str:
 
 def sentences(shown: View) -> list[Child]:
     """The verdicts on the figure that decides, those of the leading lane first; of one lane, what it reached."""
+    if not shown.lanes:
+        return [["Nothing but races was recorded; what they tell is under ", tag("a", "Races", href="#races"), "."]]
     found = shown.comparisons(shown.first)
     if not found:
         return [_alone(shown, lane) for _, lane in shown.lanes[:MOST]]
@@ -62,7 +69,7 @@ def sentences(shown: View) -> list[Child]:
 def _alone(shown: View, lane: Lane) -> str:
     found = view.interval(lane, shown.first, "p50")
     if found.estimate is None:
-        return f"{lane.name}: {lane.requests:,} requests are too few for a median; 6 would do."
+        return f"{lane.name} has too few requests for a median: {lane.requests:,} of the 6 that it needs."
     failed = amounts.share(lane.failure_share.estimate)
     if not isfinite(found.estimate):
         return f"{lane.name} answered less than half of its requests: {failed} failed."
@@ -74,6 +81,8 @@ def _alone(shown: View, lane: Lane) -> str:
 
 def _trust(shown: View) -> Markup:
     lanes = [lane for _, lane in shown.lanes]
+    if not lanes:
+        return Markup()
     doubted = [lane for lane in lanes if not lane.trust.trusted]
     stamps = " and ".join(sorted({lane.trust.stamp for lane in lanes}))
     if not doubted:

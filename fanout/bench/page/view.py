@@ -1,12 +1,14 @@
 """A run as the sections look at it."""
 
 from collections.abc import Mapping
+from math import isfinite
 
 from attrs import frozen
 
 from fanout.bench.charts import amounts
 from fanout.bench.charts.amounts import Written
 from fanout.bench.charts.intervals import Row
+from fanout.bench.markup import Child, tag
 from fanout.bench.metrics import SPEEDS
 from fanout.bench.page.digest import Digest
 from fanout.bench.page.layout import Term
@@ -51,8 +53,8 @@ class View:
 
     @property
     def names(self) -> list[str]:
-        """The lanes, in the order in which they are shown."""
-        return list(self.level.lanes)
+        """The lanes, in the order in which they are shown; of races, where there is nothing else."""
+        return lanes_of(self.summary)
 
     @property
     def lanes(self) -> list[tuple[int, Lane]]:
@@ -103,8 +105,13 @@ class View:
     def load(self, level: float) -> str:
         """A level of load in words."""
         if self.summary.open_loop:
-            return f"at {amounts.short(level)} requests a second"
-        return f"with {amounts.short(level)} requests under way"
+            return f"at {amounts.short(level)} request{'s' * (level != 1)} a second"
+        return f"with {amounts.short(level)} request{'s' * (level != 1)} under way"
+
+
+def lanes_of(summary: Summary) -> list[str]:
+    """The names of the lanes that are shown."""
+    return list(summary.lanes) or list(summary.races)
 
 
 def interval(lane: Lane, metric: str, percentile: str) -> Interval:
@@ -125,6 +132,23 @@ def value(found: Interval, write: Written) -> str:
     if found.estimate is not None:
         return write(found.estimate)
     return f"needs {found.needs:,}" if found.needs and found.n else amounts.NONE
+
+
+def cell(found: Interval, write: Written) -> Child:
+    """The same for a table: pale where there is no figure."""
+    text = value(found, write)
+    return tag("span", text, class_="faint") if found.estimate is None else text
+
+
+def figure(lane: Lane, metric: str, percentile: str, write: Written, guess: str = "") -> Child:
+    """A percentile for a table, after a `guess` sign; of one that is infinite, what it is known to exceed."""
+    found = interval(lane, metric, percentile)
+    if found.estimate is None:
+        return cell(found, write)
+    if isfinite(found.estimate):
+        return guess + write(found.estimate)
+    least = lane.figures[metric].beyond.get(percentile)
+    return write(found.estimate) if least is None else f">{write(least)}"
 
 
 def bounds(found: Interval, write: Written) -> str:

@@ -1,0 +1,105 @@
+"""One request of a load, and its record."""
+
+from typing import Any
+
+import pytest
+from attrs import define, evolve
+from trio.testing import MockClock
+
+from fanout.abc import Flow, Head, Reply, Request
+from fanout.bench.record import Record
+from fanout.bench.request import Sender, lanes_of, price
+from fanout.catalog import LaneSpec, find
+from fanout.clocks import Timeouts
+from fanout.errors import UsageError
+from fanout.events import Status
+from fanout.plan import Connections
+from fanout.prompt import Prompt
+from fanout.transports.memory import HANG, MemoryTransport, Script
+from tests.words import Words, said
+
+
+async def sent(script: Script, lane: LaneSpec | None = None, **known: Any) -> Record:
+    sender = Sender(Connections(MemoryTransport(lambda _: script)), 60)
+    records: list[Record] = []
+    await sender.send(lane or LaneSpec("a", Words("a")), Prompt.of("?"), 7, records.append, **known)
+    (record,) = records
+    return record
+
+
+async def test_what_a_service_says_of_its_own_time_is_kept(autojump_clock: MockClock) -> None:
+    head = Head(200, {"openai-processing-ms": "120", "x-envoy-upstream-service-time": "soon"})
+    record = await sent([0.2, head, *said("x")])
+    assert record.server == {"openai-processing-ms": 0.12}
+    assert record.first_byte == pytest.approx(0.2)
+
+
+async def test_an_answer_in_one_piece_of_json_was_not_streamed(autojump_clock: MockClock) -> None:
+    json = Head(200, {"content-type": "application/json; charset=utf-8"})
+    assert not (await sent([json, *said("x")])).streamed
+    assert (await sent([json, *said("x", "y")])).streamed
+    assert (await sent(said("x"))).streamed
+
+
+async def test_fields_that_nothing_tells_are_given(autojump_clock: MockClock) -> None:
+    record = await sent(said("x"), place=3, intended=1.5, warmup=True, level=8.0)
+    assert (record.block, record.place, record.intended, record.warmup, record.level) == (7, 3, 1.5, True, 8)
+
+
+async def test_a_lane_s_own_clocks_go_before_the_time_out(autojump_clock: MockClock) -> None:
+    lane = LaneSpec("a", Words("a"), Timeouts(first=2))
+    record = await sent([HANG], lane)
+    assert (record.status, record.clock, record.limit) == (Status.TIMED_OUT, "first", 2)
+    assert (await sent([HANG])).limit == 60
+
+
+@define
+class Two(Words):
+    """Asks for something else first."""
+
+    def flow(self, prompt: Prompt) -> Flow:
+        reply: Reply = yield Request("GET", "http://first/")
+        assert reply.body == b"token"
+        return self.request(prompt)
+
+
+async def test_a_request_counts_from_its_last_round_trip(autojump_clock: MockClock) -> None:
+    scripts: dict[str, Script] = {"first": [5, b"token"], "a": said("x", first=0.5)}
+    sender = Sender(Connections(MemoryTransport(scripts)), 60)
+    records: list[Record] = []
+    await sender.send(LaneSpec("a", Two("a")), Prompt.of("?"), 0, records.append)
+    assert records[0].sent == pytest.approx(5)
+    assert records[0].times == pytest.approx((0.5,))
+
+
+async def test_a_request_that_could_not_even_be_made_is_a_record(autojump_clock: MockClock) -> None:
+    class Broken(Words):
+        def request(self, prompt: Prompt) -> Request:
+            raise ValueError("no")
+
+    record = await sent(said("x"), LaneSpec("a", Broken("a")))
+    assert (record.status, record.error, record.first_byte, record.times) == (
+        Status.FAILED,
+        "invalid_request",
+        None,
+        (),
+    )
+
+
+def test_lanes_have_different_names_one_key_and_no_retries() -> None:
+    spare = LaneSpec("a", Words("a"), retries=4, spares=(Words("a"),))
+    lanes = lanes_of([spare, spare, LaneSpec("b", Words("b"))], twice=True)
+    assert [lane.name for lane in lanes] == ["a", "a#2", "b", "a-again"]
+    assert {(lane.retries, lane.spares) for lane in lanes} == {(0, ())}
+    with pytest.raises(UsageError, match="-m"):
+        lanes_of([])
+
+
+def test_prices_are_a_service_s_and_not_those_of_a_server_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    service = find("openai/gpt-4o-mini")
+    here = find("openai/gpt-4o-mini?base_url=http://127.0.0.1:9/v1")
+    assert (price(service, 1000, 1000) or 0) > 0
+    assert price(here, 1000, 1000) is None
+    assert price(find("local"), 1000, 1000) == 0
+    assert price(evolve(service, provider=Words("a", "m")), 1000, 1000) is None

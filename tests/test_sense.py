@@ -1,0 +1,29 @@
+"""What of a provider's failures becomes a typed error, and what stays a bug."""
+
+import pytest
+
+from fanout.errors import AuthError, InvalidRequest, ProtocolError
+from fanout.sense import sense_only, typed
+
+
+@pytest.mark.parametrize("error", [KeyError("id"), IndexError("list"), TypeError("None"), ValueError("no JSON")])
+def test_an_answer_of_another_shape_makes_no_sense(error: Exception) -> None:
+    words = rf"the answer does not make sense: {type(error).__name__}: "
+    with pytest.raises(ProtocolError, match=words) as caught, sense_only():
+        raise error
+    assert caught.value.__cause__ is error
+
+
+def test_it_says_what_was_being_made_and_not_all_of_what_came() -> None:
+    error = typed(ValueError("x" * 1000), "the request cannot be made", InvalidRequest)
+    assert type(error) is InvalidRequest
+    assert error.message == f"the request cannot be made: ValueError: {'x' * 200}"
+
+
+@pytest.mark.parametrize(
+    "error", [AuthError("no key"), ZeroDivisionError(), AttributeError("bug"), RuntimeError("bug")]
+)
+def test_errors_that_are_typed_and_bugs_pass_through(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, sense_only():
+        raise error
+    assert caught.value is error
