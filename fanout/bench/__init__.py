@@ -1,4 +1,5 @@
-"""Measuring lanes: what requests come to, what may be said of it, and what another policy would have done.
+"""Measuring lanes: sending the requests, what they come to, what may be said of it, and the report.
 
-Everything here is a function of records: no I/O, no clock, no event loop. docs/metrics.md defines every figure.
+What is computed from records is pure: record, metrics, order, statistics, figures, lane, verdict, doubts, whatif and
+summary have no I/O, no clock and no event loop. docs/metrics.md defines every figure.
 """

@@ -19,6 +19,17 @@ Row = tuple[str, ...]
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """A table of what changed, lane by lane, and what must be said beside it. Raises UsageError if none is in both."""
+    try:
+        rows, unlike = _rows(old, new), list(_unlike(old, new))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UsageError(f"one of the two is no summary of fanout bench ({type(error).__name__}: {error})") from None
+    if len(rows) == 1:
+        names = [", ".join(side.get("lanes") or {}) or "none" for side in (old, new)]
+        raise UsageError(f"the runs have no lane in common: {names[0]} and {names[1]}")
+    return [*aligned(rows), CAUTION, *unlike]
+
+
+def _rows(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
     rows: list[Row] = [("lane", "metric", "old p50", "new p50", "change", "")]
     metrics = [
         name for name in METRICS if name != ("e2e" if old.get("open_loop") and new.get("open_loop") else "response")
@@ -27,10 +38,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name, was, now in _lanes(before, after):
             label = name if level is None else f"{name} at {level:g}"
             rows += [row for metric in metrics if (row := _row(label, metric, was, now))] + _failures(label, was, now)
-    if len(rows) == 1:
-        names = [", ".join(side.get("lanes") or {}) or "none" for side in (old, new)]
-        raise UsageError(f"the runs have no lane in common: {names[0]} and {names[1]}")
-    return [*aligned(rows), CAUTION, *_unlike(old, new)]
+    return rows
 
 
 def _levels(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[float | None, Any, Any]]:

@@ -13,7 +13,13 @@ from fanout.bench.record import Record
 from fanout.bench.statistics import Drift, Interval, drift, effective_size, share_interval
 from fanout.events import Status
 
-SERVER_TIMINGS: Mapping[str, str] = {"prompt": "ttft", "token": "itl", "total": "e2e", "processing": "ttfb"}
+SERVER_TIMINGS: Mapping[str, str] = {
+    "prompt": "ttft",
+    "token": "itl",
+    "total": "e2e",
+    "openai-processing-ms": "ttfb",
+    "x-envoy-upstream-service-time": "ttfb",
+}
 """What of ours is put beside a service's own timing of that name."""
 
 

@@ -212,21 +212,27 @@ class Load:
 
     async def _open(self, schedule: Open | Replay, lanes: Sequence[LaneSpec], level: _Level) -> None:
         queues = {lane.name: _Queue(lane, schedule.streams) for lane in lanes}
-        with unwrapped():
-            async with trio.open_nursery() as nursery:
-                for after in schedule.times():
-                    due = level.began + after
-                    if due >= level.until:
-                        break
-                    with trio.move_on_at(due):
-                        await level.stopped.wait()
-                    number = level.take("all")
-                    if number is None:
-                        break
-                    for lane in self._order(number, lanes):
-                        self.tallies[lane.name].waiting += 1
-                        if queues[lane.name].add(number, due):
-                            nursery.start_soon(self._serve, queues[lane.name], level)
+        try:
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    for after in schedule.times():
+                        due = level.began + after
+                        if due >= level.until:
+                            break
+                        with trio.move_on_at(due):
+                            await level.stopped.wait()
+                        number = level.take("all")
+                        if number is None:
+                            break
+                        for lane in self._order(number, lanes):
+                            self.tallies[lane.name].waiting += 1
+                            if queues[lane.name].add(number, due):
+                                nursery.start_soon(self._serve, queues[lane.name], level)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + GRACE):
+                for queue in queues.values():  # nothing is left in them, unless the load was cancelled
+                    for number, due in queue.due:
+                        await self._hand_on(self._not_sent(queue.lane, number, due, level, Status.CANCELLED), level)
 
     async def _serve(self, queue: "_Queue", level: _Level) -> None:
         """One stream of an open loop, for as long as something is due: that is sent even if the level has stopped."""

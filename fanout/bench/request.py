@@ -1,6 +1,7 @@
 """One request of a load: an attempt of the engine, watched from both sides, and what became of it as a record."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cache, partial
 from itertools import count
 from math import inf
@@ -13,16 +14,19 @@ from attrs import define, evolve, field
 from fanout.abc import Head, Receiver, Request, Transport
 from fanout.answers import Answer
 from fanout.attempt import Attempt
+from fanout.bench.arrivals import Arrivals
 from fanout.bench.record import Record, Tape
 from fanout.catalog import LaneSpec
 from fanout.clocks import Timeouts
 from fanout.config import Config
 from fanout.errors import UsageError
-from fanout.events import Event, Usage
+from fanout.events import Usage
+from fanout.local.server import LocalModel
 from fanout.plan import Builder, Connections, Settings
 from fanout.policies.all import All
 from fanout.prices import cost
 from fanout.prompt import Prompt
+from fanout.transports.choice import transport_named
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}
 """Response headers in which services say how long they took, and their unit in seconds."""
@@ -30,9 +34,8 @@ _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time":
 
 @define(eq=False)
 class Note:
-    """What the transport sees of one request."""
+    """What the head of a response tells, and when its first byte came."""
 
-    sent: float
     head: float | None = None
     json: bool = False
     server: dict[str, float] = field(factory=dict)
@@ -43,35 +46,26 @@ class _Watched:
     """A transport that notes when a request goes out and when its response begins."""
 
     inner: Transport
-    notes: dict[Receiver, Note] = field(factory=dict)
+    arrivals: dict[Receiver, Arrivals] = field(factory=dict)
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Hands the request on."""
-        note = self.notes.get(receiver)
-        if note is None:  # a round trip before the last one
+        arrivals = self.arrivals.get(receiver)
+        if arrivals is None:  # a round trip before the last one
             await self.inner.exchange(request, receiver, connect)
             return
-        note.sent = trio.current_time()
-        await self.inner.exchange(request, _Tapped(partial(_see, note, receiver), receiver.data), connect)
+        arrivals.tape.sent = trio.current_time()
+        await self.inner.exchange(request, arrivals, connect)
 
 
-@define(eq=False)
-class _Tapped:
-    """A receiver of whose head somebody else is told too; its data go straight to where they belong."""
-
-    head: Callable[[Head], None]
-    data: Callable[[bytes], bool]
-
-
-def _see(note: Note, receiver: Receiver, head: Head) -> None:
-    note.head = trio.current_time()
+def _see(note: Note, head: Head, at: float) -> None:
+    note.head = at
     note.json = head.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
     for name, unit in _SERVER_TIMES.items():
         try:
             note.server[name] = float(head.headers[name]) * unit
         except (KeyError, ValueError):
             continue
-    receiver.head(head)
 
 
 @define(eq=False)
@@ -101,16 +95,17 @@ class Sender:
 
         `known` are fields of the record that nothing here tells.
         """
-        note = Note(trio.current_time())
-        tape = Tape(lane.name, block, note.sent, origin=self.began)
+        note = Note()
+        tape = Tape(lane.name, block, trio.current_time(), origin=self.began)
         attempt = self._attempt(lane)
-        attempt.hear = partial(_hear, tape)
-        self._watched.notes[attempt] = note
+        arrivals = self._watched.arrivals[attempt] = Arrivals(attempt, tape, partial(_see, note))
+        attempt.hear = arrivals.hear
         try:
             await attempt.run(prompt, inf)
         finally:
-            del self._watched.notes[attempt]
-            tape.sent, tape.first_byte = note.sent, note.head
+            del self._watched.arrivals[attempt]
+            tape.first_byte = note.head
+            known |= {name: getattr(arrivals, name) for name in ("connect", "tls", "unpeeked", "lateness")}
             record = tape.record(server=note.server, **_costs(lane, attempt.answer), **known)
             if note.json and len(record.times) < 2:  # at once: then its only piece is no first token
                 record = evolve(record, streamed=False)
@@ -127,9 +122,23 @@ def _is_here(base_url: str) -> bool:
     return urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
-def _hear(tape: Tape, events: Sequence[Event], at: float) -> None:
-    for event in events:
-        tape.add(event, at)
+@asynccontextmanager
+async def open_stamped(name: str | None = None) -> AsyncGenerator[Connections]:
+    """Connections that measurements go over: like `open_transport`, with the kernel's stamps where there are any.
+
+    Raises UsageError for an unknown name, and for curl where it cannot run.
+    """
+    async with _carrier(name) as http, LocalModel.open(http) as transport:
+        yield Connections(transport)
+
+
+def _carrier(name: str | None) -> AbstractAsyncContextManager[Transport]:
+    if name != "httpx":
+        with suppress(ImportError, OSError):  # what is the matter is said below
+            from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # not everywhere
+
+            return CurlTransport(stamps=True)
+    return transport_named(name)
 
 
 def lanes_of(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[LaneSpec, ...]:

@@ -117,7 +117,7 @@ def _turn(records: Sequence[Record], starts: Sequence[float], pace: float, failu
     spoke = begun
     heard = merge(*([start + at for at in record.times] for start, record in zip(starts, records, strict=False)))
     for at in heard:
-        if at - spoke > pace or at >= failed:
+        if at - spoke > pace:
             break
         spoke = max(spoke, at)
     return (spoke + pace, failures) if spoke + pace < failed else (failed, failures + 1)

@@ -8,6 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from itertools import chain
+from math import isfinite
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +25,10 @@ BUILT_IN = ("short", "code", "reasoning")
 USUAL = "builtin:short"
 
 SYNTHETIC = 64
-"""How many prompts of one length are made up."""
+"""How many prompts of one length are made up; fewer of very long ones."""
+
+LONGEST = 2_000_000
+"""Tokens of a prompt that is made up, and characters of a field of CSV."""
 
 _TEXTS = ("prompt", "text", "question", "instruction", "input")
 _BOUNDS = ("max_tokens", "output_length", "output_tokens", "generatedtokens", "response tokens")
@@ -88,7 +92,8 @@ def load(source: str, *, system: str | None = None, seed: int = 0, stdin: bytes 
         return Workload(source, _from_lines(_own(rest), system))
     if kind == "synthetic":
         given, bound = _two_lengths(source, rest)
-        return Workload(source, [_made(given, bound, f"{seed}:{i}", system) for i in range(SYNTHETIC)])
+        number = max(4, min(SYNTHETIC, LONGEST // given))
+        return Workload(source, [_made(given, bound, f"{seed}:{i}", system) for i in range(number)])
     name = "standard input" if source == "-" else source
     items = _read(_decoded(name, stdin if source == "-" else _bytes(source)), name, system)
     if not items:
@@ -144,8 +149,7 @@ def _read(text: str, name: str, system: str | None) -> list[Item]:
 def _rows(text: str, name: str) -> list[Mapping[str, Any]]:
     """The objects of JSON lines, or the rows of a CSV file, with their names in lower case."""
     if not text.lstrip().startswith("{"):
-        table = csv.DictReader(io.StringIO(text, newline=""))
-        return [{key.strip().lower(): value for key, value in row.items() if key and value} for row in table]
+        return _table(text, name)
     rows: list[Mapping[str, Any]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -160,6 +164,17 @@ def _rows(text: str, name: str) -> list[Mapping[str, Any]]:
     return rows
 
 
+def _table(text: str, name: str) -> list[Mapping[str, Any]]:
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    before = csv.field_size_limit(LONGEST)
+    try:
+        return [{key.strip().lower(): value for key, value in row.items() if key and value} for row in table]
+    except csv.Error as error:
+        raise UsageError(f"{name}, line {table.line_num} is not CSV: {error}") from None
+    finally:
+        csv.field_size_limit(before)
+
+
 def _from_lines(text: str, system: str | None) -> list[Item]:
     return [Item(Prompt.of(line.strip(), system)) for line in text.split("\n") if line.strip()]
 
@@ -172,7 +187,7 @@ def _item(row: Mapping[str, Any], where: str, system: str | None) -> Item:
         asked = str(asked)
     try:
         return Item(Prompt.of(asked, system), _whole(_found(row, _BOUNDS), where))
-    except UsageError as error:
+    except (UsageError, AttributeError, LookupError, TypeError) as error:  # messages may hold anything
         raise UsageError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
 
 
@@ -197,22 +212,26 @@ def _moment(row: Mapping[str, Any], path: str, number: int) -> float:
     value = _found(row, _TIMES)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value / 1000 if isinstance(row.get("timestamp"), int) else float(value)
-    if isinstance(value, str):
+    for parse in (float, _date):
         try:
-            return float(value)
+            moment = parse(str(value))
         except ValueError:
-            pass
-        try:
-            return datetime.fromisoformat(value[:26]).timestamp()
-        except ValueError:
-            pass
+            continue
+        if isfinite(moment):
+            return moment
     raise UsageError(f"{path}: request {number} needs a {' or '.join(_TIMES)} in seconds or as a date, not {value!r}")
+
+
+def _date(text: str) -> float:
+    return datetime.fromisoformat(text[:26]).timestamp()
 
 
 def _two_lengths(source: str, text: str) -> tuple[int, int]:
     parts = text.split(",")
     if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
         raise UsageError(f"--prompts {source}: write synthetic:INPUT,OUTPUT in tokens, such as synthetic:500,100")
+    if int(parts[0]) > LONGEST:
+        raise UsageError(f"--prompts {source}: a prompt has at most {LONGEST} tokens")
     return int(parts[0]), int(parts[1])
 
 

@@ -186,7 +186,7 @@ def _measuring(command: Callable[..., Any]) -> Callable[..., Any]:
 def bench(ctx: click.Context, /, **values: Any) -> int | None:
     """Measure lanes under load: time to first token, gaps, speed, failures, and whether differences are real.
 
-    fanout bench -m groq/llama-3.3-70b-versatile -m openai/gpt-5-mini -n 200 -c 1,8
+    fanout bench -m groq/llama-3.3-70b-versatile -m local -n 200 -c 1,8
 
     Every prompt goes to every lane, nothing is tried again, and each request is kept (fanout log). Exit codes: 0
     measured, 1 no request succeeded, 2 usage, 3 an --assert does not hold, 130 interrupted, after the summary of what

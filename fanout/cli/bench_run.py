@@ -358,7 +358,7 @@ def summed_up(records: Sequence[Record], about: Mapping[str, Any]) -> Summary:
     """The summary of a run's records. Raises UsageError if there is none."""
     return summarize(
         records,
-        lanes=[lane["name"] for lane in about.get("lanes", ())],
+        lanes=[str(lane["name"]) for lane in about.get("lanes") or () if isinstance(lane, Mapping) and "name" in lane],
         objectives=objectives(about.get("objectives") or ""),
         seed=about.get("seed") or 0,
         looks=about.get("looks") or 1,

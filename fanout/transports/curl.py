@@ -22,7 +22,7 @@ from fanout.transports.curl_errors import typed
 from fanout.transports.libcurl import IN, TIMER, Easy, Multi, is_browser
 from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
 from fanout.transports.pollers import Poller, open_poller
-from fanout.transports.stamps import Stamped, StampedReceiver, StampingPoller, stamp_news
+from fanout.transports.stamps import Stamped, StampedReceiver, StampingPoller
 from fanout.transports.transfer import Transfer
 
 DRAIN = 0.05
@@ -137,7 +137,7 @@ class CurlTransport:
         except BaseException:
             easy.close()
             raise
-        pool.multi.act(TIMER)
+        self._act_in_time(pool)
         self._flush()
         return transfer
 
@@ -238,14 +238,24 @@ class CurlTransport:
         with suppress(trio.ClosedResourceError):
             while self._poller is not None:
                 await trio.lowlevel.wait_readable(poller.fileno())
-                for fd, happened in poller.ready() if self._poller is not None else ():
-                    if (pool := self._owners.get(fd)) is None:
-                        continue
-                    stamp, size = poller.arrived(fd) if happened & IN else (None, 0)
-                    pool.multi.act(fd, happened)
-                    if stamp is not None and self._news:
-                        stamp_news(poller, fd, stamp, size, self._news)
-                    self._flush()
+                if self._poller is not None:
+                    self._look_stamped(poller)
+
+    def _look_stamped(self, poller: StampingPoller) -> None:
+        for fd, happened in poller.ready():
+            if (pool := self._owners.get(fd)) is None:
+                continue
+            look = poller.look(fd) if happened & IN else None
+            pool.multi.act(fd, happened)
+            if look is not None and self._news:
+                look.tell(self._news)
+            self._flush()
+
+    def _act_in_time(self, pool: "_Pool") -> None:
+        """Does what is due. libcurl then reads sockets too, so those that are ready get their stamps before."""
+        if self._stamping is not None:
+            self._look_stamped(self._stamping)
+        pool.multi.act(TIMER)
 
     async def _watch_clock(self) -> None:
         while self._poller is not None:
@@ -257,7 +267,7 @@ class CurlTransport:
             for pool in self._pools.values():
                 if pool.due <= now:
                     pool.due = inf
-                    pool.multi.act(TIMER)
+                    self._act_in_time(pool)
             while self._drains and self._drains[0][0] <= now:
                 self._end(self._drains.popleft()[1])
             self._flush()
@@ -291,11 +301,11 @@ class CurlTransport:
                         self._complete(ended, code)
 
     def _deliver(self, transfer: Transfer) -> None:
+        enough = False
         try:
             enough = transfer.deliver()
-        except BaseException as error:  # noqa: BLE001  # the receiver's, raised again in the task that waits
+        except BaseException as error:  # noqa: ASYNC103, BLE001  # the receiver's, raised again in the task that waits
             self._end(transfer, error)
-            return
         if enough and transfer.wanted:
             self._wake(transfer)
             due = trio.current_time() + DRAIN
@@ -312,9 +322,8 @@ class CurlTransport:
                 elif not transfer.deliver() and transfer.wanted:
                     easy = transfer.easy
                     error = typed(code, easy.error, easy.os_errno, transfer.host, transfer.connect)
-            except BaseException as broken:  # noqa: BLE001  # the receiver's, raised again in the task that waits
+            except BaseException as broken:  # noqa: ASYNC103, BLE001  # as in `_deliver`
                 self._end(transfer, broken)
-                return
         self._end(transfer, error)
 
     def _end(self, transfer: Transfer, error: BaseException | None = None) -> None:

@@ -18,7 +18,7 @@ from math import inf
 from typing import Any, Protocol, runtime_checkable
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout.abc import Receiver
 from fanout.transports.libcurl import Easy
@@ -94,13 +94,29 @@ class KernelClock:
 
 
 def _offset() -> int:
-    """CLOCK_REALTIME less Trio's time, in nanoseconds: from the narrowest of several looks at one between two others."""
+    """CLOCK_REALTIME less Trio's time, in nanoseconds: from the quickest of several looks at the one amid the other."""
     narrowest, offset = inf, 0
     for _ in range(_TRIES):
         before, real, after = trio.current_time(), time.time_ns(), trio.current_time()
         if after - before < narrowest:
             narrowest, offset = after - before, real - round((before + after) * 5e8)
     return offset
+
+
+@frozen
+class Look:
+    """What waits in a socket: its stamp, how many bytes (0 if nobody knows), and the socket's local address."""
+
+    stamp: Stamp
+    size: int
+    address: tuple[str, int] | None
+
+    def tell(self, news: Iterable[Any]) -> None:
+        """Gives the stamp to the transfers that have news from this socket. libcurl may have read others too."""
+        own = [t for t in dict.fromkeys(news) if t.stamped is not None and t.stamped.address == self.address]
+        stamp = evolve(self.stamp, shared=True) if len(own) > 1 else self.stamp
+        for transfer in own:
+            transfer.stamped.take(stamp, self.size, transfer.waiting)
 
 
 class StampingPoller:
@@ -135,8 +151,8 @@ class StampingPoller:
         self._sockets.clear()
         self._inner.close()
 
-    def arrived(self, fd: int) -> tuple[Stamp, int]:
-        """The stamp of what waits in the socket, and how many bytes that is; 0 if nobody knows."""
+    def look(self, fd: int) -> "Look":
+        """Tells of what waits in the socket, just before it is read: after that, libcurl may have done with it."""
         wrapper = self._sockets.get(fd)
         if wrapper is not None and self.kernel:
             self._clock.look(trio.current_time())
@@ -149,11 +165,11 @@ class StampingPoller:
             if first and last and self._clock.sure:
                 oldest, newest = (_STAMP.unpack(items[0][2][: _STAMP.size]) for items in (first, last))
                 clock = self._clock.trio_time
-                return Stamp(clock(*oldest), clock(*newest), trio.current_time()), size
+                return Look(Stamp(clock(*oldest), clock(*newest), trio.current_time()), size, self._address(fd))
         now = trio.current_time()
-        return Stamp(now, now, now, kernel=False), 0
+        return Look(Stamp(now, now, now, kernel=False), 0, self._address(fd))
 
-    def address(self, fd: int) -> tuple[str, int] | None:
+    def _address(self, fd: int) -> tuple[str, int] | None:
         """The local address of a socket that is connected, or None."""
         known = self._addresses.get(fd)
         if known is None and (wrapper := self._sockets.get(fd)) is not None:
@@ -209,15 +225,5 @@ class Stamped:
             connect, tls, upload = self.easy.took
             self.receiver.sent(self._sent + upload, connect, tls)
         if stamp.kernel and self.raw and waiting > size - _TLS_RECORD * self.tls:
-            stamp = Stamp(stamp.first, stamp.last, stamp.seen, after=trio.current_time(), shared=stamp.shared)
+            stamp = evolve(stamp, after=trio.current_time())
         self.receiver.stamped(stamp)
-
-
-def stamp_news(poller: StampingPoller, fd: int, stamp: Stamp, size: int, news: Iterable[Any]) -> None:
-    """Gives the transfers that have news from this socket its stamp. libcurl may have read others too: they get none."""
-    address = poller.address(fd)
-    own = [t for t in dict.fromkeys(news) if t.stamped is not None and t.stamped.address == address]
-    if len(own) > 1:
-        stamp = Stamp(stamp.first, stamp.last, stamp.seen, stamp.kernel, shared=True)
-    for transfer in own:
-        transfer.stamped.take(stamp, size, transfer.waiting)

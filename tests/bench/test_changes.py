@@ -54,6 +54,12 @@ def test_runs_without_a_common_lane_or_figure_are_refused() -> None:
         changes({"version": 1}, run("a", 0.2))
 
 
+@pytest.mark.parametrize("wrong", [{"lanes": [1]}, {"lanes": {"a": 3}}, {"levels": [7]}, {"about": 5, "lanes": 0}])
+def test_what_is_no_summary_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        changes(wrong, run("a", 0.2))
+
+
 def test_a_figure_that_one_run_does_not_have_is_left_out() -> None:
     mostly_failed = to_json(summary(records("a", 0.2), failed("a", 300, first=200)))
     told = changes(run("a", 0.2), mostly_failed)

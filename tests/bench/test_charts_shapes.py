@@ -236,6 +236,15 @@ def test_a_sweep_shows_levels_limit_knee_and_what_never_came() -> None:
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.05)
 
 
+def test_the_interval_of_a_level_is_a_line_through_its_mark() -> None:
+    curve = LoadCurve("a", 0, {1.0: 1.0, 2.0: 2.0}, band={2.0: (1.5, 9.0)})
+    root = parsed(sweep("n", [curve], "load", amounts.count))
+    [bound] = lines(root, "error")
+    [_, (x, y)] = marks(root, "m0")
+    assert float(bound.get("x1", "")[:-1]) == x
+    assert float(bound.get("y1", "")) > y > float(bound.get("y2", "")) > 0
+
+
 def test_what_is_drawn_dotted_has_no_marks() -> None:
     root = parsed(sweep("n", [LoadCurve("a", 0, {1.0: 1.0, 2.0: 2.0}, faint=True)], "load", amounts.count))
     assert not list(root.iter(f"{SVG}use"))

@@ -245,6 +245,15 @@ async def test_cancelled_it_has_handed_on_what_had_ended_and_what_was_under_way(
     assert run.transport.open == 0
 
 
+async def test_cancelled_it_hands_on_also_what_waited_for_a_stream(autojump_clock: MockClock) -> None:
+    run = bench({"a": said("x", first=20)}, "a", requests=100)
+    with trio.move_on_after(4.9):
+        await run.run(Open(1, "constant", streams=2))
+    assert {record.status for record in run.records} == {Status.CANCELLED}
+    assert sorted(record.intended or 0 for record in run.records) == pytest.approx([0, 1, 2, 3, 4])
+    assert len(run.transport.exchanges) == 2
+
+
 async def test_a_lane_s_own_bound_does_not_hide_waiting_in_an_open_loop(autojump_clock: MockClock) -> None:
     lane = LaneSpec("a", Words("a"), concurrency=1)
     run = await bench({"a": said("x", first=1)}, lane, requests=3).run(Open(2, "constant"))

@@ -1,7 +1,9 @@
 """What the sections are made of."""
 
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Any
+from weakref import finalize
 
 import pytest
 from attrs import evolve
@@ -98,6 +100,38 @@ def test_the_timeline_counts_every_request_once_and_its_time_under_way() -> None
     assert sum(run.finished) == sum(one.finished for one in records)
     assert sum(run.failed) == sum(not one.finished for one in records)
     assert sum(run.in_flight) * run.width == pytest.approx(sum(one.ended for one in records))
+
+
+class Stored(Sequence[Record]):
+    """Records that are made anew each time they are read, as a store's are."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.alive = self.most = 0
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError("records are read in order")
+
+    def __iter__(self) -> Iterator[Record]:
+        self.passes += 1
+        for one in runs.run(200, runs.KINDS[:2]):
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            finalize(one, self.forget)
+            yield one
+
+    def forget(self) -> None:
+        self.alive -= 1
+
+
+def test_records_are_read_twice_and_few_are_kept() -> None:
+    stored = Stored()
+    digest(stored, [kind.name for kind in runs.KINDS[:2]], None, open_loop=False)
+    assert stored.passes == 2
+    assert stored.most <= REQUESTS + 10
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_a_text_rewritten_shorter_has_no_size() -> None:
     assert record.sizes == (4, 0)
 
 
-def test_tool_calls_count_by_name_and_arguments_and_files_by_nothing() -> None:
+def test_calls_of_tools_count_by_name_and_arguments_and_files_by_nothing() -> None:
     record = tape((100.1, ToolCall(0, name="f", arguments="{}")), (100.2, File(url="x")), (100.3, End(Status.FINISHED)))
     assert record.sizes == (3, 0)
     assert record.kinds == "tf"

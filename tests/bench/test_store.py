@@ -219,7 +219,7 @@ trio.run(main)
 @pytest.mark.slow
 def test_killed_at_any_point_the_database_opens_and_holds_all_that_was_acknowledged(place: Path) -> None:
     random = Random(5)
-    for _ in range(5):
+    for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", WRITER, str(place)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         acknowledged = [process.stdout.readline()]

@@ -108,13 +108,17 @@ def test_a_trace_may_have_dates(tmp_path: Path) -> None:
         ("FILE", '{"prompt": "a"}\n[1]', "line 2: a line is an object"),
         ("FILE", '{"prompt": "a"}\n{"prom": "b"}', "prompt 2 has neither prompt, text.*but prom"),
         ("FILE", '{"prompt": "a", "max_tokens": "many"}', "prompt 1: a number of tokens .* 'many'"),
+        ("synthetic:2000001,5", None, "at most 2000000 tokens"),
+        ("FILE", '{"messages": [{"role": "user", "content": 5}]}', "prompt 1: "),
+        ("FILE", '{"messages": [7]}', "prompt 1: a message is a dict"),
+        ("FILE.csv", 'prompt\n"' + "x" * 2_000_001 + '"', "is not CSV: field larger"),
         ("FILE", '{"messages": [{"role": "robot", "content": "x"}]}', "prompt 1: a message needs a role"),
     ],
 )
 def test_bad_input_is_named_with_its_place(tmp_path: Path, source: str, content: str | None, words: str) -> None:
     if content is not None:
-        (tmp_path / "p").write_bytes(content.encode("latin-1"))
-        source = str(tmp_path / "p")
+        source = str(tmp_path / source.lower())
+        Path(source).write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=words) as raised:
         load(source)
     assert "\n" not in str(raised.value)
@@ -122,7 +126,12 @@ def test_bad_input_is_named_with_its_place(tmp_path: Path, source: str, content:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("", "no request"), ('{"input_length": 5}', "request 1 needs a timestamp"), ("at\nsoon\n", "not 'soon'")],
+    [
+        ("", "no request"),
+        ('{"input_length": 5}', "request 1 needs a timestamp"),
+        ("at\nsoon\n", "not 'soon'"),
+        ("at\nnan\n", "not 'nan'"),
+    ],
 )
 def test_a_trace_without_times_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "t").write_text(content)

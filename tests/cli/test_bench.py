@@ -212,7 +212,7 @@ async def test_killed_at_any_point_it_has_kept_every_request_that_ended_a_second
                 env={**ENVIRONMENT, **env},
             )
             await until(lambda: bool(server.served))
-            await trio.sleep(random.uniform(1.0, 2.0))
+            await trio.sleep(random.uniform(1.0, 1.5))
             killed_at = trio.current_time()
             process.kill()
             await process.wait()

@@ -73,6 +73,20 @@ async def test_the_credentials_of_service_and_proxy_each_go_to_their_own(
     assert b"proxy" not in heard[0].lower()
 
 
+async def test_a_proxy_may_be_secure_itself_and_its_authority_is_checked(
+    monkeypatch: pytest.MonkeyPatch, certificate: Certificate
+) -> None:
+    async with serve(lambda stream: serve_tls(certificate, stream)) as url:
+        monkeypatch.setenv("http_proxy", secure_url(url))
+        ears = Ears()
+        async with CurlTransport(ca_file=str(certificate.path)) as transport:
+            await transport.exchange(Request("POST", SERVICE), ears, 5)
+        async with CurlTransport() as transport:
+            with pytest.raises(ConnectError, match="certificate"):
+                await transport.exchange(Request("POST", SERVICE), Ears(), 5)
+    assert ears.body == b"hi"
+
+
 async def test_a_connection_through_a_proxy_is_used_again(
     monkeypatch: pytest.MonkeyPatch, certificate: Certificate
 ) -> None:

@@ -1,7 +1,7 @@
 """Where on an axis a value is, and which values are written at it."""
 
 from collections.abc import Iterable
-from math import ceil, floor, inf, isfinite, log10
+from math import ceil, floor, isfinite, log10
 
 from attrs import frozen
 
@@ -91,8 +91,3 @@ def _step(least: float) -> float:
 def _is_decade(value: float) -> bool:
     exponent = log10(value)
     return abs(exponent - round(exponent)) < 1e-9
-
-
-def finite_or(value: float | None, other: float) -> float:
-    """The value where it is a number, else the other one."""
-    return other if value is None or not -inf < value < inf else value

@@ -34,6 +34,7 @@ def sweep(name: str, curves: Sequence[Curve], load: str, written: Written, *, li
     levels = sorted({level for curve in curves for level in curve.values})
     x = around(levels, log=None if len(levels) > 2 and levels[0] > 0 else False, room=0.03)
     values = [value for curve in curves for value in curve.values.values() if value is not None]
+    values += [bound for curve in curves for bounds in curve.band.values() for bound in bounds]
     y = around([*values, *([] if limit is None else [limit])], zero=True)
     parts: list[Sequence[Markup]] = [drawing.y_axis(y, HEIGHT, written), _levels(levels, x, load)]
     parts += [_curve(curve, x, y, written) for curve in curves]

@@ -35,11 +35,11 @@ def _table(shown: View) -> Table:
     head = (
         "lane",
         "cost",
-        "per 1,000 requests",
+        "per 1,000",
         "per 1 M tokens",
         Term("tokens", "tokens"),
         "reasoning",
-        "wasted tokens",
+        "wasted",
     )
     return Table(head, [_row(lane) for _, lane in shown.lanes])
 

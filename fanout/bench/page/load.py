@@ -1,6 +1,7 @@
 """What the load did: the levels of a sweep, and the run over time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from attrs import evolve
 
@@ -73,18 +74,32 @@ def knee(rates: Mapping[float, float | None], delays: Mapping[float, float | Non
 
 def _latency(shown: View, metric: str) -> Markup:
     slow = [evolve(curve, faint=True) for curve in _curves(shown, _percentile(metric, "p95"))]
-    curves = [*slow, *_curves(shown, _percentile(metric, "p50"))]
+    typical = [
+        evolve(curve, band=_bounds(shown, curve.lane, metric)) for curve in _curves(shown, _percentile(metric, "p50"))
+    ]
+    curves = [*slow, *typical]
     limit = shown.summary.objectives.get(metric)
     highest = max((value for curve in curves for value in curve.values.values() if value and value < 1e9), default=1.0)
     chart = sweep(NAMES[metric], curves, _load(shown), _like(highest), limit=limit)
     dotted = ", dotted the 95th percentile" if slow else ""
-    says = f"Median{dotted}; failures count as never. A cross: never."
+    says = f"Median with its 95 % interval{dotted}; failures count as never. A cross: never."
     return layout.figure(NAMES[metric], says, chart, _by_level(shown, curves, amounts.seconds), lanes=shown.names)
+
+
+def _bounds(shown: View, name: str, metric: str) -> dict[float, tuple[float, float]]:
+    """The intervals of the lane's medians, where they have two ends."""
+    rows = ((level.level, level.lanes.get(name)) for level in shown.summary.levels)
+    found = {at: view.interval(lane, metric, "p50") for at, lane in rows if at is not None and lane is not None}
+    return {
+        at: (one.low, one.high)
+        for at, one in found.items()
+        if one.low is not None and one.high is not None and one.high < inf
+    }
 
 
 def _like(highest: float) -> Written:
     write = amounts.seconds_like(highest)
-    return lambda value: write(value) if value < float("inf") else "never"
+    return lambda value: write(value) if value < inf else "never"
 
 
 def _by_level(shown: View, curves: Sequence[Curve], write: Written) -> Table:
