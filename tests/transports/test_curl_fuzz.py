@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 
-COUNT = int(os.environ.get("FANOUT_FUZZ", "2000"))
+COUNT = int(os.environ.get("FANOUT_FUZZ", "1500"))
 GROWTH = 6_000
 """Kilobytes that the allocators may still take after the first tenth, in the long run."""
 

@@ -26,7 +26,7 @@ from tests.transports.test_curl_cancel import transfers, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 
-COUNT = int(os.environ.get("FANOUT_RACES", "300"))
+COUNT = int(os.environ.get("FANOUT_RACES", "150"))
 
 
 async def race(url: str, slow: str, transport: CurlTransport) -> None:
