@@ -86,9 +86,9 @@ class Wish:
 class Sent:
     """What was sent of one answer. Times are nanoseconds of the monotonic clock.
 
-    `asked` is when the request had arrived whole; `pieces` has the number of the first token of each chunk of content and
-    when the chunk was sent, `over` is the end. `how`: done, error (in place of an answer), broken (by an error within),
-    cut, gone (the client left), or blocked (it did not read).
+    `asked` is when the request had arrived whole; `pieces` has the number of the first token of each chunk of content,
+    and when the chunk was sent; `over` is the end. `how`: done, error (in place of an answer), broken (by an error
+    within), cut, gone (the client left), or blocked (it did not read).
     """
 
     number: int

@@ -18,7 +18,7 @@ from math import inf
 from typing import Any, Protocol, runtime_checkable
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from fanout.abc import Receiver
 from fanout.transports.libcurl import Easy
@@ -33,12 +33,15 @@ LARGEST_STEP = 1e-3
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h, the kernel's 64-bit ABIs; Python has no name for it
 _STAMP = struct.Struct("=qq")
 _ROOM = socket.CMSG_SPACE(_STAMP.size) if hasattr(socket, "CMSG_SPACE") else 0
+# Flags as numbers: to combine those of an enum takes longer than to look.
+_PEEK = int(socket.MSG_PEEK) | int(getattr(socket, "MSG_DONTWAIT", 0))
+_PEEK_SIZE = _PEEK | int(getattr(socket, "MSG_TRUNC", 0))
 _QUEUE = 256 << 10  # bytes that the second look may count; with MSG_TRUNC the kernel copies none of them
 _TRIES = 20
 _TLS_RECORD = 22  # bytes that TLS 1.3 adds to a record; TLS 1.2 adds more
 
 
-@frozen
+@define
 class Stamp:
     """When the bytes of one read arrived, in Trio's time.
 
@@ -103,7 +106,7 @@ def _offset() -> int:
     return offset
 
 
-@frozen
+@define
 class Look:
     """What waits in a socket: its stamp, how many bytes (0 if nobody knows), and the socket's local address."""
 
@@ -157,15 +160,15 @@ class StampingPoller:
         if wrapper is not None and self.kernel:
             self._clock.look(trio.current_time())
             try:
-                first = wrapper.recvmsg(1, _ROOM, socket.MSG_PEEK | socket.MSG_DONTWAIT)[1]
-                flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_TRUNC
-                size, last, _, _ = wrapper.recvmsg_into([self._queue], _ROOM, flags)
+                first = wrapper.recvmsg(1, _ROOM, _PEEK)[1]
+                size, last, _, _ = wrapper.recvmsg_into([self._queue], _ROOM, _PEEK_SIZE)
             except OSError:  # there is nothing, or the socket is broken, and libcurl will say so
                 first = last = []
             if first and last and self._clock.sure:
-                oldest, newest = (_STAMP.unpack(items[0][2][: _STAMP.size]) for items in (first, last))
-                clock = self._clock.trio_time
-                return Look(Stamp(clock(*oldest), clock(*newest), trio.current_time()), size, self._address(fd))
+                to_trio = self._clock.trio_time
+                oldest = to_trio(*_STAMP.unpack_from(first[0][2]))
+                newest = oldest if first == last else to_trio(*_STAMP.unpack_from(last[0][2]))
+                return Look(Stamp(oldest, newest, trio.current_time()), size, self._address(fd))
         now = trio.current_time()
         return Look(Stamp(now, now, now, kernel=False), 0, self._address(fd))
 
