@@ -32,6 +32,9 @@ RESAMPLES = 10_000
 
 GAP_RESAMPLES = 1_000
 TRIM = 0.1
+RESOLUTION = 1e-6
+"""Seconds below which there is no difference: an answer that comes in one read has gaps of 0, and 0 has no ratio."""
+
 LEAST_PAIRS = 6
 LEAST_REQUESTS_WITH_GAPS = 36
 LEAST_FOR_DRIFT = 20
@@ -204,7 +207,7 @@ def _gap_interval(pooled: Sequence[float], q: float, errors: Sequence[float], n:
 
 
 def difference(pairs: Sequence[tuple[float, float]], seed: int, resamples: int = RESAMPLES) -> Difference:
-    """Compares two lanes over pairs of positive values, +inf for a failed request, less being better.
+    """Compares two lanes over pairs of values, none negative, +inf for a failed request, less being better.
 
     A lane that a tenth of its requests failed has no finite ratio: then no verdict can be given in its favour.
     """
@@ -226,7 +229,7 @@ def difference(pairs: Sequence[tuple[float, float]], seed: int, resamples: int =
 def _log_ratio(first: float, second: float) -> float:
     if isinf(first):
         return _FAILED
-    return -_FAILED if isinf(second) else log(first / second)
+    return -_FAILED if isinf(second) else log(max(first, RESOLUTION) / max(second, RESOLUTION))
 
 
 def _ratio(logs: Sequence[float], random: Random, resamples: int) -> tuple[Interval, float]:

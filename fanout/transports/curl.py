@@ -45,6 +45,9 @@ _NOT_OURS = ("expect", "content-type")
 BUSY = 0.0005
 """Seconds between two reads, on average, below which they are left to gather. A race of eight does not get there."""
 
+PAUSE = 0.05
+"""Seconds that the time between two reads counts at most, so that after a pause it is soon known how busy it is."""
+
 TICK = 0.002
 """Seconds for which they gather: what comes meanwhile is read in one go, with one wake of the task."""
 
@@ -351,12 +354,13 @@ class _Load:
     """The mean time between reads, smoothed over the last 32."""
 
     def __init__(self) -> None:
-        self._gap = 1.0
+        self._gap = PAUSE
         self._last = 0.0
 
     def is_heavy(self, reads: int, now: float) -> bool:
         """Whether so many reads come in so short a time that it pays to let them gather."""
-        self._gap += ((now - self._last) / reads - self._gap) * min(1.0, reads / 32)
+        since = min(now - self._last, PAUSE)
+        self._gap += (since / reads - self._gap) * min(1.0, reads / 32)
         self._last = now
         return self._gap < BUSY
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fanout.bench.statistics import (
     QUANTILES,
     RESAMPLES,
+    RESOLUTION,
     Difference,
     difference,
     drift,
@@ -432,3 +433,9 @@ def test_a_curve_that_ends_above_the_quantile_leaves_it_open() -> None:
     found = survival_quantile([(1.0, True)] * 3 + [(2.0, False)] * 17, 0.5)
     assert (found.estimate, found.high) == (inf, inf)
     assert survival_quantile([(1.0, True)] * 5, 0.5).estimate is None
+
+
+def test_a_time_of_nothing_is_the_shortest_that_can_be_told() -> None:
+    assert difference([(0.0, 0.0)] * 12, 0).ratio.estimate == 1.0
+    found = difference([(0.0, 0.1)] * 12, 0).ratio.estimate
+    assert found == pytest.approx(RESOLUTION / 0.1)

@@ -433,3 +433,14 @@ async def test_the_connect_clock_is_not_that_of_the_answer() -> None:
     async with open_script_server([b"one", 0.2, b"two"]) as server, CurlTransport() as transport:
         await transport.exchange(Request("POST", server.url), ears, 0.1)
     assert ears.body == b"onetwo"
+
+
+def test_reads_gather_soon_after_they_come_fast_and_not_before() -> None:
+    load = curl._Load()
+    now = 10_000.0  # what a clock says is no measure of time
+    slow = [load.is_heavy(1, now := now + curl.BUSY * 1.5) for _ in range(1000)]
+    fast = [load.is_heavy(1, now := now + curl.BUSY / 4) for _ in range(100)]
+    assert not any(slow)
+    assert 10 < fast.index(True) < 60
+    assert all(fast[fast.index(True) :])
+    assert not load.is_heavy(1, now + 60)
