@@ -87,7 +87,9 @@ def _gathered(summary: Summary) -> list[str]:
 def _load(level: float | None, *, open_loop: bool) -> str:
     if level is None:
         return "trace"
-    return f"{level:g} requests a second" if open_loop else f"{level:g} streams a lane"
+    if open_loop:
+        return f"{level:g} requests a second"
+    return "1 stream a lane" if level == 1 else f"{level:g} streams a lane"
 
 
 def _head(summary: Summary) -> Row:

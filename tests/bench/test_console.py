@@ -57,7 +57,7 @@ def test_objectives_bring_the_goodput() -> None:
 
 def test_a_sweep_has_a_table_a_level() -> None:
     told = lines(summary(records("a", 0.2, level=1.0), records("a", 0.4, level=8.0)))
-    assert told.index("1 streams a lane") < told.index("8 streams a lane")
+    assert told.index("1 stream a lane") < told.index("8 streams a lane")
     assert sum(line.startswith("lane ") for line in told) == 2
 
 
