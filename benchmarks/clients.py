@@ -30,6 +30,8 @@ from attrs import define, field, frozen
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import fanout
+from fanout.abc import Head
+from fanout.prompt import Prompt
 from fanout.providers.openai import OpenAI
 
 QUESTION = "Why is the sky blue?"
@@ -237,6 +239,43 @@ async def fanout_answers(carrier: str, rounds: Sequence[Round]) -> None:
                 each.saw(answer.chunks for answer in answers)
 
 
+class Ears:
+    """Receives a response, and decodes it if there is a reader; the layers below the engine, measured alone."""
+
+    def __init__(self, provider: OpenAI, *, decode: bool) -> None:
+        self.count = 0
+        self._provider = provider
+        self._decode = decode
+        self._reader: Any = None
+
+    def head(self, head: Head, /) -> None:
+        """The response begins."""
+        if self._decode:
+            self._reader = self._provider.read(head)
+
+    def data(self, data: bytes, /) -> bool:
+        """The bytes of one read."""
+        if self._reader is not None:
+            for event in self._reader.feed(data):
+                self.count += type(event) is fanout.Delta
+        return False
+
+
+async def transport_alone(carrier: str, rounds: Sequence[Round], *, decode: bool) -> None:
+    """The transport without the engine: a task for each stream, and nobody is told of events."""
+    async with transport(carrier) as carries:
+        for each in rounds:
+            with each:
+                provider = lane(each.url)
+                request = provider.request(Prompt.of(QUESTION))
+                ears = [Ears(provider, decode=decode) for _ in range(each.streams)]
+                async with trio.open_nursery() as nursery:
+                    for ear in ears:
+                        nursery.start_soon(carries.exchange, request, ear, 300.0)
+                if decode:
+                    each.saw(ear.count for ear in ears)
+
+
 async def httpx2(rounds: Sequence[Round]) -> None:
     """One client, on Trio; a task for each stream."""
     module: Any = import_module("httpx2")
@@ -359,6 +398,8 @@ CLIENTS = {
     "trio": Client(on_trio(bare_trio), "bare Trio, a task per stream, no HTTP"),
     "fanout-curl": Client(on_trio(partial(fanout_events, "curl")), "fanout over curl, tagged events", _CURL),
     "fanout-curl-gather": Client(on_trio(partial(fanout_answers, "curl")), "fanout over curl, answers only", _CURL),
+    "curl-alone": Client(on_trio(partial(transport_alone, "curl", decode=False)), "its transport, bytes only", _CURL),
+    "curl-decoded": Client(on_trio(partial(transport_alone, "curl", decode=True)), "its transport and decoder", _CURL),
     "fanout-httpx": Client(on_trio(partial(fanout_events, "httpx")), "fanout over httpx, tagged events"),
     "fanout-httpx-gather": Client(on_trio(partial(fanout_answers, "httpx")), "fanout over httpx, answers only"),
     "httpx2": Client(on_trio(httpx2), "httpx2 on Trio, `aiter_bytes`, only counts", ("httpx2",)),

@@ -107,7 +107,7 @@ def _shown(cell: Mapping[str, float] | None) -> str:
 def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints the table, and writes the results down."""
     parser = arguments("setup_cost", __doc__)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--streams", type=comma_list(int), default=[64, 512], metavar="N,…")
     parser.add_argument("--rounds", type=int, default=3, help="of each length, in one process")
     parser.add_argument("--only", type=comma_list(), metavar="CLIENT,…", help=f"of {', '.join(CLIENTS)}")

@@ -190,11 +190,11 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
 def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints the tables, and writes the results down."""
     parser = arguments("stream_cost", __doc__)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--streams", type=comma_list(int), default=[1, 8, 64, 512], metavar="N,…")
     parser.add_argument("--every", type=comma_list(float), default=[5.0, 20.0, 0.0], metavar="MS,…", help="0: burst")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of the long run, paced")
-    parser.add_argument("--most", type=int, default=32_000, help="chunks in a long run, all streams together")
+    parser.add_argument("--seconds", type=float, default=1.2, help="of the long run, paced")
+    parser.add_argument("--most", type=int, default=16_000, help="chunks in a long run, all streams together")
     parser.add_argument("--only", type=comma_list(), metavar="CLIENT,…", help=f"of {', '.join(CLIENTS)}")
     options = parser.parse_args(given)
     names = chosen(parser, options, {name: client.missing for name, client in CLIENTS.items()})

@@ -96,7 +96,7 @@ class Arrivals:
 
     def _pass_on(self, data: bytes, stamp: Stamp) -> bool:
         ends = self._ends_in(data)
-        whole = bool(ends) and ends[-1] == len(data)
+        whole = not ends or ends[-1] == len(data)  # without an event, only the end of the body may make something of it
         merged = stamp.first == stamp.last
         if len(ends) < 2:
             self._mark(stamp, stamp.last if whole else stamp.first, exact=whole or merged, newest=whole)

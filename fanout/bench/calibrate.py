@@ -1,11 +1,12 @@
 """How far this machine's measurements can be trusted: the bench against a service that knows what it sent, and when.
 
-At each load the figures of the records are compared with those of the service's log. The error is what the bench adds:
-its share of a core is on the same machine as the service's, so a real service may be measured a little better.
+At each load the figures of the records are compared with those of the service's log; the difference is what the bench
+adds. The service has a core of its own where there are several.
 """
 
-import gc
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from itertools import pairwise
 
 import trio
@@ -22,6 +23,7 @@ from fanout.bench.truth import Sent, Truth, open_truth
 from fanout.bench.workload import load
 from fanout.catalog import LaneSpec
 from fanout.config import Config
+from fanout.plan import Connections
 from fanout.providers.openai import OpenAI
 
 LEVELS = (1, 8, 64, 128, 256, 512)
@@ -44,6 +46,10 @@ RAMP = 0.002
 
 NAMES = ("ttft_p50", "ttft_p99", "gap_p50", "gap_p99")
 """What is compared."""
+
+
+HEAD = f"{'streams':>7} {'TTFT p50':>9} {'p99':>8} {'gap p50':>9} {'p99':>8}  {'stamps':6} {'merged':>7} {'core':>5}"
+"""What stands above the lines of a table."""
 
 
 @frozen
@@ -118,12 +124,26 @@ def calibrate(
     It runs an event loop of its own for each load. Raises UsageError if the service does not start.
     """
     rows = []
-    with open_truth() as truth:
+    with open_truth() as truth, _apart(truth.pid):
         for streams in sorted(levels):
             row = _row(truth, streams, seconds)
             heard(row)
             rows.append(row)
     return Calibration(tuple(rows))
+
+
+@contextmanager
+def _apart(pid: int) -> Iterator[None]:
+    """Gives the service the last core and us the others, where that can be said: a real service takes none of ours."""
+    if not hasattr(os, "sched_setaffinity") or len(cores := sorted(os.sched_getaffinity(0))) < 2:
+        yield
+        return
+    os.sched_setaffinity(pid, cores[-1:])
+    os.sched_setaffinity(0, cores[:-1])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _row(truth: Truth, streams: int, seconds: float) -> Row:
@@ -150,7 +170,9 @@ def _row(truth: Truth, streams: int, seconds: float) -> Row:
     )
 
 
-async def run_load(url: str, streams: int, requests: int, transport: str | None = None) -> tuple[list[Record], int]:
+async def run_load(
+    url: str, streams: int, requests: int, opened: Callable[[], AbstractAsyncContextManager[Connections]] = open_stamped
+) -> tuple[list[Record], int]:
     """The records of so many requests by so many streams to the service at `url`; and how many came before, to warm up.
 
     Each stream's first request opens its connection and is one of these.
@@ -162,8 +184,7 @@ async def run_load(url: str, streams: int, requests: int, transport: str | None 
     async def keep(record: Record) -> None:
         records.append(record)
 
-    gc.collect()
-    async with open_stamped(transport) as connections:
+    async with opened() as connections:
         await Load(setup, Sender(connections, 60.0, Config()), keep).run([Closed(streams, RAMP * streams)])
     return records, sum(record.warmup for record in records)
 
@@ -192,12 +213,6 @@ def most_at_once(sent: Sequence[Sent]) -> int:
         live += change
         most = max(most, live)
     return most
-
-
-def lines(rows: Sequence[Row]) -> Iterator[str]:
-    """The rows as text, with a head."""
-    yield f"{'streams':>7} {'TTFT p50':>9} {'p99':>8} {'gap p50':>9} {'p99':>8}  {'stamps':6} {'merged':>7} {'core':>5}"
-    yield from map(line, rows)
 
 
 def line(row: Row) -> str:

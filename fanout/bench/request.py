@@ -1,5 +1,6 @@
 """One request of a load: an attempt of the engine, watched from both sides, and what became of it as a record."""
 
+import gc
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cache, partial
@@ -126,10 +127,16 @@ def _is_here(base_url: str) -> bool:
 async def open_stamped(name: str | None = None) -> AsyncGenerator[Connections]:
     """Connections that measurements go over: like `open_transport`, with the kernel's stamps where there are any.
 
-    Raises UsageError for an unknown name, and for curl where it cannot run.
+    Meanwhile Python's collector leaves alone what was there before: to go through it takes tens of milliseconds, in
+    which bytes wait. Raises UsageError for an unknown name, and for curl where it cannot run.
     """
     async with _carrier(name) as http, LocalModel.open(http) as transport:
-        yield Connections(transport)
+        gc.collect()
+        gc.freeze()
+        try:
+            yield Connections(transport)
+        finally:
+            gc.unfreeze()
 
 
 def _carrier(name: str | None) -> AbstractAsyncContextManager[Transport]:

@@ -106,9 +106,10 @@ class Sent:
 
 @frozen
 class Truth:
-    """A service that runs."""
+    """A service that runs, as the process `pid`."""
 
     url: str
+    pid: int
 
     def base_url(self, **wish: float) -> str:
         """The base URL of a service whose answers are as Wish says. Raises UsageError for what is no wish."""
@@ -140,7 +141,7 @@ def open_truth(seconds: float = LONGEST) -> Iterator[Truth]:
             port = process.stdout.readline().strip()
             if not port:
                 raise UsageError("the service to measure against does not start")
-            yield Truth(f"http://127.0.0.1:{port}")
+            yield Truth(f"http://127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()
 
@@ -163,6 +164,8 @@ class _Script:
         self.error = self.random.random() < wish.err
         self.broken = self.random.random() < wish.errs
         self.cut = self.random.random() < wish.cut
+        choice = '[{"index":0,"delta":%s,"finish_reason":%s}]'
+        self._event_form = _data({**self._form(), "choices": 0}).decode().replace('"choices":0', f'"choices":{choice}')
 
     @property
     def fate(self) -> str:
@@ -225,8 +228,8 @@ class _Script:
         return _document("200 OK", {**self._form(), "object": "chat.completion", "choices": [choice], **usage})
 
     def _event(self, delta: Mapping[str, str], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        return _chunk(_data({**self._form(), "choices": [choice]}))
+        inside = json.dumps(delta, ensure_ascii=False)  # of an event that is otherwise always the same
+        return _chunk((self._event_form % (inside, json.dumps(finish))).encode())
 
     def _form(self) -> dict[str, Any]:
         return {"id": f"chatcmpl-{self.number}", "object": "chat.completion.chunk", "created": 1, "model": "truth"}

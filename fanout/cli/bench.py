@@ -180,7 +180,7 @@ def _measuring(command: Callable[..., Any]) -> Callable[..., Any]:
     return reduce(lambda function, option: option(function), reversed(_OPTIONS), command)
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="[compare|report ...]")
+@click.group(invoke_without_command=True, subcommand_metavar="[compare|report|calibrate ...]")
 @_measuring
 @click.pass_context
 def bench(ctx: click.Context, /, **values: Any) -> int | None:
@@ -243,6 +243,36 @@ def report(run: str, out: Path | None) -> int:
     except OSError as error:
         raise click.UsageError(f"{target}: {error.strerror}") from None
     click.echo(str(target))
+    return 0
+
+
+@bench.command()
+@click.option(
+    "-c",
+    "--concurrency",
+    callback=_several(int, "a list of whole numbers such as 1,8,64"),
+    metavar="LIST",
+    help="Streams to try, the smallest first. Usually 1,8,64,128,256,512.",
+)
+@click.option("-t", "--duration", type=_limit, metavar="TIME", help="How long each load takes, about. Usually 4 s.")
+@click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
+def calibrate(concurrency: list[int], duration: float | None, as_json: bool) -> int:  # fmt: skip
+    """Show how far this machine can be trusted: measure a service of our own that knows when it sent what.
+
+    The errors are those of percentiles, in percent of the truth. merged: pieces whose stamps the kernel merged.
+    """
+    import json
+
+    from fanout.bench import calibrate as machine
+
+    def show(row: machine.Row) -> None:
+        if not as_json:
+            click.echo(machine.line(row))
+
+    if not as_json:
+        click.echo(machine.HEAD)
+    found = machine.calibrate(concurrency or machine.LEVELS, seconds=duration or machine.SECONDS, heard=show)
+    click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.verdict)
     return 0
 
 

@@ -248,7 +248,8 @@ class CurlTransport:
         for fd, happened in poller.ready():
             if (pool := self._owners.get(fd)) is None:
                 continue
-            look = poller.look(fd) if happened & IN else None
+            # A socket that can be written too may be broken, and a look would take away what libcurl has to say of it.
+            look = poller.look(fd) if happened == IN else None
             pool.multi.act(fd, happened)
             if look is not None and self._news:
                 look.tell(self._news)

@@ -162,7 +162,7 @@ class StampingPoller:
             try:
                 first = wrapper.recvmsg(1, _ROOM, _PEEK)[1]
                 size, last, _, _ = wrapper.recvmsg_into([self._queue], _ROOM, _PEEK_SIZE)
-            except OSError:  # there is nothing, or the socket is broken, and libcurl will say so
+            except OSError:  # there is nothing, or it has broken this very moment, which looks like its end to libcurl
                 first = last = []
             if first and last and self._clock.sure:
                 to_trio = self._clock.trio_time

@@ -1,5 +1,7 @@
 """One request of a load, and its record."""
 
+import gc
+import sys
 from typing import Any
 
 import pytest
@@ -8,13 +10,14 @@ from trio.testing import MockClock
 
 from fanout.abc import Flow, Head, Reply, Request
 from fanout.bench.record import Record
-from fanout.bench.request import Sender, lanes_of, price
+from fanout.bench.request import Sender, _carrier, lanes_of, open_stamped, price
 from fanout.catalog import LaneSpec, find
 from fanout.clocks import Timeouts
 from fanout.errors import UsageError
 from fanout.events import Status
 from fanout.plan import Connections
 from fanout.prompt import Prompt
+from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, said
 
@@ -103,3 +106,25 @@ def test_prices_are_a_service_s_and_not_those_of_a_server_here(monkeypatch: pyte
     assert price(here, 1000, 1000) is None
     assert price(find("local"), 1000, 1000) == 0
     assert price(evolve(service, provider=Words("a", "m")), 1000, 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(None, "CurlTransport"), ("curl", "CurlTransport"), ("httpx", "HttpxTransport")]
+)
+async def test_measurements_go_over_a_transport_that_stamps_if_there_is_one(name: str | None, kind: str) -> None:
+    assert gc.get_freeze_count() == 0
+    async with open_stamped(name) as connections:
+        carrier: Any = connections.transport
+        assert type(carrier._inner).__name__ == kind
+        assert getattr(carrier._inner, "_stamps", True)
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
+
+
+async def test_without_libcurl_measurements_go_over_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fanout.transports.curl", None)
+    with pytest.warns(RuntimeWarning, match="httpx"):
+        assert isinstance(_carrier(None), HttpxTransport)
+    with pytest.raises(UsageError, match="does not run"):
+        async with open_stamped("curl"):
+            pass

@@ -1,5 +1,6 @@
 import os
 import socket
+import struct
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -12,6 +13,7 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Request
+from fanout.errors import ConnectError, ResetError
 from fanout.transports import stamps
 from fanout.transports.curl import CurlTransport
 from fanout.transports.libcurl import IN
@@ -199,6 +201,22 @@ async def test_an_answer_that_comes_with_the_end_of_its_connection_is_stamped() 
     async with serve(handle) as url, CurlTransport(stamps=True) as transport:
         await ask(transport, url, watch)
     assert watch.stamps[0].kernel
+
+
+async def test_a_broken_connection_is_named_as_it_is_without_stamps() -> None:
+    async with CurlTransport(stamps=True) as transport:
+        with pytest.raises(ConnectError, match=r"cannot reach 127\.0\.0\.1: Connection refused"):
+            await ask(transport, "http://127.0.0.1:9/", Watch())
+
+        async def reset(stream: trio.SocketStream) -> None:
+            await read_request(stream)
+            await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\nwhole, or not?")
+            await trio.sleep(0.01)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        async with serve(reset) as url:
+            with pytest.raises(ResetError):
+                await ask(transport, url, Watch())
 
 
 @pytest.fixture

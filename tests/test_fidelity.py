@@ -1,0 +1,158 @@
+"""The measurement of measuring: `benchmarks/fidelity.py` and its service."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import pytest
+
+from benchmarks import fidelity, load
+from benchmarks.fidelity import FLOOR, Line, Server
+from benchmarks.load import CannotMeasure
+from fanout.bench.truth import _WORDS, Sent
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Those who cannot compile the service are spared its tests, but not CI."""
+    try:
+        load.compiler()
+    except CannotMeasure as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+
+
+@pytest.fixture
+def server(compiler: None) -> Iterator[Server]:
+    with fidelity.open_server(60) as running:
+        yield running
+
+
+def asked(server: Server, knobs: str, *, stay: bool = True) -> bytes:
+    """The body of an answer, or nothing, if we do not stay for it."""
+    with closing(http.client.HTTPConnection(urlsplit(server.truth.url).netloc, timeout=5)) as connection:
+        connection.request("POST", f"/{knobs}/v1/chat/completions", b'{"stream":true}')
+        response = connection.getresponse()
+        return response.read() if stay else b""
+
+
+def taken(server: Server) -> Sent:
+    """What was sent of the one answer, when it is over."""
+    for _ in range(500):
+        if found := server.truth.take():
+            (sent,) = found
+            return sent
+        time.sleep(0.01)
+    raise AssertionError("no answer is over")
+
+
+def test_the_service_keeps_to_its_schedule_and_logs_every_token(server: Server) -> None:
+    body = asked(server, "ttft=20&gap=4&jit=0.5&tokens=12")
+    sent = taken(server)
+    assert [number for number, _ in sent.pieces] == list(range(12))
+    assert (sent.how, sent.tokens) == ("done", 12)
+    assert sent.times[0] >= 0.02
+    assert all(b > a for a, b in pairwise(sent.times))
+    assert sent.times[-1] >= 0.02 + 11 * 0.002
+    assert sent.pieces[-1][1] <= sent.over <= time.monotonic_ns()
+    values = [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
+    deltas = [choice["delta"].get("content") for value in values for choice in value["choices"]]
+    assert deltas == [*(_WORDS * 2)[:12], None]
+    assert values[-1]["usage"]["completion_tokens"] == 12
+    state = server.state()
+    assert state["blocked"] == 0
+    assert 0 <= state["late_mean_us"] <= state["late_most_us"]
+    assert server.state()["late_mean_us"] == 0
+
+
+def test_a_client_that_leaves_is_noted_and_the_next_is_served(server: Server) -> None:
+    asked(server, "ttft=200&tokens=3", stay=False)
+    assert taken(server).how == "gone"
+    asked(server, "ttft=1&gap=1&tokens=3")
+    assert taken(server).how == "done"
+
+
+def test_neighbours_end_with_their_block() -> None:
+    def children() -> int:
+        path = Path(f"/proc/self/task/{os.getpid()}/children")
+        return len(path.read_text().split()) if path.exists() else 0
+
+    before = children()
+    with fidelity.neighbours(2, 5):
+        assert children() in (before + 2, 0)
+    assert children() == before
+
+
+@pytest.mark.slow
+def test_errors_are_shares_of_the_truth_and_costs_shares_of_the_floor(compiler: None, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    sizes = ["--streams", "2", "--neighbours", "0,1", "--rounds", "1", "--tokens", "4", "--only", "floor,bench"]
+    command = [sys.executable, "benchmarks/fidelity.py", "--json", str(path), "--repetitions", "1", *sizes]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = orjson.loads(path.read_bytes())
+    assert results["failed"] == {}
+    assert "aiperf" in done.stdout
+    assert all(len(line.split()) == len(results["columns"].split()) for line in results["lines"])
+    loads = [(cell["client"], cell["streams"], cell["neighbours"]) for cell in results["medians"]]
+    assert sorted(loads) == sorted((c, 2, n) for c in (FLOOR, "bench") for n in (0, 1))
+    for cell in results["medians"]:
+        assert all(abs(error) < 0.5 for error in cell["errors"].values())
+        assert cell["live"] == cell["streams"]
+        assert cell["cpu_ratio"] == 1 if cell["client"] == FLOOR else cell["cpu_ratio"] > 0
+        assert (cell["coalesced"] is None) == (cell["client"] == FLOOR)
+
+
+@pytest.mark.parametrize("options", [["--only", "bench"], ["--repetitions", "1"], ["--tokens", "4"]])
+def test_a_part_of_the_measurement_does_not_replace_the_committed_whole(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        fidelity.main(options)
+    assert caught.value.code == 2
+    assert "--json" in capsys.readouterr().err
+
+
+def test_a_run_of_a_service_that_was_late_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late:
+        truth: Any = type("Truth", (), {"take": staticmethod(list)})
+
+        def url(self, *_: int) -> str:
+            return ""
+
+        def state(self) -> dict[str, Any]:
+            return {"late_mean_us": 900.0, "blocked": 0}
+
+    monkeypatch.setattr(fidelity, "child", lambda *_: {})
+    options = type("Options", (), {"rounds": 1, "tokens": 4})
+    late: Any = Late()
+    found = fidelity._run(late, ("bench", 1, 0, 0), options)
+    assert isinstance(found, load.Failed)
+    assert "900 µs late" in found.why
+
+
+def line(client: str, repetition: int, us: float, error: float, rate: float) -> Line:
+    errors = (error,) * 4
+    return Line(
+        client, 8, 0, repetition, *errors, 8, 0, rate, us, 0.1, 1.0, 1.0, 1, 1, 0.0, 0.0, None, 10.0, raised=True
+    )  # fmt: skip
+
+
+def test_a_ratio_is_to_the_floor_of_its_own_repetition_and_the_worst_error_is_kept() -> None:
+    lines = [line(FLOOR, 0, 10, 0, 100), line("bench", 0, 30, 0.01, 99), line(FLOOR, 1, 20, 0, 100)]
+    lines += [line("bench", 1, 40, -0.03, 97), line("bench", 2, 99, 0.02, 1)]
+    found = {cell["client"]: cell for cell in fidelity.medians(lines)}
+    assert (found["bench"]["cpu_ratio"], found["bench"]["throughput"]) == (2.5, 0.98)
+    assert (found["bench"]["errors"]["gap_p99"], found["bench"]["worst"]["gap_p99"]) == (0.01, -0.03)
+    assert found[FLOOR]["throughput"] == 1
