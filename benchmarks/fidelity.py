@@ -292,7 +292,6 @@ class Line:
         client, streams, beside, repetition = who
         counted = sorted(sent, key=lambda answer: answer.asked)[streams:]
         true = truths(counted)
-        span = (max(a.over for a in counted) - min(a.asked for a in counted)) / 1e9
         whole = (max(a.over for a in sent) - min(a.asked for a in sent)) / 1e9
         late = took["lateness_p99"]
         return cls(
@@ -303,7 +302,7 @@ class Line:
             **{name: round(took[name] / true[name] - 1, 6) for name in NAMES},
             live=most_at_once(counted),
             failed=took["failed"],
-            tokens_per_s=round(sum(len(a.pieces) for a in counted) / span, 1),
+            tokens_per_s=round(rate(counted, streams), 1),
             us_per_token=round(took["cpu_us"] / took["tokens"], 2),
             cpu_share=round(took["cpu_us"] / 1e6 / whole, 4),
             start_cpu_ms=round(took["first_cpu_us"] / 1e3, 1),
@@ -316,6 +315,14 @@ class Line:
             late_mean_us=state["late_mean_us"],
             raised=took["raised"],
         )
+
+
+def rate(sent: Sequence[Sent], streams: int) -> float:
+    """Tokens a second while every stream has begun and none has asked for the last time: what its turns cost shows."""
+    begin, end = sent[streams - 1].asked, sent[-1].asked
+    if end - begin < 1e8:  # one request a stream has no such time
+        begin, end = sent[0].asked, max(answer.over for answer in sent)
+    return sum(begin <= at < end for answer in sent for _, at in answer.pieces) / (end - begin) * 1e9
 
 
 def truths(sent: Sequence[Sent]) -> dict[str, float]:

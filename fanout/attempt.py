@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from copy import copy
-from itertools import count
 from math import inf
 from random import Random
 from typing import Any
@@ -162,8 +161,8 @@ class Attempt:
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
         self._closed = True
-        if self._login_for is not None:
-            self.cancel()  # a login would be for another try
+        if self._wait is not None or not self._tried:
+            self.cancel()  # it waits for its turn, a login or the end of a pause: all of them are for another request
 
     async def _run_in_time(self, prompt: Prompt, until: float) -> None:
         with self._scope:
@@ -177,6 +176,8 @@ class Attempt:
             self._take(self._rest(self._fired))
 
     async def _run(self, prompt: Prompt, until: float) -> None:
+        if self._ended:  # cancelled in the very step in which its turn came
+            return
         if self._turns is not None:
             prompt = self._turns.before(prompt)
         self.asked = prompt.messages
@@ -208,8 +209,8 @@ class Attempt:
             self._scope.cancel()
 
     async def _try_until_ended(self, prompt: Prompt) -> None:
-        for number in count(1):
-            self._tried = number
+        while True:
+            self._tried += 1
             wait = await self._try(prompt)
             if wait is None:
                 return
@@ -231,8 +232,9 @@ class Attempt:
         except ProviderError as failed:
             error = failed
         self._logged_in = True
-        self._login_for = self._wait = None
+        self._login_for = None
         if found is None:
+            self._wait = None
             self.close()
             self._take([End(Status.FAILED, error=error)])
             return False
@@ -312,10 +314,11 @@ class Attempt:
             except Exception as bug:  # noqa: BLE001  # not the transport's business: raised again when that is over
                 self._bug = bug
                 return True
-        if self._reader.complete and self._clocks.complete_at is None:
+        over = self._ended or self._wait is not None
+        if self._reader.complete and not over and self._clocks.complete_at is None:
             self._clocks.complete_at = trio.current_time()
             self._set_alarm()
-        return self._ended or self._wait is not None
+        return over
 
     def _rest(self, error: ProviderError | None) -> list[Event]:
         """What the reader still holds, with the End."""
@@ -332,6 +335,7 @@ class Attempt:
         if self._ended or self._wait is not None or not events:
             return
         if isinstance(end := events[-1], End):
+            self._clocks.complete_at = None  # another try may take its time
             events[-1] = end = self._judged(end, events)
             if end.error is None:
                 self._budget.succeeded()
@@ -362,18 +366,16 @@ class Attempt:
         """Sets `_wait` if another try is allowed: with another key, or retryable, within count, budget and time."""
         if self._closed:
             return False
-        if isinstance(error, LoginRequired) and self._login is not None and not self._logged_in:
-            self._login_for = error
-            self._retries += 1
-            self._wait = 0.0
-            return True
-        if self._keys.change(self._provider, error, trio.current_time()):
-            self._retries += 1
-            self._wait = 0.0
-            return True
+        if self._fired is None:
+            if isinstance(error, LoginRequired) and self._login is not None and not self._logged_in:
+                self._login_for = error
+            if self._login_for is not None or self._keys.change(self._provider, error, trio.current_time()):
+                self._retries += 1
+                self._wait = 0.0
+                return True
         if error.retryable:
             self._budget.failed()
-        if self._tried > self._retries or not self._budget.allows:
+        if self._fired is not None or self._tried > self._retries or not self._budget.allows:
             return False
         wait = pause(error, self._tried, self._random)
         if wait is None or trio.current_time() + wait >= self._clocks.next_alarm()[0]:

@@ -119,28 +119,34 @@ class Group:
 
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
         for index, seat in enumerate(self.seats):
-            if index and self._policy.pace > 0:
+            if index and self._policy.pace > 0 and seat.status is None:
                 await self._wait_for_turn(until)
             if seat.status is None and not seat.lost:
                 seat.started = True
+                self._spoke_at = trio.current_time()
+                self._failures = max(0, self._failures - 1)
                 nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
 
     async def _wait_for_turn(self, until: float) -> None:
-        """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile."""
-        self._spoke_at = trio.current_time()
-        while not self._failures and not self.over:
+        """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
+
+        It also returns where no lane runs: none of them could fail any more.
+        """
+        while not self._failures and not self.over and self._any_runs():
             due = min(self._spoke_at + self._policy.pace, until)
             if trio.current_time() >= due:
                 break
             self._turn = trio.Event()
             with trio.move_on_at(due):
                 await self._turn.wait()
-        self._failures = max(0, self._failures - 1)
         if trio.current_time() >= until:
             late = TimedOut("the group's deadline passed before its turn came", clock="deadline")
             for seat in self.seats:
                 if not seat.started and seat.status is None:
                     seat.lane.cancel(late)
+
+    def _any_runs(self) -> bool:
+        return any(seat.started and seat.status is None and not seat.lost for seat in self.seats)
 
     def heard(self, index: int, events: Sequence[Event], at: float) -> None:
         """Events of a lane, at the moment they arrive: the verdict falls here, and climbs to the group above."""

@@ -480,10 +480,19 @@ async def test_cancelling_a_lane_that_waits_for_a_person_ends_it_and_no_other(au
     assert (waiting.took, other.attempt.answer.text) == (1, "x")
 
 
+def close_when_it_has_asked(lane: Lane) -> None:
+    def hear(events: Sequence[Event], at: float) -> None:
+        lane.hear(events, at)
+        if isinstance(events[0], Started):
+            lane.attempt.close()
+
+    lane.attempt.hear = hear
+
+
 async def test_a_lane_that_is_closed_asks_nobody_to_log_in(autojump_clock: MockClock) -> None:
     desk = Desk(login_as("good"), takes=1000)
     late = Lane(site_transport(*said("x")), Site("a", credentials=login_as("bad")), login=desk)
-    late.attempt.close()
+    close_when_it_has_asked(late)
     await late.run()
     assert (isinstance(late.error, LoginRequired), desk.asked) == (True, [])
     waiting = Lane(site_transport(*said("x")), BAD, login=desk)
@@ -497,8 +506,141 @@ async def test_a_lane_that_is_closed_asks_nobody_to_log_in(autojump_clock: MockC
 async def test_a_closed_lane_tries_no_other_key(autojump_clock: MockClock) -> None:
     keys = Keys((Words("a"), Words("b")))
     lane = Lane(memory(a=[Head(429)], b=said("x")), Words("a"), keys=keys)
-    lane.attempt.close()
+    close_when_it_has_asked(lane)
     await lane.run()
+    assert isinstance(lane.error, RateLimited)
+
+
+async def test_a_lane_that_is_closed_before_it_has_asked_does_not_ask(autojump_clock: MockClock) -> None:
+    lane = Lane(said("x"))
+    lane.attempt.hear = lambda events, at: lane.heard.extend((at, event) for event in events)
+    lane.attempt.close()
+    await lane.attempt.run(Prompt.of("?"), inf)
+    assert (lane.end.status, lane.transport.exchanges) == (Status.CANCELLED, [])
+
+
+async def test_a_lane_that_is_closed_between_two_tries_is_not_tried_again(autojump_clock: MockClock) -> None:
+    scripts: list[Script] = [[1, Head(429, {"retry-after": "2"})], said("paid for")]
+    lane = Lane(MemoryTransport(lambda _: scripts.pop(0)), retries=2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(2)
+        lane.attempt.close()
+    assert (lane.end.status, lane.took) == (Status.CANCELLED, 2)
+    assert len(lane.transport.exchanges) == 1
+
+
+async def test_a_lane_that_is_closed_as_its_login_comes_is_not_tried_again(autojump_clock: MockClock) -> None:
+    for number in range(20):  # whether this comes before the next try is a matter of chance
+        lane = Lane(site_transport(*said("x")), BAD, login=Desk(login_as("good"), takes=1))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lane.run)
+            await trio.sleep(1)
+            await trio.lowlevel.checkpoint()
+            lane.attempt.close()
+            before = len(lane.transport.exchanges)
+        assert len(lane.transport.exchanges) == before, number
+
+
+async def test_a_lane_cancelled_in_the_step_in_which_its_turn_comes_says_nothing_after_its_end(
+    autojump_clock: MockClock,
+) -> None:
+    limiter = trio.CapacityLimiter(1)
+    for number in range(20):
+        lane = Lane(said("x"), limiter=limiter)
+        limiter.acquire_on_behalf_of_nowait(lane)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lane.run)
+            await trio.sleep(1)
+            limiter.release_on_behalf_of(lane)
+            lane.attempt.cancel()
+        assert [type(event) for _, event in lane.heard] == [End], number
+        assert (lane.transport.exchanges, lane.attempt.answer.elapsed, limiter.borrowed_tokens) == ([], None, 0)
+
+
+async def test_an_answer_that_follows_an_empty_one_may_take_its_time(autojump_clock: MockClock) -> None:
+    scripts: list[Script] = [[0.1, b"."], [1, b"a", 1, b"b", 1, b"c", 1, b"."]]
+    lane = await Lane(MemoryTransport(lambda _: scripts.pop(0)), retries=1).run()
+    assert (lane.end.status, lane.attempt.answer.text) == (Status.FINISHED, "abc")
+
+
+async def test_an_empty_answer_whose_stream_stays_open_does_not_cut_short_the_next(autojump_clock: MockClock) -> None:
+    class Mute(WordsReader):
+        def feed(self, data: bytes, /) -> list[Event]:
+            self.complete = True
+            return []
+
+        def close(self, error: ProviderError | None = None, /) -> list[Event]:
+            return [End(Status.FINISHED, "stop")]
+
+    class First(Words):
+        def read(self, head: Head) -> WordsReader:
+            return Mute(head) if len(lane.transport.exchanges) == 1 else WordsReader(head)
+
+    scripts: list[Script] = [[0.1, b"x", 1.5], [3, b"a", 3, b"b", 3, b"."]]
+    lane = Lane(MemoryTransport(lambda _: scripts.pop(0)), First("a"), retries=1)
+    await lane.run()
+    assert (lane.end.status, lane.attempt.answer.text) == (Status.FINISHED, "ab")
+
+
+async def test_a_pause_after_an_empty_answer_may_be_longer_than_a_complete_one_is_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    class Slow(WordsReader):
+        def close(self, error: ProviderError | None = None, /) -> list[Event]:
+            if self.ended:
+                return []
+            return [End(Status.FAILED, error=ServerError("busy", retry_after=5))]
+
+        def feed(self, data: bytes, /) -> list[Event]:
+            if data == b"whole":
+                self.complete = True
+                return []
+            return super().feed(data)
+
+    class Busy(Words):
+        def read(self, head: Head) -> WordsReader:
+            return Slow(head)
+
+    scripts: list[Script] = [[b"whole", 1], said("x")]
+    lane = await Lane(MemoryTransport(lambda _: scripts.pop(0)), Busy("a"), retries=1).run()
+    assert lane.end.status is Status.FINISHED
+    assert lane.took == pytest.approx(6.1)
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+async def test_a_clock_that_fires_while_a_refusal_hangs_ends_the_lane_with_its_error(
+    keys: int, autojump_clock: MockClock
+) -> None:
+    pool = Keys((Words("a"), Words("b"))[:keys])
+    lane = await Lane(memory(a=[0.1, Head(429), HANG], b=said("x")), keys=pool, timeouts=Timeouts(first=2)).run()
+    assert (lane.end.status, lane.took) == (Status.FAILED, 2)
+    assert isinstance(lane.error, RateLimited)
+
+
+async def test_a_clock_that_fires_while_another_login_might_be_got_ends_the_lane_with_its_error(
+    autojump_clock: MockClock,
+) -> None:
+    desk = Desk(login_as("good"))
+    transport = MemoryTransport(lambda _: [0.1, Head(401), HANG])
+    lane = await Lane(transport, BAD, login=desk, timeouts=Timeouts(first=2)).run()
+    assert (lane.end.status, lane.took, desk.asked) == (Status.FAILED, 2, [])
+    assert isinstance(lane.error, LoginRequired)
+
+
+async def test_a_clock_that_fires_still_counts_against_the_budget(autojump_clock: MockClock) -> None:
+    budget = Budget()
+    await Lane([HANG], timeouts=Timeouts(first=2), budget=budget).run()
+    assert budget.tokens == 9
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(0, 2), (1, 3)])
+async def test_a_lane_with_two_keys_does_not_ask_for_ever(
+    retries: int, requests: int, autojump_clock: MockClock
+) -> None:
+    transport = MemoryTransport(lambda _: [0.1, Head(429, {"retry-after": "0.05"})])
+    lane = await Lane(transport, keys=Keys((Words("a"), Words("b"))), retries=retries).run()
+    assert len(transport.exchanges) == requests
     assert isinstance(lane.error, RateLimited)
 
 

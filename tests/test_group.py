@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 import fanout
 from fanout import All, Fallback, Hedge, Quorum, Race, Status, Timeouts
+from fanout.catalog import LaneSpec
 from fanout.errors import ProviderError, Refused, ServerError, TimedOut
 from fanout.events import Delta, End, Started
 from fanout.transports.memory import HANG
@@ -343,3 +344,56 @@ async def test_a_bug_in_accept_comes_out_as_itself_however_deep(autojump_clock: 
             await fanout.ask("?", plan, transport=transport)
         assert caught.value is error
         assert transport.open == 0
+
+
+async def stopped_early(plan: Any, transport: Any, *lanes: str) -> tuple[fanout.Run, dict[str, float]]:
+    """A run in which these lanes are stopped before they have started, and when each request began."""
+    with trio.fail_after(10**6):
+        async with fanout.open_fanout("?", plan, transport=transport, retries=0) as running:
+            for lane in lanes:
+                running.cancel(lane)
+            async for _ in running:
+                pass
+    return running.run, {exchange.request.url[7:-1]: exchange.began for exchange in transport.exchanges}
+
+
+@pytest.mark.parametrize(
+    "plan", [Fallback(*words("a", "b")), Hedge(*words("a", "b"), after=5)], ids=["fallback", "hedge"]
+)
+async def test_where_the_first_lane_is_stopped_before_its_start_the_second_starts_at_once(
+    plan: Any, autojump_clock: MockClock
+) -> None:
+    began = trio.current_time()
+    run, starts = await stopped_early(plan, memory(b=said("x")), "a")
+    assert run.winner and run.winner.lane == "b"
+    assert starts == {"b": began}
+
+
+async def test_a_lane_stopped_before_its_turn_does_not_take_the_turn_of_the_next(autojump_clock: MockClock) -> None:
+    began = trio.current_time()
+    transport = memory(a=[1, b"!no"], b=said("x"), c=[1, b"!no"], d=said("x"))
+    run, starts = await stopped_early(Fallback(*words("a", "b", "c", "d")), transport, "b")
+    assert run.winner and run.winner.lane == "d"
+    assert starts == {"a": began, "c": began + 1, "d": began + 2}
+
+
+async def test_a_hedge_stopped_while_it_waits_for_its_turn_leaves_the_turn_to_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    began = trio.current_time()
+    transport = memory(a=[HANG], b=said("x"), c=said("x"))
+    async with fanout.open_fanout("?", Hedge(*words("a", "b", "c"), after=0.8), transport=transport) as running:
+        await trio.sleep(0.5)
+        running.cancel("b")
+        async for _ in running:
+            pass
+    assert running.run.winner and running.run.winner.lane == "c"
+    assert transport.exchanges[1].began == began + 0.8
+
+
+async def test_a_kept_lane_that_has_lost_begins_nothing_when_its_turn_comes(autojump_clock: MockClock) -> None:
+    lane = LaneSpec("l", words("l")[0], concurrency=1)
+    transport = memory(l=[1, b"x", 1, b"."], c=said("c", first=0.5))
+    seen = await watch(Race(lane, lane, *words("c")), transport, on_lose="keep")
+    assert [answer.status for answer in seen.run.answers] == ["finished", "cancelled", "finished"]
+    assert len(transport.exchanges) == 2

@@ -1,8 +1,10 @@
 import pytest
 
+from fanout.abc import Head
 from fanout.errors import AuthError
 from fanout.scrub import SHORTEST, scrub
 from fanout.secret import Secret
+from fanout.wire.faults import MESSAGE_LENGTH, response_error
 
 KEY = Secret("Bearer sk-canary-0123")
 
@@ -29,3 +31,35 @@ def test_a_short_word_is_left_alone(word: str) -> None:
     error = AuthError(f"no {word}")
     scrub(error, [Secret(word)])
     assert error.message == f"no {word}"
+
+
+@pytest.mark.parametrize("end", ["", "…", "… (code 7)"])
+@pytest.mark.parametrize("length", [SHORTEST, len("sk-canary-0123") - 1])
+def test_a_key_that_an_excerpt_cuts_off_is_blanked(length: int, end: str) -> None:
+    cut = "sk-canary-0123"[:length]
+    error = AuthError(f"no such key: {cut}{end}", request_id=f"7/{cut}{end}")
+    scrub(error, [KEY])
+    assert (error.message, error.request_id) == (f"no such key: ***{end}", f"7/***{end}")
+
+
+def test_the_longest_beginning_of_a_key_at_the_end_is_blanked() -> None:
+    error = AuthError("no such key: abcdabcdabcdabcdabcd")
+    scrub(error, [Secret("abcd" * 7)])
+    assert error.message == "no such key: ***"
+
+
+@pytest.mark.parametrize("words", ["keys begin with sk-cana", "keys like sk-canary-* end", "sk-canary-9"])
+def test_what_is_not_the_beginning_of_a_key_at_an_end_is_left_alone(words: str) -> None:
+    error = AuthError(words)
+    scrub(error, [KEY])
+    assert error.message == words
+
+
+@pytest.mark.parametrize("before", range(MESSAGE_LENGTH - 100, MESSAGE_LENGTH + 1, 7))
+def test_wherever_the_excerpt_of_a_service_s_words_ends_no_more_than_a_few_characters_of_a_key_are_left(
+    before: int,
+) -> None:
+    key = "sk-proj-" + "A1b2C3d4" * 8
+    error = response_error(Head(401), b"x" * before + b" " + key.encode())
+    scrub(error, [Secret(key)])
+    assert key[:SHORTEST] not in error.message

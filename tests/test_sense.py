@@ -3,6 +3,8 @@
 import pytest
 
 from fanout.errors import AuthError, InvalidRequest, ProtocolError
+from fanout.scrub import scrub
+from fanout.secret import Secret
 from fanout.sense import sense_only, typed
 
 
@@ -27,3 +29,10 @@ def test_errors_that_are_typed_and_bugs_pass_through(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, sense_only():
         raise error
     assert caught.value is error
+
+
+def test_a_key_in_what_came_is_blanked_though_it_is_cut() -> None:
+    key = "sk-proj-" + "A1b2C3d4" * 8
+    error = typed(ValueError("x" * 150 + key))
+    scrub(error, [Secret(key)])
+    assert key[:8] not in error.message

@@ -183,6 +183,7 @@ async def run_load(
 
     async def keep(record: Record) -> None:
         records.append(record)
+        await trio.lowlevel.checkpoint()
 
     async with opened() as connections:
         await Load(setup, Sender(connections, 60.0, Config()), keep).run([Closed(streams, RAMP * streams)])

@@ -140,12 +140,13 @@ async def open_stamped(name: str | None = None) -> AsyncGenerator[Connections]:
 
 
 def _carrier(name: str | None) -> AbstractAsyncContextManager[Transport]:
+    usual = transport_named(name)  # says what is the matter, if anything is
     if name != "httpx":
-        with suppress(ImportError, OSError):  # what is the matter is said below
+        with suppress(ImportError, OSError):
             from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # not everywhere
 
             return CurlTransport(stamps=True)
-    return transport_named(name)
+    return usual
 
 
 def lanes_of(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[LaneSpec, ...]:

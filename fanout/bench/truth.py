@@ -269,7 +269,7 @@ class _Connection:
     pieces: list[tuple[int, int]] = field(factory=list)
 
 
-class _Service:
+class _Server:
     """One thread: sockets, and a heap of what is due when."""
 
     def __init__(self) -> None:
@@ -410,7 +410,7 @@ class _Service:
 
 def main(given: Sequence[str]) -> None:
     """Says the port on stdout, and serves for so many seconds or until stdin is closed."""
-    service = _Service()
+    service = _Server()
     service.end_with(sys.stdin.fileno())
     sys.stdout.write(f"{service.port}\n")
     sys.stdout.flush()

@@ -14,7 +14,6 @@ import orjson
 import trio
 from attrs import evolve, frozen
 
-from fanout import open_transport
 from fanout.abc import Policy
 from fanout.bench import console, files, store
 from fanout.bench.assertions import Assertion
@@ -22,7 +21,7 @@ from fanout.bench.environment import Strain, environment
 from fanout.bench.load import Limits, Load, Setup
 from fanout.bench.metrics import objectives
 from fanout.bench.record import Record
-from fanout.bench.request import Sender, lanes_of, price
+from fanout.bench.request import Sender, lanes_of, open_stamped, price
 from fanout.bench.schedule import Closed, Schedule, schedules
 from fanout.bench.summary import Summary, summarize, to_json
 from fanout.bench.workload import Workload, load, trace
@@ -249,7 +248,7 @@ class Ended:
 
 async def _load(wish: Wish, plan: Planned, journal: store.Journal, strain: Strain) -> Ended:
     transport = wish.transport or plan.config.defaults.transport
-    async with open_transport(transport) as connections:
+    async with open_stamped(transport) as connections:
         sender = Sender(connections, plan.setup.timeout, plan.config)
         under_way = Load(plan.setup, sender, journal.put)
         with board_for(under_way, quiet=wish.quiet) as board:

@@ -51,6 +51,9 @@ PAUSE = 0.05
 TICK = 0.002
 """Seconds for which they gather: what comes meanwhile is read in one go, with one wake of the task."""
 
+LONGEST_WAIT = 0.005
+"""Seconds for which bytes wait while many requests begin at once, where stamps are wanted: the kernel merges them."""
+
 
 class CurlTransport:
     """Carries bytes over HTTP/1.1, and HTTP/2 where TLS negotiates it; use it with `async with`.
@@ -73,6 +76,7 @@ class CurlTransport:
         self._drains: deque[tuple[float, Transfer]] = deque()
         self._stamping: StampingPoller | None = None
         self._stamps = stamps
+        self._looked = 0.0
         self._entered = False
         self._load = _Load()
         self._alarm: trio.CancelScope | None = None
@@ -140,7 +144,9 @@ class CurlTransport:
         except BaseException:
             easy.close()
             raise
-        self._act_in_time(pool)
+        if self._stamping is not None and trio.current_time() - self._looked > LONGEST_WAIT:
+            self._look_stamped(self._stamping)
+        pool.multi.act(TIMER)
         self._flush()
         return transfer
 
@@ -254,12 +260,7 @@ class CurlTransport:
             if look is not None and self._news:
                 look.tell(self._news)
             self._flush()
-
-    def _act_in_time(self, pool: "_Pool") -> None:
-        """Does what is due. libcurl then reads sockets too, so those that are ready get their stamps before."""
-        if self._stamping is not None:
-            self._look_stamped(self._stamping)
-        pool.multi.act(TIMER)
+        self._looked = trio.current_time()
 
     async def _watch_clock(self) -> None:
         while self._poller is not None:
@@ -271,7 +272,7 @@ class CurlTransport:
             for pool in self._pools.values():
                 if pool.due <= now:
                     pool.due = inf
-                    self._act_in_time(pool)
+                    pool.multi.act(TIMER)
             while self._drains and self._drains[0][0] <= now:
                 self._end(self._drains.popleft()[1])
             self._flush()

@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any, Protocol, runtime_checkable
@@ -114,10 +114,13 @@ class Look:
     size: int
     address: tuple[str, int] | None
 
-    def tell(self, news: Iterable[Any]) -> None:
+    def tell(self, news: Sequence[Any]) -> None:
         """Gives the stamp to the transfers that have news from this socket. libcurl may have read others too."""
-        own = [t for t in dict.fromkeys(news) if t.stamped is not None and t.stamped.address == self.address]
-        stamp = evolve(self.stamp, shared=True) if len(own) > 1 else self.stamp
+        own = [t for t in news if t.stamped is not None and t.stamped.address == self.address]
+        stamp = self.stamp
+        if len(own) > 1:  # the head and the first bytes of one, or several
+            own = list(dict.fromkeys(own))
+            stamp.shared = len(own) > 1
         for transfer in own:
             transfer.stamped.take(stamp, self.size, transfer.waiting)
 
@@ -131,9 +134,8 @@ class StampingPoller:
         self._clock = KernelClock()
         self._sockets: dict[int, socket.socket | None] = {}
         self._addresses: dict[int, tuple[str, int]] = {}
-        self._queue = bytearray(_QUEUE)  # never touched, so it takes no memory
+        self._queue = [bytearray(_QUEUE)]  # never touched, so it takes no memory
         self.fileno = inner.fileno
-        self.ready = inner.ready
 
     def watch(self, fd: int, wanted: int) -> None:
         """As Poller says. libcurl names a socket while it connects, before a response can come."""
@@ -154,31 +156,40 @@ class StampingPoller:
         self._sockets.clear()
         self._inner.close()
 
-    def look(self, fd: int) -> "Look":
-        """Tells of what waits in the socket, just before it is read: after that, libcurl may have done with it."""
-        wrapper = self._sockets.get(fd)
-        if wrapper is not None and self.kernel:
+    def ready(self) -> list[tuple[int, int]]:
+        """As Poller says."""
+        if self.kernel:
             self._clock.look(trio.current_time())
+        return self._inner.ready()
+
+    def look(self, fd: int) -> Look:
+        """Tells of what waits in the socket, just before it is read: after that, libcurl may have done with it.
+
+        The clocks' offset is as of the last `ready`.
+        """
+        wrapper = self._sockets.get(fd)
+        address = self._addresses.get(fd) or self._address(fd)
+        if wrapper is not None and self.kernel:
             try:
                 first = wrapper.recvmsg(1, _ROOM, _PEEK)[1]
-                size, last, _, _ = wrapper.recvmsg_into([self._queue], _ROOM, _PEEK_SIZE)
+                size, last, _, _ = wrapper.recvmsg_into(self._queue, _ROOM, _PEEK_SIZE)
             except OSError:  # there is nothing, or it has broken this very moment, which looks like its end to libcurl
                 first = last = []
             if first and last and self._clock.sure:
-                to_trio = self._clock.trio_time
-                oldest = to_trio(*_STAMP.unpack_from(first[0][2]))
-                newest = oldest if first == last else to_trio(*_STAMP.unpack_from(last[0][2]))
-                return Look(Stamp(oldest, newest, trio.current_time()), size, self._address(fd))
+                oldest = newest = self._clock.trio_time(*_STAMP.unpack_from(first[0][2]))
+                if first != last:
+                    newest = self._clock.trio_time(*_STAMP.unpack_from(last[0][2]))
+                return Look(Stamp(oldest, newest, trio.current_time()), size, address)
         now = trio.current_time()
-        return Look(Stamp(now, now, now, kernel=False), 0, self._address(fd))
+        return Look(Stamp(now, now, now, kernel=False), 0, address)
 
     def _address(self, fd: int) -> tuple[str, int] | None:
         """The local address of a socket that is connected, or None."""
-        known = self._addresses.get(fd)
-        if known is None and (wrapper := self._sockets.get(fd)) is not None:
-            host, port, *_ = wrapper.getsockname()
-            known = self._addresses[fd] = host.partition("%")[0], port
-        return known
+        if (wrapper := self._sockets.get(fd)) is None:
+            return None
+        host, port, *_ = wrapper.getsockname()
+        address = self._addresses[fd] = host.partition("%")[0], port
+        return address
 
 
 def _opened(fd: int, *, stamping: bool) -> socket.socket | None:

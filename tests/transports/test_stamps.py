@@ -14,7 +14,7 @@ from attrs import define, field
 
 from fanout.abc import Head, Request
 from fanout.errors import ConnectError, ResetError
-from fanout.transports import stamps
+from fanout.transports import curl, stamps
 from fanout.transports.curl import CurlTransport
 from fanout.transports.libcurl import IN
 from fanout.transports.pollers import open_poller
@@ -22,6 +22,7 @@ from fanout.transports.stamps import KernelClock, Look, Stamp, Stamped, Stamping
 from tests.servers.http import read_request, serve
 from tests.transports.http2 import open_http2_server
 from tests.transports.test_contract import Ears
+from tests.transports.test_curl_cancel import until
 from tests.transports.tls import Certificate, secure_url
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux stamps")
@@ -203,6 +204,30 @@ async def test_an_answer_that_comes_with_the_end_of_its_connection_is_stamped() 
     assert watch.stamps[0].kernel
 
 
+@pytest.mark.parametrize(("longest", "reads"), [(0.0, [b"x"]), (60.0, [])])
+async def test_while_many_requests_begin_at_once_what_others_bring_is_read_in_between(
+    longest: float, reads: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curl, "LONGEST_WAIT", longest)
+    streams: list[trio.SocketStream] = []
+
+    async def hold(stream: trio.SocketStream) -> None:
+        await read_request(stream)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n")
+        streams.append(stream)
+        await trio.sleep_forever()
+
+    watch = Watch()
+    async with serve(hold) as url, CurlTransport(stamps=True) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(ask, transport, url, watch)
+        await until(lambda: watch.first is not None)
+        os.write(streams[0].socket.fileno(), b"x")
+        another = transport._begin(Request("POST", url), Watch(), 5)  # no checkpoint lies before or in it
+        assert [data for data, _ in watch.reads] == reads
+        transport._end(another)
+    assert [data for data, _ in watch.reads] == [b"x"]
+
+
 async def test_a_broken_connection_is_named_as_it_is_without_stamps() -> None:
     async with CurlTransport(stamps=True) as transport:
         with pytest.raises(ConnectError, match=r"cannot reach 127\.0\.0\.1: Connection refused"):
@@ -282,12 +307,15 @@ async def test_while_the_clock_jumps_no_stamp_of_the_kernel_is_used(
     ours, theirs = pair
     poller.watch(ours.fileno(), IN)
     theirs.send(b"x")
+    poller.ready()
     assert poller.look(ours.fileno()).stamp.kernel
     real = stamps._offset()
     monkeypatch.setattr(stamps, "OFFSET_AGE", 0)
     monkeypatch.setattr(stamps, "_offset", lambda: real + 2_000_000)
     poller._clock._due = -1.0
+    poller.ready()
     assert not poller.look(ours.fileno()).stamp.kernel
+    poller.ready()
     assert poller.look(ours.fileno()).stamp.kernel  # the next second's offset is like the one before
 
 
@@ -326,7 +354,6 @@ class Heard:
 
 
 HERE = ("127.0.0.1", 5)
-STAMP = Stamp(1.0, 2.0, 3.0)
 
 
 async def heard(address: tuple[str, int] = HERE, *, tls: bool = False, raw: bool = True) -> tuple[Heard, Watch]:
@@ -340,14 +367,14 @@ async def heard(address: tuple[str, int] = HERE, *, tls: bool = False, raw: bool
 async def test_a_stamp_is_given_only_to_what_came_over_its_own_socket() -> None:
     own, told = await heard()
     other, untold = await heard(("127.0.0.1", 6))
-    Look(STAMP, 100, HERE).tell([own, other, own, Heard(None)])
-    assert told._stamp == STAMP
+    Look(Stamp(1.0, 2.0, 3.0), 100, HERE).tell([own, other, own, Heard(None)])
+    assert told._stamp == Stamp(1.0, 2.0, 3.0)
     assert untold._stamp is None
 
 
 async def test_responses_that_share_a_connection_are_said_to() -> None:
     (one, first), (two, second) = await heard(), await heard()
-    Look(STAMP, 200, HERE).tell([one, two])
+    Look(Stamp(1.0, 2.0, 3.0), 200, HERE).tell([one, two])
     assert first._stamp is not None and first._stamp.shared
     assert second._stamp is not None and second._stamp.shared
 
@@ -360,7 +387,7 @@ async def test_responses_that_share_a_connection_are_said_to() -> None:
 async def test_bytes_that_came_after_the_look_are_told_of(size: int, tls: bool, raw: bool, later: bool) -> None:
     one, watch = await heard(tls=tls, raw=raw)
     before = trio.current_time()
-    Look(STAMP, size, HERE).tell([one])
+    Look(Stamp(1.0, 2.0, 3.0), size, HERE).tell([one])
     assert watch._stamp is not None
     assert (watch._stamp.first, watch._stamp.last) == (1.0, 2.0)
     assert (watch._stamp.after is not None) == later

@@ -77,6 +77,22 @@ def test_what_does_not_fit_is_left_alone(data: bytes) -> None:
     assert repeats.events(FORM % b"a") is None
 
 
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\r"])
+def test_an_event_with_other_line_ends_is_not_held_back(line_end: bytes) -> None:
+    other = (FORM % b"b").replace(b"\n", line_end)
+    for cut in range(other.index(b"\r") + 1, len(other) + 1):
+        assert known().events(other[:cut]) is None
+        assert known().events(FORM % b"a" + other[:cut]) is None
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\r"])
+def test_the_last_text_is_read_where_the_line_ends_change(line_end: bytes) -> None:
+    reader = ChatReader(Head(200, {"content-type": "text/event-stream"}))
+    for text in (b"a", b"b", b"c"):
+        reader.feed(FORM % text)
+    assert reader.feed((FORM % b"d").replace(b"\n", line_end) + b"data") == [Delta("d")]
+
+
 def test_an_empty_text_is_no_event() -> None:
     assert known().events(FORM % b"") == []
 
@@ -181,13 +197,21 @@ OTHERS = [
 ]
 
 
+LINE_ENDS = [b"\n"] * 12 + [b"\r\n", b"\r\n", b"\r"]
+
+
 def stream(random: Random, one: Callable[[Random, str], bytes]) -> bytes:
-    """An answer, mostly of one form."""
+    """An answer, mostly of one form; some change their line ends on the way."""
     parts: list[bytes] = []
+    line_end = b"\n"
     while random.random() < 0.97:
         parts += [one(random, random.choice(TEXTS)) for _ in range(random.randrange(6))]
         if random.random() < 0.15:
             parts.append(random.choice(OTHERS[: -2 if random.random() < 0.9 else None]))
+        if random.random() < 0.1:
+            line_end = random.choice(LINE_ENDS)
+        if parts:
+            parts[-1] = parts[-1].replace(b"\n", line_end)
     return b"".join(parts) + (b"data: [DONE]\n\n" if random.random() < 0.8 else b"data: [DO")
 
 
