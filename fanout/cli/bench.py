@@ -8,46 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from attrs import frozen
 
+from fanout.cli.bench_wish import Wish
 from fanout.cli.options import complete_lane, delay
 
 Number = TypeVar("Number", int, float)
-
-
-@frozen
-class Wish:
-    """What the user wants measured, and how; None or empty: as usual."""
-
-    lanes: tuple[str, ...]
-    requests: int | None
-    duration: float | None
-    until_ci: float | None
-    concurrency: list[int]
-    rate: list[float]
-    arrival: str
-    burstiness: float
-    ramp: float | None
-    trace: str | None
-    speedup: float
-    prompts: str
-    system: str | None
-    options: tuple[tuple[str, str], ...]
-    max_tokens: int
-    warmup: int
-    timeout: float
-    slo: str
-    order: str
-    cache: str
-    seed: int
-    aa: bool
-    max_cost: float | None
-    out: Path | None
-    as_json: bool
-    no_save: bool
-    asserts: tuple[str, ...]
-    transport: str | None
-    quiet: bool
 
 
 def _several(kind: Callable[[str], Number], what: str) -> Callable[..., list[Number]]:

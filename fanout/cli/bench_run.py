@@ -27,8 +27,8 @@ from fanout.bench.summary import Summary, summarize, to_json
 from fanout.bench.workload import Workload, load, trace
 from fanout.catalog import LaneSpec, resolve
 from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stdout
-from fanout.cli.bench import Wish
 from fanout.cli.bench_screen import Board, board_for
+from fanout.cli.bench_wish import Wish
 from fanout.cli.options import split_lanes, with_options
 from fanout.cli.screen import say
 from fanout.config import Config
