@@ -10,7 +10,7 @@ SHORTEST = 8
 
 
 def scrub(error: ProviderError, values: Iterable[object]) -> None:
-    """Takes the Secrets among `values` out of what a service said.
+    """Takes the Secrets among `values` out of what a service said, also one that the end of an excerpt cuts off.
 
     An error that repeats one also loses its traceback and its causes, whose frames hold the same text.
     """
@@ -19,9 +19,20 @@ def scrub(error: ProviderError, values: Iterable[object]) -> None:
         if isinstance(value, Secret):
             word = value.reveal().rpartition(" ")[2]  # without the scheme, as in "Bearer …"
             if len(word) >= SHORTEST:
-                message = message.replace(word, "***")
-                request_id = request_id and request_id.replace(word, "***")
+                message = _blanked(message, word)
+                request_id = request_id and _blanked(request_id, word)
     if (message, request_id) != (error.message, error.request_id):
         error.message, error.request_id = message, request_id
         error.args = (message, *error.args[1:])
         error.__cause__ = error.__context__ = error.__traceback__ = None
+
+
+def _blanked(text: str, word: str) -> str:
+    return "…".join(_without_beginning(part, word) for part in text.replace(word, "***").split("…"))
+
+
+def _without_beginning(text: str, word: str) -> str:
+    """The text without a beginning of the word at its end, if that has as many characters as a secret has at least."""
+    starts = range(max(0, len(text) - len(word)), len(text) - SHORTEST + 1)
+    start = next((at for at in starts if word.startswith(text[at:])), None)
+    return text if start is None else f"{text[:start]}***"

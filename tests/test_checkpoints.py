@@ -9,7 +9,7 @@ from attrs import define, field
 from trio.testing import MockClock
 
 import fanout
-from fanout import Fallback, Hedge, Quorum, Race, Status
+from fanout import All, Fallback, Hedge, Quorum, Race, Status
 from fanout.abc import Head, Policy, Request
 from fanout.catalog import LaneSpec
 from fanout.channel import Channel
@@ -125,7 +125,7 @@ SCENARIOS: dict[str, Scenario] = {
         attempts=2,
     ),
     "queue for a turn": Scenario(
-        lambda: Race(*(LaneSpec("one", provider, concurrency=1) for provider in words("a", "b")), on_lose="keep"),
+        lambda: All(*(LaneSpec("one", provider, concurrency=1) for provider in words("a", "b"))),
         lambda: memory(a=said("x"), b=said("x")),
         {"one": FINISHED, "one#2": FINISHED},
     ),

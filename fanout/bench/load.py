@@ -95,11 +95,15 @@ class _Level:
 
     def take(self, who: str) -> int | None:
         """The number of the next prompt for this lane, or for all; None when there is none any more."""
-        number = self.taken.get(who, 0)
-        if self.stopped.is_set() or number == self.requests or trio.current_time() >= self.until:
+        if self.stopped.is_set() or self.is_out(who) or trio.current_time() >= self.until:
             return None
+        number = self.taken.get(who, 0)
         self.taken[who] = number + 1
         return number
+
+    def is_out(self, who: str) -> bool:
+        """Whether this lane, or all, have taken as many prompts as there are."""
+        return self.taken.get(who, 0) == self.requests
 
     def block(self, number: int) -> int:
         """The block of the prompt with this number; those of a warm-up are negative."""
@@ -136,16 +140,22 @@ class Load:
     _orders: tuple[Any, list[tuple[str, ...]]] = ((), [])
 
     async def run(self, schedules: Sequence[Schedule]) -> None:
-        """Sends everything, level by level. Cancelled, it has handed on the records of what was under way."""
+        """Sends everything, level by level. Cancelled, it has handed on the records of what was under way.
+
+        Lanes that are asked together and of which none answers its warm-up are asked nothing more.
+        """
         base = warm = 0
+        together = [self.setup.lanes]
+        if self.setup.order == "sequential":
+            together = [(lane,) for lane in self.setup.lanes]
         for schedule in schedules:
             used = [0]
-            together = [[lane] for lane in self.setup.lanes] if self.setup.order == "sequential" else [self.setup.lanes]
-            for lanes in together:
+            for lanes in list(together):
                 warm += await self._warm_up(schedule, lanes, warm)
                 if self._hopeless():
-                    return
-                used.append(await self._measure(schedule, lanes, base))
+                    together.remove(lanes)
+                else:
+                    used.append(await self._measure(schedule, lanes, base))
             base += max(used)
 
     async def _warm_up(self, schedule: Schedule, lanes: Sequence[LaneSpec], base: int) -> int:
@@ -161,7 +171,8 @@ class Load:
         """Whether all that was sent to warm up failed: a key is missing, or nobody is there."""
         if not self.tallies or any(tally.errors < tally.done or not tally.done for tally in self.tallies.values()):
             return False
-        self.reasons.append(f"{self.state}: every request failed, so no other was sent")
+        names = ", ".join(self.tallies)
+        self.reasons.append(f"{self.state}: every request failed, so no other was sent to {names}")
         return True
 
     async def _measure(self, schedule: Schedule, lanes: Sequence[LaneSpec], base: int) -> int:
@@ -217,7 +228,7 @@ class Load:
                 async with trio.open_nursery() as nursery:
                     for after in schedule.times():
                         due = level.began + after
-                        if due >= level.until:
+                        if due >= level.until or level.is_out("all"):
                             break
                         with trio.move_on_at(due):
                             await level.stopped.wait()

@@ -13,6 +13,10 @@ from attrs import frozen
 from fanout.errors import UsageError
 
 
+class Busy(Exception):
+    """Another process has locked the directory."""
+
+
 @frozen
 class Folder:
     """An open directory; without a descriptor, one that does not exist and so is empty.
@@ -85,17 +89,30 @@ class Folder:
         return descriptor
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from changing anything, for as long as a comparison and a replacement take."""
+    def locked(self, *, wait: bool = True) -> Iterator[None]:
+        """Keeps other processes from changing anything, for as long as a comparison and a replacement take.
+
+        While another process does, it waits, or raises Busy if it is not to `wait`.
+        """
         if self.descriptor is None:
             yield
             return
         descriptor = self.open(".lock", os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not lock(descriptor, wait=wait):
+                raise Busy
             yield
         finally:
             os.close(descriptor)
+
+
+def lock(descriptor: int, *, wait: bool) -> bool:
+    """Locks an open file until it is closed. False if another process has it, unless that is to be waited for."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The logins of a run: whoever needs one waits for the same one, also in another process."""
 
-import fcntl
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, LoginRequired, ProviderError, UsageError
 from fanout.login import store
+from fanout.login.folder import Busy, lock
 from fanout.login.services import SERVICES, Site, normal
 
 Obtain = Callable[[Site, str], Awaitable[Credentials]]
@@ -27,6 +27,9 @@ LoginPolicy = Literal["never", "ask", "auto"]
 
 LOOK = 0.1
 """Seconds between two looks at whether another process has finished its login."""
+
+SHORT_LOOK = 0.01
+"""Seconds between two looks at whether another process has changed the store, which takes milliseconds."""
 
 
 @define
@@ -86,7 +89,7 @@ class Logins(Login):
             flight.failures += 1
             flight.failure = _like(error)
             raise
-        await _store(partial(store.save, credentials))
+        await _store(partial(store.save, credentials, wait=False))
         return credentials
 
     async def keep(self, credentials: Credentials) -> None:
@@ -95,7 +98,7 @@ class Logins(Login):
         Another account, or another value of the same cookie, is not stored: without a login it is no login. Raises
         AuthError if they cannot be stored.
         """
-        await _store(partial(store.refresh, credentials))
+        await _store(partial(store.refresh, credentials, wait=False))
 
 
 def _like(error: ProviderError) -> ProviderError:
@@ -109,17 +112,23 @@ T = TypeVar("T")
 
 
 async def _store(work: Callable[[], T]) -> T:
-    """Works with the store in a thread. Raises AuthError where it cannot be used."""
-    try:
-        return await trio.to_thread.run_sync(work)
-    except UsageError as error:
-        raise AuthError(str(error)) from None
+    """Works with the store in a thread, which does not wait for other processes: that could not be cancelled.
+
+    Raises AuthError where the store cannot be used.
+    """
+    while True:
+        try:
+            return await trio.to_thread.run_sync(work)
+        except Busy:
+            await trio.sleep(SHORT_LOOK)
+        except UsageError as error:
+            raise AuthError(str(error)) from None
 
 
 def _other(provider: str, base_url: str, refused: Credentials | None) -> Credentials | None:
     """What is there to use instead of what was refused, which is deleted if it is still what is stored."""
     if refused is not None:
-        store.delete_if(refused)
+        store.delete_if(refused, wait=False)
     found = store.load(provider, base_url)
     return None if found and refused and found.account == refused.account else found
 
@@ -129,16 +138,8 @@ async def _alone(provider: str, base_url: str) -> AsyncGenerator[None]:
     """Waits until no other process logs in to this service, and keeps them from it."""
     descriptor = await _store(partial(store.open_login_file, provider, base_url))
     try:
-        while not _locked(descriptor):  # noqa: ASYNC110  # no event says so, and a wait in a thread is not cancelled
+        while not lock(descriptor, wait=False):  # noqa: ASYNC110  # no event says so, and a wait in a thread is not cancelled
             await trio.sleep(LOOK)
         yield
     finally:
         os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -52,18 +52,21 @@ def load(provider: str, base_url: str) -> Credentials | None:
     return found or from_environment(provider, base_url)
 
 
-def save(credentials: Credentials) -> None:
-    """Stores credentials in place of others for the same provider and base URL. Raises UsageError."""
-    with opened(directory(), create=True) as folder, folder.locked():
+def save(credentials: Credentials, *, wait: bool = True) -> None:
+    """Stores credentials in place of others for the same provider and base URL.
+
+    Raises UsageError, and Busy if it is not to `wait` for a process that changes the store just now.
+    """
+    with opened(directory(), create=True) as folder, folder.locked(wait=wait):
         _write(folder, credentials)
 
 
-def refresh(credentials: Credentials) -> bool:
+def refresh(credentials: Credentials, *, wait: bool = True) -> bool:
     """Stores what was renewed of the account that is stored; False if that is another account by now, or none.
 
-    Raises UsageError.
+    Raises as `save` does.
     """
-    with opened(directory()) as folder, folder.locked():
+    with opened(directory()) as folder, folder.locked(wait=wait):
         current = _read(folder, credentials.provider, credentials.base_url)
         if current is None or current.account != credentials.account:
             return False
@@ -72,9 +75,9 @@ def refresh(credentials: Credentials) -> bool:
         return True
 
 
-def delete_if(credentials: Credentials) -> bool:
-    """Deletes these credentials; False if they are not the stored ones (any more). Raises UsageError."""
-    with opened(directory()) as folder, folder.locked():
+def delete_if(credentials: Credentials, *, wait: bool = True) -> bool:
+    """Deletes these credentials; False if they are not the stored ones (any more). Raises as `save` does."""
+    with opened(directory()) as folder, folder.locked(wait=wait):
         current = _read(folder, credentials.provider, credentials.base_url)
         if current is None or current.account != credentials.account:
             return False

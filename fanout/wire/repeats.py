@@ -61,7 +61,9 @@ class Repeats:
         cut = data.rfind(after) + len(after)
         cut = 0 if cut < len(after) else cut
         rest, data = data[cut:], data[:cut]
-        if len(rest) > LONGEST or _END in rest or not (rest.startswith(before) or before.startswith(rest)):
+        if len(rest) > LONGEST or not (rest.startswith(before) or before.startswith(rest)):
+            return None
+        if _END in rest or b"\r" in rest:  # it is whole, or may be: its line ends are others
             return None
         texts: list[str] = []
         if data:

@@ -102,6 +102,16 @@ async def test_a_warm_up_in_which_everything_fails_ends_the_run(autojump_clock: 
     assert len((await bench(scripts, "bad", "good", warmup=2).run(Closed(1))).counted) == 8
 
 
+async def test_in_sequence_a_lane_whose_warm_up_fails_is_left_out_and_the_others_are_measured(
+    autojump_clock: MockClock,
+) -> None:
+    scripts: dict[str, Script] = {"a": QUICK, "bad": [0.1, b"!no"], "c": QUICK}
+    run = await bench(scripts, "bad", "a", "c", warmup=2, requests=3, order="sequential").run(Closed(1), Closed(2))
+    assert Counter(record.lane for record in run.records if record.warmup) == {"bad": 2, "a": 6, "c": 6}
+    assert Counter(record.lane for record in run.counted) == {"a": 6, "c": 6}
+    assert run.load.reasons == ["c=1, warm-up: every request failed, so no other was sent to bad"]
+
+
 async def test_prompts_are_unique_unless_a_warm_cache_is_wanted(autojump_clock: MockClock) -> None:
     prompts = Workload("x", [Item(Prompt.of("Why?"))])
     unique = await bench({"a": QUICK}, "a", requests=5, twice=True, workload=prompts, salt="run", warmup=1).run(
@@ -156,6 +166,12 @@ async def test_an_open_loop_keeps_to_its_plan_whatever_the_answers_do(autojump_c
     assert [record.sent for record in run.records] == pytest.approx([i / 2 for i in range(10)])
     assert [record.intended for record in run.records] == pytest.approx([i / 2 for i in range(10)])
     assert {record.level for record in run.records} == {2}
+
+
+async def test_an_open_loop_does_not_wait_for_a_start_after_its_last(autojump_clock: MockClock) -> None:
+    began = trio.current_time()
+    await bench({"a": QUICK}, "a", requests=3).run(Open(0.1, "constant"))
+    assert trio.current_time() - began == pytest.approx(20.3)
 
 
 async def test_a_block_of_an_open_loop_goes_to_all_lanes_at_its_time(autojump_clock: MockClock) -> None:

@@ -121,6 +121,12 @@ async def test_measurements_go_over_a_transport_that_stamps_if_there_is_one(name
     assert gc.get_freeze_count() == 0
 
 
+async def test_measurements_over_a_transport_that_does_not_exist_are_refused() -> None:
+    with pytest.raises(UsageError, match="there is no transport 'nonsense'"):
+        async with open_stamped("nonsense"):
+            pass
+
+
 async def test_without_libcurl_measurements_go_over_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fanout.transports.curl", None)
     with pytest.warns(RuntimeWarning, match="httpx"):

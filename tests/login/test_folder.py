@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fanout.errors import UsageError
-from fanout.login.folder import opened
+from fanout.login.folder import Busy, opened
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o777])
@@ -166,6 +166,17 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
     count()
     assert os.waitpid(child, 0)[1] == 0
     assert read(path) == b"100"
+
+
+def test_who_is_not_to_wait_is_told_that_another_has_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "private"
+    write(path)
+    with opened(path) as mine, opened(path) as theirs:
+        with mine.locked(), pytest.raises(Busy), theirs.locked(wait=False):
+            pass
+        with theirs.locked(wait=False):
+            theirs.replace("a", b"2")
+    assert read(path) == b"2"
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:

@@ -261,6 +261,32 @@ async def test_the_loop_runs_on_and_no_descriptor_is_left_while_and_after_anothe
     os.close(other)
 
 
+@pytest.mark.parametrize("work", ["keep", "renew"])
+async def test_a_store_that_another_process_changes_is_waited_for_no_longer_than_the_caller_wants(
+    state: Path, nursery: trio.Nursery, work: str
+) -> None:
+    async def let_go() -> None:
+        await trio.sleep(1)
+        os.close(other)
+
+    async def call() -> None:
+        await (logins.renew(Chat(), login("a")) if work == "renew" else logins.keep(renewed))
+
+    logins, renewed = Logins(), evolve(login("a"), expires=datetime(2026, 12, 5, tzinfo=UTC))
+    store.save(login("a"))
+    other = os.open(state / ".lock", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    nursery.start_soon(let_go)
+    began = trio.current_time()
+    with trio.move_on_after(0.1) as scope:
+        await call()
+    assert scope.cancelled_caught
+    assert trio.current_time() - began < 0.8
+    assert store.load("huggingchat", BASE) == login("a")
+    await call()
+    assert store.load("huggingchat", BASE) == (renewed if work == "keep" else None)
+
+
 SCRIPT = """
 import sys, trio
 from fanout.login.logins import Logins
