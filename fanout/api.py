@@ -10,6 +10,7 @@ import trio
 from attrs import evolve
 
 from fanout.abc import Login, OnLose, Policy, Request, Transport
+from fanout.addresses import is_public
 from fanout.alarms import open_alarms
 from fanout.answers import Answer, Run, Wasted
 from fanout.attempt import fetch
@@ -287,11 +288,11 @@ def _address(url: str | None) -> str:
         raise UsageError("the file has neither bytes nor an address")
     try:
         parts = urlsplit(url)
-        fine = parts.scheme == "https" and parts.hostname and parts.username is None and parts.password is None
+        fine = parts.scheme == "https" and is_public(parts.hostname or "") and parts.username is parts.password is None
     except ValueError:
         fine = False
     if not fine:
-        raise UsageError(f"a file is fetched from an https address without credentials, not from {url!r:.200}")
+        raise UsageError(f"a file is fetched from a public https address without credentials, not from {url!r:.200}")
     return url
 
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import field, fields_dict, frozen
 
 from fanout.abc import Policy, Provider, Transport
+from fanout.addresses import checked, is_own, key_variables
 from fanout.attempt import fetch
 from fanout.clocks import Timeouts
 from fanout.config import Config, GroupTable
@@ -23,6 +24,7 @@ from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from fanout.prompt import Options
+from fanout.providers.unusable import Unusable
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.spec import Given, Spec, unknown
@@ -98,9 +100,14 @@ def find(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
     Instead of a provider it may name a lane of the configuration. Raises UsageError for an unknown name or option, or
     where a model is missing, and says what there is.
     """
+    return _found(text, config, None)
+
+
+def _found(text: str, config: Config, file: Path | None) -> LaneSpec:
+    """The lane that a spec names; `file` is where the spec stands, if that is not known to be the user's."""
     spec = Spec.of(text)
     given = Given()
-    base = _base(spec, config, given, ())
+    base = _base(spec, config, given, (), file)
     options, timeouts = given.made()
     made, usual = _providers(base, given, config)
     return LaneSpec(
@@ -115,14 +122,19 @@ def find(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
     )
 
 
-def resolve(text: str, config: Config = NOTHING_CONFIGURED, within: tuple[str, ...] = ()) -> LaneSpec | Policy:
+def resolve(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec | Policy:
     """The lane, or the group of the configuration, of this name. Raises UsageError as `find` does."""
+    return _resolved(text, config, (), None)
+
+
+def _resolved(text: str, config: Config, within: tuple[str, ...], file: Path | None) -> LaneSpec | Policy:
     group = config.groups.get(text)
     if group is None:
-        return find(text, config)
+        return _found(text, config, file)
     if text in within:
         raise UsageError(f"the group {text!r} contains itself: {' > '.join((*within, text))}")
-    lanes = [resolve(lane, config, (*within, text)) for lane in group.lanes]
+    file = config.untrusted.get(f"groups.{text}")
+    lanes = [_resolved(lane, config, (*within, text), file) for lane in group.lanes]
     return _policy(text, group, lanes)
 
 
@@ -163,21 +175,22 @@ async def _models(provider: Provider, transport: Transport) -> list[str]:
         raise
 
 
-def _base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]) -> Spec:
+def _base(spec: Spec, config: Config, given: Given, within: tuple[str, ...], file: Path | None) -> Spec:
     """The spec that names a provider, below configured lanes; on the way back `given` takes what each says."""
     table = config.lanes.get(spec.name)
     base = spec
     if table is not None:
         if spec.name in within:
             raise UsageError(f"the lane {spec.name!r} is made of itself: {' > '.join((*within, spec.name))}")
-        base = _base(Spec.of(table.spec), config, given, (*within, spec.name))
-        given.add_table(table)
+        theirs = config.untrusted.get(f"lanes.{spec.name}")
+        base = _base(Spec.of(table.spec), config, given, (*within, spec.name), theirs)
+        given.add_table(table, theirs)
     elif spec.name in config.groups:
         raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
     elif spec.provider not in entries() and _plug_in("fanout.providers", spec.provider) is None:
         known = [*entries(), *config.lanes, *config.groups]
         raise UsageError(unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
-    given.add_query(spec)
+    given.add_query(spec, file)
     return base
 
 
@@ -191,29 +204,31 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     model = spec.model or entry.default_model
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
-    base_url = given.own.get("base_url") or entry.url_in_environment or entry.filled()
-    _check_url(base_url)
-    credentials = _credentials(entry, base_url)
+    base_url = checked(given.own.get("base_url") or entry.url_in_environment or entry.filled())
+    try:
+        credentials = _credentials(entry, base_url)
+    except UsageError as error:  # this lane's misfortune, not that of those beside it
+        return [Unusable(entry.name, model or None, base_url, str(error), f"fanout login {entry.name}")], entry.timeouts
     if entry.unofficial and base_url == entry.base_url and not credentials:
         _check_switched_on(entry, config)
-    key_env = given.own.get("key_env")
-    names = entry.keys if key_env is None else tuple(filter(None, (key_env,)))
+    names = key_variables(entry, base_url, given)
+    own = is_own(entry, base_url)
     settings: dict[str, Any] = {
         "name": entry.name,
         "model": model or None,
         "base_url": base_url,
         "key_env": names,
-        "needs_key": entry.needs_key if key_env is None else bool(key_env),
+        "needs_key": entry.needs_key if own and "key_env" not in given.own else bool(names),
         "credentials": credentials,
         **{key: given.own[key] for key in ("web_search",) if key in given.own},
     }
-    if entry.models_url:
+    if entry.models_url and own:
         settings["models_url"] = entry.models_url
     if entry.wire == "openai":
         settings["max_tokens"] = "max_tokens"
     for quirk in entry.quirks:
         settings.update(QUIRKS[quirk])
-    if entry.keys == ("OPENAI_API_KEY",):
+    if entry.keys == ("OPENAI_API_KEY",) and names:
         settings["organization"] = os.environ.get("OPENAI_ORG_ID")
         settings["project"] = os.environ.get("OPENAI_PROJECT_ID")
     wire = _wire(entry.wire)
@@ -278,18 +293,3 @@ def _policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Pol
         raise UsageError(f"groups.{name}: {table.policy}: {str(error).partition(') ')[2] or error}") from None
     except UsageError as error:
         raise UsageError(f"groups.{name}: {error}") from None
-
-
-def _check_url(url: str) -> None:
-    """A base URL is http or https, without credentials in it; plain http goes only to this machine."""
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise UsageError(f"base_url {url!r}: {error}") from None
-    if parts.username or parts.password:
-        raise UsageError("a base URL carries no user or password; put the key into a variable and name it by key_env")
-    loopback = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if parts.scheme not in ("http", "https", "local") or not parts.netloc:
-        raise UsageError(f"base_url must be an http or https address, not {url!r}")
-    if parts.scheme == "http" and not loopback:
-        raise UsageError(f"base_url {url!r} would send the key and the prompt in clear; use https")

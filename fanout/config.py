@@ -1,18 +1,52 @@
 """`fanout.toml`: lanes and groups by name, and defaults for all lanes; the project's file goes before the user's."""
 
+import os
+import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
+from importlib.metadata import entry_points
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, fields_dict, frozen
 from platformdirs import user_config_path
 
+from fanout.entries import entries
 from fanout.errors import UsageError
+from fanout.places import users
 
 FILE = "fanout.toml"
+
+TRUST = "FANOUT_TRUST_PROJECT"
+"""The variable whose 1 says that the file in the current directory is the user's own."""
+
+Range = tuple[Callable[[Any], bool], str]
+_CLOCK: Range = (lambda seconds: seconds > 0, "a time above 0")
+_FINITE: Range = (isfinite, "a number")
+_WHOLE: Range = (lambda number: -(2**63) <= number < 2**63, "a whole number of at most 64 bits")
+
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(("connect", "first", "idle", "total", "deadline"), _CLOCK),
+    **dict.fromkeys(("temperature", "top_p"), _FINITE),
+    **dict.fromkeys(("max_tokens", "seed", "reasoning_tokens", "k"), _WHOLE),
+    "after": (lambda seconds: seconds >= 0, "a time from 0 on"),
+    "min_tps": (lambda rate: 0 <= rate < inf, "a rate from 0 on"),
+    "retries": (lambda number: number >= 0, "a whole number from 0 on"),
+    "concurrency": (lambda number: number >= 1, "a whole number from 1 on"),
+}
+"""What a number may be, wherever it stands, and how to say it; not-a-number lies in no range."""
+
+_SEPARATOR = re.compile("[/:]")
+
+
+def _check_ranges(table: Any) -> None:
+    for key, (within, words) in RANGES.items():
+        value = getattr(table, key, None)
+        if value is not None and not within(value):
+            raise UsageError(f"{key} takes {words}, not {value!r}")
 
 
 @frozen
@@ -39,6 +73,10 @@ class LaneTable:
     reasoning_tokens: int | None = None
     body: dict[str, Any] = field(factory=dict)
 
+    def __attrs_post_init__(self) -> None:
+        """Raises UsageError for a value out of its range."""
+        _check_ranges(self)
+
 
 @frozen
 class GroupTable:
@@ -51,6 +89,10 @@ class GroupTable:
     k: int | None = None
     deadline: float | None = None
     on_lose: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Raises UsageError for a value out of its range."""
+        _check_ranges(self)
 
 
 @frozen
@@ -66,45 +108,83 @@ class DefaultsTable:
     transport: str | None = None
     unofficial: list[str] | None = None
 
+    def __attrs_post_init__(self) -> None:
+        """Raises UsageError for a value out of its range."""
+        _check_ranges(self)
+
 
 @frozen
-class Config:
-    """What one or both files say."""
+class Tables:
+    """What one file says."""
 
     lanes: dict[str, LaneTable] = field(factory=dict)
     groups: dict[str, GroupTable] = field(factory=dict)
     defaults: DefaultsTable = DefaultsTable()
 
-    def over(self, base: "Config") -> "Config":
-        """What is said here, and `base` where nothing is."""
-        given = {
-            name: value for name in fields_dict(DefaultsTable) if (value := getattr(self.defaults, name)) is not None
-        }
-        lanes, groups = {**base.lanes, **self.lanes}, {**base.groups, **self.groups}
-        return Config(lanes, groups, evolve(base.defaults, **given))
+
+@frozen
+class Config(Tables):
+    """What one or both files say.
+
+    `untrusted` has the `lanes.NAME` and `groups.NAME` of a file that is not known to be the user's, and that file: it
+    may not send keys to addresses of its own choice.
+    """
+
+    untrusted: Mapping[str, Path] = field(factory=dict, eq=False)
 
 
 def load(project: Path | None = None, user: Path | None = None) -> Config:
     """The configuration of the directory `project` (default: the current one), over that of the user's directory.
 
-    Raises UsageError that names the file, the place in it, and the nearest right key.
+    The project's is not trusted with keys, unless FANOUT_TRUST_PROJECT is 1. Raises UsageError that names the file, the
+    place in it, and the nearest right key.
     """
-    directories = (project or Path.cwd(), user or user_config_path("fanout"))
-    ours, theirs = (_read(directory / FILE) for directory in directories)
-    return ours.over(theirs)
+    file = (project or Path.cwd()) / FILE
+    own = _users_file(user)
+    theirs = _read(own) if own else Tables()
+    if own and file.resolve() == own.resolve():
+        return Config(theirs.lanes, theirs.groups, theirs.defaults)
+    ours = _read(file)
+    _check_names(ours, file)
+    said = {name: value for name in fields_dict(DefaultsTable) if (value := getattr(ours.defaults, name)) is not None}
+    names = [*(f"lanes.{name}" for name in ours.lanes), *(f"groups.{name}" for name in ours.groups)]
+    return Config(
+        {**theirs.lanes, **ours.lanes},
+        {**theirs.groups, **ours.groups},
+        evolve(theirs.defaults, **said),
+        {} if os.environ.get(TRUST) == "1" else dict.fromkeys(names, file),
+    )
 
 
-def _read(path: Path) -> Config:
+def _users_file(directory: Path | None) -> Path | None:
+    try:
+        return (directory or users(user_config_path)) / FILE
+    except UsageError:  # without a home there is no file, and nothing is wrong with that
+        return None
+
+
+def _check_names(tables: Tables, file: Path) -> None:
+    """Nobody gets another lane than the provider that they wrote, because of the directory that they are in."""
+    plug_ins = entry_points(group="fanout.providers").names if tables.lanes or tables.groups else set()
+    for kind, names in (("lanes", tables.lanes), ("groups", tables.groups)):
+        for name in names:
+            if _SEPARATOR.search(name) or name in entries() or name in plug_ins:
+                raise UsageError(
+                    f"{file}: {kind}: {name!r} is a provider's name, or looks like one; give it another name"
+                )
+
+
+def _read(path: Path) -> Tables:
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return Config()
+    except (FileNotFoundError, NotADirectoryError):  # a daemon's home may be /dev/null
+        return Tables()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
     return _structured(table, path)
 
 
-def _structured(table: dict[str, Any], path: Path) -> Config:
+def _structured(table: dict[str, Any], path: Path) -> Tables:
     # Imported here: most runs have no such file, and cattrs costs more than half an `import trio`.
     from cattrs import BaseValidationError, Converter, transform_error  # noqa: PLC0415
 
@@ -115,7 +195,7 @@ def _structured(table: dict[str, Any], path: Path) -> Config:
     converter.register_structure_hook(float, partial(_exactly, (int, float), "a number", float))
     converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)
     try:
-        return converter.structure(table, Config)
+        return converter.structure(table, Tables)
     except BaseValidationError as error:
         found = (line.rpartition(" @ $") for line in transform_error(error, "$", _say))
         lines = [f"{path}: {where.removeprefix('.') or 'top level'}: {what}" for what, _, where in found]

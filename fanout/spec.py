@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from math import inf
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,7 +12,7 @@ import orjson
 from attrs import define, field, fields_dict, frozen
 
 from fanout.clocks import Timeouts
-from fanout.config import LaneTable
+from fanout.config import RANGES, LaneTable
 from fanout.errors import UsageError
 from fanout.prompt import Options
 
@@ -73,13 +74,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < inf:
-        raise ValueError
-    return value
-
-
 def _switch(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
@@ -89,8 +83,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 Parse = tuple[Callable[[str], Any], str]
-_WHOLE: Parse = (int, "a whole number")
-_COUNT: Parse = (_count, "a whole number from 0 on")
+_WHOLE: Parse = (int, "a whole number of at most 64 bits")
 _NUMBER: Parse = (float, "a number")
 _TEXT: Parse = (str, "text")
 _SWITCH: Parse = (_switch, "true or false")
@@ -111,11 +104,11 @@ _CLOCKS: dict[str, Parse] = {
     "idle": _TIME,
     "total": _TIME,
     "timeout": _TIME,
-    "min_tps": (_rate, "tokens per second"),
+    "min_tps": (float, "tokens per second"),
 }
 _OWN: dict[str, Parse] = {
-    "retries": _COUNT,
-    "concurrency": _COUNT,
+    "retries": (_count, RANGES["retries"][1]),
+    "concurrency": (_count, RANGES["concurrency"][1]),
     "base_url": _TEXT,
     "key_env": _TEXT,
     "web_search": _SWITCH,
@@ -124,25 +117,30 @@ _OWN: dict[str, Parse] = {
 
 @define
 class Given:
-    """What specs and tables say of one lane; what is added later goes over what was there."""
+    """What specs and tables say of one lane; what is added later goes over what was there.
+
+    `files` says which of `own` a file said that is not known to be the user's: Config.untrusted.
+    """
 
     options: dict[str, Any] = field(factory=dict)
     clocks: dict[str, float] = field(factory=dict)
     own: dict[str, Any] = field(factory=dict)
     body: dict[str, Any] = field(factory=dict)
+    files: dict[str, Path] = field(factory=dict)
 
-    def add_query(self, spec: Spec) -> None:
+    def add_query(self, spec: Spec, file: Path | None = None) -> None:
         """Takes the options of a spec. Raises UsageError for one that is unknown or has a wrong value."""
         pairs = parse_qsl(spec.query, keep_blank_values=True)
+        self._move(dict(pairs).get("base_url"), keyed="key_env" in dict(pairs))
         if any(key == "stop" for key, _ in pairs):
             self.options["stop"] = ()
         for key, value in pairs:
             try:
-                self._add(key, value)
+                self._add(key, value, file)
             except UsageError as error:
                 raise UsageError(f"{spec.text}: {error}") from None
 
-    def _add(self, key: str, value: str) -> None:
+    def _add(self, key: str, value: str, file: Path | None) -> None:
         if not value and key != "key_env":
             raise UsageError(f"{key} has no value; an option is name=value")
         if key in _OPTIONS:
@@ -151,15 +149,32 @@ class Given:
         elif key in _CLOCKS:
             self.clocks["total" if key == "timeout" else key] = _parsed(key, value, _CLOCKS[key])
         elif key in _OWN:
-            self.own[key] = _parsed(key, value, _OWN[key])
+            self._set_own(key, _parsed(key, value, _OWN[key]), file)
         elif key.startswith("body."):
             self.body[key.removeprefix("body.")] = _json_or_text(value)
         else:
             known = [*_OPTIONS, *_CLOCKS, *_OWN]
             raise UsageError(unknown("option", key, known, "body.NAME=JSON goes to the service as it is"))
 
-    def add_table(self, table: LaneTable) -> None:
+    def _set_own(self, key: str, value: Any, file: Path | None) -> None:
+        self.own[key] = value
+        self.files.pop(key, None)
+        if file:
+            self.files[key] = file
+
+    def _move(self, base_url: str | None, *, keyed: bool) -> None:
+        """An address that is given anew leaves the key of the one before behind, unless it comes with its own."""
+        if base_url and base_url != self.own.get("base_url") and not keyed:
+            self.own.pop("key_env", None)
+            self.files.pop("key_env", None)
+
+    def add_table(self, table: LaneTable, file: Path | None = None) -> None:
         """Takes what a configuration file says of a lane."""
+        # The options in the table's own spec are the same author's words of the same lane.
+        keyed = table.key_env is not None or "key_env" in dict(
+            parse_qsl(Spec.of(table.spec).query, keep_blank_values=True)
+        )
+        self._move(table.base_url, keyed=keyed)
         for key in fields_dict(LaneTable):
             value = getattr(table, key)
             if value is None or value in ([], {}):
@@ -171,7 +186,7 @@ class Given:
             elif key in _CLOCKS:
                 self.clocks[key] = value
             elif key in _OWN:
-                self.own[key] = value
+                self._set_own(key, value, file)
 
     def made(self) -> tuple[Options, Timeouts]:
         """The options and clocks that were given."""
@@ -180,9 +195,13 @@ class Given:
 
 def _parsed(key: str, value: str, parse: Parse) -> Any:
     try:
-        return parse[0](value)
+        parsed = parse[0](value)
+        fine = key not in RANGES or RANGES[key][0](parsed)
     except (LookupError, ValueError):
-        raise UsageError(f"{key} takes {parse[1]}, not {value!r}") from None
+        fine = False
+    if not fine:
+        raise UsageError(f"{key} takes {parse[1]}, not {value!r}")
+    return parsed
 
 
 def _json_or_text(value: str) -> Any:

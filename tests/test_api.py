@@ -361,6 +361,9 @@ async def test_a_file_with_an_address_alone_is_fetched_from_there_without_any_he
         "https:///a",
         "https://[",
         "data:image/png;base64,AAAA",
+        "https://127.0.0.1/x",
+        "https://169.254.169.254/latest",
+        "https://localhost/x",
     ],
 )
 async def test_no_other_address_is_fetched(url: str | None, autojump_clock: MockClock) -> None:
@@ -384,6 +387,13 @@ async def test_a_redirection_is_followed_without_credentials_only(autojump_clock
     with pytest.raises(UsageError, match="https"):
         await fanout.fetch_file(File(url="https://q.test/here"), transport=transport)
     assert len(transport.exchanges) == 4
+
+
+async def test_no_redirection_leads_to_a_place_of_our_own(autojump_clock: MockClock) -> None:
+    transport = MemoryTransport(lambda _: [Head(302, {"location": "https://169.254.169.254/latest"})])
+    with pytest.raises(UsageError, match=r"169\.254"):
+        await fanout.fetch_file(File(url="https://x.test/"), transport=transport)
+    assert len(transport.exchanges) == 1
 
 
 async def test_redirections_have_an_end(autojump_clock: MockClock) -> None:

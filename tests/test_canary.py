@@ -142,7 +142,7 @@ class Service:
     def lane(self, name: str = "canary") -> str:
         """The spec of a lane that asks this service; one case has nobody there."""
         url = "http://127.0.0.1:1" if self.case == "refused" else self.url
-        return f"{name}={self.wire}/m-1?base_url={url}"
+        return f"{name}={self.wire}/m-1?base_url={url}&key_env={VARIABLES[self.wire]}"
 
 
 def events(values: Sequence[Mapping[str, Any]]) -> str:

@@ -1,9 +1,12 @@
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from fanout.config import Config, DefaultsTable, GroupTable, LaneTable, load
 from fanout.errors import UsageError
+
+CLOCKS = ("connect", "first", "idle", "total")
 
 
 def configured(tmp_path: Path, project: str = "", user: str = "") -> Config:
@@ -70,6 +73,50 @@ def test_a_mistake_is_named_with_file_place_and_the_nearest_right_key(tmp_path: 
     with pytest.raises(UsageError, match=words) as caught:
         configured(tmp_path, text)
     assert str(tmp_path / "project" / "fanout.toml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        *[(f"{clock} = {bad}", f"{clock} takes a time above 0") for clock in CLOCKS for bad in ("nan", "0", "-1.5")],
+        ("min_tps = -1", "min_tps takes a rate from 0 on"),
+        ("min_tps = inf", "min_tps takes"),
+        ("min_tps = nan", "min_tps takes"),
+        ("retries = -1", "retries takes a whole number from 0 on, not -1"),
+    ],
+)
+@pytest.mark.parametrize("table", ["defaults", "lanes.a"])
+def test_a_value_out_of_range_is_refused(tmp_path: Path, table: str, setting: str, words: str) -> None:
+    spec = 'spec = "x/y"' if table == "lanes.a" else ""
+    with pytest.raises(UsageError, match=words) as caught:
+        configured(tmp_path, f"[{table}]\n{spec}\n{setting}")
+    place = "lanes['a']" if table == "lanes.a" else table
+    assert f"fanout.toml: {place}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("concurrency = 0", "concurrency takes a whole number from 1 on, not 0"),
+        ("concurrency = -3", "concurrency takes a whole number from 1 on, not -3"),
+        ("temperature = nan", "temperature takes a number, not nan"),
+        ("top_p = inf", "top_p takes a number, not inf"),
+        ("max_tokens = 9223372036854775808", "max_tokens takes a whole number of at most 64 bits"),
+    ],
+)
+def test_a_lane_s_value_out_of_range_is_refused(tmp_path: Path, setting: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        configured(tmp_path, f'[lanes.a]\nspec = "x/y"\n{setting}')
+
+
+@pytest.mark.parametrize("setting", ["deadline = nan", "deadline = 0", "after = nan", "after = -1"])
+def test_a_group_s_time_out_of_range_is_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UsageError, match=f"{setting.split(maxsplit=1)[0]} takes a time"):
+        configured(tmp_path, f'[groups.a]\npolicy = "hedge"\nlanes = ["local"]\n{setting}')
+
+
+def test_a_clock_of_inf_is_off(tmp_path: Path) -> None:
+    assert configured(tmp_path, "[defaults]\ntotal = inf\nretries = 0").defaults == DefaultsTable(total=inf, retries=0)
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:

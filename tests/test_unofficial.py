@@ -339,6 +339,21 @@ def test_a_key_in_the_address_or_an_address_in_clear_is_refused() -> None:
             catalog.find(f"koala?base_url={address}")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["{", "[]", '{"version": 99}'])
+async def test_a_damaged_login_stops_its_own_lane_alone(data: str) -> None:
+    async with open_services() as services:
+        file = store.directory() / store.name_of("huggingchat", services.huggingchat.base_url)
+        file.write_text(data)
+        well = services.openai.lane("well", say="Blue.")
+        run = await fanout.ask("Why?", All(*services.lanes("huggingchat"), well))
+    broken, other = run.answers
+    assert isinstance(broken.error, LoginRequired)
+    assert str(file) in broken.error.message
+    assert broken.error.command == "fanout login huggingchat"
+    assert other.text == "Blue."
+
+
 # What must not be seen.
 
 

@@ -1,7 +1,7 @@
 """Conditions that a run must meet, as people write them: `p95(ttft) < 800ms`, `failures <= 1%`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import isinf
 from operator import ge, gt, le, lt
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from fanout.bench.metrics import LATENCIES, SPEEDS
+from fanout.bench.statistics import LEAST_REQUESTS_WITH_GAPS, QUANTILES, needed
 from fanout.bench.summary import Lane, Summary
 from fanout.errors import UsageError
 
@@ -57,6 +58,19 @@ class Assertion:
             raise UsageError(f"--assert {text!r}: {metric} takes {needs}")
         return cls(text.strip(), statistic, metric or whole, lane, operator, float(limit) * _UNITS[unit])
 
+    def check(self, lanes: Collection[str]) -> None:
+        """Raises UsageError if it is for a lane that is not among those that will be measured."""
+        if self.lane is not None and self.lane not in lanes:
+            raise UsageError(f"--assert {self.text!r}: there is no lane {self.lane!r}, but {', '.join(lanes)}")
+
+    @property
+    def requests(self) -> int:
+        """How many requests of a lane it takes at least for its figure to be known."""
+        if self.metric == "gap":
+            return LEAST_REQUESTS_WITH_GAPS
+        q = QUANTILES.get(self.statistic or "")
+        return needed(q) if q else 1
+
     def failures(self, summary: Summary) -> list[str]:
         """A sentence for every lane and level that does not meet it. What is not known does not."""
         told = []
@@ -72,9 +86,7 @@ class Assertion:
                     told.append(f"{self.text}: not known for {lane.name}{at}{why}")
                 elif not _COMPARE[self.operator](value, self.limit):
                     told.append(f"{self.text}: it is {self._said(value)} for {lane.name}{at}")
-        if not found:
-            raise UsageError(f"--assert {self.text!r}: there is no lane {self.lane!r}")
-        return told
+        return told if found else [f"{self.text}: not known for {self.lane or 'any lane'}: it was asked nothing"]
 
     def _value(self, lane: Lane) -> tuple[float | None, str]:
         if self.statistic is None:

@@ -24,6 +24,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UsageError(f"one of the two is no summary of fanout bench ({type(error).__name__}: {error})") from None
     if len(rows) == 1:
+        if common := [name for _, before, after in _levels(old, new) for name, *_ in _lanes(before, after)]:
+            known = ", ".join(dict.fromkeys(common))
+            raise UsageError(f"no figure of {known} is known in both runs: one of them has too few requests, or failed")
         names = [", ".join(side.get("lanes") or {}) or "none" for side in (old, new)]
         raise UsageError(f"the runs have no lane in common: {names[0]} and {names[1]}")
     return [*aligned(rows), CAUTION, *unlike]

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from math import inf, isinf
-from typing import Any
 
 from fanout.bench.statistics import Interval
 from fanout.bench.summary import Lane, Level, Summary
+from fanout.formats.markdown import escaped
 from fanout.formats.summary import one_line
+from fanout.formats.terminal import sanitised
 
 CLOSED = "closed loop: service time, not response time"
 """A closed loop sends nothing while it waits, so it meets slow periods less often than users would."""
@@ -26,21 +27,22 @@ def lines(summary: Summary) -> list[str]:
             out += ["", f"{_load(level.level, open_loop=summary.open_loop)}"]
         out += aligned([_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())])
         out += _errors(level.lanes)
-        out += _verdicts(level)
-    return [*out, *remarks(summary)]
+        out += map(_safe, _verdicts(level))
+    return [*out, *map(_safe, remarks(summary))]
 
 
 def markdown(summary: Summary, title: str) -> str:
-    """The same as a Markdown document."""
-    out = [f"# {title}", ""]
+    """The same as a Markdown document, in which nothing that services or lanes say is a mark of Markdown."""
+    out = [f"# {_escaped(title)}", ""]
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += [f"## {_load(level.level, open_loop=summary.open_loop)}", ""]
         rows = [_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())]
-        out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *map(_cells, rows[1:]), ""]
+        body = [_cells([_escaped(lane), *cells]) for lane, *cells in rows[1:]]
+        out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *body, ""]
         said = [*_errors(level.lanes), *_verdicts(level)]
-        out += [*(f"* {sentence.strip()}" for sentence in said), *([""] if said else [])]
-    return "\n".join([*out, *(f"* {remark}" for remark in remarks(summary)), ""])
+        out += [*(f"* {_escaped(sentence)}" for sentence in said), *([""] if said else [])]
+    return "\n".join([*out, *(f"* {_escaped(remark)}" for remark in remarks(summary)), ""])
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -171,5 +173,15 @@ def aligned(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _cells(cells: Sequence[Any]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+def _cells(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _safe(sentence: str) -> str:
+    """A sentence as one line that a terminal may be given: lanes have any names."""
+    return " ".join(sanitised(sentence).split())
+
+
+def _escaped(sentence: str) -> str:
+    """The same for a Markdown document, however long it is."""
+    return " ".join(map(escaped, _safe(sentence).split()))

@@ -12,7 +12,9 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from os.path import lexists
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, overload
 
 import orjson
@@ -21,6 +23,8 @@ from fanout.bench.record import Record, from_line, to_line
 from fanout.errors import UsageError
 
 RUN, REQUESTS, GAPS, SUMMARY, REPORT = "run.json", "requests.jsonl", "gaps.bin", "summary.json", "report.html"
+TABLE, DOCUMENT = "summary.csv", "summary.md"
+NAMES = (RUN, REQUESTS, GAPS, SUMMARY, TABLE, DOCUMENT, REPORT)
 
 LONGEST = 1 << 30
 """Microseconds of the longest gap that gaps.bin can hold, some eighteen minutes; longer ones are cut to it."""
@@ -60,11 +64,12 @@ class Lines(Sequence[Record]):
 
 
 def prepare(directory: Path) -> None:
-    """Makes the directory. Raises UsageError if it cannot be, or holds a run already."""
-    if (directory / RUN).exists():
-        raise UsageError(f"--out {directory}: there is a run in it already; choose another directory")
+    """Makes the directory. Raises UsageError if it cannot be, takes no file, or has one of the names of a run's."""
     try:
+        if there := [name for name in NAMES if lexists(directory / name)]:  # a link to nowhere is there, too
+            raise UsageError(f"--out {directory}: it holds {', '.join(there)} already; choose another directory")
         directory.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=directory).close()
     except OSError as error:
         raise UsageError(f"--out {directory}: {error.strerror}") from None
 
@@ -78,20 +83,25 @@ def write(
     table: str,
     page: Callable[[], str],
 ) -> None:
-    """Writes all the files; `table` is the summary in Markdown. Raises UsageError."""
+    """Writes all the files, over none; `table` is the summary in Markdown. Raises UsageError."""
     prepare(directory)
     with _system(directory):
-        with (directory / REQUESTS).open("wb") as lines, (directory / GAPS).open("wb") as column:
+        with (directory / REQUESTS).open("xb") as lines, (directory / GAPS).open("xb") as column:
             last = 0
             for record in records:
                 lines.write(to_line(record))
                 data, last = pack(gaps(record), last)
                 column.write(data)
-        (directory / SUMMARY).write_bytes(orjson.dumps({**summary, "about": about}, option=_PRETTY))
-        (directory / "summary.csv").write_text(comma_separated(summary), "utf-8", newline="")
-        (directory / "summary.md").write_text(table, "utf-8")
-        (directory / REPORT).write_text(page(), "utf-8")
-        (directory / RUN).write_bytes(orjson.dumps(about, option=_PRETTY))
+        _new(directory / SUMMARY, orjson.dumps({**summary, "about": about}, option=_PRETTY))
+        _new(directory / TABLE, comma_separated(summary).encode())
+        _new(directory / DOCUMENT, table.encode())
+        _new(directory / REPORT, page().encode())
+        _new(directory / RUN, orjson.dumps(about, option=_PRETTY))
+
+
+def _new(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:  # what appeared since `prepare` is somebody else's
+        file.write(data)
 
 
 def read(directory: Path) -> tuple[Mapping[str, Any], Lines]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import inf
 from statistics import median
 
 from attrs import frozen
@@ -145,7 +146,7 @@ def objectives(text: str) -> dict[str, float]:
             limits[name] = float(milliseconds) / 1000
         except ValueError:
             raise UsageError(f"{item}: an objective is written NAME:MILLISECONDS, such as ttft:500") from None
-        if not limits[name] > 0:
+        if not 0 < limits[name] < inf:
             raise UsageError(f"{item}: an objective is a positive number of milliseconds")
     return limits
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from attrs import define, field, fields, frozen
+from attrs import define, evolve, field, fields, frozen
 from cattrs import Converter
 
 from fanout.errors import TimedOut, UsageError
@@ -24,6 +24,9 @@ from fanout.events import (
 
 VERSION = 1
 """Of the line. A reader takes its own version only; a field that is added with a default does not change it."""
+
+MOST_TOKENS = 2**53
+"""From here on a count of tokens is none: JSON's readers do not agree on such numbers (RFC 8259, section 6)."""
 
 LETTERS: Mapping[type, str] = {Delta: "d", Reasoning: "r", Refusal: "n", ToolCall: "t", File: "f", Replace: "w"}
 """How the kind of a piece of content is written in `Record.kinds`."""
@@ -130,6 +133,16 @@ def from_line(line: bytes | str) -> Record:
     return record
 
 
+def credible(usage: Usage) -> Usage:
+    """The counts of tokens that a service may have meant; the others are not known."""
+    beyond = {
+        name: None
+        for name in ("input", "output", "cached", "reasoning")
+        if (count := getattr(usage, name)) is not None and not 0 <= count < MOST_TOKENS
+    }
+    return evolve(usage, **beyond) if beyond else usage  # type: ignore[arg-type]  # none of them is `estimated`
+
+
 @define
 class Tape:
     """Grows one request's record, event by event. Times are those of any one clock, `origin` is the run's start.
@@ -166,7 +179,7 @@ class Tape:
             self._kernel += kernel
             self._coalesced += coalesced
         elif isinstance(event, Usage):
-            self._usage = event
+            self._usage = credible(event)
         elif isinstance(event, End):
             self._end, self._ended = event, at
 

@@ -16,7 +16,7 @@ from fanout.abc import Head, Receiver, Request, Transport
 from fanout.answers import Answer
 from fanout.attempt import Attempt
 from fanout.bench.arrivals import Arrivals
-from fanout.bench.record import Record, Tape
+from fanout.bench.record import Record, Tape, credible
 from fanout.catalog import LaneSpec
 from fanout.clocks import Timeouts
 from fanout.config import Config
@@ -64,9 +64,11 @@ def _see(note: Note, head: Head, at: float) -> None:
     note.json = head.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
     for name, unit in _SERVER_TIMES.items():
         try:
-            note.server[name] = float(head.headers[name]) * unit
+            took = float(head.headers[name]) * unit
         except (KeyError, ValueError):
             continue
+        if 0 <= took < inf:
+            note.server[name] = took
 
 
 @define(eq=False)
@@ -185,7 +187,10 @@ def _costs(lane: LaneSpec, answer: Answer) -> dict[str, float | None]:
     """
     if _is_here(getattr(lane.provider, "base_url", "")):
         return {"cost": None}
-    whole = cost(answer)
-    if whole is None or answer.usage is None:
-        return {"cost": whole}
-    return {"cost": whole, "prompt_cost": cost(evolve(answer, usage=evolve(answer.usage, output=0)))}
+    if answer.usage is None:
+        return {"cost": cost(answer)}
+    usage = credible(answer.usage)
+    whole = cost(evolve(answer, usage=usage))
+    if whole is None:
+        return {"cost": None}
+    return {"cost": whole, "prompt_cost": cost(evolve(answer, usage=evolve(usage, output=0)))}

@@ -25,6 +25,7 @@ from platformdirs import user_data_path
 from fanout.bench.record import Record, from_line, to_line
 from fanout.errors import UsageError
 from fanout.login import folder
+from fanout.places import users
 from fanout.unwrapped import unwrapped
 
 NAME = "runs.db"
@@ -145,6 +146,8 @@ class Store:
 
     def find(self, name: str) -> Run:
         """The run of this name or the only one whose name begins so; `last` is the latest. Raises UsageError."""
+        if not name:
+            raise UsageError("a run has a name; `fanout log list` lists them, and last is the latest")
         if name == "last":
             found = self._runs("ORDER BY started DESC, id DESC LIMIT 1", ())
         else:
@@ -195,8 +198,8 @@ class Store:
 
 
 def directory() -> Path:
-    """Where the runs are kept."""
-    return user_data_path("fanout") / "bench"
+    """Where the runs are kept. Raises UsageError."""
+    return users(user_data_path) / "bench"
 
 
 @contextmanager

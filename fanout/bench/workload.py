@@ -9,7 +9,6 @@ from hashlib import sha256
 from importlib.resources import files
 from itertools import chain
 from math import isfinite
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +16,7 @@ import orjson
 from attrs import evolve, field, frozen
 
 from fanout.errors import UsageError
+from fanout.places import expanded
 from fanout.prompt import Prompt
 
 BUILT_IN = ("short", "code", "reasoning")
@@ -28,7 +28,7 @@ SYNTHETIC = 64
 """How many prompts of one length are made up; fewer of very long ones."""
 
 LONGEST = 2_000_000
-"""Tokens of a prompt that is made up, and characters of a field of CSV."""
+"""Tokens of a prompt that is made up, or of an answer, and characters of a field of CSV."""
 
 _TEXTS = ("prompt", "text", "question", "instruction", "input")
 _BOUNDS = ("max_tokens", "output_length", "output_tokens", "generatedtokens", "response tokens")
@@ -106,7 +106,9 @@ def trace(path: str, *, usual: Workload, system: str | None = None, seed: int = 
 
     Prompts are the trace's own, or made up to its lengths, or else those of `usual`. Raises UsageError.
     """
-    rows = _rows(_decoded(path, _bytes(path)), path)
+    text = _decoded(path, _bytes(path))
+    _refuse_array(text, path)
+    rows = _rows(text, path)
     if not rows:
         raise UsageError(f"--trace {path}: there is no request in it")
     times = [_moment(row, path, number) for number, row in enumerate(rows, 1)]
@@ -127,7 +129,7 @@ def trace(path: str, *, usual: Workload, system: str | None = None, seed: int = 
 
 def _bytes(source: str) -> bytes:
     try:
-        return Path(source).expanduser().read_bytes()
+        return expanded(source).read_bytes()
     except OSError as error:
         kinds = "a file, builtin:NAME, synthetic:INPUT,OUTPUT or -"
         raise UsageError(f"cannot read {source}: {error.strerror}; give {kinds}") from None
@@ -140,7 +142,18 @@ def _decoded(name: str, data: bytes) -> str:
         raise UsageError(f"{name} is not text in UTF-8") from None
 
 
+def _refuse_array(text: str, name: str) -> None:
+    """An array would pass for a prompt, or for the head of a table."""
+    if text.lstrip().startswith("["):
+        try:
+            orjson.loads(text)
+        except ValueError:
+            return
+        raise UsageError(f"{name} is a JSON array; write an object a line instead (jq -c '.[]' does), or plain text")
+
+
 def _read(text: str, name: str, system: str | None) -> list[Item]:
+    _refuse_array(text, name)
     if text.lstrip().startswith("{") or name.lower().endswith(".csv"):
         return [_item(row, f"{name}: prompt {number}", system) for number, row in enumerate(_rows(text, name), 1)]
     return _from_lines(text, system)
@@ -200,10 +213,10 @@ def _whole(value: Any, where: str) -> int | None:
         return None
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0
-    if number < 1:
-        raise UsageError(f"{where}: a number of tokens is a whole number from 1 on, not {value!r}")
+    if not 1 <= number <= LONGEST:
+        raise UsageError(f"{where}: a number of tokens is a whole number from 1 to {LONGEST}, not {value!r:.80}")
     return number
 
 
@@ -227,11 +240,12 @@ def _date(text: str) -> float:
 
 
 def _two_lengths(source: str, text: str) -> tuple[int, int]:
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() and part.strip("0") for part in parts):
         raise UsageError(f"--prompts {source}: write synthetic:INPUT,OUTPUT in tokens, such as synthetic:500,100")
-    if int(parts[0]) > LONGEST:
-        raise UsageError(f"--prompts {source}: a prompt has at most {LONGEST} tokens")
+    # Python makes no numbers of thousands of digits.
+    if any(len(part) > len(str(LONGEST)) or int(part) > LONGEST for part in parts):
+        raise UsageError(f"--prompts {source:.80}: a prompt and its answer have at most {LONGEST} tokens each")
     return int(parts[0]), int(parts[1])
 
 

@@ -33,6 +33,10 @@ ANSWERED, FAILED, USAGE, PARTLY, DEADLINE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3
 """The exit codes; the last two are what a shell makes of SIGINT and SIGPIPE."""
 
 
+LONGEST = 2000
+"""Characters of what is said of a mistake."""
+
+
 class Verbs(click.Group):
     """The verbs; a verb's module is imported when the verb is used."""
 
@@ -130,7 +134,7 @@ def _code_for(errors: list[BaseException]) -> int | None:
         if isinstance(error, (click.ClickException, FanoutError)):
             return _say(error)
         if isinstance(error, OSError):
-            click.echo(f"fanout: {error}", err=True)
+            click.echo(f"fanout: {_line(str(error))}", err=True)
             return FAILED
     return None
 
@@ -140,5 +144,12 @@ def _say(error: click.ClickException | FanoutError) -> int:
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx:
         hint = f" ({error.ctx.command_path} --help)"
-    click.echo(f"fanout: {message.removesuffix('.')}{hint}", err=True)
+    click.echo(f"fanout: {_line(message).removesuffix('.')}{hint}", err=True)
     return USAGE if isinstance(error, (click.UsageError, UsageError)) else FAILED
+
+
+def _line(message: str) -> str:
+    """What is said, as one line that cannot command the terminal: it may quote a file that somebody else wrote."""
+    from fanout.formats.summary import one_line
+
+    return one_line(message, LONGEST)

@@ -44,6 +44,8 @@ def advice(answer: Answer, error: ProviderError) -> str:
         return ""  # its message says what to do
     if isinstance(error, LoginRequired):
         return _login(error.command)
+    if error.kind == "auth" and error.status:
+        return f"{_ADVICE['auth']}; a lane with a base_url of its own names it with key_env"
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fanout.cli.auth_check import BASE_URL, ask_service, find
+from fanout.places import expanded
 
 if TYPE_CHECKING:
     from fanout.credentials import Credentials
@@ -102,7 +103,8 @@ def _reading(
     if option == "--from-browser":
         return f"{value}'s cookies", lambda: sources.from_browser(value, profile)
     if option in ("--file", "--har") and value != "-":
-        return value, lambda: sources.parse(_file(value), site, base_url)
+        path = expanded(value)
+        return value, lambda: sources.parse(_file(path), site, base_url)
     if option and value not in (ASK, "-"):
         click.echo(f"fanout: others can see a command's arguments; {option} without a value asks for it", err=True)
         return option, lambda: sources.parse(value, site, base_url)
@@ -113,11 +115,11 @@ def _reading(
     return "what was typed", lambda: _asked_one_by_one(site, base_url)
 
 
-def _file(name: str) -> str:
+def _file(path: Path) -> str:
     try:
-        return _text(Path(name).expanduser().read_bytes())
+        return _text(path.read_bytes())
     except OSError as error:
-        raise click.UsageError(f"{name}: {error.strerror}") from None
+        raise click.UsageError(f"{path}: {error.strerror}") from None
 
 
 def _stdin() -> str:

@@ -1,22 +1,35 @@
 """fanout bench: how fast the lanes are, and whether their differences are real."""
 
-import sys
 from collections.abc import Callable
 from functools import reduce
-from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from fanout.cli.bench_command import remember, retold
 from fanout.cli.bench_wish import Wish
 from fanout.cli.options import complete_lane, delay
+from fanout.places import expanded
 
 Number = TypeVar("Number", int, float)
 
 
-def _several(kind: Callable[[str], Number], what: str) -> Callable[..., list[Number]]:
-    """A list of numbers above 0, separated by commas."""
+LONGEST = 30 * 86400.0
+"""Seconds of any time that may be asked for."""
+
+MOST = 10**9
+"""Requests and tokens that may be asked for."""
+
+RATES = (1e-4, 1e6)
+"""The slowest and the fastest rate, in requests a second."""
+
+_SEEDS = click.IntRange(-(2**63), 2**63 - 1)
+
+
+def _several(kind: Callable[[str], Number], what: str, bounds: tuple[Number, Number]) -> Callable[..., list[Number]]:
+    """A list of numbers within bounds, separated by commas."""
+    least, most = bounds
 
     def parse(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[Number]:
         if not text:
@@ -25,11 +38,14 @@ def _several(kind: Callable[[str], Number], what: str) -> Callable[..., list[Num
             numbers = [kind(part) for part in text.split(",")]
         except ValueError:
             numbers = []
-        if not numbers or not all(0 < number < inf for number in numbers):
-            raise click.BadParameter(f"{text!r} is not {what}")
+        if not numbers or not all(least <= number <= most for number in numbers):
+            raise click.BadParameter(f"{text!r} is not {what}, each from {least:g} to {most:g}")
         return numbers
 
     return parse
+
+
+_streams = _several(int, "a list of whole numbers such as 1,8,64", (1, MOST))
 
 
 def _share(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
@@ -40,20 +56,34 @@ def _share(_ctx: click.Context, _param: click.Parameter, text: str | None) -> fl
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         value = 0.0
-    if not 0 < value < 1:
+    if not 1e-6 <= value < 1:
         raise click.BadParameter(f"{text!r} is not a share; write 5% or 0.05")
     return value
 
 
-def _limit(text: str) -> float:
+def _number(least: float, most: float) -> Callable[..., float | None]:
+    """A number within these bounds: nan is none, though it is not below the least."""
+
+    def check(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not least <= value <= most:
+            raise click.BadParameter(f"{value:g} is not a number from {least:g} to {most:g}")
+        return value
+
+    return check
+
+
+def _time(text: str) -> float:
     value = delay(text)
-    if not value:
-        raise click.BadParameter("0 leaves no time at all")
+    if value > LONGEST:
+        raise click.BadParameter(f"no time is longer than {LONGEST / 86400:g} days")
     return value
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+def _limit(text: str) -> float:
+    value = _time(text)
+    if not value:
+        raise click.BadParameter("0 leaves no time at all")
+    return value
 
 
 _OPTIONS: list[Callable[[Any], Any]] = [
@@ -62,8 +92,9 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="A lane to measure, PROVIDER/MODEL; repeat it, or put commas. Without one: the embedded model.",
     ),
     click.option(
-        "-n", "--requests", "--num-prompts", type=click.IntRange(1), metavar="N",
-        help="Prompts that each lane gets, at each load. Usually 40; with -t or --until-ci as many as it takes.",
+        "-n", "--requests", "--num-prompts", type=click.IntRange(1, MOST), metavar="N",
+        help="Prompts that each lane gets, at each load. Usually 40, or as many as --assert needs; with -t or "
+        "--until-ci as many as it takes.",
     ),
     click.option("-t", "--duration", type=_limit, metavar="TIME", help="Send for so long; what was sent may end."),
     click.option(
@@ -71,11 +102,11 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="Stop when the interval of every lane's median TTFT is so narrow, such as 5%.",
     ),
     click.option(
-        "-c", "--concurrency", callback=_several(int, "a list of whole numbers such as 1,8,64"), metavar="LIST",
+        "-c", "--concurrency", callback=_streams, metavar="LIST",
         help="Streams a lane: each sends its next request when the one before has ended. A list is a sweep.",
     ),
     click.option(
-        "--rate", "--request-rate", callback=_several(float, "a list of rates such as 0.5,2"), metavar="LIST",
+        "--rate", "--request-rate", callback=_several(float, "a list of rates such as 0.5,2", RATES), metavar="LIST",
         help="Requests a second a lane, whatever the answers do. A list is a sweep; -c then bounds what is in flight.",
     ),
     click.option(
@@ -83,13 +114,13 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="How the requests of a rate are spread.",
     ),
     click.option(
-        "--burstiness", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X",
+        "--burstiness", type=float, callback=_number(0.01, 1000), default=1.0, metavar="X",
         help="Of --arrival gamma: below 1 in bursts, above 1 more evenly.",
     ),
-    click.option("--ramp", type=delay, metavar="TIME", help="Reach the load over so long. Usually 10 ms a stream."),
+    click.option("--ramp", type=_time, metavar="TIME", help="Reach the load over so long. Usually 10 ms a stream."),
     click.option("--trace", metavar="FILE", help="Send at the times of a trace: JSON lines or CSV with a timestamp."),
     click.option(
-        "--speedup", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X",
+        "--speedup", type=float, callback=_number(1e-3, 1e6), default=1.0, metavar="X",
         help="Run the trace X times as fast.",
     ),
     click.option(
@@ -102,11 +133,11 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="An option for every lane, e.g. -o temperature 0.",
     ),
     click.option(
-        "--max-tokens", type=click.IntRange(1), default=128, show_default=True, metavar="N",
+        "--max-tokens", type=click.IntRange(1, MOST), default=128, show_default=True, metavar="N",
         help="Bound of an answer where neither its prompt nor its lane has one.",
     ),
     click.option(
-        "--warmup", type=click.IntRange(0), default=2, show_default=True, metavar="N",
+        "--warmup", type=click.IntRange(0, MOST), default=2, show_default=True, metavar="N",
         help="Requests a stream before each load that are recorded, but not counted.",
     ),
     click.option(
@@ -125,10 +156,10 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         "--cache", type=click.Choice(["unique", "warm"]), default="unique", show_default=True,
         help="A mark makes each prompt unique, or prompts repeat and services may know them.",
     ),
-    click.option("--seed", type=int, default=0, metavar="N", help="Of the order, the arrivals and made-up prompts."),
+    click.option("--seed", type=_SEEDS, default=0, metavar="N", help="Of the order, the arrivals and made-up prompts."),
     click.option("--aa", is_flag=True, help="Measure the first lane twice: a difference would be one of the method."),
-    click.option("--max-cost", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend no more than this."),
-    click.option("--out", type=_path, metavar="DIR", help="Write the files of the run there, report.html among them."),
+    click.option("--max-cost", type=float, callback=_number(1e-9, 1e9), metavar="USD", help="Spend no more than this."),
+    click.option("--out", type=expanded, metavar="DIR", help="Write the run's files there, report.html among them."),
     click.option("--json", "as_json", is_flag=True, help="The summary as JSON."),
     click.option("--no-save", is_flag=True, help="Do not keep this run for fanout log."),
     click.option(
@@ -145,7 +176,16 @@ def _measuring(command: Callable[..., Any]) -> Callable[..., Any]:
     return reduce(lambda function, option: option(function), reversed(_OPTIONS), command)
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="[compare|report|calibrate ...]")
+class _Remembering(click.Group):
+    """Keeps the arguments as they were given: a run tells how it was asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Takes the arguments apart."""
+        remember(ctx, args)
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Remembering, invoke_without_command=True, subcommand_metavar="[compare|report|calibrate ...]")
 @_measuring
 @click.pass_context
 def bench(ctx: click.Context, /, **values: Any) -> int | None:
@@ -163,14 +203,8 @@ def bench(ctx: click.Context, /, **values: Any) -> int | None:
     from fanout.cli.bench_run import measure, planned
 
     wish = Wish(**values)
-    plan = planned(wish, _command())
+    plan = planned(wish, retold(ctx))
     return stop.run(lambda: measure(wish, plan))
-
-
-def _command() -> str:
-    from shlex import join
-
-    return join(["fanout", *sys.argv[1:]])
 
 
 @bench.command()
@@ -187,13 +221,13 @@ def compare(old: str, new: str) -> int:
 
 @bench.command()
 @click.argument("run", metavar="DIR|RUN")
-@click.option("--out", type=_path, metavar="FILE", help="Where to; usually DIR/report.html, or RUN.html here.")
+@click.option("--out", type=expanded, metavar="FILE", help="Where to; usually DIR/report.html, or RUN.html here.")
 def report(run: str, out: Path | None) -> int:
     """Write the page of a run: one in a directory of --out, or one of fanout log (its name, or last)."""
     from fanout.bench import files, store
-    from fanout.cli.bench_run import page, summed_up
+    from fanout.cli.bench_summary import page, summed_up
 
-    directory = _path(run)
+    directory = expanded(run)
     if directory.is_dir():
         about, records = files.read(directory)
         text = page(summed_up(records, about), records, about)
@@ -215,7 +249,7 @@ def report(run: str, out: Path | None) -> int:
 @click.option(
     "-c",
     "--concurrency",
-    callback=_several(int, "a list of whole numbers such as 1,8,64"),
+    callback=_streams,
     metavar="LIST",
     help="Streams to try, the smallest first. Usually 1,8,64,128,256,512.",
 )
@@ -246,7 +280,7 @@ def _summary(name: str) -> Any:
     from fanout.bench import files, store
     from fanout.errors import UsageError
 
-    path = _path(name)
+    path = expanded(name)
     if path.is_dir():
         return files.read_json(path / files.SUMMARY)
     if path.is_file():

@@ -23,11 +23,13 @@ from fanout.bench.metrics import objectives
 from fanout.bench.record import Record
 from fanout.bench.request import Sender, lanes_of, open_stamped, price
 from fanout.bench.schedule import Closed, Schedule, schedules
-from fanout.bench.summary import Summary, summarize, to_json
+from fanout.bench.summary import Summary, to_json
 from fanout.bench.workload import Workload, load, trace
 from fanout.catalog import LaneSpec, resolve
 from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stdout
+from fanout.cli.bench_command import public
 from fanout.cli.bench_screen import Board, board_for
+from fanout.cli.bench_summary import page, summed_up
 from fanout.cli.bench_wish import Wish
 from fanout.cli.options import split_lanes, with_options
 from fanout.cli.screen import say
@@ -71,10 +73,13 @@ class Planned:
 
 def planned(wish: Wish, command: str) -> Planned:
     """The plan that the user's wish comes to. Raises UsageError for what cannot be."""
+    _check_text(wish)
     config = load_config()
     lanes = _lanes(wish, config)
     limits = _objectives(wish.slo)
     asserts = [Assertion.of(text) for text in wish.asserts]
+    for condition in asserts:
+        condition.check([lane.name for lane in lanes])
     workload = _workload(wish)
     plan = schedules(
         wish.concurrency,
@@ -96,7 +101,7 @@ def planned(wish: Wish, command: str) -> Planned:
     setup = Setup(
         lanes=lanes,
         workload=workload,
-        limits=Limits(_requests(wish), wish.duration, wish.until_ci, wish.max_cost),
+        limits=Limits(_requests(wish, asserts), wish.duration, wish.until_ci, wish.max_cost),
         salt=None if wish.cache == "warm" else "",
         max_tokens=wish.max_tokens,
         timeout=wish.timeout,
@@ -105,6 +110,21 @@ def planned(wish: Wish, command: str) -> Planned:
         seed=wish.seed,
     )
     return Planned(setup, plan, limits, asserts, _about(wish, setup, plan, command), config)
+
+
+def _check_text(wish: Wish) -> None:
+    """Raises UsageError for what was given in another encoding: neither a service nor a file takes it."""
+    options = (text for pair in wish.options for text in pair)
+    given = {
+        "-m": wish.lanes, "-s": [wish.system or ""], "-o": options, "--prompts": [wish.prompts],
+        "--trace": [wish.trace or ""], "--out": [str(wish.out or "")], "--assert": wish.asserts, "--slo": [wish.slo],
+    }  # fmt: skip
+    for option, texts in given.items():
+        for text in texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"{option} {text!r:.80} is not text in UTF-8") from None
 
 
 def _lanes(wish: Wish, config: Config) -> tuple[LaneSpec, ...]:
@@ -143,10 +163,10 @@ def _workload(wish: Wish) -> Workload:
     return trace(wish.trace, usual=usual, system=wish.system, seed=wish.seed)
 
 
-def _requests(wish: Wish) -> int | None:
+def _requests(wish: Wish, asserts: Sequence[Assertion]) -> int | None:
     if wish.requests is not None or wish.duration is not None or wish.trace is not None:
         return wish.requests
-    return MOST_REQUESTS if wish.until_ci else USUAL_REQUESTS
+    return MOST_REQUESTS if wish.until_ci else max([USUAL_REQUESTS, *(condition.requests for condition in asserts)])
 
 
 def _allow_files(streams: int, *, bounded: bool) -> None:
@@ -181,7 +201,7 @@ def _about(wish: Wish, setup: Setup, plan: Sequence[Schedule], command: str) -> 
                 "name": lane.name,
                 "provider": lane.provider.name,
                 "model": lane.provider.model,
-                "base_url": getattr(lane.provider, "base_url", None),
+                "base_url": public(getattr(lane.provider, "base_url", None) or "") or None,
             }
             for lane in setup.lanes
         ],
@@ -222,19 +242,34 @@ async def measure(wish: Wish, plan: Planned) -> int:
             click.echo(f"fanout: nothing was measured{_first_problem(records)}", err=True)
             return 128 + ended.signal if ended.signal else FAILED
         kept.finish(journal.run.id, state, None, about)  # whatever the figures come to, the run is over
-        summary = summed_up(records, about)
+        summary = summed_up(records, about, quiet=wish.quiet)
         result = to_json(summary)
         kept.finish(journal.run.id, state, result, about)
-        if wish.out:
-            title = f"fanout bench: {', '.join(summary.lanes)}"
-            files.write(
-                wish.out, about, records, result,
-                table=console.markdown(summary, title), page=lambda: page(summary, records, about),
-            )  # fmt: skip
         await _show(wish, summary, {**result, "about": about})
         if not wish.quiet:
             _say_where(wish, journal.run.name, about)
-    return _code(plan, summary, ended.signal)
+        code = _code(plan, summary, ended.signal)
+        if wish.out:
+            _write(wish, summary, records, {**result, "about": about}, journal.run.name)
+    return code
+
+
+def _write(wish: Wish, summary: Summary, records: Sequence[Record], result: Mapping[str, Any], name: str) -> None:
+    """The files of the run. Raises UsageError, which says how to have them elsewhere."""
+    assert wish.out
+    about = result["about"]
+    title = f"fanout bench: {', '.join(summary.lanes)}"
+    try:
+        files.write(
+            wish.out, about, records, result,
+            table=console.markdown(summary, title), page=lambda: page(summary, records, about),
+        )  # fmt: skip
+    except UsageError as error:
+        if wish.no_save:
+            raise
+        raise UsageError(f"{error}; `fanout log export {name} --out DIR` writes the files elsewhere") from None
+    if not wish.quiet:
+        say(f"written: {wish.out / files.REPORT} and the files beside it")
 
 
 @frozen
@@ -303,6 +338,8 @@ def _announce(wish: Wish, plan: Planned) -> None:
     cache = "each prompt is unique" if wish.cache == "unique" else "prompts repeat, and may be in a cache"
     say(f"measuring {names} at {loads}, up to {' or '.join(filter(None, ends)) or 'the end of the trace'}")
     say(f"prompts: {setup.workload.source}, {cache}; warm-up: {setup.warmup} requests a stream")
+    if wish.requests is None and not wish.until_ci and (setup.limits.requests or 0) > USUAL_REQUESTS:
+        say(f"{setup.limits.requests} prompts in place of {USUAL_REQUESTS}, for --assert needs so many; -n sets it")
     if setup.order == "sequential" and len(setup.lanes) > 1:
         say("--order sequential: whatever changes in the meantime looks like a difference between lanes")
     for lane in setup.lanes:
@@ -327,8 +364,6 @@ def _say_where(wish: Wish, name: str, about: Mapping[str, Any]) -> None:
         say(f"this process used {100 * client['cpu_share']:.0f} % of a processor: it may be what was slow")
     if (client["lag_p99"] or 0) > LATE:
         say(f"this process was more than {console.seconds(client['lag_p99'])} late once in a hundred times")
-    if wish.out:
-        say(f"written: {wish.out / files.REPORT} and the files beside it")
     if not wish.no_save:
         say(f"kept as {name}: fanout log show {name}")
 
@@ -351,21 +386,3 @@ def _code(plan: Planned, summary: Summary, signal_number: int) -> int:
     if not any(lane.finished for level in summary.levels for lane in level.lanes.values()):
         return FAILED
     return PARTLY if failed else ANSWERED
-
-
-def summed_up(records: Sequence[Record], about: Mapping[str, Any]) -> Summary:
-    """The summary of a run's records. Raises UsageError if there is none."""
-    return summarize(
-        records,
-        lanes=[str(lane["name"]) for lane in about.get("lanes") or () if isinstance(lane, Mapping) and "name" in lane],
-        objectives=objectives(about.get("objectives") or ""),
-        seed=about.get("seed") or 0,
-        looks=about.get("looks") or 1,
-    )
-
-
-def page(summary: Summary, records: Sequence[Record], about: Mapping[str, Any]) -> str:
-    """The page of a run, for a browser."""
-    from fanout.bench.report import page as made
-
-    return made(summary, records, about)

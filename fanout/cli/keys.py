@@ -14,7 +14,8 @@ from fanout.entries import Entry, keys_in_environment
 def keys(providers: tuple[str, ...], offline: bool) -> int:
     """Check the keys of the environment with their services, by asking for their lists of models. Shows no key.
 
-    Without arguments: of all providers that have one. Exit code 1 if a service refuses a key.
+    Without arguments: of all providers that have one. Exit code 1 if a service refuses a key or cannot be asked,
+    or if no key is set.
     """
     from fanout.cli import stop
 

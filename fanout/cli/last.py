@@ -16,6 +16,7 @@ from platformdirs import user_state_path
 from fanout.errors import UsageError
 from fanout.history import History
 from fanout.login.folder import opened
+from fanout.places import users
 
 NAME = "last.json"
 
@@ -29,8 +30,8 @@ class Last:
 
 
 def directory() -> Path:
-    """Where the run is kept."""
-    return user_state_path("fanout") / "runs"
+    """Where the run is kept. Raises UsageError."""
+    return users(user_state_path) / "runs"
 
 
 def save(lanes: Sequence[str], conversation: History) -> None:

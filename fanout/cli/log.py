@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from fanout.places import expanded
+
 
 @click.group()
 def log() -> None:
@@ -46,7 +48,8 @@ def show(run: str, as_json: bool) -> int:
     """Show the summary of a run, also of one that was interrupted or killed."""
     from fanout.bench import console, store
     from fanout.bench.summary import to_json
-    from fanout.cli.bench_run import summed_up
+    from fanout.cli.bench_summary import summed_up
+    from fanout.formats.summary import one_line
 
     with store.opened() as kept:
         found = kept.find(run)
@@ -54,7 +57,8 @@ def show(run: str, as_json: bool) -> int:
     if as_json:
         click.echo(_json({**to_json(summary), "about": found.about}))
         return 0
-    click.echo(f"{found.name}, {_when(found.started)}, {found.state}: {found.about.get('command', '')}")
+    command = one_line(str(found.about.get("command", "")))
+    click.echo(f"{found.name}, {_when(found.started)}, {found.state}: {command}")
     for line in console.lines(summary):
         click.echo(line)
     return 0
@@ -63,13 +67,13 @@ def show(run: str, as_json: bool) -> int:
 @log.command()
 @click.argument("run", metavar="RUN", default="last")
 @click.option(
-    "--out", type=Path, metavar="DIR", help="Write all the files of the run there; else its requests go to stdout."
+    "--out", type=expanded, metavar="DIR", help="Write all the files of the run there; else its requests go to stdout."
 )
 def export(run: str, out: Path | None) -> int:
     """Write a run's requests to stdout, as JSON a line, or all its files into a directory."""
     from fanout.bench import console, files, store
     from fanout.bench.summary import to_json
-    from fanout.cli.bench_run import page, summed_up
+    from fanout.cli.bench_summary import page, summed_up
 
     with store.opened() as kept:
         found = kept.find(run)

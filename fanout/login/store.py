@@ -24,6 +24,7 @@ from fanout.errors import UsageError
 from fanout.login.folder import Folder, opened
 from fanout.login.services import normal
 from fanout.login.sources import from_environment
+from fanout.places import users
 from fanout.secret import Secret
 
 SETTLED = timedelta(minutes=1)
@@ -31,8 +32,8 @@ SETTLED = timedelta(minutes=1)
 
 
 def directory() -> Path:
-    """Where the credentials are stored."""
-    return user_state_path("fanout") / "credentials"
+    """Where the credentials are stored. Raises UsageError."""
+    return users(user_state_path) / "credentials"
 
 
 def name_of(provider: str, base_url: str) -> str:

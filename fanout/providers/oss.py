@@ -22,6 +22,7 @@ from fanout.secret import Secret
 _BUCKET = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:[0-9]{1,5})?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HERE = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
 
 
 @frozen
@@ -68,7 +69,7 @@ class Place:
         name = host.partition(":")[0]
         if not _BUCKET.fullmatch(self.bucket):
             raise ProtocolError(f"the service names a storage whose bucket is {self.bucket!r:.80}")
-        if scheme == "http" and {name, urlsplit(base_url).hostname} <= {*_LOOPBACK}:
+        if _HERE.fullmatch(self.endpoint) and urlsplit(base_url).hostname in _LOOPBACK:
             return f"{self.endpoint}/{self.bucket}"  # an address has no names below it
         if scheme not in ("", "https", "http") or not _HOST.fullmatch(host) or _is_address(name):
             raise ProtocolError(f"the service names a storage at {self.endpoint!r:.80}, which is no host's name")

@@ -66,6 +66,28 @@ def test_what_is_no_condition_is_refused(text: str, words: str) -> None:
     assert "--assert" in str(raised.value)
 
 
-def test_a_lane_that_is_not_there_is_named() -> None:
-    with pytest.raises(UsageError, match="no lane 'quick'"):
-        Assertion.of("p95(ttft, quick) < 1s").failures(RUN)
+def test_a_lane_that_will_not_be_measured_is_named_beforehand() -> None:
+    condition = Assertion.of("p95(ttft, quick) < 1s")
+    with pytest.raises(UsageError, match="no lane 'quick', but fast, slow"):
+        condition.check(["fast", "slow"])
+    condition.check(["quick"])
+    Assertion.of("p95(ttft) < 1s").check(["fast"])
+
+
+def test_of_a_lane_that_was_not_measured_after_all_nothing_is_known() -> None:
+    (said,) = Assertion.of("p95(ttft, quick) < 1s").failures(RUN)
+    assert said == "p95(ttft, quick) < 1s: not known for quick: it was asked nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "requests"),
+    [
+        ("p50(ttft) < 1s", 6),
+        ("p99(ttft) < 1s", 368),
+        ("mean(ttft) < 1s", 1),
+        ("p99(gap) < 1s", 36),
+        ("failures < 1%", 1),
+    ],
+)
+def test_a_percentile_needs_requests(text: str, requests: int) -> None:
+    assert Assertion.of(text).requests == requests

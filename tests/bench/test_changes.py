@@ -54,6 +54,14 @@ def test_runs_without_a_common_lane_or_figure_are_refused() -> None:
         changes({"version": 1}, run("a", 0.2))
 
 
+def test_runs_with_a_common_lane_of_which_nothing_is_known_are_not_said_to_have_none() -> None:
+    few = to_json(summary(records("a", 0.2, 3)))
+    with pytest.raises(UsageError, match="no figure of a is known in both runs"):
+        changes(few, run("a", 0.2))
+    with pytest.raises(UsageError, match=r"no figure of a -> b is known in both"):
+        changes(few, run("b", 0.2))
+
+
 @pytest.mark.parametrize("wrong", [{"lanes": [1]}, {"lanes": {"a": 3}}, {"levels": [7]}, {"about": 5, "lanes": 0}])
 def test_what_is_no_summary_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -1,5 +1,7 @@
 """The summary as text."""
 
+import re
+
 import pytest
 
 from fanout.bench.console import CLOSED, lines, markdown, seconds
@@ -40,6 +42,25 @@ def test_failures_are_listed_by_kind_with_a_sample_that_is_safe_to_print() -> No
     told = lines(summary(records("a", 0.2, 90), failed("a", 10, message="no \x1b[31mroom\nhere", first=90)))
     (line,) = [line for line in told if "rate_limit" in line and line.startswith("  a:")]
     assert line == "  a: 10 x rate_limit: no room here"
+
+
+def test_names_and_sentences_with_names_are_safe_to_print() -> None:
+    evil = "a\x1b]0;owned\x07\x1b[31m\nb"
+    made = summary(records(evil, 0.2, 90), failed(evil, 10, message="\x1b[2J", first=90), records("slow", 0.3))
+    told = lines(made)
+    assert not any(set(line) & set("\x1b\x07\n") for line in told)
+    assert any(line.startswith("a b is ") or "a b" in line for line in told[3:])
+
+
+MARKS = "<img src=x onerror=alert(1)> ![](http://e/x) [a](http://e) **b** `c` www.e.com"
+
+
+def test_a_document_holds_nothing_live_of_what_services_and_lanes_say() -> None:
+    made = summary(records(MARKS, 0.2, 90), failed(MARKS, 10, message=MARKS, first=90), records("|slow", 0.3))
+    text = markdown(made, f"fanout bench: {MARKS}")
+    assert text.count("\\<img src\\=x") + text.count("\\<img src=x") > 4
+    for live in ("<img", "![", "[a]", "**", "`c`", "www.e", "http://", "| |slow"):
+        assert not re.search(rf"(?<!\\){re.escape(live)}", text), live
 
 
 def test_an_open_loop_shows_the_response_time() -> None:
@@ -97,4 +118,4 @@ def test_markdown_has_the_same_table() -> None:
     text = markdown(summary(records("a|b", 0.2), failed("a|b", 1, first=100)), "Title")
     assert text.startswith("# Title\n\n| lane | done |")
     assert "| a\\|b | 100 | 1 |" in text
-    assert "* a|b: 1 x rate_limit: slow down" in text
+    assert r"* a\|b\: 1 x rate\_limit\: slow down" in text

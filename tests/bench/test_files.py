@@ -87,6 +87,46 @@ def test_a_run_is_not_written_over_another(tmp_path: Path, made: list[Record]) -
         files.prepare(tmp_path)
 
 
+@pytest.mark.parametrize("name", files.NAMES)
+def test_nothing_that_is_there_already_is_written_over(tmp_path: Path, made: list[Record], name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"{name}.*another directory"):
+        files.prepare(tmp_path)
+    with pytest.raises(UsageError):
+        written(tmp_path, made)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_link_to_nowhere_is_not_followed(tmp_path: Path, made: list[Record]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.csv").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"summary.csv.*another directory"):
+        written(tmp_path / "out", made)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_appears_while_the_page_is_made_is_not_written_over(tmp_path: Path, made: list[Record]) -> None:
+    def page() -> str:
+        (tmp_path / "report.html").symlink_to(tmp_path / "mine")
+        return "<!doctype html>"
+
+    with pytest.raises(UsageError, match=r"report.html: File exists"):
+        files.write(tmp_path, {}, made, to_json(summary(made)), table="", page=page)
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a directory that takes no file, not even the root's")
+def test_a_directory_that_takes_no_file_is_noticed_before_anything_is_measured() -> None:
+    with pytest.raises(UsageError, match="--out /proc: "):
+        files.prepare(Path("/proc"))
+
+
+def test_preparing_leaves_nothing_behind(tmp_path: Path) -> None:
+    files.prepare(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_what_cannot_be_written_or_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("{")
     for attempt in (

@@ -100,7 +100,9 @@ def test_objectives_are_read_in_milliseconds() -> None:
     assert objectives("") == {}
 
 
-@pytest.mark.parametrize("text", ["ttft", "ttft:", "ttft:x", "ttft:-1", "ttft:0", "ttft:nan", "speed:9", "weather:3"])
+@pytest.mark.parametrize(
+    "text", ["ttft", "ttft:", "ttft:x", "ttft:-1", "ttft:0", "ttft:nan", "ttft:inf", "speed:9", "weather:3"]
+)
 def test_another_objective_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         objectives(text)

@@ -73,6 +73,14 @@ def test_a_timeout_is_kept_with_its_clock_and_limit() -> None:
     assert (record.clock, record.limit) == ("first", 5.0)
 
 
+@pytest.mark.parametrize("count", [-1, 2**53, 10**30])
+def test_counts_that_no_service_can_mean_are_not_kept(count: int) -> None:
+    usage = Usage(input=count, output=count, reasoning=count, cached=count)
+    record = tape((100.1, usage), (100.2, End(Status.FINISHED)))
+    assert (record.input, record.output, record.reasoning, record.cached) == (None, None, None, None)
+    assert from_line(to_line(record)) == record
+
+
 def test_an_estimated_count_is_not_kept_as_the_service_s() -> None:
     record = tape((100.1, Usage(output=9, estimated=True)), (100.2, End(Status.FINISHED)))
     assert record.output is None

@@ -9,7 +9,7 @@ from attrs import define, evolve
 from trio.testing import MockClock
 
 from fanout.abc import Flow, Head, Reply, Request
-from fanout.bench.record import Record
+from fanout.bench.record import Record, from_line, to_line
 from fanout.bench.request import Sender, _carrier, lanes_of, open_stamped, price
 from fanout.catalog import LaneSpec, find
 from fanout.clocks import Timeouts
@@ -35,6 +35,20 @@ async def test_what_a_service_says_of_its_own_time_is_kept(autojump_clock: MockC
     record = await sent([0.2, head, *said("x")])
     assert record.server == {"openai-processing-ms": 0.12}
     assert record.first_byte == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-5", "1e999"])
+async def test_a_time_that_no_service_can_mean_is_not_kept(autojump_clock: MockClock, value: str) -> None:
+    record = await sent([Head(200, {"openai-processing-ms": value}), *said("x")])
+    assert record.server == {}
+    assert from_line(to_line(record)) == record
+
+
+def test_tokens_that_no_service_can_mean_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    lane = find("openai/gpt-4o-mini")
+    assert price(lane, 10, 10**30) is None
+    assert (price(lane, 10**30, 10) or 0) == price(lane, 0, 10)
 
 
 async def test_an_answer_in_one_piece_of_json_was_not_streamed(autojump_clock: MockClock) -> None:

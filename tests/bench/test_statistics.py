@@ -2,11 +2,13 @@ import time
 from math import comb, exp, inf, isinf, log
 from random import Random
 from statistics import NormalDist, fmean
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanout.bench import statistics
 from fanout.bench.statistics import (
     QUANTILES,
     RESAMPLES,
@@ -170,6 +172,30 @@ def test_percentiles_of_gaps_are_of_gaps_and_not_of_means() -> None:
     found = gap_intervals(gaps, 1)
     assert found["p99"].estimate == 0.22
     assert found["p95"].estimate == found["p50"].estimate == 0.02
+
+
+def test_of_many_requests_several_are_drawn_at_once_and_the_intervals_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted(Random):
+        drawn = 0
+
+        def choices(self, *given: Any, **more: Any) -> list[Any]:
+            made = super().choices(*given, **more)
+            Counted.drawn = max(Counted.drawn, len(made))
+            return made
+
+    monkeypatch.setattr(statistics, "Random", Counted)
+    for n in (1500, 5000):
+        gaps = paced(Random(n), n, 12)
+        found = gap_intervals(gaps, 1)
+        assert Counted.drawn == statistics.MOST_DRAWN
+        with monkeypatch.context() as patch:
+            patch.setattr(statistics, "MOST_DRAWN", 10**9)
+            plain = gap_intervals(gaps, 1)
+        Counted.drawn = 0
+        for name, interval in found.items():
+            assert interval.estimate == plain[name].estimate
+            widths = [(i.high or 0) - (i.low or 0) for i in (interval, plain[name])]
+            assert widths[0] == pytest.approx(widths[1], rel=0.15), (n, name)
 
 
 def test_few_requests_have_no_tail_of_gaps_however_many_gaps_they_have() -> None:

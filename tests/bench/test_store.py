@@ -108,6 +108,8 @@ def test_runs_are_found_by_name_beginning_or_as_the_last(place: Path) -> None:
             kept.find("x%")
         kept.delete([second.id])
         assert kept.find("20").name == first.name
+        with pytest.raises(UsageError, match=r"a run has a name.*fanout log list"):
+            kept.find("")
 
 
 def test_deleted_runs_leave_nothing_in_the_file(place: Path) -> None:

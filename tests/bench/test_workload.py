@@ -62,6 +62,10 @@ def test_synthetic_prompts_have_about_the_length_and_are_the_same_for_a_seed() -
     assert load("synthetic:500,40", seed=4).fingerprint != workload.fingerprint
 
 
+def test_a_text_may_begin_with_a_bracket() -> None:
+    assert texts(load("-", stdin=b"[1, 2] is a list?\nWhy?")) == ["[1, 2] is a list?", "Why?"]
+
+
 def test_a_mark_makes_each_request_unique_at_its_beginning_and_of_one_length() -> None:
     prompt = Prompt.of("Why?", "Be brief.")
     marked = [unique(prompt, f"run:{i}").messages for i in range(500)]
@@ -110,6 +114,13 @@ def test_a_trace_may_have_dates(tmp_path: Path) -> None:
         ("FILE", '{"prompt": "a", "max_tokens": "many"}', "prompt 1: a number of tokens .* 'many'"),
         ("synthetic:2000001,5", None, "at most 2000000 tokens"),
         ("FILE", '{"messages": [{"role": "user", "content": 5}]}', "prompt 1: "),
+        ("FILE", '[{"prompt": "a"}]', "is a JSON array; write an object a line.*jq -c"),
+        ("FILE", ' [\n  "a"\n]\n', "is a JSON array"),
+        (
+            "FILE",
+            '{"prompt": "a", "max_tokens": 3000000000}',
+            "prompt 1: a number of tokens .* 2000000, not 3000000000",
+        ),
         ("FILE", '{"messages": [7]}', "prompt 1: a message is a dict"),
         ("FILE.csv", 'prompt\n"' + "x" * 2_000_001 + '"', "is not CSV: field larger"),
         ("FILE", '{"messages": [{"role": "robot", "content": "x"}]}', "prompt 1: a message needs a role"),
@@ -129,6 +140,8 @@ def test_bad_input_is_named_with_its_place(tmp_path: Path, source: str, content:
     [
         ("", "no request"),
         ('{"input_length": 5}', "request 1 needs a timestamp"),
+        ('{"timestamp": 5, "input_length": 3000000000}', "request 1: a number of tokens .* 2000000, not 3000000000"),
+        ('[{"timestamp": 5}]', "is a JSON array"),
         ("at\nsoon\n", "not 'soon'"),
         ("at\nnan\n", "not 'nan'"),
     ],

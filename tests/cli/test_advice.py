@@ -24,6 +24,13 @@ ANSWER = Answer(lane="a", provider="groq")
             AuthError("no key: set GROQ_API_KEY"),
             "a: auth: no key: set GROQ_API_KEY; `fanout providers` shows which variable holds the key",
         ),
+        (
+            AuthError("who are you", status=401),
+            (
+                "a: auth (401): who are you; `fanout providers` shows which variable holds the key; "
+                "a lane with a base_url of its own names it with key_env"
+            ),
+        ),
         (RateLimited("slow down", status=429, retry_after=12.0), "a: rate_limit (429): slow down; try again in 12 s"),
         (
             NotFound("no such model", status=404),

@@ -14,14 +14,21 @@ import trio
 from click.testing import CliRunner
 
 from fanout.bench import store
-from fanout.cli import bench_run
-from fanout.cli.bench import Wish, compare, report
+from fanout.bench.record import to_line
+from fanout.cli import bench_run, bench_summary
 from fanout.cli.bench import bench as command
+from fanout.cli.bench import compare, report
+from fanout.cli.bench_command import retold
 from fanout.cli.bench_run import measure, planned
+from fanout.cli.bench_wish import Wish
 from fanout.errors import UsageError
 from fanout.events import Status
+from tests.bench.summaries import records
 from tests.cli.command import COMMAND, ENVIRONMENT, Done, fanout, on_terminal
 from tests.servers.openai import open_server
+
+ODD = ("nan", "inf", "-1", "0", "1e-320", "1e300")
+"""What is no decent number."""
 
 Call = Callable[..., Done]
 Bench = Callable[..., Awaitable[Done]]
@@ -140,6 +147,36 @@ async def test_prompts_come_through_a_pipe_and_times_from_a_trace(bench: Bench, 
 
 
 @pytest.mark.slow
+async def test_files_that_cannot_be_written_in_the_end_do_not_cost_the_results(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_server() as server:
+        arguments = [
+            "-m",
+            server.lane("a"),
+            "-n",
+            "3",
+            "--warmup",
+            "0",
+            "--out",
+            str(tmp_path),
+            "--assert",
+            "failures > 1%",
+        ]
+        wish = Wish(**command.make_context("bench", arguments).params)
+        plan = planned(wish, "fanout bench")
+        (tmp_path / "summary.csv").write_text("mine")
+        with pytest.RaisesGroup(UsageError, flatten_subgroups=True, allow_unwrapped=True) as raised:
+            await measure(wish, plan)
+    out, err = capsys.readouterr()
+    assert out.startswith("lane  done  failed")
+    assert "--assert failures > 1%: it is 0 %" in err
+    assert f"kept as {kept().name}" in err
+    assert "written:" not in err
+    assert f"fanout log export {kept().name} --out DIR" in str(raised.value)
+
+
+@pytest.mark.slow
 async def test_where_everything_fails_it_says_why_and_does_not_go_on(bench: Bench) -> None:
     done = await bench("-m", "openai/x?base_url=http://127.0.0.1:1/v1&key_env=")
     assert (done.code, done.out) == (1, "")
@@ -155,7 +192,7 @@ async def test_a_run_is_kept_whole_even_if_it_cannot_be_summed_up(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(bench_run, "summarize", broken)
+    monkeypatch.setattr(bench_summary, "summarize", broken)
     async with open_server() as server:
         with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True, allow_unwrapped=True):
             await bench("-m", server.lane("a"), "-n", "3", "--warmup", "0")
@@ -284,6 +321,22 @@ async def test_the_embedded_model_is_measured_when_no_lane_is_named(env: dict[st
         (["--until-ci", "5x"], ["'5x' is not a share", "5%"]),
         (["--arrival", "steady"], ["--arrival", "poisson"]),
         (["--burstiness", "0.5"], ["--arrival gamma"]),
+        *((["--arrival", "gamma", "--rate", "9", "--burstiness", x], ["--burstiness", "0.01 to 1000"]) for x in ODD),
+        *((["--speedup", x], ["--speedup", "0.001 to 1e+06"]) for x in ODD),
+        *((["--max-cost", x], ["--max-cost", "1e-09 to 1e+09"]) for x in ODD),
+        *((["--rate", x], ["--rate", "0.0001 to 1e+06"]) for x in ODD),
+        *((["--until-ci", x], ["--until-ci", "is not a share"]) for x in ("nan", "inf", "-1", "1e-320")),
+        *((["--slo", f"ttft:{x}"], ["--slo", "positive number"]) for x in ("nan", "inf", "-1")),
+        *(([name, "9" * 400], [name, "30 days"]) for name in ("-t", "--ramp", "--timeout")),
+        *(([name, str(10**30)], [name, "range"]) for name in ("-n", "--max-tokens", "--warmup", "--seed")),
+        (["--seed", str(-(10**30))], ["--seed", "range"]),
+        (["-s", "caf\udce9"], ["-s", "'caf\\udce9'", "UTF-8"]),
+        (["--out", "d\udce9"], ["--out", "'d\\udce9'", "UTF-8"]),
+        (["-m", "\udce9=local"], ["-m", "UTF-8"]),
+        (["--prompts", "\udce9"], ["--prompts", "UTF-8"]),
+        (["--prompts", "synthetic:5," + "9" * 30], ["--prompts synthetic:5,9", "at most 2000000"]),
+        (["--prompts", "synthetic:5," + "9" * 5000], ["--prompts synthetic:5,9", "at most 2000000"]),
+        (["--assert", "p50(ttft, lcal) < 9s"], ["--assert", "'lcal'", "local"]),
         (["--rate", "1", "-c", "1,2"], ["one number"]),
         (["--trace", "/nowhere/t"], ["/nowhere/t", "No such file"]),
         (["--prompts", "/nowhere/p"], ["/nowhere/p", "builtin:NAME"]),
@@ -308,6 +361,85 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
     assert done.err.startswith("fanout: ")
     assert done.err.count("\n") == 1
     assert all(word in done.err for word in words), done.err
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lanes": 5}, {"lanes": "ab"}, {"objectives": 5}, {"looks": "x"}, {"seed": [1]}, {"seed": 1.5}]
+)
+def test_a_run_that_tells_nonsense_of_itself_is_a_mistake(
+    call: Call, env: dict[str, str], tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(wrong))
+    (tmp_path / "requests.jsonl").write_bytes(b"".join(map(to_line, records("a", 0.2))))
+    done = call("bench", "report", str(tmp_path))
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert next(iter(wrong)) in done.err
+    (tmp_path / "run.json").write_text("{}")
+    assert call("bench", "report", str(tmp_path)).code == 0
+
+
+def test_a_page_is_made_whatever_else_a_run_tells_of_itself(call: Call, env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_bytes(b"".join(map(to_line, records("a", 0.2))))
+    names = ("command", "start", "load", "client", "machine", "versions", "clock", "ended", "cache", "arrival")
+    odds: list[object] = [5, "x", [5], {"x": 5}, [None], [{"name": {}}]]
+    for odd in odds:
+        (tmp_path / "run.json").write_text(json.dumps(dict.fromkeys(names, odd)))
+        done = call("bench", "report", str(tmp_path))
+        assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "requests"),
+    [
+        ([], 40),
+        (["--assert", "p50(ttft) < 1s"], 40),
+        (["--assert", "p95(ttft) < 800ms"], 72),
+        (["--assert", "failures < 1%", "--assert", "p99(e2e) < 9s"], 368),
+        (["--assert", "p95(ttft) < 800ms", "-n", "9"], 9),
+        (["--assert", "p95(ttft) < 800ms", "-t", "9"], None),
+        (["--assert", "p95(ttft) < 800ms", "--until-ci", "5%"], bench_run.MOST_REQUESTS),
+    ],
+)
+def test_a_condition_has_the_requests_that_it_needs(
+    env: dict[str, str], capsys: pytest.CaptureFixture[str], arguments: list[str], requests: int | None
+) -> None:
+    wish = Wish(**command.make_context("bench", arguments).params)
+    plan = planned(wish, "")
+    assert plan.setup.limits.requests == requests
+    bench_run._announce(wish, plan)
+    told = [line for line in capsys.readouterr().err.splitlines() if "in place of 40" in line]
+    assert len(told) == (requests in (72, 368))
+    assert all(f"{requests} prompts" in line and "--assert" in line for line in told)
+
+
+EVIL = "evil\x1b]0;owned\x07\x1b[31m\nfanout: all is well"
+
+
+def test_a_file_that_somebody_else_wrote_cannot_command_the_terminal(
+    call: Call, env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.csv").write_text(f'id,"{EVIL}"\n1,2\n')
+    for name, lane in (("old", EVIL), ("new", f"{EVIL} too")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"lanes": {lane: {}, "b" + lane: {}}}))
+    for done in (
+        call("bench", "compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")),
+        call("bench", "--prompts", str(tmp_path / "prompts.csv")),
+        call("bench", "report", EVIL),
+        call(EVIL),
+        call("bench", f"--{EVIL}"),
+    ):
+        assert done.code == 2
+        assert "evil" in done.err
+        assert done.err.count("\n") == 1
+        assert not set(done.err) & set("\x1b\x07")
+
+
+def test_nothing_secret_is_kept_of_a_lane_s_address(env: dict[str, str]) -> None:
+    lane = "openai/x?base_url=http://127.0.0.1:1/v1?key=s3cret&key_env="
+    context = command.make_context("bench", ["-m", lane, "-s", "s3cret"])
+    plan = planned(Wish(**context.params), retold(context))
+    assert plan.about["lanes"][0]["base_url"] == "http://127.0.0.1:1/v1?…"
+    assert "s3cret" not in repr(plan.about)
 
 
 def test_a_group_is_refused_with_the_names_of_its_lanes(

@@ -10,7 +10,8 @@ from trio.testing import MockClock
 
 from fanout.abc import Head, Request
 from fanout.answers import Answer
-from fanout.cli.files import LONGEST, name_of, save_all, write
+from fanout.cli import last
+from fanout.cli.files import LONGEST, check, name_of, save_all, write
 from fanout.credentials import Credentials
 from fanout.errors import UsageError
 from fanout.events import File
@@ -19,6 +20,7 @@ from fanout.secret import Secret
 from fanout.transports.memory import MemoryTransport
 from tests.cli.command import fanout
 from tests.servers import huggingchat
+from tests.servers.openai import open_server
 from tests.words import memory
 
 PNG = b"\x89PNG"
@@ -47,6 +49,14 @@ CANARY = "CANARY-session-91d2"
         (File("x" * 400 + ".png"), "x" * LONGEST + ".png"),
         (File("ü" * 400), "ü" * (LONGEST // 2)),
         (File("a." + "b" * 400), "a." + "b" * 15),
+        (File("fanout.toml"), "fanout_.toml"),
+        (File("FanOut.TOML"), "FanOut_.TOML"),
+        (File(".fanout .toml"), "fanout_.toml"),
+        (File(None, None, "https://x.test/fanout%2etoml"), "fanout_.toml"),
+        (File("\uff46anout.toml"), "\uff46anout_.toml"),
+        (File("fanout.toml.txt"), "fanout.toml.txt"),
+        (File(". .x"), "x"),
+        (File("\u00a0.x"), "_.x"),
     ],
     ids=lambda value: repr(value)[:60] if isinstance(value, str) else "",
 )
@@ -78,6 +88,24 @@ def test_a_directory_that_cannot_be_written_to_is_a_mistake(tmp_path: Path) -> N
             write(directory, "a.png", b"1")
 
 
+def test_a_directory_that_could_not_be_written_to_is_noticed_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for directory in (tmp_path / "file", tmp_path / "file" / "inner" / "most"):
+        with pytest.raises(UsageError, match=f"--save-files {directory}: Not a directory"):
+            check(directory)
+    for directory in (tmp_path, tmp_path / "new" / "dir"):
+        check(directory)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_directory_that_may_not_be_written_to_is_noticed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
+    with pytest.raises(UsageError, match="Permission denied"):
+        check(tmp_path / "new")
+
+
 async def test_files_are_saved_lane_by_lane_and_one_that_does_not_come_stops_no_other(
     tmp_path: Path, autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +123,7 @@ async def test_files_are_saved_lane_by_lane_and_one_that_does_not_come_stops_no_
     assert contents(tmp_path) == {"bytes.png": PNG, "fetched.png": PNG + PNG, "bytes-2.png": b"GIF"}
     assert (said.out, CANARY in said.err) == ("", False)
     assert "fanout: a file of two is not saved: not_found (404)" in said.err
-    assert "fanout: a file of two is not saved: a file is fetched from an https address" in said.err
+    assert "fanout: a file of two is not saved: a file is fetched from a public https address" in said.err
     assert said.err.count(f"saved {tmp_path}") == 3
 
 
@@ -141,6 +169,28 @@ async def test_a_picture_is_saved_with_the_lane_s_login(state: dict[str, str], t
     assert untouched.code == 0
     assert server.log.count("output") == 2
     assert CANARY not in done.out + done.err
+
+
+@pytest.mark.slow
+async def test_where_files_cannot_be_saved_nobody_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with open_server() as server:
+        done = await fanout("race", "-m", server.lane("a"), "--save-files", str(tmp_path / "file"), "Draw.")
+        assert not server.served
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"fanout: --save-files {tmp_path / 'file'}: Not a directory\n"
+
+
+@pytest.mark.slow
+async def test_a_run_whose_files_cannot_be_saved_in_the_end_is_kept(state: dict[str, str], tmp_path: Path) -> None:
+    directory = tmp_path / ("x" * 300)  # too long a name, which only the attempt to make it tells
+    async with huggingchat.open_server(2026, login=True) as server:
+        lane = log_in(server)
+        server.scripts.append(huggingchat.answer("Here it is", picture()))
+        done = await fanout("race", "-m", lane, "--save-files", str(directory), "Draw.", env=state)
+    assert (done.code, done.out.splitlines()[0]) == (2, "Here it is")
+    assert "File name too long" in done.err
+    assert last.load().lanes == (lane,)
 
 
 @pytest.mark.slow

@@ -84,6 +84,7 @@ def test_runs_are_deleted_by_name_or_all(call: Call) -> None:
         (["delete"], "--all"),
         (["delete", "x", "--all"], "--all"),
         (["delete", "x"], "no run 'x'"),
+        (["delete", ""], "a run has a name"),
         (["show", "x"], "no run 'x'"),
         (["export", "x"], "no run 'x'"),
         (["shw"], "shw"),

@@ -46,6 +46,7 @@ def test_its_credentials_are_not_shown() -> None:
         ("http://oss.example.com:8443", HOME, "https://whales-1.oss.example.com:8443/prod/2025%2003/a"),
         ("http://127.0.0.1:9", "http://127.0.0.1:8", "http://127.0.0.1:9/whales-1/prod/2025%2003/a"),
         ("http://localhost:9", "http://127.0.0.1:8", "http://localhost:9/whales-1/prod/2025%2003/a"),
+        ("http://[::1]:9", "http://[::1]:8", "http://[::1]:9/whales-1/prod/2025%2003/a"),
     ],
 )
 def test_a_file_goes_over_https_but_on_this_machine(endpoint: str, base_url: str, url: str) -> None:
@@ -75,6 +76,23 @@ def test_a_file_goes_over_https_but_on_this_machine(endpoint: str, base_url: str
 def test_a_storage_at_no_host_s_name_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(ProtocolError, match="the service names a storage"):
         Place.of({**GIVEN, **change}).put("a", b"x", "text/plain", 0.0, HOME)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://127.0.0.1:80@evil.example",
+        "http://localhost:80:81@evil.example",
+        "http://127.0.0.1:9/path",
+        "http://127.0.0.1:9?x",
+        "http://127.0.0.1.evil.example@localhost",
+        "http://127.0.0.1:",
+        "x://http://127.0.0.1:9",
+    ],
+)
+def test_nor_may_a_service_on_this_machine_name_one_that_only_begins_like_this_machine(endpoint: str) -> None:
+    with pytest.raises(ProtocolError, match="the service names a storage"):
+        Place.of({**GIVEN, "endpoint": endpoint}).put("a", b"x", "text/plain", 0.0, "http://127.0.0.1:8")
 
 
 @pytest.mark.parametrize("given", [{}, {**GIVEN, "dir": None}, {**GIVEN, "securityToken": 5}, {"endpoint": "x"}])

@@ -1,0 +1,80 @@
+"""What becomes of paths where nobody's home is known, or is no directory."""
+
+import pwd
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+
+import fanout
+from fanout import catalog
+from fanout.bench import store as runs
+from fanout.cli import last
+from fanout.config import Config, load
+from fanout.errors import LoginRequired, UsageError
+from fanout.local import weights
+from fanout.login import store
+from fanout.places import expanded, users
+from tests.words import memory
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither HOME nor an entry in the list of users, as in many a container."""
+
+    def nobody(*_: object) -> Any:
+        raise KeyError
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/here")
+    assert [str(expanded(text)) for text in ("~", "~/a", "a/~", "./~a")] == ["/here", "/here/a", "a/~", "~a"]
+
+
+@pytest.mark.parametrize("text", ["~nosuch/q", "~nosuch"])
+def test_a_home_that_nobody_has_is_a_mistake_that_says_what_to_write(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"{text}: .* whole path, or ./{text}"):
+        expanded(text)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_the_users_directories_are_nowhere() -> None:
+    with pytest.raises(UsageError, match=r"home directory .* set HOME"):
+        users(platformdirs.user_state_path)
+    for place in (store.directory, last.directory, runs.directory, weights.cached):
+        with pytest.raises(UsageError, match="set HOME"):
+            place()
+    with pytest.raises(UsageError, match="whole path"):
+        expanded("~/q")
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_there_is_no_users_file_and_the_project_s_is_read(tmp_path: Path) -> None:
+    assert load(tmp_path) == Config()
+    (tmp_path / "fanout.toml").write_text("[defaults]\nfirst = 3")
+    assert load(tmp_path).defaults.first == 3
+
+
+@pytest.mark.usefixtures("homeless")
+async def test_without_a_home_a_lane_that_needs_a_login_fails_alone() -> None:
+    provider = catalog.find("huggingchat/org/m?base_url=https://chat.example.org").provider
+    (answer,) = await fanout.gather("?", provider, transport=memory(), config=Config())
+    assert isinstance(answer.error, LoginRequired)
+    assert "set HOME" in answer.error.message
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_the_weights_that_were_installed_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FANOUT_MODEL", raising=False)
+    weights.find()
+
+
+def test_a_home_that_is_no_directory_holds_no_users_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert load(tmp_path) == Config()
