@@ -195,7 +195,7 @@ def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints the table, and writes the results down."""
     every = {**STREAMS, **RACES}
     parser = arguments("scale", __doc__)
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--streams", type=comma_list(int), default=[64, 2000], metavar="N,…")
     parser.add_argument("--every", type=comma_list(float), default=[20.0, 200.0], metavar="MS,…")
     parser.add_argument("--seconds", type=float, default=3.0, help="of the long run")

@@ -1,6 +1,7 @@
 """Where a lane's key may go: to its provider's own address, and elsewhere only on the user's word."""
 
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -13,6 +14,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The hosts that are this machine."""
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_USER = re.compile(r"[^/?#]*//[^/?#]*@")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PORTS = {"http": 80, "https": 443}
 
@@ -22,13 +24,16 @@ def checked(url: str) -> str:
 
     Raises UsageError.
     """
+    password = UsageError("a base URL carries no user or password; put the key into a variable and name it by key_env")
+    if _USER.match(url):  # first, because all other errors repeat the address
+        raise password
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises for one that is none
     except ValueError as error:
         raise UsageError(f"base_url {url!r}: {error}") from None
-    if parts.username or parts.password:
-        raise UsageError("a base URL carries no user or password; put the key into a variable and name it by key_env")
+    if parts.username is not None or parts.password is not None:
+        raise password
     if parts.scheme not in ("http", "https", "local") or not parts.netloc:
         raise UsageError(f"base_url must be an http or https address, not {url!r}")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -59,14 +64,12 @@ def is_own(entry: Entry, url: str) -> bool:
 
     What the environment gives must be the same to the end, because such a host may serve others besides the user.
     """
-    parts = urlsplit(url)
-    if entry.url_in_environment and _whole(parts) == _whole(urlsplit(entry.url_in_environment)):
+    if entry.url_in_environment and _alike(url, entry.url_in_environment, _whole):
         return True
     if entry.unset:
         return False
     own = entry.filled()
-    alike = _origin if own == entry.base_url else _whole
-    return alike(parts) == alike(urlsplit(own))
+    return _alike(url, own, _origin if own == entry.base_url else _whole)
 
 
 def key_variables(entry: Entry, url: str, given: Given) -> tuple[str, ...]:
@@ -97,6 +100,13 @@ def _untrusted(what: str) -> str:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc
+
+
+def _alike(url: str, other: str, part: Callable[[SplitResult], object]) -> bool:
+    try:
+        return part(urlsplit(url)) == part(urlsplit(other))
+    except ValueError:  # what is no address is nobody's
+        return False
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:

@@ -14,6 +14,8 @@ from fanout.entries import entries
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
 from fanout.secret import Secret
+from tests.cli.command import fanout as command
+from tests.servers.openai import open_server
 
 ELSEWHERE = "https://gateway.example.org/v1"
 HERE = "http://127.0.0.1:9/v1"
@@ -81,6 +83,23 @@ def test_the_providers_variable_for_its_address_is_the_users_word(monkeypatch: p
 
 def test_an_address_that_is_not_known_yet_is_nobodys_own() -> None:
     assert not is_own(entries()["azure"], ELSEWHERE)
+
+
+@pytest.mark.parametrize("bad", ["http://[", "https://x.test:y/v1"])
+def test_what_the_environment_says_wrongly_is_no_address(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", bad)
+    assert key(f"openai/m?base_url={ELSEWHERE}") is None
+    with pytest.raises(UsageError, match="base_url"):
+        catalog.find("openai/m")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:pw-1@x.test:y/v1", "https://me:pw-1@[x/v1", "https://me:pw-1@x.test/v1", "https:/\t/me:pw-1@x"]
+)
+def test_a_password_in_an_address_is_repeated_in_no_error(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        checked(url)
+    assert "pw-1" not in str(caught.value)
 
 
 def test_an_address_given_anew_leaves_the_key_of_the_one_before_behind(tmp_path: Path) -> None:
@@ -223,3 +242,30 @@ def test_an_address_of_this_machine_or_its_network_is_not_public(host: str) -> N
 )
 def test_names_and_addresses_of_the_world_are(host: str) -> None:
     assert is_public(host)
+
+
+@pytest.mark.slow
+async def test_a_server_that_wants_a_key_hears_of_none_and_the_user_of_key_env() -> None:
+    async with open_server() as server:
+        env = {"OPENAI_API_KEY": "canary"}
+        lane = server.lane("a", status=401).removesuffix("&key_env=")
+        asked = await command("race", "-m", lane, "--retries", "0", "hi", env=env)
+        named = await command("race", "-m", f"{lane}&key_env=OPENAI_API_KEY", "--retries", "0", "hi", env=env)
+    sent = ["authorization" in served.request.headers for served in server.served]
+    assert (asked.code, named.code, sent) == (1, 1, [False, True])
+    assert "a lane with a base_url of its own names it with key_env" in asked.err
+    assert "canary" not in asked.err + named.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["race", "bench"])
+async def test_in_somebody_else_s_directory_the_command_says_what_the_file_would_do(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fanout.toml").write_text(ATTACKS["a table"])
+    monkeypatch.chdir(tmp_path)
+    prompt = ["hi"] if verb == "race" else ["-n", "1", "--no-save"]
+    done = await command(verb, "-m", "a", *prompt, env={"GROQ_API_KEY": "canary"})
+    assert (done.code, done.out) == (2, "")
+    assert "fanout.toml sends GROQ_API_KEY to gateway.example.org, which is not groq's own address" in done.err
+    assert "canary" not in done.err

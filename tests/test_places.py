@@ -7,16 +7,15 @@ from typing import Any
 import platformdirs
 import pytest
 
-import fanout
 from fanout import catalog
 from fanout.bench import store as runs
 from fanout.cli import last
 from fanout.config import Config, load
-from fanout.errors import LoginRequired, UsageError
+from fanout.errors import UsageError
 from fanout.local import weights
 from fanout.login import store
 from fanout.places import expanded, users
-from tests.words import memory
+from fanout.secret import Secret
 
 
 @pytest.fixture
@@ -61,11 +60,16 @@ def test_without_a_home_there_is_no_users_file_and_the_project_s_is_read(tmp_pat
 
 
 @pytest.mark.usefixtures("homeless")
-async def test_without_a_home_a_lane_that_needs_a_login_fails_alone() -> None:
-    provider = catalog.find("huggingchat/org/m?base_url=https://chat.example.org").provider
-    (answer,) = await fanout.gather("?", provider, transport=memory(), config=Config())
-    assert isinstance(answer.error, LoginRequired)
-    assert "set HOME" in answer.error.message
+def test_without_a_home_nothing_is_stored_and_the_environment_holds_the_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store.load("hailuo", "https://www.hailuo.ai") is None
+    monkeypatch.setenv("FANOUT_HAILUO_TOKEN", "t-1")
+    monkeypatch.delenv("FANOUT_HAILUO_BASE_URL", raising=False)
+    found: Any = catalog.find("hailuo").provider
+    assert found.credentials.secrets == {"token": Secret("t-1")}
+    assert not store.refresh(found.credentials)
+    assert not store.delete_if(found.credentials)
+    with pytest.raises(UsageError, match="set HOME"):
+        store.save(found.credentials)
 
 
 @pytest.mark.usefixtures("homeless")

@@ -40,7 +40,7 @@ def test_escapes_are_undone() -> None:
 
 
 def test_a_wrong_value_names_spec_option_and_form() -> None:
-    with pytest.raises(UsageError, match=r"x/y\?seed=a: seed takes a whole number, not 'a'"):
+    with pytest.raises(UsageError, match=r"x/y\?seed=a: seed takes a whole number of at most 64 bits, not 'a'"):
         Given().add_query(Spec.of("x/y?seed=a"))
 
 

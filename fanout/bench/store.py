@@ -148,7 +148,9 @@ class Store:
         """The run of this name or the only one whose name begins so; `last` is the latest. Raises UsageError."""
         if not name:
             raise UsageError("a run has a name; `fanout log list` lists them, and last is the latest")
-        if name == "last":
+        if not name.isascii():  # as no name is; and not all that a shell hands over is text for SQLite
+            found = []
+        elif name == "last":
             found = self._runs("ORDER BY started DESC, id DESC LIMIT 1", ())
         else:
             found = self._runs("WHERE name = ?", (name,)) or self._runs(

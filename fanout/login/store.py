@@ -10,6 +10,8 @@ A file is replaced whole or not at all. What others can read, or could have put 
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -48,7 +50,7 @@ def load(provider: str, base_url: str) -> Credentials | None:
 
     Raises UsageError where they cannot be used, with what to do about it.
     """
-    with opened(directory()) as folder:
+    with _opened() as folder:
         found = _read(folder, provider, base_url)
     return found or from_environment(provider, base_url)
 
@@ -67,7 +69,7 @@ def refresh(credentials: Credentials, *, wait: bool = True) -> bool:
 
     Raises as `save` does.
     """
-    with opened(directory()) as folder, folder.locked(wait=wait):
+    with _opened() as folder, folder.locked(wait=wait):
         current = _read(folder, credentials.provider, credentials.base_url)
         if current is None or current.account != credentials.account:
             return False
@@ -78,7 +80,7 @@ def refresh(credentials: Credentials, *, wait: bool = True) -> bool:
 
 def delete_if(credentials: Credentials, *, wait: bool = True) -> bool:
     """Deletes these credentials; False if they are not the stored ones (any more). Raises as `save` does."""
-    with opened(directory()) as folder, folder.locked(wait=wait):
+    with _opened() as folder, folder.locked(wait=wait):
         current = _read(folder, credentials.provider, credentials.base_url)
         if current is None or current.account != credentials.account:
             return False
@@ -119,6 +121,18 @@ def open_login_file(provider: str, base_url: str) -> int:
     name = name_of(provider, base_url).replace(".json", ".login")
     with opened(directory(), create=True) as folder:
         return folder.open(name, os.O_RDWR | os.O_CREAT)
+
+
+@contextmanager
+def _opened() -> Iterator[Folder]:
+    """Opens the store to look into it: without a home nothing is stored, and the environment may hold a login."""
+    try:
+        path = directory()
+    except UsageError:
+        yield Folder(Path(), None)
+        return
+    with opened(path) as folder:
+        yield folder
 
 
 def _nearly_equal(one: Credentials, other: Credentials) -> bool:

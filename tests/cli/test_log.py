@@ -85,6 +85,7 @@ def test_runs_are_deleted_by_name_or_all(call: Call) -> None:
         (["delete", "x", "--all"], "--all"),
         (["delete", "x"], "no run 'x'"),
         (["delete", ""], "a run has a name"),
+        (["show", "caf\udce9"], "no run 'caf\\udce9'"),
         (["show", "x"], "no run 'x'"),
         (["export", "x"], "no run 'x'"),
         (["shw"], "shw"),
