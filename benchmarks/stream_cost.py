@@ -156,7 +156,7 @@ def shown(cell: Mapping[str, Any] | None) -> str:
         return ""
     if cell["ratio"] <= 0:
         return "lost in the noise"
-    reads = "?" if cell["reads_per_chunk"] is None else f"{cell['reads_per_chunk']:.2f}"
+    reads = "?" if cell["reads_per_chunk"] is None else f"{max(0.0, cell['reads_per_chunk']):.2f}"
     return f"{cell['ratio']:.1f} ({reads})"
 
 
