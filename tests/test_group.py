@@ -395,5 +395,7 @@ async def test_a_kept_lane_that_has_lost_begins_nothing_when_its_turn_comes(auto
     lane = LaneSpec("l", words("l")[0], concurrency=1)
     transport = memory(l=[1, b"x", 1, b"."], c=said("c", first=0.5))
     seen = await watch(Race(lane, lane, *words("c")), transport, on_lose="keep")
-    assert [answer.status for answer in seen.run.answers] == ["finished", "cancelled", "finished"]
+    *limited, winner = [answer.status for answer in seen.run.answers]
+    assert sorted(limited) == ["cancelled", "finished"]  # whose turn comes first, Trio decides
+    assert winner == "finished"
     assert len(transport.exchanges) == 2
