@@ -396,6 +396,6 @@ async def test_a_kept_lane_that_has_lost_begins_nothing_when_its_turn_comes(auto
     transport = memory(l=[1, b"x", 1, b"."], c=said("c", first=0.5))
     seen = await watch(Race(lane, lane, *words("c")), transport, on_lose="keep")
     *limited, winner = [answer.status for answer in seen.run.answers]
-    assert sorted(limited) == ["cancelled", "finished"]  # whose turn comes first, Trio decides
+    assert set(limited) == {"cancelled", "finished"}  # whose turn comes first, Trio decides
     assert winner == "finished"
     assert len(transport.exchanges) == 2
