@@ -14,6 +14,7 @@ from attrs import define, field
 
 from fanout.abc import Head, Receiver
 from fanout.bench.record import Tape
+from fanout.bench.timings import MARKS
 from fanout.events import CONTENT, End, Event
 from fanout.transports.stamps import Stamp
 
@@ -28,7 +29,8 @@ class Arrivals:
 
     `see` is told of the head and of the Trio time of its first byte. Transports that do not stamp pay nothing: `data`
     is the attempt's own until the first stamp. `unpeeked` counts pieces without a stamp of the kernel, of a transport
-    that stamps; `lateness` is by how many seconds our own stamps were later than the kernel's at most.
+    that stamps; `lateness` is by how many seconds our own stamps were later than the kernel's at most. `last_words` is
+    the last read in which the service tells timings of its own.
     """
 
     receiver: Receiver
@@ -37,6 +39,7 @@ class Arrivals:
     data: Callable[[bytes], bool] = field(init=False)
     connect: float | None = field(default=None, init=False)
     tls: float | None = field(default=None, init=False)
+    last_words: bytes = field(default=b"", init=False)
     unpeeked: int = field(default=0, init=False)
     lateness: float | None = field(default=None, init=False)
     _stamp: Stamp | None = field(default=None, init=False)
@@ -88,6 +91,8 @@ class Arrivals:
             now = trio.current_time()
             stamp = Stamp(now, now, now, kernel=False)
         self._seen = stamp.seen
+        if MARKS[0] in data or MARKS[1] in data:
+            self.last_words = data
         self._reading = True
         try:
             return self._pass_on(data, stamp)

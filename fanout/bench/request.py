@@ -17,6 +17,7 @@ from fanout.answers import Answer
 from fanout.attempt import Attempt
 from fanout.bench.arrivals import Arrivals
 from fanout.bench.record import Record, Tape, credible
+from fanout.bench.timings import told
 from fanout.catalog import LaneSpec
 from fanout.clocks import Timeouts
 from fanout.config import Config
@@ -109,6 +110,7 @@ class Sender:
             del self._watched.arrivals[attempt]
             tape.first_byte = note.head
             known |= {name: getattr(arrivals, name) for name in ("connect", "tls", "unpeeked", "lateness")}
+            note.server.update(told(arrivals.last_words))
             record = tape.record(server=note.server, **_costs(lane, attempt.answer), **known)
             if note.json and len(record.times) < 2:  # at once: then its only piece is no first token
                 record = evolve(record, streamed=False)
