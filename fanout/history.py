@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from attrs import asdict, evolve, field, frozen
 
 from fanout.errors import UsageError
-from fanout.prompt import ROLES, Media, Message, Prompt, ToolUse
+from fanout.prompt import ROLES, SYSTEM, Media, Message, Prompt, ToolUse
 
 VERSION = 1
 """Of the form in which it is written."""
@@ -32,14 +32,11 @@ class Turns:
 
     def before(self, prompt: Prompt) -> Prompt:
         """The prompt with this before it. A new system text goes in place of the old one."""
-        system = tuple(message for message in prompt.messages if message.role in _SYSTEM)
-        new = tuple(message for message in prompt.messages if message.role not in _SYSTEM)
-        old = tuple(message for message in self.messages if not system or message.role not in _SYSTEM)
-        state = self.state if system in ((), tuple(m for m in self.messages if m.role in _SYSTEM)) else None
+        system = tuple(message for message in prompt.messages if message.role in SYSTEM)
+        new = tuple(message for message in prompt.messages if message.role not in SYSTEM)
+        old = tuple(message for message in self.messages if not system or message.role not in SYSTEM)
+        state = self.state if system in ((), tuple(m for m in self.messages if m.role in SYSTEM)) else None
         return evolve(prompt, messages=(*system, *old, *new), state=state)
-
-
-_SYSTEM = ("system", "developer")
 
 
 @frozen

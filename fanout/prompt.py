@@ -13,6 +13,9 @@ from fanout.errors import UsageError
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
+SYSTEM = ("system", "developer")
+"""The roles whose messages instruct the model."""
+
 
 @frozen
 class Media:

@@ -60,7 +60,7 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(new, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: half a file of secrets must not stay
             self.remove(new)
             raise
         if self.descriptor is not None:
@@ -83,7 +83,7 @@ class Folder:
             _only_ours(path, os.fstat(descriptor), stat.S_ISREG, "600")
             if flags & os.O_CREAT:
                 os.fchmod(descriptor, 0o600)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else knows the descriptor yet
             os.close(descriptor)
             raise
         return descriptor

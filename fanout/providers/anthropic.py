@@ -9,7 +9,7 @@ from attrs import field, frozen
 from fanout.abc import Head, Provider, Reply, Request
 from fanout.errors import InvalidRequest, ProtocolError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
-from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import base64_of, type_of
@@ -122,12 +122,9 @@ def _thinking(budget: int) -> dict[str, Any]:
     return {"type": "enabled", "budget_tokens": budget} if budget else {"type": "disabled"}
 
 
-_SYSTEM = ("system", "developer")
-
-
 def _system(messages: Iterable[Message]) -> Iterator[str]:
     for message in messages:
-        if message.role in _SYSTEM:
+        if message.role in SYSTEM:
             if message.media:
                 raise InvalidRequest(f"a {message.role} message can carry only text here")
             yield message.text
@@ -135,7 +132,7 @@ def _system(messages: Iterable[Message]) -> Iterator[str]:
 
 def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
     """The turns of user and assistant. The results of tools are the user's, all that answer one turn together."""
-    spoken = (message for message in messages if message.role not in _SYSTEM)
+    spoken = (message for message in messages if message.role not in SYSTEM)
     for is_tool, group in groupby(spoken, lambda message: message.role == "tool"):
         if is_tool:
             yield {"role": "user", "content": [_tool_result(message) for message in group]}

@@ -8,9 +8,9 @@ from fanout.abc import Head, Provider, Reader, Reply, Request
 from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, NotAStream, ProviderError, Truncated
 from fanout.events import Delta, End, Event, Status
-from fanout.prompt import Message, Prompt
+from fanout.prompt import SYSTEM, Message, Prompt
 from fanout.providers import website
-from fanout.providers.flatten import SYSTEM, system_text
+from fanout.providers.flatten import system_text
 from fanout.providers.terms import model_names
 from fanout.wire.faults import kept_headers, kind_of_status, request_id
 from fanout.wire.json_text import encode, excerpt

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.events import CONTENT, End, Event, Status
+from fanout.providers.reader import SENSELESS, typed
 from fanout.wire.faults import fault, kept_headers, request_id, stray_fault
 from fanout.wire.json_text import JsonText, excerpt
 from fanout.wire.sse import Message, ServerSentEvents
-
-_SENSELESS = (ProviderError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 class EventReader(ABC):
@@ -91,8 +90,8 @@ class EventReader(ABC):
                 self.take(message, out)
                 if self.complete:
                     break
-        except _SENSELESS as error:
-            self._error = _typed(error)
+        except SENSELESS as error:
+            self._error = typed(error)
         self._came = self._came or any(type(event) in CONTENT for event in out)
 
     def _take_last(self, out: list[Event]) -> bool:
@@ -133,12 +132,3 @@ class EventReader(ABC):
         error = self._error or Truncated(what)
         error.request_id = error.request_id or known
         out.append(End(Status.FAILED, error=error, request_id=error.request_id, headers=kept_headers(headers)))
-
-
-def _typed(error: Exception) -> ProviderError:
-    """The error itself, or what it means when it is Python's: bytes that made no sense."""
-    if isinstance(error, ProviderError):
-        return error
-    made = ProtocolError(f"the answer does not make sense: {type(error).__name__}: {excerpt(str(error))}")
-    made.__cause__ = error
-    return made

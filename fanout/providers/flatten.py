@@ -3,10 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import dropwhile, takewhile
 
-from fanout.prompt import Media, Message
-
-SYSTEM = ("system", "developer")
-"""The roles whose texts instruct the model."""
+from fanout.prompt import SYSTEM, Media, Message
 
 
 def flatten(messages: Sequence[Message]) -> str:

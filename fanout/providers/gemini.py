@@ -12,7 +12,7 @@ from attrs import field, frozen
 from fanout.abc import Head, Provider, Reply, Request
 from fanout.errors import InvalidRequest, ProtocolError
 from fanout.events import Delta, Event, File, Reasoning, Usage
-from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import base64_of, type_of
@@ -31,7 +31,6 @@ From Gemini 3 on, a turn whose first call is unsigned is refused (ai.google.dev/
 """
 
 _SIGNING = re.compile(r"gemini-(?![12]\b)")
-_SYSTEM = ("system", "developer")
 
 
 @frozen
@@ -113,7 +112,7 @@ class Gemini(Provider):
 
     def _system(self, messages: Sequence[Message]) -> dict[str, Any] | None:
         """All system messages: the service takes them only apart from the conversation."""
-        parts = [part for message in messages if message.role in _SYSTEM for part in self._parts(message)]
+        parts = [part for message in messages if message.role in SYSTEM for part in self._parts(message)]
         if any("text" not in part for part in parts):
             raise InvalidRequest(f"{self.name} cannot carry media in a system message")
         return {"parts": parts} if parts else None
@@ -128,7 +127,7 @@ class Gemini(Provider):
                 if not results:
                     contents.append({"role": "user", "parts": results})
                 results.append(self._tool_result(message, names))
-            elif message.role not in _SYSTEM:
+            elif message.role not in SYSTEM:
                 names.update((use.id, use.name) for use in message.tool_uses)
                 role = "model" if message.role == "assistant" else "user"
                 contents.append({"role": role, "parts": self._parts(message)})

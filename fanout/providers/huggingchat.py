@@ -26,9 +26,9 @@ from attrs import evolve, field, frozen
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
 from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
-from fanout.prompt import Media, Prompt
+from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers import website
-from fanout.providers.flatten import SYSTEM, flatten, media_since_last_answer, system_text, trailing_user_text
+from fanout.providers.flatten import flatten, media_since_last_answer, system_text, trailing_user_text
 from fanout.providers.huggingchat_conversation import (
     Api,
     Place,

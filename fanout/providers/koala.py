@@ -12,11 +12,11 @@ from attrs import field, frozen
 from fanout.abc import Head, Provider, Reader, Request
 from fanout.credentials import Credentials
 from fanout.events import Conversation, Delta, Event
+from fanout.prompt import SYSTEM, Prompt
 from fanout.prompt import Message as Turn
-from fanout.prompt import Prompt
 from fanout.providers import website
 from fanout.providers.event_reader import EventReader
-from fanout.providers.flatten import SYSTEM, flatten, system_text
+from fanout.providers.flatten import flatten, system_text
 from fanout.providers.reader import text_of
 from fanout.wire.json_text import Joiner, encode
 from fanout.wire.sse import Message

@@ -16,10 +16,12 @@ from fanout.wire.sse import Message, ServerSentEvents
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
 
+SENSELESS = (ProviderError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What taking the shape of a service's data for granted may raise."""
+
 _BLANK_LINE = b"\n\n"
 _IDLE_EVENTS = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _NOTHING = object()
-_SENSELESS = (ProviderError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 class JsonReader(ABC):
@@ -156,8 +158,8 @@ class JsonReader(ABC):
                     read(value, out)  # nearly always
                 elif (found := self._object(value)) is not None:
                     read(found, out)
-        except _SENSELESS as error:
-            self._error = _typed(error)
+        except SENSELESS as error:
+            self._error = typed(error)
 
     def _object(self, frame: Any) -> dict[str, Any] | None:
         """The object in a frame out of the ordinary, if there is one to be read. Raises the error that it is."""
@@ -203,8 +205,8 @@ class JsonReader(ABC):
         error = self._error or error
         try:
             self.rest(out)
-        except _SENSELESS as wrong:
-            error = error or _typed(wrong)
+        except SENSELESS as wrong:
+            error = error or typed(wrong)
         if self._body.is_document and not error and not self.complete:
             if any(type(event) in CONTENT for event in out):
                 self.finish("unknown")
@@ -256,7 +258,7 @@ class JsonReader(ABC):
         return [ToolCall(index, arguments=text) if kind is ToolCall else kind(text) for kind, index, text in held]
 
 
-def _typed(error: Exception) -> ProviderError:
+def typed(error: Exception) -> ProviderError:
     """The error itself, or what it means when it is Python's: bytes that made no sense."""
     if isinstance(error, ProviderError):
         return error

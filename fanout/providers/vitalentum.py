@@ -9,9 +9,9 @@ from fanout.abc import Head, Provider, Reader, Request
 from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, NotFound, ProtocolError
 from fanout.events import Event
-from fanout.prompt import Prompt
+from fanout.prompt import SYSTEM, Prompt
 from fanout.providers import website
-from fanout.providers.flatten import SYSTEM, system_text
+from fanout.providers.flatten import system_text
 from fanout.providers.openai import ChatReader
 from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents

@@ -85,6 +85,7 @@ async def test_so_many_connections_are_kept_for_later_and_no_more(monkeypatch: p
         transport = await stack.enter_async_context(CurlTransport())
         for server in servers:
             await transport.exchange(Request("POST", server.url), Ears(), 5)
+            await trio.sleep(0.005)  # libcurl tells the oldest by milliseconds
         await until(lambda: sum(server.open for server in servers) == 5)
         await trio.sleep(0.02)
         assert [server.open for server in servers] == [0, 0, 1, 1, 1, 1, 1]
