@@ -110,6 +110,7 @@ class Provider(ABC):
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
+        # The author's mistake and no service's failure: it leaves the nursery.
         raise NotImplementedError(f"{type(self).__name__} defines neither request nor flow")
 
     def flow(self, prompt: Prompt) -> Flow:
@@ -146,6 +147,7 @@ class Provider(ABC):
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
+        # As in `request`: who asks for models has seen that there is a request for them.
         raise NotImplementedError(f"{type(self).__name__} lists no models")
 
 

@@ -13,12 +13,12 @@ from fanout.abc import Login, OnLose, Policy, Request, Transport
 from fanout.addresses import is_public
 from fanout.alarms import open_alarms
 from fanout.answers import Answer, Run, Wasted
-from fanout.attempt import fetch
 from fanout.channel import Channel
 from fanout.clocks import Timeouts
 from fanout.config import Config, load
 from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
 from fanout.events import File, Status, Tagged
+from fanout.fetch import fetch
 from fanout.group import Group
 from fanout.history import History, Turns
 from fanout.plan import Builder, Connections, Plan, Settings, several

@@ -1,5 +1,6 @@
 """A lane with one provider: where sans-I/O meets I/O, with its clocks, its retries and its one End."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
 from math import inf
@@ -24,7 +25,8 @@ from fanout.errors import (
     TooLarge,
     Truncated,
 )
-from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
+from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status, Usage
+from fanout.fetch import fetch
 from fanout.history import Turns
 from fanout.keys import Keys
 from fanout.prompt import Message, Options, Prompt
@@ -38,9 +40,6 @@ LANE_BYTES = 64 << 20
 
 FAREWELL = 1.0
 """Seconds that a lane which is cut off may take to tell its service to stop."""
-
-REPLY_BYTES = 8 << 20
-"""Bytes of a reply that is read whole, on the way to the answer."""
 
 
 _RANDOM = Random()  # noqa: S311  # jitter needs no secrecy
@@ -155,8 +154,20 @@ class Attempt:
         if not self._ended:
             self._cut_off = self._wait is None  # else the service has ended, and there would be another try
             # A copy, because each lane writes its name into its error.
-            self._emit([End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error))])
+            end = End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error))
+            self._emit([*self._counts(end), end])
         self._scope.cancel()
+
+    def _counts(self, end: End) -> Iterator[Usage]:
+        """The tokens so far, where the service counts as it goes, and into `end` whose answer is being cut off."""
+        if self._reader is None:
+            return
+        with suppress(ProviderError), sense_only():
+            for event in self._reader.close():
+                if isinstance(event, Usage):
+                    yield event
+                elif isinstance(event, End):
+                    end.model, end.request_id, end.headers = event.model, event.request_id, event.headers
 
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
@@ -405,30 +416,3 @@ class Attempt:
 
 
 _NO_CLOCKS = Timeouts(connect=inf, first=inf, idle=inf, total=inf, min_tps=0.0)
-
-
-class _Whole:
-    """Receives a reply that is read whole."""
-
-    def __init__(self, most: int) -> None:
-        self.head_of_reply: Head | None = None
-        self.body = bytearray()
-        self.most = most
-
-    def head(self, head: Head, /) -> None:
-        self.head_of_reply = head
-
-    def data(self, data: bytes, /) -> bool:
-        self.body += data
-        if len(self.body) > self.most:
-            raise TooLarge(f"a reply exceeds {self.most} bytes")
-        return False
-
-
-async def fetch(transport: Transport, request: Request, connect: float, most: int = REPLY_BYTES) -> Reply:
-    """The whole reply to `request`, of so many bytes at most. Raises ProviderError when they did not arrive."""
-    whole = _Whole(most)
-    await transport.exchange(request, whole, connect)
-    if whole.head_of_reply is None:
-        raise Truncated("the service closed the connection without a word")
-    return Reply(whole.head_of_reply, bytes(whole.body))

@@ -12,12 +12,12 @@ from attrs import field, fields_dict, frozen
 
 from fanout.abc import Policy, Provider, Transport
 from fanout.addresses import checked, is_own, key_variables
-from fanout.attempt import fetch
 from fanout.clocks import Timeouts
 from fanout.config import Config, GroupTable
 from fanout.credentials import Credentials
 from fanout.entries import Entry, entries, keys_in_environment
 from fanout.errors import NotFound, ProviderError, UsageError
+from fanout.fetch import fetch
 from fanout.policies.all import All
 from fanout.policies.fallback import Fallback
 from fanout.policies.hedge import Hedge
@@ -46,6 +46,7 @@ QUIRKS: dict[str, dict[str, Any]] = {
     # What a request must heed:
     "max_completion_tokens": {"max_tokens": "max_completion_tokens"},
     "no_stream_options": {"stream_usage": False},
+    "timings_per_token": {"timings": True},
     "api_key_header": {"key_header": "api-key"},
     # What an answer may contain; the reader takes all of these from anybody:
     "comments": {},
@@ -288,6 +289,7 @@ def _policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Pol
         raise UsageError(f"groups.{name}.policy: {near}")
     settings = {key: getattr(table, key) for key in ("on", "after", "k", "deadline", "on_lose")}
     try:
+        # The kind may be a plug-in's, whose type nobody knows.
         return kind(*lanes, **{key: value for key, value in settings.items() if value is not None})  # type: ignore[no-any-return]
     except TypeError as error:
         raise UsageError(f"groups.{name}: {table.policy}: {str(error).partition(') ')[2] or error}") from None

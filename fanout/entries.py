@@ -84,6 +84,7 @@ def entries() -> Mapping[str, Entry]:
         needs_key=False,
         timeouts=Timeouts(first=120),
         default_model=LOCAL_MODEL,
+        quirks=("timings_per_token",),
         note="the embedded model, run on this machine: no key, no network",
     )
     unofficial = [Entry(**{**row, "needs_key": False}) for row in _rows("unofficial.toml")]

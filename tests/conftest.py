@@ -1,6 +1,14 @@
+import signal
+
 import pytest
 
 from tests import tools
+
+
+def pytest_configure() -> None:
+    """Hears interrupts, which some tests send, also where a shell has started it in the background, deaf to them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from fanout import Status, Timeouts
 from fanout.abc import Flow, Head, Login, Provider, Reader, Receiver, Reply, Request
-from fanout.attempt import LANE_BYTES, Attempt, fetch
+from fanout.attempt import LANE_BYTES, Attempt
 from fanout.credentials import Credentials
 from fanout.errors import (
     AuthError,
@@ -27,7 +27,7 @@ from fanout.errors import (
     TooLarge,
     Truncated,
 )
-from fanout.events import Delta, End, Event, LoginNeeded, Reasoning, Refusal, Started
+from fanout.events import Delta, End, Event, LoginNeeded, Reasoning, Refusal, Started, Usage
 from fanout.history import Turns
 from fanout.keys import Keys
 from fanout.prompt import Message, Prompt
@@ -257,6 +257,49 @@ async def test_cancelling_ends_the_lane_at_once_and_closes_its_exchange(autojump
     assert lane.attempt.answer.text == "x"
 
 
+class CountingReader(WordsReader):
+    """Knows at the end how many tokens there were, and whose they are."""
+
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        end = End(Status.FAILED, error=error, model="words-2", request_id="r1", headers={"x-request-id": "r1"})
+        return [Delta("late"), Usage(3, 2), end]
+
+
+class Counting(Words):
+    def read(self, head: Head) -> Reader:
+        return CountingReader(head)
+
+
+async def test_a_lane_that_is_cut_off_keeps_what_its_service_has_counted(autojump_clock: MockClock) -> None:
+    lane = Lane([b"x", HANG], Counting("a"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(1)
+        lane.attempt.cancel()
+    answer = lane.attempt.answer
+    assert (answer.status, answer.text, answer.usage) == (Status.CANCELLED, "x", Usage(3, 2))
+    assert (answer.model, answer.request_id, answer.headers) == ("words-2", "r1", {"x-request-id": "r1"})
+
+
+class BrokenReader(WordsReader):
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        raise KeyError("usage")
+
+
+class Broken(Words):
+    def read(self, head: Head) -> Reader:
+        return BrokenReader(head)
+
+
+async def test_a_lane_is_cut_off_though_its_reader_makes_no_sense_of_the_rest(autojump_clock: MockClock) -> None:
+    lane = Lane([b"x", HANG], Broken("a"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(1)
+        lane.attempt.cancel()
+    assert lane.end == End(Status.CANCELLED)
+
+
 async def test_a_lane_cancelled_before_its_start_sends_nothing(autojump_clock: MockClock) -> None:
     lane = Lane(said("x"))
     lane.started = 0
@@ -305,11 +348,6 @@ async def test_a_failure_between_two_trips_ends_the_lane(autojump_clock: MockClo
     lane = await Lane(memory(token=[Head(403)], a=said("x")), TwoTrips("a")).run()
     assert isinstance(lane.error, AuthError)
     assert len(lane.transport.exchanges) == 1
-
-
-async def test_a_reply_that_never_comes_is_truncated() -> None:
-    with pytest.raises(Truncated):
-        await fetch(memory(a=[]), Request("GET", "http://a/"), 1)
 
 
 # Logins.

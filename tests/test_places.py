@@ -1,6 +1,7 @@
 """What becomes of paths where nobody's home is known, or is no directory."""
 
 import pwd
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,17 @@ def test_without_a_home_nothing_is_stored_and_the_environment_holds_the_login(mo
 
 
 @pytest.mark.usefixtures("homeless")
-def test_without_a_home_the_weights_that_were_installed_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_weights_that_were_installed_are_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = tmp_path / weights.PACKAGE
+    installed.mkdir()
+    (installed / "__init__.py").touch()
+    (installed / weights.FILE).touch()
     monkeypatch.delenv("FANOUT_MODEL", raising=False)
-    weights.find()
+    monkeypatch.delitem(sys.modules, weights.PACKAGE, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert weights.find() == installed / weights.FILE
 
 
 def test_a_home_that_is_no_directory_holds_no_users_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

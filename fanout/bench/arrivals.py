@@ -27,15 +27,17 @@ _TAIL = 3  # bytes of a read that may belong to a blank line which ends in the n
 class Arrivals:
     """A receiver between a transport and an attempt; also what the attempt's events are told to.
 
-    `see` is told of the head and of the Trio time of its first byte. Transports that do not stamp pay nothing: `data`
-    is the attempt's own until the first stamp. `unpeeked` counts pieces without a stamp of the kernel, of a transport
-    that stamps; `lateness` is by how many seconds our own stamps were later than the kernel's at most. `last_words` is
-    the last read in which the service tells timings of its own.
+    With `fresh` the time to open a connection counts: the tape's own start stays. `see` is told of the head and of the
+    Trio time of its first byte. Transports that do not stamp pay nothing: `data` is the attempt's own until the first
+    stamp. `unpeeked` counts pieces without a stamp of the kernel, of a transport that stamps; `lateness` is by how many
+    seconds our own stamps were later than the kernel's at most. `last_words` is the last read in which the service
+    tells timings of its own.
     """
 
     receiver: Receiver
     tape: Tape
     see: Callable[[Head, float], None]
+    fresh: bool = False
     data: Callable[[bytes], bool] = field(init=False)
     connect: float | None = field(default=None, init=False)
     tls: float | None = field(default=None, init=False)
@@ -57,7 +59,9 @@ class Arrivals:
     def sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
         """The request goes out: see StampedReceiver."""
         self.data = self._read
-        self.tape.sent, self.connect, self.tls = at, connect, tls
+        self.connect, self.tls = connect, tls
+        if not self.fresh:
+            self.tape.sent = at
 
     def stamped(self, stamp: Stamp, /) -> None:
         """When the bytes that come next arrived: see StampedReceiver."""

@@ -113,6 +113,8 @@ def _unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
         "max_tokens": "the bounds of the answers (--max-tokens) differ",
         "load": "the loads differ",
         "cache": "the states of the caches (--cache) differ",
+        "fresh_connections": "only one opened a connection for each request (--fresh-connections)",
+        "ignore_eos": "only one had answers of the full length (--ignore-eos)",
     }.items():
-        if before.get(key) != after.get(key):
+        if (before.get(key) or None) != (after.get(key) or None):
             yield f"not alike: {words}"

@@ -25,7 +25,7 @@ def lines(summary: Summary) -> list[str]:
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += ["", f"{_load(level.level, open_loop=summary.open_loop)}"]
-        out += aligned([_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())])
+        out += aligned(_table(summary, level))
         out += _errors(level.lanes)
         out += map(_safe, _verdicts(level))
     return [*out, *map(_safe, remarks(summary))]
@@ -37,7 +37,7 @@ def markdown(summary: Summary, title: str) -> str:
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += [f"## {_load(level.level, open_loop=summary.open_loop)}", ""]
-        rows = [_head(summary), *(_row(lane, summary, level.level) for lane in level.lanes.values())]
+        rows = _filled(_table(summary, level))
         body = [_cells([_escaped(lane), *cells]) for lane, *cells in rows[1:]]
         out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *body, ""]
         said = [*_errors(level.lanes), *_verdicts(level)]
@@ -48,6 +48,9 @@ def markdown(summary: Summary, title: str) -> str:
 def remarks(summary: Summary) -> list[str]:
     """What must be said beside the figures."""
     said = [] if summary.open_loop or any(CLOSED in warning for warning in summary.warnings) else [CLOSED]
+    if few := _too_few(summary):
+        (at, number), *others = few.items()
+        said.append("".join([f"{at} needs {number} requests a lane", *(f", {at} {number}" for at, number in others)]))
     stamps = sorted({lane.trust.stamp for level in summary.levels for lane in level.lanes.values()})
     said.append(f"arrivals are stamped by: {', '.join(stamps)}")
     if any(lane.estimated for level in summary.levels for lane in level.lanes.values()):
@@ -94,17 +97,40 @@ def _load(level: float | None, *, open_loop: bool) -> str:
     return "1 stream a lane" if level == 1 else f"{level:g} streams a lane"
 
 
+def _table(summary: Summary, level: Level) -> list[Row]:
+    return [_head(summary), *(_row(lane, summary, level) for lane in level.lanes.values())]
+
+
+def _tails(summary: Summary) -> list[str]:
+    """The percentiles beyond the median that are shown: those for which any lane has enough requests."""
+    return [at for at in ("p95", "p99") if at not in _too_few(summary)]
+
+
+def _too_few(summary: Summary) -> dict[str, int]:
+    """The other ones, and how many requests they need."""
+    found = [lane.figures["ttft"].all for level in summary.levels for lane in level.lanes.values()]
+    needed = {
+        at: max((one[at].needs or 0 for one in found), default=0)
+        for at in ("p95", "p99")
+        if all(one[at].estimate is None for one in found)
+    }
+    return {at: number for at, number in needed.items() if number}
+
+
 def _head(summary: Summary) -> Row:
     whole = "response p50" if summary.open_loop else "e2e p50"
     goodput = ("goodput",) if summary.objectives else ()
+    opening = ("connect p50", "TLS p50") if summary.fresh_connections else ()
+    change = ("difference",) if summary.baseline else ()
     return (
         "lane",
         "done",
         "failed",
+        *change,
+        *opening,
         "TTFT p50",
         "95 % CI",
-        "p95",
-        "p99",
+        *_tails(summary),
         whole,
         "ITL p50",
         "tok/s",
@@ -113,29 +139,39 @@ def _head(summary: Summary) -> Row:
     )
 
 
-def _row(lane: Lane, summary: Summary, level: float | None) -> Row:
+def _row(lane: Lane, summary: Summary, level: Level) -> Row:
     ttft = lane.figures["ttft"].all
     whole = lane.figures["response" if summary.open_loop else "e2e"].all["p50"]
     mark = "~" if lane.estimated else ""
-    taking_turns = (
-        not summary.open_loop and level == 1 and len(summary.lanes) > 1
-    )  # then its seconds are the others' too
     speed = lane.figures["tps_user"].all["p50"].estimate
     goodput = ("" if lane.goodput is None else f"{lane.goodput:.3g}/s",) if summary.objectives else ()
+    opening = (seconds(lane.connect), seconds(lane.tls)) if summary.fresh_connections else ()
     return (
         one_line(lane.name, 40),
         str(lane.finished),
         str(lane.requests - lane.finished),
+        *((_change(lane.name, level, summary.baseline),) if summary.baseline else ()),
+        *opening,
         _quantile(ttft["p50"]),
         _range(ttft["p50"]),
-        _quantile(ttft["p95"]),
-        _quantile(ttft["p99"]),
+        *(_quantile(ttft[at]) for at in _tails(summary)),
         _quantile(whole),
         _quantile(lane.figures["itl"].all["p50"]),
         "" if speed is None else f"{mark}{speed:.1f}",
-        "" if taking_turns or lane.tps_total is None else f"{mark}{lane.tps_total:.1f}",
+        "" if summary.takes_turns(level.level) or lane.tps_total is None else f"{mark}{lane.tps_total:.1f}",
         *goodput,
     )
+
+
+def _change(lane: str, level: Level, baseline: str) -> str:
+    """By how much the lane's main metric differs from the baseline's, if that may be said."""
+    if lane == baseline:
+        return "baseline"
+    found = next((c for c in level.comparisons if c.first == lane), None)
+    if found is None or found.verdict == "withheld":
+        return "" if found is None else "no verdict"
+    ratio = found.difference.ratio.estimate
+    return "none" if found.verdict == "none" or ratio is None else f"{100 * (ratio - 1):+.0f} %"
 
 
 def _quantile(interval: Interval) -> str:
@@ -162,15 +198,20 @@ def _errors(lanes: Mapping[str, Lane]) -> list[str]:
 
 def aligned(rows: Sequence[Row]) -> list[str]:
     """The rows as columns: names to the left, figures to the right. Columns that are empty are left out."""
-    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
+    filled = _filled(rows)
+    widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
     return [
         "  ".join(
             cell.rjust(width) if i else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in zip(*columns, strict=True)
+        for row in filled
     ]
+
+
+def _filled(rows: Sequence[Row]) -> list[Row]:
+    """The rows without the columns that are empty but for their heads."""
+    return list(zip(*(column for column in zip(*rows, strict=True) if any(column[1:])), strict=True))
 
 
 def _cells(cells: Sequence[str]) -> str:

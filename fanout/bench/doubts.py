@@ -46,6 +46,24 @@ def of_lanes(lanes: Mapping[str, Lane]) -> Iterator[str]:
             )
 
 
+def of_method(records: Sequence[Record], *, fresh_connections: bool, ignore_eos: bool) -> Iterator[str]:
+    """What is to be said of how the requests were made."""
+    if fresh_connections:
+        yield "every request opened a connection of its own, and the time for that is in all times"
+    if not ignore_eos:
+        return
+    ended: dict[str, list[bool]] = defaultdict(list)
+    for record in filter(counts, records):
+        if record.finished and record.finish_reason is not None:
+            ended[record.lane].append(record.finish_reason != "length")
+    for lane, early in ended.items():
+        if any(early):
+            yield (
+                f"{lane}: {sum(early)} of {len(early)} answers ended before their bound: "
+                "its service does not heed ignore_eos"
+            )
+
+
 def of_order(records: Sequence[Record]) -> Iterator[str]:
     """What is to be said of how a run went about it."""
     kept = sorted(filter(counts, records), key=sending)

@@ -109,7 +109,7 @@ class Stamps:
         if not self.kernel:
             return "the stamps are our own, and nothing tells how late they are"
         share = (self.pieces - self.kernel + self.coalesced) / self.pieces
-        doubt = f"{share:.1%} of the pieces have no exact stamp of the kernel"
+        doubt = f"{100 * share:.1f} % of the pieces have no exact stamp of the kernel"
         return doubt if late is None else f"{doubt}, and our own are up to {late * 1000:.1f} ms late (p99)"
 
 

@@ -15,11 +15,11 @@ from itertools import pairwise
 from os.path import lexists
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, overload
+from typing import Any
 
 import orjson
 
-from fanout.bench.record import Record, from_line, to_line
+from fanout.bench.record import Record, Records, from_line, to_line
 from fanout.errors import UsageError
 
 RUN, REQUESTS, GAPS, SUMMARY, REPORT = "run.json", "requests.jsonl", "gaps.bin", "summary.json", "report.html"
@@ -32,7 +32,7 @@ LONGEST = 1 << 30
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
-class Lines(Sequence[Record]):
+class Lines(Records):
     """The records in a file of them, each read when it is asked for. Raises UsageError for a file that holds others."""
 
     def __init__(self, path: Path) -> None:
@@ -47,15 +47,10 @@ class Lines(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def read(self, number: int) -> Record:
+        """Reads it from the file."""
         with _system(self._path), self._path.open("rb") as file:
-            file.seek(self._offsets[index])
+            file.seek(self._offsets[number])
             return from_line(file.readline())
 
     def __iter__(self) -> Iterator[Record]:
@@ -143,16 +138,6 @@ def pack(values: Iterable[int], last: int) -> tuple[bytes, int]:
     if sys.byteorder == "big":
         column.byteswap()
     return column.tobytes(), last
-
-
-def unpack(data: bytes) -> "array[int]":
-    """The gaps in microseconds that `pack` packed."""
-    column = array("i", data)
-    if sys.byteorder == "big":
-        column.byteswap()
-    for index in range(1, len(column)):
-        column[index] += column[index - 1]
-    return column
 
 
 def comma_separated(summary: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """One finished request as it is kept: a line of JSON, and all that its metrics are computed from."""
 
-from collections.abc import Mapping
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 import orjson
 from attrs import define, evolve, field, fields, frozen
@@ -94,6 +95,23 @@ class Record:
         if not self.kernel:
             return "user"
         return "kernel" if self.kernel == len(self.times) else "mixed"
+
+
+class Records(Sequence[Record]):
+    """The records of a run, each read from where it is kept when it is asked for: a run may be larger than memory."""
+
+    @abstractmethod
+    def read(self, number: int) -> Record:
+        """The record with this number, which is one from 0 on and below the length."""
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self.read(number) for number in range(*index.indices(len(self)))]
+        return self.read(range(len(self))[index])
 
 
 _ALWAYS = frozenset({"lane", "block", "status", "sent", "ended"})

@@ -28,6 +28,7 @@ from fanout.plan import Builder, Connections, Settings
 from fanout.policies.all import All
 from fanout.prices import cost
 from fanout.prompt import Prompt
+from fanout.providers.openai import OpenAI
 from fanout.transports.choice import transport_named
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}
@@ -76,13 +77,15 @@ def _see(note: Note, head: Head, at: float) -> None:
 class Sender:
     """Sends requests over `connections`, each of which may take `timeout` seconds, all of them for its first token.
 
-    Nothing is tried again: a failure is a result. Times of records count from `began`.
+    Nothing is tried again: a failure is a result. Times of records count from `began`. `fresh` says that each request
+    opens a connection of its own: then the time for that is in all its times.
     """
 
     connections: Connections
     timeout: float
     config: Config = field(factory=Config)
     began: float = field(factory=trio.current_time)
+    fresh: bool = False
     _watched: _Watched = field(init=False)
     _settings: Settings = field(init=False)
 
@@ -102,7 +105,7 @@ class Sender:
         note = Note()
         tape = Tape(lane.name, block, trio.current_time(), origin=self.began)
         attempt = self._attempt(lane)
-        arrivals = self._watched.arrivals[attempt] = Arrivals(attempt, tape, partial(_see, note))
+        arrivals = self._watched.arrivals[attempt] = Arrivals(attempt, tape, partial(_see, note), self.fresh)
         attempt.hear = arrivals.hear
         try:
             await attempt.run(prompt, inf)
@@ -128,13 +131,14 @@ def _is_here(base_url: str) -> bool:
 
 
 @asynccontextmanager
-async def open_stamped(name: str | None = None) -> AsyncGenerator[Connections]:
+async def open_stamped(name: str | None = None, *, reuse: bool = True) -> AsyncGenerator[Connections]:
     """Connections that measurements go over: like `open_transport`, with the kernel's stamps where there are any.
 
-    Meanwhile Python's collector leaves alone what was there before: to go through it takes tens of milliseconds, in
-    which bytes wait. Raises UsageError for an unknown name, and for curl where it cannot run.
+    Without `reuse` each request has a new one. Meanwhile Python's collector leaves alone what was there before: to go
+    through it takes tens of milliseconds, in which bytes wait. Raises UsageError for an unknown name, and for curl
+    where it cannot run.
     """
-    async with _carrier(name) as http, LocalModel.open(http) as transport:
+    async with _carrier(name, reuse=reuse) as http, LocalModel.open(http) as transport:
         gc.collect()
         gc.freeze()
         try:
@@ -143,14 +147,18 @@ async def open_stamped(name: str | None = None) -> AsyncGenerator[Connections]:
             gc.unfreeze()
 
 
-def _carrier(name: str | None) -> AbstractAsyncContextManager[Transport]:
+def _carrier(name: str | None, *, reuse: bool = True) -> AbstractAsyncContextManager[Transport]:
     usual = transport_named(name)  # says what is the matter, if anything is
     if name != "httpx":
         with suppress(ImportError, OSError):
             from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # not everywhere
 
-            return CurlTransport(stamps=True)
-    return usual
+            return CurlTransport(stamps=True, reuse=reuse)
+    if reuse:
+        return usual
+    from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415  # 100 ms, and seldom needed
+
+    return HttpxTransport(reuse=False)
 
 
 def lanes_of(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[LaneSpec, ...]:
@@ -168,6 +176,22 @@ def lanes_of(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[LaneSpe
         names.add(name)
         unique_lanes.append(evolve(lane, name=name, retries=0, spares=()))
     return tuple(unique_lanes)
+
+
+def at_full_length(lanes: Sequence[LaneSpec]) -> tuple[LaneSpec, ...]:
+    """The lanes, their services asked not to end an answer before its most tokens, as vLLM and its like can be.
+
+    Raises UsageError for lanes whose wire has no such option.
+    """
+    others = [lane.name for lane in lanes if not isinstance(lane.provider, OpenAI)]
+    if others:
+        raise UsageError(
+            f"--ignore-eos: {', '.join(others)}: only servers of OpenAI's chat completions, such as vLLM, SGLang "
+            "and llama.cpp, can be asked for it; bound the answers with --max-tokens alone"
+        )
+    return tuple(
+        evolve(lane, options=evolve(lane.options, body={"ignore_eos": True, **lane.options.body})) for lane in lanes
+    )
 
 
 def _numbered(name: str) -> Iterator[str]:

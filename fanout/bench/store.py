@@ -2,6 +2,7 @@
 
     bench/               0700
         runs.db          0600; beside it, while it is open, its write-ahead log
+        NAME.lock        0600, while a run goes on: see alive.py
 
 Every commit is on the disk when it returns (WAL, synchronous=FULL), so a process that is killed, or a machine that
 loses its power, loses what was not committed and nothing else: what ended in the last INTERVAL seconds, at most. It
@@ -15,14 +16,15 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from secrets import token_hex
 from time import strftime, time
-from typing import Any, overload
+from typing import Any
 
 import orjson
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from platformdirs import user_data_path
 
-from fanout.bench.record import Record, from_line, to_line
+from fanout.bench import alive
+from fanout.bench.record import Record, Records, from_line, to_line
 from fanout.errors import UsageError
 from fanout.login import folder
 from fanout.places import users
@@ -35,6 +37,8 @@ VERSION = 1
 
 INTERVAL = 0.1
 """Seconds between two commits, at least: what ends meanwhile goes into one."""
+
+RUNNING, CUT_OFF = "running", "cut off"
 
 MOST = 2000
 """Records that may wait for their commit; then whoever brings more waits for it."""
@@ -52,10 +56,10 @@ PRAGMA user_version = {VERSION};
 
 @frozen
 class Run:
-    """A run that is kept. Times are seconds of the Unix epoch; `state` is running, complete, interrupted or failed.
+    """A run that is kept. Times are seconds of the Unix epoch.
 
-    A run that was killed stays in the state running. `about` says how it was asked for, `summary` is the JSON of its
-    summary, if it came to one.
+    `state` is running, complete, interrupted, failed, or CUT_OFF: its process ended before the run did. `about`
+    says how it was asked for, `summary` is the JSON of its summary, if it came to one.
     """
 
     id: int
@@ -68,8 +72,8 @@ class Run:
     summary: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
 
-class Records(Sequence[Record]):
-    """The records of a run, each read from the database when it is asked for: a run may be larger than memory."""
+class Rows(Records):
+    """The records of a run in the database. Raises UsageError if that does not work."""
 
     def __init__(self, store: "Store", run: int) -> None:
         self._store = store
@@ -79,16 +83,8 @@ class Records(Sequence[Record]):
     def __len__(self) -> int:
         return self._length
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
-            raise IndexError(index)
+    def read(self, number: int) -> Record:
+        """Reads it from the database."""
         return from_line(next(self._store.lines(self._run, number)))
 
     def __iter__(self) -> Iterator[Record]:
@@ -101,18 +97,25 @@ class Store:
 
     path: Path
     _connection: sqlite3.Connection
+    _holds: dict[int, alive.Hold] = field(factory=dict)
 
     def begin(self, about: Mapping[str, Any]) -> Run:
-        """Begins a run, under a name that tells when."""
+        """Begins a run, under a name that tells when. It goes on until `finish`, at most until the store is closed."""
         started = time()
         name = f"{strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
-        with self._change():
-            row = self._connection.execute(
-                "INSERT INTO runs (name, started, state, about) VALUES (?, ?, 'running', ?)",
-                (name, started, orjson.dumps(about)),
-            )
+        hold = alive.hold(self.path.parent, name)  # first, so that nobody finds the run without it
+        try:
+            with self._change():
+                row = self._connection.execute(
+                    "INSERT INTO runs (name, started, state, about) VALUES (?, ?, ?, ?)",
+                    (name, started, RUNNING, orjson.dumps(about)),
+                )
+        except BaseException:  # Ctrl-C too: nobody else knows the hold yet
+            hold.end()
+            raise
         assert row.lastrowid is not None
-        return Run(row.lastrowid, name, started, None, "running", 0, about=about)
+        self._holds[row.lastrowid] = hold
+        return Run(row.lastrowid, name, started, None, RUNNING, 0, about=about)
 
     def add(self, run: int, first: int, lines: Sequence[bytes]) -> None:
         """Keeps records, the first under this number; they are on the disk when this returns."""
@@ -130,13 +133,20 @@ class Store:
                 "UPDATE runs SET ended = ?, state = ?, summary = ?, about = ? WHERE id = ?",
                 (time(), state, told, orjson.dumps(about), run),
             )
+        if hold := self._holds.pop(run, None):  # last, so that whoever misses it finds the state
+            hold.end()
 
-    def delete(self, runs: Sequence[int]) -> None:
-        """Deletes runs, and gives their space back."""
+    def delete(self, runs: Sequence[Run]) -> None:
+        """Deletes runs, and gives their space back. Raises UsageError if one of them goes on."""
+        for run in runs:
+            if run.state == RUNNING:
+                raise UsageError(f"{run.name} is running; it can be deleted when it is over (Ctrl-C ends it)")
         with self._change():
             for run in runs:
-                self._connection.execute("DELETE FROM requests WHERE run = ?", (run,))
-                self._connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+                self._connection.execute("DELETE FROM requests WHERE run = ?", (run.id,))
+                self._connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+        for run in runs:
+            alive.forget(self.path.parent, run.name)
         with _translated(self.path):
             self._connection.execute("VACUUM")
 
@@ -174,11 +184,26 @@ class Store:
             for (line,) in self._connection.execute(query, (run, first)):
                 yield line
 
-    def records(self, run: int) -> Records:
+    def records(self, run: int) -> Rows:
         """The records of a run, in the order in which they ended."""
-        return Records(self, run)
+        return Rows(self, run)
+
+    def close(self) -> None:
+        """Closes the database; the runs that go on are cut off."""
+        for hold in self._holds.values():
+            hold.close()
+        self._connection.close()
 
     def _runs(self, which: str, values: tuple[Any, ...]) -> list[Run]:
+        found = self._read(which, values)
+        gone = {run.id for run in found if run.state == RUNNING and not alive.is_held(self.path.parent, run.name)}
+        if not gone:
+            return found
+        # One of them may have come to its end in between: that is written before its hold is given up.
+        again = self._read(which, values)
+        return [evolve(run, state=CUT_OFF) if run.state == RUNNING and run.id in gone else run for run in again]
+
+    def _read(self, which: str, values: tuple[Any, ...]) -> list[Run]:
         counted = "(SELECT count(*) FROM requests WHERE run = runs.id)"
         query = f"SELECT id, name, started, ended, state, {counted}, about, summary FROM runs {which}"  # noqa: S608  # ours
         with _translated(self.path):
@@ -193,7 +218,7 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-            except BaseException:
+            except BaseException:  # Ctrl-C too: a transaction left open keeps every other process out
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
@@ -217,12 +242,13 @@ def opened(place: Path | None = None, *, create: bool = False) -> Iterator[Store
     with _translated(place / NAME):
         # One thread at a time uses it, but not always the same one. The log beside it takes on the file's mode.
         connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    store = Store(place / NAME, connection)
     try:
         with _translated(place / NAME):
             _prepare(connection, place / NAME)
-        yield Store(place / NAME, connection)
+        yield store
     finally:
-        connection.close()
+        store.close()
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,14 +1,15 @@
 """Everything that may be said of a run: what the console, the JSON file and the report show."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import inf, isfinite
 from typing import Any
 
 from attrs import fields, frozen, has
 
 from fanout.bench import doubts
-from fanout.bench.figures import Figure, Trust
+from fanout.bench.figures import Figure, Measured, Trust
 from fanout.bench.lane import Errors, Lane, Timing, main_metric, measured, sending, sum_up
 from fanout.bench.record import Record
 from fanout.bench.statistics import QUANTILES, RESAMPLES, Interval, survival_quantile
@@ -53,8 +54,9 @@ class Level:
 class Summary:
     """A run. `levels` has one item, or one for each level of a sweep, the lightest first.
 
-    `races` are percentiles of ttft and e2e, by lane, from records of races (Kaplan and Meier): never pooled with the
-    rest. `what_if` and `recommended` are of the first level. `warnings` are sentences.
+    `baseline` is the lane that all differences are against, if there is one. With `fresh_connections` every time holds
+    that of opening a connection. `races` are percentiles of ttft and e2e, by lane, from records of races (Kaplan and
+    Meier): never pooled with the rest. `what_if` and `recommended` are of the first level. `warnings` are sentences.
     """
 
     levels: tuple[Level, ...]
@@ -64,12 +66,18 @@ class Summary:
     what_if: tuple[WhatIf, ...]
     recommended: WhatIf | None
     warnings: tuple[str, ...]
+    baseline: str | None = None
+    fresh_connections: bool = False
     version: int = VERSION
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
         """The lanes at the first level: the only one, or the lightest of a sweep."""
         return self.levels[0].lanes
+
+    def takes_turns(self, level: float | None) -> bool:
+        """Whether the lanes were asked one after the other at this level: then a lane's time is the others' too."""
+        return not self.open_loop and level == 1 and len(self.lanes) > 1
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -86,20 +94,27 @@ def summarize(
     looks: int = 1,
     what_if: bool = True,
     resamples: int = RESAMPLES,
+    baseline: str | None = None,
+    fresh_connections: bool = False,
+    ignore_eos: bool = False,
 ) -> Summary:
     """Sums up a run's records, in any order. Raises UsageError where there is none.
 
     `lanes` is the order to show and to hedge them in, else that of their first requests. `objectives` are limits in
-    seconds by metric. `looks` is how often a stop rule looked at the figures: verdicts get that much stricter.
-    Fewer `resamples` are quicker and make p-values and intervals of differences coarser.
+    seconds by metric. `looks` is how often a stop rule looked at the figures: verdicts get that much stricter. Fewer
+    `resamples` are quicker and make p-values and intervals of differences coarser. `baseline` is the lane that all
+    others are compared with. `fresh_connections` and `ignore_eos` say how the records were made.
     """
     if not records:
         raise UsageError("there is nothing to sum up: no request was recorded")
     names = list(dict.fromkeys([*lanes, *(r.lane for r in sorted(records, key=sending))]))
+    if baseline is not None and baseline not in names:
+        raise UsageError(f"the baseline {baseline!r} is none of the lanes: {', '.join(names)}")
     limits = dict(objectives or {})
     own = [record for record in records if not record.race]
     loads = sorted({record.level for record in own}, key=lambda level: -inf if level is None else level) or [None]
-    levels = [_level(own, load, names, limits, seed=seed, looks=looks, resamples=resamples) for load in loads]
+    compared = partial(compare, seed=seed, looks=looks, resamples=resamples, baseline=baseline)
+    levels = [_level(own, load, names, limits, seed, compared) for load in loads]
     first = [record for record in own if record.level == loads[0]]
     several = what_if and len(names) > 1
     return Summary(
@@ -109,7 +124,12 @@ def summarize(
         races=_races(records, names),
         what_if=alternatives(first, names) if several else (),
         recommended=recommend(first, names) if several else None,
-        warnings=tuple(_warnings(own, levels, looks)),
+        warnings=(
+            *doubts.of_method(own, fresh_connections=fresh_connections, ignore_eos=ignore_eos),
+            *_warnings(own, levels, looks),
+        ),
+        baseline=baseline,
+        fresh_connections=fresh_connections,
     )
 
 
@@ -118,10 +138,8 @@ def _level(
     level: float | None,
     names: Sequence[str],
     limits: Mapping[str, float],
-    *,
     seed: int,
-    looks: int,
-    resamples: int,
+    compared: Callable[[Mapping[str, Measured], Sequence[str]], list[Comparison]],
 ) -> Level:
     own: dict[str, list[Record]] = {name: [] for name in names}
     for record in records:
@@ -134,7 +152,7 @@ def _level(
     return Level(
         level=level,
         lanes={name: sum_up(name, own[name], pairs[name], limits, seed) for name in names if own[name]},
-        comparisons=tuple(compare(pairs, metrics, seed, looks, resamples)),
+        comparisons=tuple(compared(pairs, metrics)),
     )
 
 
@@ -178,6 +196,8 @@ def to_json(summary: Summary) -> dict[str, Any]:
     return {
         "version": summary.version,
         "open_loop": summary.open_loop,
+        "fresh_connections": summary.fresh_connections,
+        "baseline": summary.baseline,
         "objectives": dict(summary.objectives),
         "lanes": levels[0]["lanes"],
         "comparisons": levels[0]["comparisons"],

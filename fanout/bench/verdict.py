@@ -34,23 +34,30 @@ class Comparison:
 
 
 def compare(
-    lanes: Mapping[str, Measured], metrics: Sequence[str], seed: int, looks: int = 1, resamples: int = RESAMPLES
+    lanes: Mapping[str, Measured],
+    metrics: Sequence[str],
+    seed: int,
+    looks: int = 1,
+    resamples: int = RESAMPLES,
+    baseline: str | None = None,
 ) -> list[Comparison]:
-    """Every two lanes in each metric. Each metric is a family of its own: Holm corrects for its pairs of lanes.
+    """Every two lanes in each metric, or each lane with the `baseline`, which is then the second and what is said of.
 
-    A verdict needs p below 5 %, divided by the number of times that a stop rule looked at the data.
+    Each metric is a family of its own: Holm corrects for its pairs of lanes. A verdict needs p below 5 %, divided by
+    the number of times that a stop rule looked at the data.
     """
     found = []
+    together = list(combinations(lanes, 2)) if baseline is None else [(n, baseline) for n in lanes if n != baseline]
     for metric in metrics:
         values = {lane: _values(measured, metric) for lane, measured in lanes.items()}
         couples = [
             (first, second, difference(pairs, seed, resamples))
-            for first, second in combinations(lanes, 2)
+            for first, second in together
             if (pairs := _pairs(values[first], values[second]))
         ]
         corrected = holm([each.p for _, _, each in couples])
         found += [
-            _comparison(first, second, metric, evolve(each, p=p), ALPHA / looks)
+            _comparison(first, second, metric, evolve(each, p=p), ALPHA / looks, turned=baseline is None)
             for (first, second, each), p in zip(couples, corrected, strict=True)
         ]
     return found
@@ -71,7 +78,8 @@ def _pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[tupl
     return [(value, second[block]) for block, value in first.items() if block in second]
 
 
-def _comparison(first: str, second: str, metric: str, found: Difference, alpha: float) -> Comparison:
+def _comparison(first: str, second: str, metric: str, found: Difference, alpha: float, *, turned: bool) -> Comparison:
+    """What may be said; `turned`: of the second lane, if that is the faster one."""
     verdict = _verdict(found, alpha)
     if verdict == "withheld":
         sentence = _withheld(first, second, metric, found)
@@ -81,6 +89,8 @@ def _comparison(first: str, second: str, metric: str, found: Difference, alpha: 
         sentence = f"no difference in {WORDS[metric][1]}{bound} can be claimed between {first} and {second}"
     elif verdict == "faster":
         sentence = _faster(first, second, metric, found)
+    elif not turned:
+        sentence = _slower(first, second, metric, found)
     else:
         sentence = _faster(second, first, metric, _turned(found))
     return Comparison(first, second, metric, found, verdict, sentence)
@@ -127,6 +137,19 @@ def _faster(first: str, second: str, metric: str, found: Difference) -> str:
         f"{first} is {percent(1 - ratio.estimate)} faster {WORDS[metric][0]} than {second}, "
         f"95 % CI {percent(1 - ratio.high, unit='')} to {percent(1 - ratio.low)}, "
         f"wins {percent(found.wins)} of prompts"
+    )
+
+
+def _slower(first: str, second: str, metric: str, found: Difference) -> str:
+    ratio = found.ratio
+    assert ratio.estimate is not None
+    assert ratio.low is not None
+    assert ratio.high is not None
+    least = percent(ratio.low - 1, unit="")
+    bounds = f"{least} to {percent(ratio.high - 1)}" if ratio.high < inf else f"{least} % or more"
+    return (
+        f"{first} is {percent(ratio.estimate - 1)} slower {WORDS[metric][0]} than {second}, "
+        f"95 % CI {bounds}, wins {percent(found.wins)} of prompts"
     )
 
 

@@ -234,20 +234,18 @@ def silences(records: Iterable[Record]) -> list[float]:
     )
 
 
-def alternatives(records: Sequence[Record], lanes: Sequence[str], on: On = "finish") -> tuple[WhatIf, ...]:
+def alternatives(records: Sequence[Record], lanes: Sequence[str]) -> tuple[WhatIf, ...]:
     """Each lane alone, then race, fallback and hedges (at p50, p90, p95 of the first lane's silences) in this order."""
     names = tuple(lanes)
-    policies = [Policy((lane,), on=on) for lane in names if _blocks(records, (lane,))]
+    policies = [Policy((lane,)) for lane in names if _blocks(records, (lane,))]
     if len(names) > 1 and (blocks := _blocks(records, names)):
-        policies += [Policy(names, on=on), Policy(names, inf, on)]
+        policies += [Policy(names), Policy(names, inf)]
         quiet = silences(block[0] for block in blocks)
-        policies += [Policy(names, quantile(quiet, q), on) for q in DELAYS if quiet]
+        policies += [Policy(names, quantile(quiet, q)) for q in DELAYS if quiet]
     return tuple(replay(records, policy) for policy in policies)
 
 
-def recommend(
-    records: Sequence[Record], lanes: Sequence[str], budget: float = 0.05, on: On = "finish"
-) -> WhatIf | None:
+def recommend(records: Sequence[Record], lanes: Sequence[str], budget: float = 0.05) -> WhatIf | None:
     """The hedge with the shortest delay that starts at most `budget` lanes a prompt for a silence; None if none helps.
 
     The shortest delay is the best one: an earlier second request never makes an answer later. It helps where the tail
@@ -258,14 +256,13 @@ def recommend(
     quiet = silences(block[0] for block in blocks)
     if len(quiet) < LEAST_PROMPTS:
         return None
-    plain = replay(records, Policy(names, inf, on))
+    plain = replay(records, Policy(names, inf))
     for q in (1 - budget, *(q for q in LONGER if q > 1 - budget)):
-        hedge = replay(records, Policy(names, quantile(quiet, q), on))
+        hedge = replay(records, Policy(names, quantile(quiet, q)))
         if hedge.requests - plain.requests <= budget + 1 / len(blocks):
-            return hedge if _tail(hedge, on) < (1 - HELP) * _tail(plain, on) else None
+            return hedge if _tail(hedge) < (1 - HELP) * _tail(plain) else None
     return None
 
 
-def _tail(what: WhatIf, on: On) -> float:
-    percentiles = what.total if on == "finish" else what.first
-    return next(found.estimate for found in reversed(percentiles.values()) if found.estimate is not None)
+def _tail(what: WhatIf) -> float:
+    return next(found.estimate for found in reversed(what.total.values()) if found.estimate is not None)

@@ -22,8 +22,6 @@ from fanout.prompt import Prompt
 BUILT_IN = ("short", "code", "reasoning")
 """The built-in sets, each a file in prompts/ with a prompt a line."""
 
-USUAL = "builtin:short"
-
 SYNTHETIC = 64
 """How many prompts of one length are made up; fewer of very long ones."""
 

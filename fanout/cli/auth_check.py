@@ -68,8 +68,8 @@ async def ask_service(site: "Site", credentials: "Credentials", transport: "Tran
     """What the service says to these: accepted, refused or unknown, and why."""
     import trio
 
-    from fanout.attempt import fetch
     from fanout.errors import AuthError, LoginRequired, ProviderError
+    from fanout.fetch import fetch
     from fanout.formats.summary import reason
     from fanout.login import services
     from fanout.scrub import scrub
@@ -142,6 +142,18 @@ def kept() -> "tuple[list[Credentials], list[Exception]]":
         if own and not any((c.provider, c.base_url) == (name, base_url) for c in logins):
             logins.append(own)
     return logins, problems
+
+
+async def keep(credentials: "Credentials") -> str:
+    """Stores a login; says what of it. Raises UsageError if it cannot be stored."""
+    import trio
+
+    from fanout.login import store
+
+    await trio.to_thread.run_sync(store.save, credentials)
+    held = ", ".join([*credentials.cookies, *credentials.secrets])
+    ends = f", ends {credentials.expires:%Y-%m-%d}" if credentials.expires else ""
+    return f"stored {held}{ends}"
 
 
 def complain(problems: list[Exception]) -> None:

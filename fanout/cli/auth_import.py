@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fanout.cli.auth_check import BASE_URL, ask_service, find
+from fanout.cli.auth_check import BASE_URL, ask_service, find, keep
 from fanout.places import expanded
 
 if TYPE_CHECKING:
@@ -164,11 +164,8 @@ def _asked_one_by_one(site: "Site", base_url: str) -> "Found":
 
 
 async def _store(site: "Site", credentials: "Credentials", offline: bool) -> int:
-    import trio
-
     import fanout
     from fanout.cli import stdout
-    from fanout.login import store
 
     verdict, words = "", "not checked"
     if not offline:
@@ -178,8 +175,6 @@ async def _store(site: "Site", credentials: "Credentials", offline: bool) -> int
     if verdict == "refused":
         click.echo(f"fanout: {where} refuses this login, it is not stored: {words}", err=True)
         return 1
-    await trio.to_thread.run_sync(store.save, credentials)
-    kept = ", ".join([*credentials.cookies, *credentials.secrets])
-    ends = f", ends {credentials.expires:%Y-%m-%d}" if credentials.expires else ""
-    await stdout.write(f"{where}: stored {kept}{ends}; {words}\n")
+    stored = await keep(credentials)
+    await stdout.write(f"{where}: {stored}; {words}\n")
     return 0

@@ -9,7 +9,7 @@ import click
 
 from fanout.cli.bench_command import remember, retold
 from fanout.cli.bench_wish import Wish
-from fanout.cli.options import complete_lane, delay
+from fanout.cli.options import OF_EVERY_LANE, TRANSPORT, complete_lane, delay
 from fanout.places import expanded
 
 Number = TypeVar("Number", int, float)
@@ -127,14 +127,14 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         "--prompts", default="builtin:short", metavar="SOURCE", show_default=True,
         help="A file (JSON lines, CSV, or a prompt a line), -, builtin:short|code|reasoning, synthetic:INPUT,OUTPUT.",
     ),
-    click.option("-s", "--system", help="The system prompt."),
-    click.option(
-        "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
-        help="An option for every lane, e.g. -o temperature 0.",
-    ),
+    *OF_EVERY_LANE,
     click.option(
         "--max-tokens", type=click.IntRange(1, MOST), default=128, show_default=True, metavar="N",
         help="Bound of an answer where neither its prompt nor its lane has one.",
+    ),
+    click.option(
+        "--ignore-eos", is_flag=True,
+        help="Ask servers that know it (vLLM, SGLang, llama.cpp and their like) for exactly --max-tokens.",
     ),
     click.option(
         "--warmup", type=click.IntRange(0, MOST), default=2, show_default=True, metavar="N",
@@ -156,8 +156,12 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         "--cache", type=click.Choice(["unique", "warm"]), default="unique", show_default=True,
         help="A mark makes each prompt unique, or prompts repeat and services may know them.",
     ),
+    click.option(
+        "--fresh-connections", is_flag=True, help="Open a connection for each request, and count the time for that."
+    ),
     click.option("--seed", type=_SEEDS, default=0, metavar="N", help="Of the order, the arrivals and made-up prompts."),
     click.option("--aa", is_flag=True, help="Measure the first lane twice: a difference would be one of the method."),
+    click.option("--baseline", metavar="LANE", help="Show all differences against this lane; else between every two."),
     click.option("--max-cost", type=float, callback=_number(1e-9, 1e9), metavar="USD", help="Spend no more than this."),
     click.option("--out", type=expanded, metavar="DIR", help="Write the run's files there, report.html among them."),
     click.option("--json", "as_json", is_flag=True, help="The summary as JSON."),
@@ -166,7 +170,7 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         "--assert", "asserts", multiple=True, metavar="CONDITION",
         help='Exit with 3 unless it holds: "p95(ttft) < 800ms", "p50(itl, LANE) < 30ms", "failures <= 1%".',
     ),
-    click.option("--transport", type=click.Choice(["curl", "httpx"]), help="What carries the requests; usually curl."),
+    TRANSPORT,
     click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but failures."),
 ]  # fmt: skip
 
@@ -288,5 +292,8 @@ def _summary(name: str) -> Any:
     with store.opened() as kept:
         run = kept.find(name)
     if run.summary is None:
-        raise UsageError(f"the run {run.name} has no summary: it was {run.state}; fanout log show {run.name} makes one")
+        verb = "is" if run.state == store.RUNNING else "was"
+        raise UsageError(
+            f"the run {run.name} has no summary: it {verb} {run.state}; fanout log show {run.name} makes one"
+        )
     return {**run.summary, "about": run.about}

@@ -21,12 +21,12 @@ from fanout.bench.environment import Strain, environment
 from fanout.bench.load import Limits, Load, Setup
 from fanout.bench.metrics import objectives
 from fanout.bench.record import Record
-from fanout.bench.request import Sender, lanes_of, open_stamped, price
+from fanout.bench.request import Sender, at_full_length, lanes_of, open_stamped, price
 from fanout.bench.schedule import Closed, Schedule, schedules
 from fanout.bench.summary import Summary, to_json
 from fanout.bench.workload import Workload, load, trace
 from fanout.catalog import LaneSpec, resolve
-from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stdout
+from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stdout, stop
 from fanout.cli.bench_command import public
 from fanout.cli.bench_screen import Board, board_for
 from fanout.cli.bench_summary import page, summed_up
@@ -56,8 +56,6 @@ BUSY = 0.8
 LATE = 0.01
 """Seconds of lateness of the event loop, of which more than one in a hundred is worth a warning."""
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 @frozen
 class Planned:
@@ -76,6 +74,7 @@ def planned(wish: Wish, command: str) -> Planned:
     _check_text(wish)
     config = load_config()
     lanes = _lanes(wish, config)
+    _check_baseline(wish.baseline, lanes)
     limits = _objectives(wish.slo)
     asserts = [Assertion.of(text) for text in wish.asserts]
     for condition in asserts:
@@ -118,6 +117,7 @@ def _check_text(wish: Wish) -> None:
     given = {
         "-m": wish.lanes, "-s": [wish.system or ""], "-o": options, "--prompts": [wish.prompts],
         "--trace": [wish.trace or ""], "--out": [str(wish.out or "")], "--assert": wish.asserts, "--slo": [wish.slo],
+        "--baseline": [wish.baseline or ""],
     }  # fmt: skip
     for option, texts in given.items():
         for text in texts:
@@ -137,7 +137,16 @@ def _lanes(wish: Wish, config: Config) -> tuple[LaneSpec, ...]:
         if isinstance(lane, Policy):
             raise UsageError(f"{text} is a group, and bench measures lanes: name its lanes, {_names(config, text)}")
         specs.append(lane)
-    return lanes_of(specs, twice=wish.aa)
+    lanes = lanes_of(specs, twice=wish.aa)
+    return at_full_length(lanes) if wish.ignore_eos else lanes
+
+
+def _check_baseline(baseline: str | None, lanes: Sequence[LaneSpec]) -> None:
+    names = [lane.name for lane in lanes]
+    if baseline is not None and baseline not in names:
+        raise UsageError(f"--baseline {baseline}: the lanes are {', '.join(names)}")
+    if baseline is not None and len(names) == 1:
+        raise UsageError(f"--baseline {baseline}: there is no other lane to compare with it; name some with -m")
 
 
 def _names(config: Config, group: str) -> str:
@@ -213,11 +222,14 @@ def _about(wish: Wish, setup: Setup, plan: Sequence[Schedule], command: str) -> 
         "prompts": setup.workload.source,
         "fingerprint": setup.workload.fingerprint,
         "max_tokens": setup.max_tokens,
+        "ignore_eos": wish.ignore_eos,
         "warmup": setup.warmup,
         "timeout": setup.timeout,
         "objectives": wish.slo,
         "order": setup.order,
         "cache": wish.cache,
+        "fresh_connections": wish.fresh_connections,
+        "baseline": wish.baseline,
         "seed": setup.seed,
         **environment(),
     }
@@ -283,8 +295,8 @@ class Ended:
 
 async def _load(wish: Wish, plan: Planned, journal: store.Journal, strain: Strain) -> Ended:
     transport = wish.transport or plan.config.defaults.transport
-    async with open_stamped(transport) as connections:
-        sender = Sender(connections, plan.setup.timeout, plan.config)
+    async with open_stamped(transport, reuse=not wish.fresh_connections) as connections:
+        sender = Sender(connections, plan.setup.timeout, plan.config, fresh=wish.fresh_connections)
         under_way = Load(plan.setup, sender, journal.put)
         with board_for(under_way, quiet=wish.quiet) as board:
             number = await _until_stopped(under_way, plan.schedules, board, strain)
@@ -300,19 +312,10 @@ async def _until_stopped(load: Load, plan: Sequence[Schedule], board: Board, str
     async with trio.open_nursery() as nursery:
         nursery.start_soon(board.redraw)
         nursery.start_soon(strain.watch)
-        await nursery.start(_listen, nursery.cancel_scope, stopped)
+        await nursery.start(stop.listen, nursery.cancel_scope, stopped)
         await load.run(plan)
         nursery.cancel_scope.cancel()
     return stopped[0] if stopped else 0
-
-
-async def _listen(
-    scope: trio.CancelScope, stopped: list[int], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(*_STOPS) as signals:
-        task_status.started()
-        stopped.append(await anext(signals))
-        scope.cancel()
 
 
 @contextmanager
@@ -340,6 +343,8 @@ def _announce(wish: Wish, plan: Planned) -> None:
     say(f"prompts: {setup.workload.source}, {cache}; warm-up: {setup.warmup} requests a stream")
     if wish.requests is None and not wish.until_ci and (setup.limits.requests or 0) > USUAL_REQUESTS:
         say(f"{setup.limits.requests} prompts in place of {USUAL_REQUESTS}, for --assert needs so many; -n sets it")
+    if wish.fresh_connections:
+        say("every request opens a connection of its own, and the time for that counts")
     if setup.order == "sequential" and len(setup.lanes) > 1:
         say("--order sequential: whatever changes in the meantime looks like a difference between lanes")
     for lane in setup.lanes:

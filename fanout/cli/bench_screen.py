@@ -11,6 +11,7 @@ import trio
 
 from fanout.bench.console import aligned, seconds
 from fanout.bench.load import Load
+from fanout.cli.screen import region
 from fanout.formats.summary import one_line
 
 FRAME = 0.5
@@ -58,18 +59,10 @@ class Live(Board):
     def __init__(self, load: Load) -> None:
         super().__init__(load)
         from rich.console import Console
-        from rich.live import Live as Region
 
         self._recent: dict[str, list[float]] = {}
         self._console = Console(stderr=True, highlight=False)
-        self._region = Region(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            vertical_overflow="crop",
-        )
+        self._region = region(self._console)
 
     async def redraw(self) -> None:
         """Draws the table twice a second."""

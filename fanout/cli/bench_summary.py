@@ -29,6 +29,9 @@ def summed_up(records: Sequence[Record], about: Mapping[str, Any], *, quiet: boo
             objectives=objectives(_told(about, "objectives", str) or ""),
             seed=_told(about, "seed", int) or 0,
             looks=max(1, _told(about, "looks", int) or 1),
+            baseline=_told(about, "baseline", str),
+            fresh_connections=_told(about, "fresh_connections", bool) or False,
+            ignore_eos=_told(about, "ignore_eos", bool) or False,
         )
 
 

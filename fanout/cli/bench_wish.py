@@ -24,13 +24,16 @@ class Wish:
     system: str | None
     options: tuple[tuple[str, str], ...]
     max_tokens: int
+    ignore_eos: bool
     warmup: int
     timeout: float
     slo: str
     order: str
     cache: str
+    fresh_connections: bool
     seed: int
     aa: bool
+    baseline: str | None
     max_cost: float | None
     out: Path | None
     as_json: bool

@@ -22,7 +22,10 @@ def log() -> None:
 @log.command("list")
 @click.option("--json", "as_json", is_flag=True, help="The list as JSON.")
 def list_(as_json: bool) -> int:
-    """List the runs, the latest first."""
+    """List the runs, the latest first.
+
+    A run is running, complete, interrupted, failed, or cut off: then its process ended before it did.
+    """
     from fanout.bench import store
     from fanout.bench.console import aligned
 
@@ -45,7 +48,7 @@ def list_(as_json: bool) -> int:
 @click.argument("run", metavar="RUN", default="last")
 @click.option("--json", "as_json", is_flag=True, help="Its summary as JSON.")
 def show(run: str, as_json: bool) -> int:
-    """Show the summary of a run, also of one that was interrupted or killed."""
+    """Show the summary of a run, also of one that goes on, or was interrupted or cut off."""
     from fanout.bench import console, store
     from fanout.bench.summary import to_json
     from fanout.cli.bench_summary import summed_up
@@ -104,8 +107,12 @@ def delete(runs: tuple[str, ...], everything: bool) -> int:
         raise click.UsageError("name the runs to delete, or write --all")
     with store.opened() as kept:
         found = kept.runs() if everything else [kept.find(name) for name in runs]
-        kept.delete([run.id for run in found])
+        over = [run for run in found if not everything or run.state != store.RUNNING]
+        kept.delete(over)
     for run in found:
+        if run not in over:
+            click.echo(f"fanout: {run.name} is running and stays", err=True)
+    for run in over:
         click.echo(f"deleted {run.name}")
     return 0
 

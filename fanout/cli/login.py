@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fanout.cli.auth_check import BASE_URL, find
+from fanout.cli.auth_check import BASE_URL, find, keep
 from fanout.cli.options import seconds
 
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ def login(
 
 
 async def _log_in(site: "Site", url: str, settings: "Settings") -> int:
-    import trio
-
     from fanout.cli import stdout
     from fanout.errors import ProviderError
-    from fanout.login import store
     from fanout.login.browser import log_in
 
     try:
@@ -57,8 +54,6 @@ async def _log_in(site: "Site", url: str, settings: "Settings") -> int:
     except ProviderError as error:
         click.echo(f"fanout: {error.message}", err=True)
         return 1
-    await trio.to_thread.run_sync(store.save, credentials)
-    kept = ", ".join([*credentials.cookies, *credentials.secrets])
-    ends = f", ends {credentials.expires:%Y-%m-%d}" if credentials.expires else ""
-    await stdout.write(f"{site.name} at {url}: stored {kept}{ends}\n")
+    stored = await keep(credentials)
+    await stdout.write(f"{site.name} at {url}: {stored}\n")
     return 0

@@ -183,17 +183,26 @@ _OUTPUTS = {
     "raw": "The winner's text exactly as it came; not for a terminal.",
 }
 
+OF_EVERY_LANE = (
+    click.option("-s", "--system", help="The system prompt."),
+    click.option(
+        "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
+        help="An option for every lane, e.g. -o temperature 0.",
+    ),
+)  # fmt: skip
+"""What is asked of every lane alike."""
+
+TRANSPORT = click.option(
+    "--transport", type=click.Choice(["curl", "httpx"]), help="What carries the requests; usually curl."
+)
+
 _SHARED: list[Callable[[Command], Command]] = [
     click.argument("words", nargs=-1, metavar="[PROMPT]"),
     click.option(
         "-m", "--model", "lanes", multiple=True, metavar="LANE", shell_complete=complete_lane,
         help="PROVIDER/MODEL, NAME=PROVIDER/MODEL or PROVIDER/MODEL?temperature=0&first=5; repeat it, or put commas.",
     ),
-    click.option("-s", "--system", help="The system prompt."),
-    click.option(
-        "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
-        help="An option for every lane, e.g. -o temperature 0.",
-    ),
+    *OF_EVERY_LANE,
     click.option(
         "-a", "--attach", "attachments", multiple=True, metavar="FILE|URL", help="A picture, sound or file to send."
     ),
@@ -210,9 +219,7 @@ _SHARED: list[Callable[[Command], Command]] = [
     ),
     click.option("--retries", type=click.IntRange(0), metavar="N", help="How often a lane is tried again."),
     click.option("--strict", is_flag=True, help="Exit with 3 if any lane failed."),
-    click.option(
-        "--transport", type=click.Choice(["curl", "httpx"]), help="What carries the requests; usually curl."
-    ),
+    TRANSPORT,
     click.option(
         "--login", type=click.Choice(["never", "ask", "auto"]), default="never", show_default=True,
         help="Whether a lane without a login may open a browser for one: after asking you, or at once.",

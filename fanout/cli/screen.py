@@ -4,11 +4,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from fanout.events import Delta, End, Reasoning, Started, Tagged
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live as Region
 
 HIGHEST = 24
 """How many lines the columns take at most."""
@@ -93,25 +97,31 @@ class Line(Screen):
             self._shown = False
 
 
+def region(console: "Console") -> "Region":
+    """A part of the terminal that is drawn over when it is told to, and leaves nothing behind."""
+    from rich.live import Live as Region
+
+    return Region(
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        vertical_overflow="crop",
+    )
+
+
 class Live(Screen):
     """The lanes side by side, on stderr, or on stdout where only that is a terminal."""
 
     def __init__(self, lanes: Sequence[str]) -> None:
         from rich.console import Console
-        from rich.live import Live as Region
 
         from fanout.formats.columns import Columns
 
         self._columns = Columns(lanes)
         self._console = Console(stderr=sys.stderr.isatty())
-        self._region = Region(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            vertical_overflow="crop",
-        )
+        self._region = region(self._console)
 
     def event(self, tagged: Tagged) -> None:
         """Adds it to its lane."""

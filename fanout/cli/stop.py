@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import click
 import trio
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a command's work."""
 
 
 def run(work: Callable[[], Awaitable[int]]) -> int:
@@ -19,7 +20,7 @@ async def _until_stopped(work: Callable[[], Awaitable[int]]) -> int:
     code = 0
     async with trio.open_nursery() as nursery:
         # A signal cancels, where KeyboardInterrupt would come up in the middle of any statement.
-        await nursery.start(_listen, nursery.cancel_scope, stops)
+        await nursery.start(listen, nursery.cancel_scope, stops)
         code = await work()
         nursery.cancel_scope.cancel()
     if not stops:
@@ -28,11 +29,11 @@ async def _until_stopped(work: Callable[[], Awaitable[int]]) -> int:
     return 128 + stops[0]
 
 
-async def _listen(
+async def listen(
     scope: trio.CancelScope, stops: list[int], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Cancels at the first signal; a second one does what it would without us."""
-    with trio.open_signal_receiver(*_STOPS) as signals:
+    """Cancels at the first signal, which it adds to `stops`; a second one does what it would without us."""
+    with trio.open_signal_receiver(*STOPS) as signals:
         task_status.started()
         stops.append(await anext(signals))
         scope.cancel()

@@ -234,6 +234,7 @@ class GeminiReader(JsonReader):
         super().__init__(head)
         self._next_call = 0
         self._citations = Citations()
+        self._counts: Any = None
 
     def read(self, value: dict[str, Any], out: list[Event], /) -> None:
         """Appends the events of one chunk, or of one whole answer."""
@@ -246,8 +247,13 @@ class GeminiReader(JsonReader):
                     self._read_candidate(candidate, out)
         elif reason := text_of((value.get("promptFeedback") or {}).get("blockReason")):
             self.finish("content_filter", reason)
-        if (usage := value.get("usageMetadata")) and isinstance(usage, dict):
-            out.append(_usage(usage))
+        self._counts = value.get("usageMetadata") or self._counts
+
+    def rest(self, out: list[Event], /) -> list[Event]:
+        """Every chunk counts all tokens so far; the last one's are told."""
+        if isinstance(self._counts, dict):
+            out.append(_usage(self._counts))
+        return out
 
     def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
         content = candidate.get("content") or {}
@@ -299,7 +305,7 @@ def _pages(grounding: Any) -> Iterator[dict[str, Any]]:
 
 
 def _usage(value: dict[str, Any]) -> Usage:
-    """What comes with every chunk, though most counts only where there is something to count."""
+    """Most counts are there only if there is something to count."""
     usage = Usage(count_of(value.get("promptTokenCount")), count_of(value.get("candidatesTokenCount")))
     if "cachedContentTokenCount" in value:
         usage.cached = count_of(value["cachedContentTokenCount"])

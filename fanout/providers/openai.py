@@ -26,8 +26,9 @@ class OpenAI(Provider):
 
     `key_env` names the environment variables that may hold the key; they serve the message that there is none.
     `max_tokens` is the service's name for that option: OpenAI has a new one, most hosts keep the old. `stream_usage`
-    asks for token counts by `stream_options`, which a few hosts refuse. The key is a bearer token, unless `key_header`
-    names another header, which holds it bare. `models_url` is where the models are listed, if not beside the chat.
+    asks for token counts by `stream_options`, which a few hosts refuse; `timings` has llama.cpp count with every piece,
+    so that an answer which is cut off is counted too. The key is a bearer token, unless `key_header` names another
+    header, which holds it bare. `models_url` is where the models are listed, if not beside the chat.
     """
 
     model: str | None = None
@@ -40,6 +41,7 @@ class OpenAI(Provider):
     project: str | None = None
     max_tokens: str = "max_completion_tokens"
     stream_usage: bool = True
+    timings: bool = False
     key_header: str = "authorization"
     models_url: str | None = None
 
@@ -102,6 +104,7 @@ class OpenAI(Provider):
             "messages": [_message(message) for message in prompt.messages],
             "stream": True,
             **({"stream_options": {"include_usage": True}} if self.stream_usage else {}),
+            **({"timings_per_token": True} if self.timings else {}),
             **self._options(prompt.options),
             **prompt.options.body,
         }
@@ -182,6 +185,8 @@ class ChatReader(JsonReader):
         self._came = False  # whether any content came by delta
         self._message: dict[str, Any] | None = None
         self._ids: dict[str, int] = {}
+        self._timings: Any = None
+        self._counted = False
 
     def read(self, value: dict[str, Any], out: list[Event], /) -> None:
         """Appends the events of one chunk, or of one whole completion."""
@@ -212,12 +217,17 @@ class ChatReader(JsonReader):
             self.refuse(extra)
             usage = usage or extra.get("usage")
         if usage and isinstance(usage, dict):
+            self._counted = True
             out.append(_usage(usage))
+        if "timings" in value:
+            self._timings = value["timings"]
 
     def rest(self, out: list[Event], /) -> list[Event]:
-        """A whole message counts only if nothing came by delta: some services send both."""
+        """A whole message counts only if nothing came by delta, and timings only without usage: some send both."""
         if self._message and not self._came:
             self._read_delta(self._message, out)
+        if isinstance(self._timings, dict) and not self._counted:
+            out.append(_processed(self._timings))
         return out
 
     def _read_delta(self, delta: dict[str, Any], out: list[Event]) -> None:
@@ -229,6 +239,8 @@ class ChatReader(JsonReader):
             out.append(Refusal(refusal))
         for position, call in enumerate(delta.get("tool_calls") or ()):
             self._read_call(position, call, out)
+        if call := delta.get("function_call"):  # what there was before tool calls: one at most, without an id
+            self._read_call(0, {"function": call}, out)
         self._came = self._came or len(out) > before
 
     def _read_call(self, position: int, call: dict[str, Any], out: list[Event]) -> None:
@@ -275,6 +287,17 @@ def _read_content(content: Any, out: list[Event]) -> None:
         elif part.get("type") == "thinking" and (thinking := part.get("thinking")):
             texts = [thinking] if isinstance(thinking, str) else [text_of(inner.get("text")) for inner in thinking]
             out += [Reasoning(text) for text in texts if text]
+
+
+def _processed(timings: dict[str, Any]) -> Usage:
+    """What llama.cpp has processed (tools/server/README.md): of the prompt, `cache_n` tokens were there already."""
+    cached = count_of(timings.get("cache_n"))
+    prompt = count_of(timings.get("prompt_n"))
+    return Usage(
+        input=None if prompt is None else prompt + (cached or 0),
+        output=count_of(timings.get("predicted_n")),
+        cached=cached,
+    )
 
 
 def _usage(value: dict[str, Any]) -> Usage:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from fanout import sense
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall
@@ -16,7 +17,7 @@ from fanout.wire.sse import Message, ServerSentEvents
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
 
-SENSELESS = (ProviderError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
 """What taking the shape of a service's data for granted may raise."""
 
 _BLANK_LINE = b"\n\n"

@@ -27,6 +27,6 @@ def transport_named(name: str | None = None) -> AbstractAsyncContextManager[Tran
             if name == "curl":
                 raise UsageError(f"{reason}; use the transport httpx") from None
             warnings.warn(f"{reason}: httpx carries the requests, at a higher cost", RuntimeWarning, stacklevel=3)
-    from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415
+    from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415  # seldom needed
 
     return HttpxTransport()

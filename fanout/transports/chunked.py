@@ -8,6 +8,10 @@ _LONGEST = 1 << 16
 """Bytes of a line with a chunk's size, at most."""
 
 
+_DIGITS = 16
+"""Digits of a chunk's size, at most, as in libcurl."""
+
+
 class Chunks:
     """RFC 9112, 7.1: `size in hexadecimal CRLF data CRLF`, until a size of 0."""
 
@@ -29,7 +33,7 @@ class Chunks:
                 self._line = data[at:]
                 break
             try:
-                length = int(data[at:end], 16)
+                length = int(data[at:end], 16) if end - at <= _DIGITS + 1 else _size(data[at:end])
             except ValueError:
                 length = _size(data[at:end])
             at = end + 1
@@ -69,8 +73,9 @@ class Chunks:
 
 
 def _size(line: bytes) -> int:
-    """The size that a line gives, whatever follows it; 0 if it gives none."""
+    """The size that a line gives, whatever follows it; 0 if it gives none, or one that libcurl refuses."""
+    digits = line.partition(b";")[0].strip()
     try:
-        return int(line.partition(b";")[0], 16)
+        return int(digits, 16) if len(digits) <= _DIGITS else 0
     except ValueError:
         return 0

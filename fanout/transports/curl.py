@@ -61,11 +61,19 @@ class CurlTransport:
     `ca_file` replaces the system's certificate authorities; `proxies=False` ignores the environment's proxies.
     `prior_knowledge=True` speaks HTTP/2 without TLS, to servers that are known to. `stamps=True` is for measurements:
     receivers that want it are told when their bytes arrived (see stamps.py), and each has a connection of its own.
+    `reuse=False` opens a new connection for every request, with nothing known of names and TLS sessions.
     """
 
     def __init__(
-        self, *, ca_file: str | None = None, proxies: bool = True, prior_knowledge: bool = False, stamps: bool = False
+        self,
+        *,
+        ca_file: str | None = None,
+        proxies: bool = True,
+        prior_knowledge: bool = False,
+        stamps: bool = False,
+        reuse: bool = True,
     ) -> None:
+        self._reuse = reuse
         self._ca_file = ca_file
         self._proxies = proxies
         self._prior_knowledge = prior_knowledge
@@ -141,7 +149,7 @@ class CurlTransport:
             if self._stamps and isinstance(receiver, StampedReceiver):
                 transfer.stamped = Stamped(easy, receiver, request.url.startswith("https:"), not request.impersonate)
             pool.add(transfer)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else knows the handle yet
             easy.close()
             raise
         if self._stamping is not None and trio.current_time() - self._looked > LONGEST_WAIT:
@@ -156,7 +164,7 @@ class CurlTransport:
         template = Easy()
         try:
             self._set_up(template, browser)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else knows the handle yet
             template.close()
             raise
         pool = self._pools[browser] = _Pool(self, template, self._poller)
@@ -182,6 +190,11 @@ class CurlTransport:
             # Else a directory of the system's is trusted beside the file; libcurl cannot be told to have none.
             template.set(CurlOpt.CAPATH, os.devnull.encode())
             template.set(CurlOpt.PROXY_CAPATH, os.devnull.encode())
+        if not self._reuse:
+            for option in (CurlOpt.FRESH_CONNECT, CurlOpt.FORBID_REUSE):
+                template.set(option, 1)
+            for option in (CurlOpt.DNS_CACHE_TIMEOUT, CurlOpt.SSL_SESSIONID_CACHE):
+                template.set(option, 0)
         if browser is None:
             # Codings are undone here, in one go for a read and with a bound.
             template.set(CurlOpt.HTTP_TRANSFER_DECODING, 0)

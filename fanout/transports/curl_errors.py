@@ -22,6 +22,9 @@ _LOST = {16, 52, 55, 56, 65, 84, 92, 95, 99}
 _CUT = {18, 52}
 """It was closed before the body was over, or before there was any answer."""
 
+_ODD_ANSWERS = ("Received HTTP/0.9", "Unsupported HTTP", "Unsupported response", "Lying server")
+"""What libcurl says with code 1, as for an address of a kind it does not know, when an answer did come."""
+
 _TIMEOUT = 28
 _TOO_LARGE = {63, 100}
 
@@ -39,7 +42,7 @@ def typed(code: int, text: str, os_errno: int, host: str, connect: float) -> Pro
         said = f"no connection to {host} within {connect:g} s"
         return TimedOut(said, clock="connect", seconds=connect, retry_safe=True)
     by_proxy = code in _PROXY or any(words in said for words in _BY_PROXY)
-    if (by_proxy or code in _NO_CONNECTION | _NO_TRUST) and not said.startswith("Received HTTP/0.9"):
+    if (by_proxy or code in _NO_CONNECTION | _NO_TRUST) and not said.startswith(_ODD_ANSWERS):
         reason = os.strerror(os_errno) if code == 7 and os_errno else _CREDENTIALS.sub("'", said)
         return ConnectError(f"cannot reach {host}{' by way of the proxy' if by_proxy else ''}: {reason}")
     if code in _TOO_LARGE or "Too large response headers" in said:

@@ -19,7 +19,7 @@ import trio
 try:
     import httpx2 as httpx
 except ImportError:  # pragma: no cover  # either is there
-    import httpx  # type: ignore[no-redef]
+    import httpx  # type: ignore[no-redef]  # one name for either
 
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, UsageError
@@ -34,36 +34,39 @@ class HttpxTransport:
     """Carries bytes over HTTP/1.1; use it with `async with`.
 
     `ca_file` replaces the system's certificate authorities; `proxies=False` ignores the environment's proxies.
+    `reuse=False` opens a new connection for every request.
     """
 
-    def __init__(self, *, ca_file: str | None = None, proxies: bool = True) -> None:
+    def __init__(self, *, ca_file: str | None = None, proxies: bool = True, reuse: bool = True) -> None:
+        self._kept = 100 if reuse else 0
         self._ca_file = ca_file
         self._proxies = proxies
         self._clients = AsyncExitStack()
         self._by_kind: dict[tuple[bool, bool], httpx.AsyncClient] = {}
-        self._closed = False
+        self._open = False
 
     async def __aenter__(self) -> Self:
+        self._open = True
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._closed = True
+        self._open = False
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
             await self._clients.aclose()
 
     def _client(self, url: str) -> httpx.AsyncClient:
         """The client for an address, made at its first use: loading the certificate authorities takes 30 ms."""
+        if not self._open:
+            raise UsageError("this transport is closed; use it inside its `async with`")
         parts = urlsplit(url)
         secure, proxies = parts.scheme == "https", self._proxies and parts.hostname not in LOOPBACK
         if (secure, proxies) not in self._by_kind:
-            if self._closed:
-                raise UsageError("this transport is closed; use it inside its `async with`")
             nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, for where there is no TLS
             context = ssl.create_default_context(cafile=self._ca_file) if secure else nobody
             try:
                 client = httpx.AsyncClient(
                     follow_redirects=False,
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._kept),
                     trust_env=proxies,
                     verify=context,
                 )

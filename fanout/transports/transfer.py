@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from fanout.abc import Head, Receiver
-from fanout.errors import ProtocolError, TooLarge
+from fanout.errors import ProtocolError, ResetError, TooLarge
 from fanout.transports.chunked import Chunks
 from fanout.transports.libcurl import Easy
 from fanout.wire.coding import CAP, Decoder
+
+HEAD_CAP = 100 << 10
+"""Bytes of a response's head, as h11 has it; libcurl's own limit is three times that."""
 
 
 class Transfer:
@@ -128,10 +131,12 @@ class Transfer:
     def complete(self) -> bool:
         """The body is over. Tells the receiver what is left, as `deliver` does.
 
-        Raises ProtocolError also if there was no response but 1xx.
+        Raises ResetError if its head was not over, and ProtocolError also if there was no response but 1xx.
         """
         enough = self.deliver()
         if not self._told:
+            if self._lines and not _INTERIM.match(self._lines[0]):
+                raise ResetError(f"{self.host} closed the connection before the answer was over")
             raise ProtocolError(f"{self.host} does not speak HTTP as it should: there is no response")
         if self._decoder is not None and not enough:
             for piece in self._decoder.close():
@@ -144,6 +149,8 @@ class Transfer:
         """False: it has not come yet."""
         if not self._whole:
             return False
+        if sum(map(len, self._lines)) > HEAD_CAP:
+            raise TooLarge(f"{self.host} sends more than is allowed: a head of over {HEAD_CAP} bytes")
         protocol, status, reason = _status_line(self._lines[0])
         fields = list(_fields(self._lines[1:]))
         self._lines.clear()
@@ -165,7 +172,7 @@ class Transfer:
                 raise ProtocolError(
                     f"the body is transferred in a way that was not asked for: {', '.join(codings):.40}"
                 )
-        coding = dict(fields).get("content-encoding")
+        coding = ", ".join(value for name, value in fields if name == "content-encoding")
         if coding:
             self._decoder = Decoder(coding)
 

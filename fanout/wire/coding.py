@@ -111,9 +111,11 @@ class _Stage:
     def _pieces(self, inflate: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
         piece = b""
         while data or len(piece) == PIECE:
+            before = inflate.copy()
             try:
                 piece = inflate.decompress(data, PIECE)
             except zlib.error as error:
+                yield from _sound(before, data)
                 raise ProtocolError(f"the compressed body is broken: {error}") from error
             data = inflate.unconsumed_tail
             self._given += len(piece)
@@ -121,6 +123,19 @@ class _Stage:
             _check(self._given, self._cap)
             if piece:
                 yield piece
+
+
+def _sound(inflate: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+    """What `data` gives up to where it is broken: zlib keeps back the whole output of a call that fails."""
+    at = 0
+    while at < len(data):
+        try:
+            piece = inflate.decompress(data[at : at + 1], PIECE)
+        except zlib.error:
+            return
+        at += 1 - len(inflate.unconsumed_tail)
+        if piece:
+            yield piece
 
 
 def _is_zlib(data: bytes) -> bool:

@@ -20,7 +20,8 @@ _OPENING, _CLOSING, _QUOTE = b"{[", b"}]", b'"'
 class JsonArray:
     """Cuts one JSON array into its elements, which must be objects or arrays.
 
-    An object in the array's place is an error body, and becomes `error`. An array that does not close is Truncated.
+    An object in the array's place is an error body, and becomes `error`, as does an element that is an error. An array
+    that does not close is Truncated.
     """
 
     def __init__(self, json: JsonText | None = None, max_element: int = CAP) -> None:
@@ -135,9 +136,10 @@ class JsonArray:
         except ProtocolError as error:
             self.error = error
             return
+        self.error = fault(value)
         if self._alone:
-            self.error = fault(value) or ProtocolError(f"an object in place of an array: {excerpt(text)}")
-        else:
+            self.error = self.error or ProtocolError(f"an object in place of an array: {excerpt(text)}")
+        elif not self.error:
             values.append(value)
 
 

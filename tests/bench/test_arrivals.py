@@ -111,6 +111,14 @@ def test_lines_end_events_where_there_are_no_server_sent_ones() -> None:
     assert record(arrivals).times == (FIRST, LAST, LAST)
 
 
+def test_where_opening_a_connection_counts_the_tape_keeps_its_own_start() -> None:
+    for fresh, sent in ((False, 7.5), (True, 7.0)):
+        tape = Tape("a", 0, 7.0)
+        arrivals = Arrivals(Lines(), tape, lambda _head, _at: None, fresh)
+        arrivals.sent(7.5, 0.3, 0.2)
+        assert (tape.sent, arrivals.connect, arrivals.tls) == (sent, 0.3, 0.2)
+
+
 def test_what_came_after_the_kernel_was_asked_has_our_own_stamp() -> None:
     arrivals, _ = open_arrivals()
     read(arrivals, b"a\n\nb\n\n", Stamp(FIRST, FIRST, SEEN, after=2.25))

@@ -46,6 +46,17 @@ def test_what_was_asked_for_differently_is_said() -> None:
     ]
 
 
+def test_an_option_that_only_one_run_knew_of_is_no_difference_until_it_is_used() -> None:
+    old = run("a", 0.2)
+    same = run("a", 0.2, fresh_connections=False, ignore_eos=False)
+    other = run("a", 0.2, fresh_connections=True, ignore_eos=True)
+    assert not any("not alike" in line for line in changes(old, same))
+    assert [line for line in changes(old, other) if "not alike" in line] == [
+        "not alike: only one opened a connection for each request (--fresh-connections)",
+        "not alike: only one had answers of the full length (--ignore-eos)",
+    ]
+
+
 def test_runs_without_a_common_lane_or_figure_are_refused() -> None:
     two = to_json(summary(records("c", 0.2), records("d", 0.2)))
     with pytest.raises(UsageError, match="no lane in common: a and c, d"):

@@ -5,6 +5,7 @@ from math import inf
 from xml.etree import ElementTree as ET
 
 import pytest
+from attrs import evolve
 
 from fanout.bench.charts import amounts
 from fanout.bench.charts.drawing import COLOURS, mark_of
@@ -150,6 +151,18 @@ def test_a_request_is_drawn_from_its_sending_with_its_connection_before() -> Non
     assert float(boxes["wait"].get("x", "")[:-1]) == pytest.approx(start)
     [(first, _)] = marks(root, "s0")
     assert start < first < 100
+
+
+def test_a_connection_that_counts_is_drawn_as_the_first_part_of_its_request() -> None:
+    counted = evolve(bar(before=0.05), counted=True)
+    root = parsed(
+        waterfall("n", [Group("p", [counted, evolve(bar("failed", times=(), ended=0.02), before=9.0, counted=True)])])
+    )
+    opened, of_failed = (rect for rect in root.iter(f"{SVG}rect") if rect.get("class", "").startswith("connect"))
+    wait = next(rect for rect in root.iter(f"{SVG}rect") if rect.get("class", "").startswith("wait"))
+    assert opened.get("x") == of_failed.get("x") == "0%"
+    assert wait.get("x", "") == opened.get("width", "") != "0%"
+    assert float(of_failed.get("width", "")[:-1]) == pytest.approx(100 * 0.02 / 1.03, abs=0.1)
 
 
 def test_each_end_but_a_good_one_has_its_sign() -> None:

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from fanout.bench.console import CLOSED, lines, markdown, seconds
+from fanout.bench.summary import summarize
 from tests.bench.summaries import failed, records, summary
 
 
@@ -32,10 +33,28 @@ def test_a_table_has_a_row_a_lane_and_sentences_below() -> None:
     assert head.split()[:4] == ["lane", "done", "failed", "TTFT"]
     assert fast.startswith("fast   100       0")
     assert "220 ms" in fast
-    assert "needs 368" in slow
+    assert slow.startswith("slow   100       0")
     assert any("faster to first token" in line for line in told[3:])
     assert any(CLOSED in line for line in told)
     assert sum(CLOSED in line for line in told) == 1
+
+
+def test_a_percentile_has_a_column_if_any_lane_has_enough_requests_for_it() -> None:
+    few = lines(summary(records("a", 0.2, 40)))
+    assert not set(few[0].split()) & {"p95", "p99"}
+    assert "p95 needs 72 requests a lane, p99 368" in few
+    mixed = lines(summary(records("a", 0.2, 40), records("b", 0.2, 80)))
+    assert "p95" in mixed[0].split() and "p99" not in mixed[0].split()
+    assert "needs 72" in mixed[1]
+    assert "p99 needs 368 requests a lane" in mixed
+    assert not any("requests a lane" in line for line in lines(summary(records("a", 0.2, 400))))
+
+
+def test_columns_that_are_empty_are_left_out_of_a_document_too() -> None:
+    made = summary(records("a", 0.2, level=1.0), records("b", 0.2, level=1.0))
+    head, marks, row = markdown(made, "Title").splitlines()[2:5]
+    assert "all tok/s" not in head
+    assert head.count("|") == marks.count("|") == row.count("|")
 
 
 def test_failures_are_listed_by_kind_with_a_sample_that_is_safe_to_print() -> None:
@@ -49,7 +68,7 @@ def test_names_and_sentences_with_names_are_safe_to_print() -> None:
     made = summary(records(evil, 0.2, 90), failed(evil, 10, message="\x1b[2J", first=90), records("slow", 0.3))
     told = lines(made)
     assert not any(set(line) & set("\x1b\x07\n") for line in told)
-    assert any(line.startswith("a b is ") or "a b" in line for line in told[3:])
+    assert any(": a b failed 10 % of its requests" in line for line in told[3:])
 
 
 MARKS = "<img src=x onerror=alert(1)> ![](http://e/x) [a](http://e) **b** `c` www.e.com"
@@ -106,6 +125,29 @@ def test_verdicts_that_say_nothing_are_left_out_but_for_the_main_one() -> None:
         line for line in told if line.startswith("no difference in time to first token")
     ]
     assert any(line.startswith("no difference in time to first token") for line in told)
+
+
+def test_a_baseline_has_a_column_with_the_change_from_it() -> None:
+    made = summarize(
+        [*records("base", 0.2), *records("slow", 0.3), *records("same", 0.2), *records("few", 0.2, n=3)],
+        lanes=["base", "slow", "same", "few"], baseline="base", what_if=False,
+    )  # fmt: skip
+    head, *rows = lines(made)[:5]
+    assert "difference" in head
+    found = [re.split(" {2,}", row)[3] for row in rows]
+    assert found == ["baseline", "+50 %", "none", "no verdict"]
+    assert any(line.startswith("slow is 50 % slower to first token than base") for line in lines(made))
+    assert not any("between slow and same" in line or "than same" in line for line in lines(made))
+
+
+def test_connections_that_count_have_columns() -> None:
+    group = records("a", 0.2, connect=0.012, tls=0.034)
+    plain = summarize(group, what_if=False)
+    fresh = summarize(group, what_if=False, fresh_connections=True)
+    assert "connect" not in lines(plain)[0]
+    assert re.search("connect p50 +TLS p50", lines(fresh)[0])
+    assert re.search(r"12 ms +34 ms", lines(fresh)[1])
+    assert "TLS" not in lines(summarize(records("a", 0.2, connect=0.01), what_if=False, fresh_connections=True))[0]
 
 
 def test_where_nothing_finished_there_is_no_interval() -> None:

@@ -125,7 +125,8 @@ def test_a_doubt_is_told_with_its_figures() -> None:
     assert (found.stamp, found.unpeeked, found.coalesced) == ("mixed", 0.25, 0)
     assert found.lateness_p50 == found.lateness_p99 == pytest.approx(0.004)
     assert (
-        found.reason == "25.0% of the pieces have no exact stamp of the kernel, and our own are up to 4.0 ms late (p99)"
+        found.reason
+        == "25.0 % of the pieces have no exact stamp of the kernel, and our own are up to 4.0 ms late (p99)"
     )
 
 

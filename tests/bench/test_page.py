@@ -16,6 +16,7 @@ from fanout.bench.page.load import knee
 from fanout.bench.page.policies import title
 from fanout.bench.page.view import NAMES, View
 from fanout.bench.record import Record
+from fanout.bench.report import page
 from fanout.bench.statistics import Interval
 from fanout.bench.summary import summarize
 from fanout.bench.whatif import Policy, WhatIf
@@ -169,6 +170,32 @@ def test_policies_are_named_by_what_they_do() -> None:
 
     assert [named("a"), named("a", "b"), named("a", "b", pace=inf)] == ["a", "race", "fallback"]
     assert named("a", "b", pace=0.42) == "hedge 420 ms"
+
+
+def shown(**how: Any) -> str:
+    records = [record(lane, block, 0.2, connect=0.05, level=1.0) for block in range(10) for lane in "abc"]
+    return page(summarize(records, **how), records, {})
+
+
+def test_a_baseline_comes_last_in_the_title_and_is_said() -> None:
+    assert "<h1>a against b against c</h1>" in shown()
+    against = shown(baseline="a")
+    assert "<h1>b, c against a</h1>" in against
+    assert "compared with a" in against
+    assert "All against a. " in against
+
+
+def test_connections_that_count_are_told_and_have_a_column() -> None:
+    assert "a new connection for each request" not in shown()
+    made = shown(fresh_connections=True)
+    assert "a new connection for each request" in made
+    assert ">connect, TLS p50</a>" in made
+
+
+def test_what_a_lane_does_in_a_second_is_not_shown_where_it_waited_for_the_others() -> None:
+    assert 'href="#def-tps_total"' not in shown()
+    alone = [record("a", block, 0.2, level=1.0) for block in range(10)]
+    assert 'href="#def-tps_total"' in page(summarize(alone), alone, {})
 
 
 def test_every_metric_that_has_a_name_is_defined() -> None:

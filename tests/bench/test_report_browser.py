@@ -23,6 +23,7 @@ pytestmark = list(NEEDS_BROWSER)
 
 ABOUT = {"command": f"fanout bench {' '.join(f'-m {kind.name}' for kind in runs.KINDS)} --slo 'ttft:800 itl:50'"}
 
+LOADED = 'document.readyState == "complete" || new Promise(done => addEventListener("load", done))'
 LOOK = """
 (() => {
     const root = document.documentElement, charts = [...document.querySelectorAll("svg:not(svg svg)")];
@@ -92,6 +93,7 @@ async def open_page(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
         for domain in (tab.protocol.log, tab.protocol.network, tab.protocol.runtime, tab.protocol.page):
             await tab.call(domain.enable())
         await tab.show(path.as_uri())
+        await tab.evaluate(LOADED)
         yield Seen(tab, told)
 
 

@@ -5,12 +5,13 @@ import sys
 from typing import Any
 
 import pytest
+import trio
 from attrs import define, evolve
 from trio.testing import MockClock
 
 from fanout.abc import Flow, Head, Reply, Request
 from fanout.bench.record import Record, from_line, to_line
-from fanout.bench.request import Sender, _carrier, lanes_of, open_stamped, price
+from fanout.bench.request import Sender, _carrier, at_full_length, lanes_of, open_stamped, price
 from fanout.catalog import LaneSpec, find
 from fanout.clocks import Timeouts
 from fanout.errors import UsageError
@@ -19,6 +20,9 @@ from fanout.plan import Connections
 from fanout.prompt import Prompt
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
+from tests.servers.http import serve
+from tests.servers.openai import OpenAIServer, open_server
+from tests.transports.tls import Certificate, secure_url
 from tests.words import Words, said
 
 
@@ -141,10 +145,89 @@ async def test_measurements_over_a_transport_that_does_not_exist_are_refused() -
             pass
 
 
+@pytest.mark.parametrize("name", ["curl", "httpx"])
+@pytest.mark.parametrize("reuse", [False, True])
+async def test_every_request_has_a_connection_of_its_own_unless_they_are_used_again(name: str, reuse: bool) -> None:
+    records: list[Record] = []
+    async with open_server() as server:
+        lane = find(server.lane("a"))
+        async with open_stamped(name, reuse=reuse) as connections:
+            sender = Sender(connections, 10, fresh=not reuse)
+            for block in range(3):
+                await sender.send(lane, Prompt.of("?"), block, records.append)
+        await server.all_closed()
+    assert [record.status for record in records] == [Status.FINISHED] * 3
+    assert server.connections == (1 if reuse else 3)
+    if name == "curl":
+        assert [record.connect is None for record in records] == [False, reuse, reuse]
+
+
+@pytest.mark.slow
+async def test_where_a_connection_is_opened_for_each_request_the_time_for_that_counts(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+    records: list[Record] = []
+
+    async def agree_late(stream: trio.SocketStream) -> None:
+        await trio.sleep(0.2)
+        secure = trio.SSLStream(stream, certificate.context(), server_side=True, https_compatible=True)
+        await OpenAIServer().handle(secure)  # type: ignore[arg-type]  # all that it needs of a stream
+
+    async with serve(agree_late) as url:
+        lane = find(f"a=openai/ttft=0.01?base_url={secure_url(url)}/v1&key_env=")
+        for fresh in (False, True):
+            async with open_stamped("curl", reuse=not fresh) as connections:
+                await Sender(connections, 10, fresh=fresh).send(lane, Prompt.of("?"), 0, records.append)
+    before, within = records
+    assert [record.status for record in records] == [Status.FINISHED] * 2
+    assert before.tls is not None
+    assert before.ended < 0.2 < before.tls
+    assert within.tls is not None
+    assert within.ended > within.tls > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["curl", "httpx"])
+async def test_a_new_connection_resumes_no_session_of_tls(
+    name: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+    context, server, records = certificate.context(), OpenAIServer(), list[Record]()
+    resumed: list[bool | None] = []
+
+    async def agree(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        await secure.do_handshake()
+        resumed.append(secure.session_reused)
+        await server.handle(secure)  # type: ignore[arg-type]  # all that it needs of a stream
+
+    async with serve(agree) as url, open_stamped(name, reuse=False) as connections:
+        sender = Sender(connections, 10, fresh=True)
+        for block in range(3):
+            await sender.send(
+                find(f"a=openai/m?base_url={secure_url(url)}/v1&key_env="), Prompt.of("?"), block, records.append
+            )
+    assert resumed == [False] * 3
+
+
+def test_lanes_are_asked_for_answers_of_the_full_length_where_their_wire_can_say_so() -> None:
+    lanes = [find("a=openai/m?base_url=https://h/v1&key_env=&body.top_k=1"), find("local?body.ignore_eos=false")]
+    assert [dict(lane.options.body) for lane in at_full_length(lanes)] == [
+        {"ignore_eos": True, "top_k": 1},
+        {"ignore_eos": False},
+    ]
+    with pytest.raises(UsageError, match=r"--ignore-eos: b, ollama/m: only servers of .* --max-tokens alone"):
+        at_full_length([lanes[0], LaneSpec("b", Words("b")), find("ollama/m")])
+
+
 async def test_without_libcurl_measurements_go_over_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fanout.transports.curl", None)
-    with pytest.warns(RuntimeWarning, match="httpx"):
-        assert isinstance(_carrier(None), HttpxTransport)
+    for reuse in (True, False):
+        with pytest.warns(RuntimeWarning, match="httpx"):
+            carrier = _carrier(None, reuse=reuse)
+        assert isinstance(carrier, HttpxTransport)
+        assert carrier._kept == 100 * reuse
     with pytest.raises(UsageError, match="does not run"):
         async with open_stamped("curl"):
             pass

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 import trio
 
-from fanout.bench import store
+from fanout.bench import alive, store
 from fanout.bench.record import Record, to_line
 from fanout.errors import UsageError
 from fanout.events import Status
@@ -56,8 +56,10 @@ def test_a_run_comes_back_as_it_was_kept(place: Path) -> None:
 def test_nobody_else_can_read_it_while_it_is_open_or_later(place: Path) -> None:
     os.umask(before := os.umask(0))
     with store.opened(place, create=True) as kept:
-        kept.add(kept.begin({}).id, 0, lines(0))
+        run = kept.begin({})
+        kept.add(run.id, 0, lines(0))
         assert {path.name: path.stat().st_mode & 0o777 for path in place.iterdir()} == {
+            f"{run.name}.lock": 0o600,
             "runs.db": 0o600,
             "runs.db-wal": 0o600,
             "runs.db-shm": 0o600,
@@ -106,7 +108,8 @@ def test_runs_are_found_by_name_beginning_or_as_the_last(place: Path) -> None:
             kept.find("20")
         with pytest.raises(UsageError, match=r"no run 'x%'"):
             kept.find("x%")
-        kept.delete([second.id])
+        kept.finish(second.id, "complete", None, {})
+        kept.delete([kept.find(second.name)])
         assert kept.find("20").name == first.name
         with pytest.raises(UsageError, match=r"a run has a name.*fanout log list"):
             kept.find("")
@@ -116,7 +119,8 @@ def test_deleted_runs_leave_nothing_in_the_file(place: Path) -> None:
     with store.opened(place, create=True) as kept:
         run = kept.begin({"lanes": ["a-name-to-look-for"]})
         kept.add(run.id, 0, lines(*range(1000)))
-        kept.delete([run.id])
+        kept.finish(run.id, "complete", None, {})
+        kept.delete(kept.runs())
         assert kept.runs() == []
         assert kept.count(run.id) == 0
     data = (place / "runs.db").read_bytes()
@@ -142,6 +146,54 @@ def test_a_reader_sees_a_run_that_goes_on(place: Path) -> None:
         with store.opened(place) as reads:
             assert reads.find("last").state == "running"
             assert list(reads.records(run.id)) == [record(0)]
+
+
+def test_a_run_whose_process_ended_before_it_is_cut_off_and_its_end_leaves_no_lock(place: Path) -> None:
+    with store.opened(place, create=True) as kept:
+        first, second = kept.begin({}), kept.begin({})
+        kept.finish(second.id, "complete", None, {})
+        kept.finish(second.id, "complete", {"version": 1}, {})
+        assert [run.state for run in kept.runs()] == ["complete", "running"]
+        with store.opened(place) as reads:
+            assert [run.state for run in reads.runs()] == ["complete", "running"]
+    with store.opened(place) as reads:
+        assert [run.state for run in reads.runs()] == ["complete", store.CUT_OFF]
+        assert reads.find(first.name).state == store.CUT_OFF
+        assert [path.name for path in place.glob("*.lock")] == [f"{first.name}.lock"]
+        reads.delete(reads.runs())
+    assert list(place.glob("*.lock")) == []
+
+
+def test_a_run_that_ends_while_somebody_looks_at_it_was_not_cut_off(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = alive.is_held
+    with store.opened(place, create=True) as writes, store.opened(place) as reads:
+        run = writes.begin({})
+
+        def ends_first(place: Path, name: str) -> bool:
+            writes.finish(run.id, "complete", None, {})
+            return look(place, name)
+
+        monkeypatch.setattr(alive, "is_held", ends_first)
+        assert reads.find(run.name).state == "complete"
+
+
+def test_a_run_that_goes_on_is_not_deleted(place: Path) -> None:
+    with store.opened(place, create=True) as writes, store.opened(place) as reads:
+        over, run = writes.begin({}), writes.begin({})
+        writes.finish(over.id, "failed", None, {})
+        with pytest.raises(UsageError, match=rf"{run.name} is running"):
+            reads.delete(reads.runs())
+        assert len(reads.runs()) == 2
+
+
+def test_a_run_that_cannot_be_begun_holds_nothing(place: Path) -> None:
+    with store.opened(place, create=True) as kept:
+        kept._connection.execute("DROP TABLE runs")
+        with pytest.raises(UsageError):
+            kept.begin({})
+    assert list(place.glob("*.lock")) == []
 
 
 async def test_a_journal_has_written_everything_when_it_is_left(place: Path) -> None:
@@ -234,7 +286,7 @@ def test_killed_at_any_point_the_database_opens_and_holds_all_that_was_acknowled
         process.stdout.close()
         with store.opened(place) as kept:
             run = kept.find("last")
-            assert run.state == "running"
+            assert run.state == store.CUT_OFF
             blocks = [found.block for found in kept.records(run.id)]
             assert blocks == list(range(len(blocks)))
             assert len(blocks) >= int(acknowledged[-1] if acknowledged[-1].endswith(b"\n") else acknowledged[-2])

@@ -117,6 +117,27 @@ def test_a_stop_rule_that_looked_is_told() -> None:
     assert "looked at 7 times" in summarize(pair(20), looks=7).warnings[-1]
 
 
+def test_a_baseline_is_the_second_of_every_pair_and_one_that_is_no_lane_is_refused() -> None:
+    records = [answer(name, block) for block in range(20) for name in "abc"]
+    found = summarize(records, baseline="b", what_if=False)
+    assert {(c.first, c.second) for c in found.comparisons} == {("a", "b"), ("c", "b")}
+    assert to_json(found)["baseline"] == "b"
+    with pytest.raises(UsageError, match="'x' is none of the lanes: a, b, c"):
+        summarize(records, baseline="x")
+
+
+def test_how_the_requests_were_made_is_told() -> None:
+    records = [answer(block=block, finish_reason="stop" if block < 3 else "length") for block in range(20)]
+    plain = summarize(records)
+    assert not any("connection" in words or "ignore_eos" in words for words in plain.warnings)
+    told = summarize(records, fresh_connections=True, ignore_eos=True)
+    assert "every request opened a connection of its own" in told.warnings[0]
+    assert told.warnings[1].startswith("a: 3 of 20 answers ended before their bound")
+    assert to_json(told)["fresh_connections"] is True
+    whole = [answer(block=block, finish_reason="length" if block else None) for block in range(20)]
+    assert summarize(whole, ignore_eos=True).warnings == plain.warnings
+
+
 def test_a_run_of_one_lane_has_no_what_if() -> None:
     found = summarize([answer(block=block) for block in range(40)])
     assert (found.what_if, found.recommended, found.comparisons) == ((), None, ())

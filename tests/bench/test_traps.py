@@ -19,6 +19,7 @@ from fanout.config import Config
 from fanout.events import Status
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI
+from tests.again import again
 
 NEAR = 0.004
 """Seconds by which a measured time may differ from the true one: a process may be put aside between clock and send."""
@@ -67,6 +68,7 @@ async def ask(truth: Truth, times: int = 1, *, body: dict[str, Any] | None = Non
     return [Case(*pair) for pair in zip(records, truth.take(), strict=True)]
 
 
+@again
 async def test_a_chunk_with_the_role_is_no_first_token(truth: Truth) -> None:
     (case,) = await ask(truth, role=1)
     assert case.is_true()
@@ -74,6 +76,7 @@ async def test_a_chunk_with_the_role_is_no_first_token(truth: Truth) -> None:
     assert (case.figures.ttfb or 1) < 0.04 - NEAR
 
 
+@again
 async def test_empty_chunks_are_no_tokens_and_make_no_gaps(truth: Truth) -> None:
     (case,) = await ask(truth, empty=3)
     assert case.is_true()
@@ -81,6 +84,7 @@ async def test_empty_chunks_are_no_tokens_and_make_no_gaps(truth: Truth) -> None
     assert min(case.figures.gaps) > 0
 
 
+@again
 async def test_reasoning_is_a_first_token_but_no_first_output(truth: Truth) -> None:
     (case,) = await ask(truth, reason=8)
     assert case.is_true()
@@ -90,6 +94,7 @@ async def test_reasoning_is_a_first_token_but_no_first_output(truth: Truth) -> N
     assert (case.record.reasoning, case.figures.reasoning_share) == (8, 0.5)
 
 
+@again
 async def test_several_tokens_in_a_chunk_are_that_many(truth: Truth) -> None:
     (case,) = await ask(truth, tpc=4, tokens=32)
     assert case.is_true()
@@ -100,6 +105,7 @@ async def test_several_tokens_in_a_chunk_are_that_many(truth: Truth) -> None:
 
 
 @pytest.mark.slow
+@again
 async def test_a_stall_is_seen_in_the_gaps_and_counted(truth: Truth) -> None:
     cases = await ask(truth, 3, stall=0.04, stall_ms=300, tokens=32, seed=3)
     ours = sorted(gap for case in cases for gap in case.figures.gaps)
@@ -112,6 +118,7 @@ async def test_a_stall_is_seen_in_the_gaps_and_counted(truth: Truth) -> None:
     assert seconds == pytest.approx(sum(theirs[-true_stalls:]), abs=NEAR * true_stalls)
 
 
+@again
 async def test_an_error_in_the_stream_is_a_failure_that_keeps_what_came(truth: Truth) -> None:
     (case,) = await ask(truth, errs=1)
     assert case.sent.how == "broken"
@@ -120,6 +127,7 @@ async def test_an_error_in_the_stream_is_a_failure_that_keeps_what_came(truth: T
     assert "as asked for" in (case.record.message or "")
 
 
+@again
 async def test_an_error_in_place_of_an_answer_is_a_failure_with_its_status(truth: Truth) -> None:
     (case,) = await ask(truth, err=1)
     assert case.sent.how == "error"
@@ -127,6 +135,7 @@ async def test_an_error_in_place_of_an_answer_is_a_failure_with_its_status(truth
     assert case.figures.ttft is None
 
 
+@again
 async def test_a_character_that_is_cut_is_whole_and_its_piece_came_when_the_rest_did(truth: Truth) -> None:
     (case,) = await ask(truth, utf8=8, gap=20, tokens=6)
     assert case.is_true()
@@ -136,6 +145,7 @@ async def test_a_character_that_is_cut_is_whole_and_its_piece_came_when_the_rest
     assert case.record.times[0] > 0.048
 
 
+@again
 async def test_a_connection_that_closes_early_is_never_a_success(truth: Truth) -> None:
     (case,) = await ask(truth, cut=1)
     assert case.sent.how == "cut"
@@ -144,6 +154,7 @@ async def test_a_connection_that_closes_early_is_never_a_success(truth: Truth) -
     assert case.is_true()
 
 
+@again
 async def test_without_counts_tokens_are_estimated_and_no_chunk_is_taken_for_one(truth: Truth) -> None:
     (case,) = await ask(truth, usage=0, tpc=4, tokens=32)
     characters = sum(case.record.sizes)
@@ -152,6 +163,7 @@ async def test_without_counts_tokens_are_estimated_and_no_chunk_is_taken_for_one
     assert case.figures.tokens != case.pieces == 8
 
 
+@again
 async def test_a_late_end_is_not_in_the_latency(truth: Truth) -> None:
     (case,) = await ask(truth, fin=100)
     assert case.is_true()
@@ -160,12 +172,14 @@ async def test_a_late_end_is_not_in_the_latency(truth: Truth) -> None:
     assert case.record.ended == pytest.approx((case.sent.over - case.sent.asked) / 1e9, abs=NEAR)
 
 
+@again
 async def test_comments_are_no_first_token(truth: Truth) -> None:
     (case,) = await ask(truth, ping=5)
     assert case.is_true()
     assert (case.figures.ttft or 0) > 0.04 > (case.figures.ttfb or 1)
 
 
+@again
 async def test_an_answer_that_is_not_streamed_has_a_latency_and_nothing_that_it_has_not(truth: Truth) -> None:
     (case,) = await ask(truth, body={"stream": False, "stream_options": None})
     figures = case.figures
@@ -176,6 +190,7 @@ async def test_an_answer_that_is_not_streamed_has_a_latency_and_nothing_that_it_
     assert figures.tokens == 16
 
 
+@again
 async def test_of_a_plain_answer_every_figure_is_the_service_s_own(truth: Truth) -> None:
     cases = await ask(truth, 2, jit=0.3)
     assert [case.is_true() for case in cases] == [True, True]

@@ -1,4 +1,5 @@
-from math import exp, log
+import re
+from math import exp, inf, log
 from random import Random
 from statistics import fmean
 
@@ -11,10 +12,10 @@ from fanout.bench.verdict import Comparison, compare, percent
 from tests.bench.records import answer, failure
 
 
-def compared(records: list[Record], *metrics: str, looks: int = 1) -> list[Comparison]:
+def compared(records: list[Record], *metrics: str, looks: int = 1, baseline: str | None = None) -> list[Comparison]:
     lanes = dict.fromkeys(record.lane for record in records)
     pairs = {name: measured(record for record in records if record.lane == name) for name in lanes}
-    return compare(pairs, metrics or ("ttft",), seed=1, looks=looks)
+    return compare(pairs, metrics or ("ttft",), seed=1, looks=looks, baseline=baseline)
 
 
 def run(blocks: int, ratio: float = 0.88, lanes: str = "ab", sigma: float = 0.1) -> list[Record]:
@@ -72,6 +73,36 @@ def test_three_lanes_are_three_pairs_and_holm_makes_each_harder() -> None:
     assert [(found.first, found.second) for found in three] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert three[0].difference.ratio == alone.difference.ratio
     assert three[0].difference.p > alone.difference.p
+
+
+def test_against_a_baseline_each_lane_is_said_to_be_faster_or_slower_than_it() -> None:
+    records = [*run(60, ratio=0.8, lanes="ab"), *(r for r in run(60, ratio=1.3, lanes="cb") if r.lane == "c")]
+    faster, slower = compared(records, baseline="b")
+    assert [(found.first, found.second) for found in (faster, slower)] == [("a", "b"), ("c", "b")]
+    assert faster.sentence.startswith("a is 21 % faster to first token than b, 95 % CI 18 to 24 %")
+    assert slower.sentence.startswith("c is 28 % slower to first token than b, 95 % CI 23 to 32 %")
+    assert slower.difference.ratio.estimate == pytest.approx(1.3, abs=0.05)
+    assert slower.difference.wins < 0.1
+    assert slower.sentence.endswith(f"wins {percent(slower.difference.wins)} of prompts")
+
+
+def test_fewer_pairs_against_a_baseline_are_corrected_for_fewer() -> None:
+    records = run(60, ratio=0.95, lanes="abc")
+    every, against = compared(records)[0], compared(records, baseline="b")[0]
+    assert (every.first, every.second) == (against.first, against.second) == ("a", "b")
+    assert against.difference.p < every.difference.p
+
+
+def test_a_baseline_of_which_nothing_is_known_leaves_nothing_to_compare() -> None:
+    records = [answer(name, block, streamed=name == "a") for block in range(20) for name in "ab"]
+    assert compared(records, "ttft", baseline="b") == []
+
+
+def test_a_lane_that_is_much_slower_may_have_no_upper_bound() -> None:
+    records = [r if r.lane == "b" or r.block % 12 else failure("a", r.block) for r in run(40, ratio=1.5)]
+    (found,) = compared(records, baseline="b")
+    assert found.difference.ratio.high == inf
+    assert re.search(r"a is \d+ % slower to first token than b, 95 % CI \d+ % or more, wins", found.sentence)
 
 
 def test_each_metric_is_said_in_its_own_words_and_corrected_for_itself() -> None:

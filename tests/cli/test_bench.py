@@ -106,6 +106,36 @@ async def test_json_and_files_say_the_same(bench: Bench, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+async def test_full_answers_on_connections_of_their_own_are_compared_with_one_lane(
+    bench: Bench, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    async with open_server() as server:
+        lanes = [server.lane("a", ttft=0.03), server.lane("b", ttft=0.01), server.lane("c", ttft=0.06)]
+        done = await bench(
+            *(word for lane in lanes for word in ("-m", lane)), "-n", "8", "--warmup", "0",
+            "--fresh-connections", "--ignore-eos", "--baseline", "a", "--out", str(out),
+        )  # fmt: skip
+        assert server.connections == len(server.served) == 24
+        bodies = [json.loads(served.request.body) for served in server.served]
+    assert all(body["ignore_eos"] is True and body["max_completion_tokens"] == 128 for body in bodies)
+    assert "every request opens a connection of its own" in done.err
+    head, a, b, c = done.out.splitlines()[:4]
+    assert re.search("difference +connect p50 +TTFT p50", head)
+    assert (a.split()[3], b.split()[3][0], c.split()[3][0]) == ("baseline", "-", "+")
+    assert "all lanes: 8 of 8 answers ended before their bound" in done.out
+    told = json.loads((out / "summary.json").read_bytes())
+    assert (told["baseline"], told["fresh_connections"]) == ("a", True)
+    assert {(pair["first"], pair["second"]) for pair in told["comparisons"]} == {("b", "a"), ("c", "a")}
+    about = json.loads((out / "run.json").read_bytes())
+    assert (about["baseline"], about["fresh_connections"], about["ignore_eos"]) == ("a", True, True)
+    assert told["lanes"]["a"]["connect"] > 0
+    shown = (out / "report.html").read_text()
+    assert "a new connection for each request" in shown
+    assert "All against a." in shown
+
+
+@pytest.mark.slow
 async def test_a_condition_that_does_not_hold_is_exit_code_3(bench: Bench) -> None:
     async with open_server() as server:
         lane = ["-m", server.lane("a", ttft=0.03), "-n", "6", "--warmup", "0", "--no-save"]
@@ -143,7 +173,7 @@ async def test_prompts_come_through_a_pipe_and_times_from_a_trace(bench: Bench, 
     assert done.code == 0
     assert [body["messages"][1]["content"] for body in bodies] == ["one", "two", "one"]
     assert {body["messages"][0]["content"] for body in bodies} == {"Be brief."}
-    assert at[2] - at[0] >= 0.29
+    assert at[2] - at[0] >= 0.25  # 0.3, but for what the first one takes longer to arrive
 
 
 @pytest.mark.slow
@@ -250,13 +280,14 @@ async def test_killed_at_any_point_it_has_kept_every_request_that_ended_a_second
             )
             await until(lambda: bool(server.served))
             await trio.sleep(random.uniform(1.0, 1.5))
+            assert kept().state == "running"
             killed_at = trio.current_time()
             process.kill()
             await process.wait()
             await server.all_closed()
             ended = sum((served.ended_at or killed_at) < killed_at - 1 for served in server.served)
         run = kept()
-        assert run.state == "running"
+        assert run.state == store.CUT_OFF
         assert ended <= run.requests <= len(server.served)
 
 
@@ -351,6 +382,10 @@ async def test_the_embedded_model_is_measured_when_no_lane_is_named(env: dict[st
         (["compare", "/nowhere/a", "/nowhere/b"], ["'/nowhere/a'", "fanout log list"]),
         (["report", "never"], ["'never'", "fanout log list"]),
         (["compar"], ["compar"]),
+        (["-m", "local,b=local", "--baseline", "c"], ["--baseline c", "local, b"]),
+        (["-m", "local", "--baseline", "local"], ["--baseline local", "no other lane", "-m"]),
+        (["--aa", "--baseline", "\udce9"], ["--baseline", "UTF-8"]),
+        (["-m", "local,ollama/x", "--ignore-eos"], ["--ignore-eos: ollama/x", "--max-tokens"]),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(
@@ -364,7 +399,17 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lanes": 5}, {"lanes": "ab"}, {"objectives": 5}, {"looks": "x"}, {"seed": [1]}, {"seed": 1.5}]
+    "wrong",
+    [
+        {"lanes": 5},
+        {"lanes": "ab"},
+        {"objectives": 5},
+        {"looks": "x"},
+        {"seed": [1]},
+        {"seed": 1.5},
+        {"baseline": 5},
+        {"baseline": "x"},
+    ],
 )
 def test_a_run_that_tells_nonsense_of_itself_is_a_mistake(
     call: Call, env: dict[str, str], tmp_path: Path, wrong: dict[str, object]
@@ -454,7 +499,19 @@ def test_a_group_is_refused_with_the_names_of_its_lanes(
 
 def test_help_names_every_option_and_verb(call: Call) -> None:
     told = call("bench", "--help").out
-    for option in ("until-ci", "concurrency", "rate", "trace", "slo", "aa", "max-cost", "assert", "out"):
+    for option in (
+        "until-ci",
+        "concurrency",
+        "rate",
+        "trace",
+        "slo",
+        "aa",
+        "max-cost",
+        "assert",
+        "out",
+        "ignore-eos",
+        "baseline",
+    ):
         assert re.search(rf"--{option}\b", told)
     assert "compare" in told
     assert "report" in told

@@ -43,7 +43,7 @@ def test_runs_are_listed_the_latest_first(call: Call) -> None:
     head, *rows = call("log", "list").out.splitlines()
     assert head.split() == ["run", "start", "state", "requests", "load", "lanes"]
     assert [row.split()[0] for row in rows] == [second, first]
-    assert rows[0].split()[-4:] == ["running", "8", "c=1", "b"]
+    assert rows[0].split()[-5:] == ["cut", "off", "8", "c=1", "b"]
     told = json.loads(call("log", "list", "--json").out)
     assert [run["name"] for run in told] == [second, first]
     assert told[1]["about"]["command"] == "fanout bench -m a"
@@ -54,7 +54,7 @@ def test_a_run_is_shown_also_one_that_was_killed(call: Call) -> None:
     done = call("log", "show")
     assert done.code == 0
     assert done.out.startswith(f"{name}, ")
-    assert "running: fanout bench -m a\nlane  done" in done.out
+    assert "cut off: fanout bench -m a\nlane  done" in done.out
     assert json.loads(call("log", "show", name, "--json").out)["lanes"]["a"]["finished"] == 8
 
 
@@ -76,6 +76,20 @@ def test_runs_are_deleted_by_name_or_all(call: Call) -> None:
     assert [run["name"] for run in json.loads(call("log", "list", "--json").out)] == [third, first]
     assert call("log", "delete", "--all").out.splitlines() == [f"deleted {third}", f"deleted {first}"]
     assert json.loads(call("log", "list", "--json").out) == []
+
+
+def test_a_run_that_goes_on_is_listed_as_running_and_stays(call: Call) -> None:
+    over = keep("a")
+    with store.opened(create=True) as writes:
+        run = writes.begin({"lanes": [{"name": "b"}], "load": ["c=1"]})
+        assert " running " in call("log", "list").out.splitlines()[1]
+        refused = call("log", "delete", run.name)
+        assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+        assert f"{run.name} is running" in refused.err
+        done = call("log", "delete", "--all")
+        assert (done.code, done.out) == (0, f"deleted {over}\n")
+        assert f"{run.name} is running" in done.err
+    assert " cut off " in call("log", "list").out
 
 
 @pytest.mark.parametrize(

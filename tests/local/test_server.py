@@ -10,8 +10,10 @@ import attrs
 import pytest
 import trio
 
+import fanout
 from fanout.abc import Receiver, Request
 from fanout.errors import LocalModelError, ProviderError, ResetError, TooLarge
+from fanout.events import Delta
 from fanout.local import server, weights
 from fanout.local.server import LocalModel
 from fanout.secret import Secret
@@ -331,6 +333,25 @@ async def test_two_exchanges_at_once_are_answered_by_one_process() -> None:
         assert b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant"' in answer.body
         assert b'"finish_reason":"length"' in answer.body
         assert b"data: [DONE]" in answer.body
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("model")
+async def test_an_answer_that_is_cut_off_is_counted_by_the_model() -> None:
+    pieces = 0
+    with trio.fail_after(60):
+        async with fanout.open_fanout("Count to a hundred.", ["local?max_tokens=200&temperature=0"]) as run:
+            async for tagged in run:
+                pieces += isinstance(tagged.event, Delta)
+                if pieces == 3:
+                    run.cancel("local")
+    usage = run.run["local"].usage
+    assert usage is not None
+    assert not usage.estimated
+    assert usage.input is not None
+    assert usage.input > 5
+    assert usage.output is not None
+    assert usage.output >= pieces >= 3
 
 
 @pytest.mark.slow

@@ -1,14 +1,18 @@
-"""One provider's round trips over a real transport, without the engine: for what a lane's answer does not tell."""
+"""What a provider reads, and its round trips over a real transport, without the engine that an Answer comes from."""
 
+from collections.abc import Callable
 from math import inf
 
 from attrs import define, field
 
 from fanout.abc import Head, Provider, Reader, Reply, Request
-from fanout.attempt import fetch
+from fanout.errors import ProviderError
 from fanout.events import Conversation, Delta, End, Event, Replace
+from fanout.fetch import fetch
 from fanout.prompt import Prompt
 from fanout.transports.httpx import HttpxTransport
+from tests.servers import website
+from tests.servers.website import EVENTS
 
 
 @define(eq=False)
@@ -17,10 +21,12 @@ class Exchange:
 
     provider: Provider
     request: Request
+    heads: list[Head] = field(factory=list)
     events: list[Event] = field(factory=list)
     reader: Reader | None = None
 
     def head(self, head: Head, /) -> None:
+        self.heads.append(head)
         read_answer = getattr(self.provider, "read_answer", None)
         self.reader = read_answer(self.request, head) if read_answer else self.provider.read(head)
 
@@ -30,10 +36,10 @@ class Exchange:
         return bool(self.events) and isinstance(self.events[-1], End)
 
 
-async def exchange(provider: Provider, prompt: Prompt) -> Exchange:
-    """All the round trips of one prompt, to the End."""
+async def exchange(provider: Provider, prompt: Prompt | str) -> Exchange:
+    """All the round trips of one prompt, to the End. A ProviderError of the flow is raised."""
     async with HttpxTransport() as transport:
-        flow = provider.flow(prompt)
+        flow = provider.flow(Prompt.of(prompt))
         reply: Reply | None = None
         while True:
             try:
@@ -46,6 +52,17 @@ async def exchange(provider: Provider, prompt: Prompt) -> Exchange:
     assert done.reader is not None
     done.events += done.reader.close()
     return done
+
+
+EVENT_STREAM = Head(200, EVENTS)
+
+
+def read_by(
+    provider: Provider, *chunks: bytes, head: Head = EVENT_STREAM, error: ProviderError | None = None
+) -> list[Event]:
+    """What a provider reads in these chunks of a response, to its end or to the error that breaks it off."""
+    reader = provider.read(head)
+    return [event for data in chunks for event in reader.feed(data)] + reader.close(error)
 
 
 def text_in(events: list[Event]) -> str:
@@ -64,6 +81,14 @@ def end_of(events: list[Event]) -> End:
     end = events[-1]
     assert isinstance(end, End)
     return end
+
+
+def error_of(read: Callable[..., list[Event]], head: Head, data: bytes) -> ProviderError:
+    """The error of an answer, which is the same when its bytes come one by one."""
+    whole, cut = (end_of(read(*chunks, head=head)).error for chunks in ((data,), website.pieces(data)))
+    assert whole is not None
+    assert repr(cut) == repr(whole)  # errors are equal by their words
+    return whole
 
 
 def state_of(events: list[Event]) -> Conversation | None:

@@ -333,7 +333,6 @@ VALUES: list[Any] = [
 ]
 EVENTS: list[Event] = [
     Reasoning("hmm"),
-    Usage(3),
     Delta("Grüße "),
     Delta("🎈"),
     ToolCall(0, "call_0", "add", '{"a":1,"b":[true]}'),

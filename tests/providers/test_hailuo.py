@@ -1,6 +1,7 @@
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import md5
 from typing import Any
 
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 import fanout
 from fanout.abc import Head, Reply, Request
 from fanout.answers import Answer
-from fanout.attempt import fetch
 from fanout.catalog import LaneSpec
 from fanout.credentials import Credentials
 from fanout.errors import (
@@ -29,11 +29,12 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Conversation, Delta, End, Event, Replace, Source, Sources, Status, Title
+from fanout.fetch import fetch
 from fanout.policies.all import All
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.hailuo import FILE_BYTES, Device, Hailuo, search_params, signature, signed_form
 from fanout.secret import Secret
-from tests.providers.exchange import end_of, exchange, merged, state_of, text_in
+from tests.providers.exchange import end_of, error_of, exchange, read_by, state_of, text_in
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import hailuo, website
 from tests.servers.hailuo import CLOSE, OK, Account, HailuoServer, event, failure, said, sent
@@ -349,16 +350,15 @@ def test_a_registration_that_fails_is_a_typed_error(reply: Reply, kind: type[Pro
 # The stream
 
 
-def read(*chunks: bytes, head: Head | None = None, error: ProviderError | None = None) -> list[Event]:
-    reader = provider().read(head or Head(200, EVENTS))
-    return [event for data in chunks for event in reader.feed(data)] + reader.close(error)
+read = partial(read_by, provider())
 
 
 BODY = [sent(CHAT), said(CHAT, "A whale"), said(CHAT, "A whale sings.", 0), CLOSE]
 DATA = b"".join(BODY)
 END = End(Status.FINISHED, "stop")
-WHOLE = [Title("Whales"), Delta("A whale sings."), Conversation(STATE), END]
+WHOLE: list[Event] = [Title("Whales"), Delta("A whale sings."), Conversation(STATE), END]
 
+# test_unofficial_laws.py cuts these everywhere.
 STREAMS = {
     "as it is": DATA,
     "a blank after the colon": DATA.replace(b"event:", b"event: ").replace(b"data:", b"data: "),
@@ -376,14 +376,6 @@ STREAMS = {
     "type 3 with a code": BODY[0] + failure(5, "who knows", 3) + b"".join(BODY[1:]),
     "without a blank title": BODY[0] + sent(CHAT, "") + sent(CHAT, None) + b"".join(BODY[1:]),
 }
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_the_events_do_not_depend_on_the_cut(name: str) -> None:
-    data = STREAMS[name]
-    assert merged(read(*website.pieces(data))) == WHOLE
-    for place in range(len(data) + 1):
-        assert merged(read(data[:place], data[place:])) == WHOLE, place
 
 
 def test_the_first_id_of_an_event_is_the_conversations() -> None:
@@ -483,11 +475,10 @@ def test_an_error_in_the_stream_is_typed_and_keeps_the_text(
     ],
 )
 def test_a_refusal_is_typed(head: Head, data: bytes, kind: type[ProviderError]) -> None:
-    for chunks in ((data,), website.pieces(data)):
-        error = end_of(read(*chunks, head=head)).error
-        assert type(error) is kind
-        assert error.retry_after == (30 if "retry-after" in head.headers else None)
-        assert getattr(error, "command", "fanout login hailuo") == "fanout login hailuo"
+    error = error_of(read, head, data)
+    assert type(error) is kind
+    assert error.retry_after == (30 if "retry-after" in head.headers else None)
+    assert getattr(error, "command", "fanout login hailuo") == "fanout login hailuo"
 
 
 NAMES = [

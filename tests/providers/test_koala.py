@@ -1,9 +1,9 @@
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
-import trio
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,17 +26,18 @@ from fanout.errors import (
 from fanout.events import Conversation, Delta, End, Event, Status
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.koala import Koala, new_visitor
-from tests.providers.exchange import end_of, exchange, merged, state_of, text_in
+from tests.providers.exchange import end_of, error_of, exchange, read_by, state_of, text_in
+from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import website
 from tests.servers.koala import TRANSCRIPT, KoalaServer
-from tests.servers.website import BREAK, EVENTS, HANG, HTML, WALL
+from tests.servers.website import BREAK, EVENTS, HTML, WALL
 
 VISITOR = "abcdefghij0123456789"
 SYSTEM = Message("system", "Be brief.")
 HI, HELLO, MORE = Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "More")
 TEXT = 'Hello "you"\n'
-WHOLE = [Delta(TEXT), End(Status.FINISHED, "unknown")]
+WHOLE: list[Event] = [Delta(TEXT), End(Status.FINISHED, "unknown")]
 
 
 def request(prompt: str | Prompt = "Hi", options: Options | None = None, **fields: Any) -> Request:
@@ -50,9 +51,7 @@ def body(*messages: Message, **fields: Any) -> dict[str, Any]:
     return made
 
 
-def read(*chunks: bytes, head: Head | None = None, error: ProviderError | None = None) -> list[Event]:
-    reader = Koala().read(head or Head(200, EVENTS))
-    return [event for data in chunks for event in reader.feed(data)] + reader.close(error)
+read = partial(read_by, Koala())
 
 
 async def ask(server: KoalaServer, prompt: str | Prompt = "Hi", **settings: Any) -> Answer:
@@ -154,6 +153,7 @@ def test_the_body_of_the_options_goes_over_all() -> None:
     )
 
 
+# test_unofficial_laws.py cuts these everywhere.
 STREAMS = {
     "as it is": TRANSCRIPT,
     "crlf": TRANSCRIPT.replace(b"\n", b"\r\n"),
@@ -169,14 +169,6 @@ STREAMS = {
     b'data: {"choices":[]}\n\ndata: {"choices":[{"delta":{}}]}\n\n' + TRANSCRIPT.partition(b"\n\n")[2],
     "no blank line after the last": TRANSCRIPT.rstrip(b"\n"),
 }
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_the_events_do_not_depend_on_the_cut(name: str) -> None:
-    data = STREAMS[name]
-    assert merged(read(*website.pieces(data))) == WHOLE
-    for place in range(len(data) + 1):
-        assert merged(read(data[:place], data[place:])) == WHOLE, place
 
 
 @pytest.mark.parametrize("name", ["escaped", "halves", "alone"])
@@ -231,10 +223,9 @@ def test_a_broken_body_keeps_the_text() -> None:
     ],
 )
 def test_every_error_is_typed(head: Head, data: bytes, kind: type[ProviderError]) -> None:
-    for chunks in ((data,), website.pieces(data)):
-        error = end_of(read(*chunks, head=head)).error
-        assert type(error) is kind
-        assert error.retry_after == (3 if "retry-after" in head.headers else None)
+    error = error_of(read, head, data)
+    assert type(error) is kind
+    assert error.retry_after == (3 if "retry-after" in head.headers else None)
 
 
 NAMES = ["choices", "delta", "content", "text", "error", "message"]
@@ -276,35 +267,15 @@ async def test_a_conversation_goes_on_as_the_same_visitor_and_another_as_another
     assert len({received.headers["visitor-id"] for received in server.requests[:3]}) == 2
 
 
-@pytest.mark.parametrize(
-    ("reply", "kind", "text"),
-    [
-        (website.Answer([b'data: "a"\n\n', b'data: {"error":"no"}\n\n'], headers=EVENTS), ServerError, "a"),
-        (website.Answer([b'data: "a"\n\n', b'data: "b'], headers=EVENTS), Truncated, "a"),
-        (website.Answer([b'data: "a"\n\n', 0.05, BREAK], headers=EVENTS), ResetError, "a"),
-        (website.Answer([b": nothing\n\n"], headers=EVENTS), Truncated, ""),
-        (website.Answer([b"{}"], 429, {"retry-after": "5"}), RateLimited, ""),
-        (website.Answer([WALL], 403, HTML), NotAStream, ""),
-    ],
+# test_unofficial_laws.py tries these.
+FAULTS = (
+    Fault(website.Answer([b'data: "a"\n\n', b'data: {"error":"no"}\n\n'], headers=EVENTS), ServerError, "a"),
+    Fault(website.Answer([b'data: "a"\n\n', b'data: "b'], headers=EVENTS), Truncated, "a"),
+    Fault(website.Answer([b'data: "a"\n\n', 0.05, BREAK], headers=EVENTS), ResetError, "a"),
+    Fault(website.Answer([b": nothing\n\n"], headers=EVENTS), Truncated),
+    Fault(website.Answer([b"{}"], 429, {"retry-after": "5"}), RateLimited),
+    Fault(website.Answer([WALL], 403, HTML), NotAStream),
 )
-async def test_what_the_service_does_is_the_lanes_error(
-    reply: website.Answer, kind: type[ProviderError], text: str
-) -> None:
-    async with website.running(KoalaServer()) as server:
-        server.replies.append(reply)
-        answer = await ask(server)
-    assert type(answer.error) is kind and answer.text == text
-
-
-async def test_a_lane_that_is_cut_off_closes_the_connection() -> None:
-    async with website.running(KoalaServer()) as server:
-        server.replies.append(website.Answer([b'data: "a"\n\n', HANG], headers=EVENTS))
-        async with fanout.open_fanout("Hi", [Koala(base_url=server.url)]) as lanes:
-            async for tagged in lanes:
-                if isinstance(tagged.event, Delta):
-                    break
-        with trio.fail_after(1):
-            await server.left.wait()
 
 
 async def test_the_server_refuses_what_the_page_would_not_send() -> None:

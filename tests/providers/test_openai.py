@@ -266,6 +266,25 @@ def test_usage_has_its_details() -> None:
     assert Usage(3, None, 2) in read(chunk(delta={}, usage={"prompt_tokens": 3, "prompt_cache_hit_tokens": 2}))
 
 
+def timed(text: str, predicted: Any) -> bytes:
+    timings = {"cache_n": 4, "prompt_n": 32, "predicted_n": predicted, "predicted_ms": 51.9}
+    value = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], "timings": timings}
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+def test_timings_count_an_answer_that_is_cut_off() -> None:
+    events = read(timed("Hel", 1), timed("lo", 3))
+    assert events[:-1] == [Delta("Hel"), Delta("lo"), Usage(36, 3, 4)]
+    assert end_of(events).status is Status.FAILED
+
+
+def test_timings_count_nothing_twice_and_spoil_nothing() -> None:
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":36,"completion_tokens":3},"timings":{"predicted_n":3}}\n\n'
+    counts = [event for event in read(timed("Hello", 3), STOP, usage, DONE) if isinstance(event, Usage)]
+    assert counts == [Usage(36, 3)]
+    assert read(timed("Hello", "many"), STOP, DONE)[1] == Usage(36, None, 4)
+
+
 @pytest.mark.parametrize("usage", [None, {}, "n/a", [1], {"prompt_tokens_details": None, "prompt_tokens": "3"}])
 def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
     assert end_of(read(chunk(delta={"content": "a"}, finish_reason="stop", usage=usage))).status is Status.FINISHED
@@ -357,6 +376,14 @@ def call(**fields: Any) -> bytes:
         ),
         ([call(index=1, id="c", function=None)], [ToolCall(1, "c")]),
         ([call(index=0, function={"name": None, "arguments": None})], []),
+        (
+            [
+                chunk(delta={"content": None, "function_call": {"name": "f", "arguments": ""}}),
+                chunk(delta={"function_call": {"arguments": "{}"}}),
+                chunk(delta={"function_call": None}),
+            ],
+            [ToolCall(0, None, "f", ""), ToolCall(0, None, None, "{}")],
+        ),
     ],
 )
 def test_tool_calls_come_in_many_forms(chunks: list[bytes], events: list[Event]) -> None:

@@ -70,6 +70,7 @@ ANSWERS: dict[str, tuple[bytes, dict[str, Any]]] = {
 REQUESTS: dict[str, dict[str, Any]] = {
     "max_completion_tokens": {"max_completion_tokens": 9, "stream_options": {"include_usage": True}},
     "no_stream_options": {"max_tokens": 9},
+    "timings_per_token": {"max_tokens": 9, "stream_options": {"include_usage": True}, "timings_per_token": True},
 }
 
 CREDENTIALS: dict[str, dict[str, str]] = {"api_key_header": {"api-key": "canary"}}

@@ -23,6 +23,7 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Delta, End, Event, Reasoning, Refusal, Source, Sources, Status, ToolCall, Usage
+from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.responses import Responses
 from fanout.secret import Secret
@@ -564,7 +565,7 @@ async def test_what_the_service_refuses_is_told_lane_by_lane() -> None:
 async def test_the_services_models_are_listed_over_the_wire() -> None:
     async with open_server() as server, fanout.open_transport() as transport:
         lane = provider(base_url=server.base_url)
-        reply = await fanout.attempt.fetch(transport, lane.models_request(), connect=5)
+        reply = await fetch(transport, lane.models_request(), connect=5)
         assert lane.models(reply) == MODELS
 
 

@@ -1,9 +1,9 @@
 import json
 from base64 import b64decode
+from functools import partial
 from typing import Any
 
 import pytest
-import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,14 +28,15 @@ from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.openai import OpenAI
 from fanout.providers.vitalentum import Vitalentum
 from tests.conformance.cases import PROJECT_FILE
-from tests.providers.exchange import end_of, merged, text_in
+from tests.providers.exchange import end_of, error_of, read_by, text_in
+from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import website
 from tests.servers.vitalentum import TRANSCRIPT, VitalentumServer, chunk
-from tests.servers.website import BREAK, EVENTS, HANG, HTML, WALL
+from tests.servers.website import BREAK, EVENTS, HTML, WALL
 
 TALK = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "More"))
-WHOLE = [Delta("Hi, Grüße 🐳"), End(Status.FINISHED, "stop", raw="stop")]
+WHOLE: list[Event] = [Delta("Hi, Grüße 🐳"), End(Status.FINISHED, "stop", raw="stop")]
 
 
 def body(prompt: str | Prompt = "Hi", options: Options | None = None, **fields: Any) -> dict[str, Any]:
@@ -51,9 +52,7 @@ def history(*messages: Message) -> list[tuple[str, str]]:
     return [(turn["speaker"], turn["text"]) for turn in inner["history"]]
 
 
-def read(*chunks: bytes, head: Head | None = None, error: ProviderError | None = None) -> list[Event]:
-    reader = Vitalentum().read(head or Head(200, EVENTS))
-    return [event for data in chunks for event in reader.feed(data)] + reader.close(error)
+read = partial(read_by, Vitalentum())
 
 
 async def ask(server: VitalentumServer, prompt: str | Prompt = "Hi", **settings: Any) -> Answer:
@@ -118,6 +117,7 @@ def test_it_has_one_model_whose_name_is_not_sent() -> None:
         body(model="gpt-9")
 
 
+# test_unofficial_laws.py cuts these everywhere.
 STREAMS = {
     "as it is": b"".join(TRANSCRIPT),
     "crlf": b"".join(TRANSCRIPT).replace(b"\n", b"\r\n"),
@@ -130,14 +130,6 @@ STREAMS = {
     "no newline after [DONE]": b"".join(TRANSCRIPT).rstrip(b"\n"),
     "the finish with the last text": b"".join(TRANSCRIPT[:-3]) + chunk({"content": ", Grüße 🐳"}, "stop").rstrip(b"\n"),
 }
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_the_events_do_not_depend_on_the_cut(name: str) -> None:
-    data = STREAMS[name]
-    assert merged(read(*website.pieces(data))) == WHOLE
-    for place in range(len(data) + 1):
-        assert merged(read(data[:place], data[place:])) == WHOLE, place
 
 
 def test_done_without_a_finish_reason_ends_it_too() -> None:
@@ -173,8 +165,7 @@ def test_what_came_whole_before_a_broken_connection_is_kept() -> None:
     ],
 )
 def test_every_error_is_typed(head: Head, data: bytes, kind: type[ProviderError]) -> None:
-    for chunks in ((data,), website.pieces(data)):
-        assert type(end_of(read(*chunks, head=head)).error) is kind
+    assert type(error_of(read, head, data)) is kind
 
 
 CASES = {
@@ -211,35 +202,15 @@ async def test_it_answers_over_a_real_socket_a_byte_a_chunk(name: str) -> None:
     assert [turn["speaker"] for turn in server.histories[0]] == ["human", "bot", "human"]
 
 
-@pytest.mark.parametrize(
-    ("reply", "kind", "text"),
-    [
-        (website.Answer([TRANSCRIPT[1], b'data: {"error":{"message":"no"}}\n\n'], headers=EVENTS), ServerError, "Hi"),
-        (website.Answer([TRANSCRIPT[1]], headers=EVENTS), Truncated, "Hi"),
-        (website.Answer([TRANSCRIPT[1], 0.05, BREAK], headers=EVENTS), ResetError, "Hi"),
-        (website.Answer([TRANSCRIPT[0], TRANSCRIPT[3]], headers=EVENTS), Truncated, ""),
-        (website.Answer([b"{}"], 429, {"retry-after": "5"}), RateLimited, ""),
-        (website.Answer([WALL], 503, HTML), NotAStream, ""),
-    ],
+# test_unofficial_laws.py tries these.
+FAULTS = (
+    Fault(website.Answer([TRANSCRIPT[1], b'data: {"error":{"message":"no"}}\n\n'], headers=EVENTS), ServerError, "Hi"),
+    Fault(website.Answer([TRANSCRIPT[1]], headers=EVENTS), Truncated, "Hi"),
+    Fault(website.Answer([TRANSCRIPT[1], 0.05, BREAK], headers=EVENTS), ResetError, "Hi"),
+    Fault(website.Answer([TRANSCRIPT[0], TRANSCRIPT[3]], headers=EVENTS), Truncated),
+    Fault(website.Answer([b"{}"], 429, {"retry-after": "5"}), RateLimited),
+    Fault(website.Answer([WALL], 503, HTML), NotAStream),
 )
-async def test_what_the_service_does_is_the_lanes_error(
-    reply: website.Answer, kind: type[ProviderError], text: str
-) -> None:
-    async with website.running(VitalentumServer()) as server:
-        server.replies.append(reply)
-        answer = await ask(server)
-    assert type(answer.error) is kind and answer.text == text
-
-
-async def test_a_lane_that_is_cut_off_closes_the_connection() -> None:
-    async with website.running(VitalentumServer()) as server:
-        server.replies.append(website.Answer([TRANSCRIPT[1], HANG], headers=EVENTS))
-        async with fanout.open_fanout("Hi", [Vitalentum(base_url=server.url)]) as lanes:
-            async for tagged in lanes:
-                if isinstance(tagged.event, Delta):
-                    break
-        with trio.fail_after(1):
-            await server.left.wait()
 
 
 async def test_the_server_refuses_what_the_page_would_not_send() -> None:

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 import trio
 from attrs import define
 
+HI = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+"""A whole answer whose end is known."""
+
 
 @define
 class Received:

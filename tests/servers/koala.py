@@ -1,28 +1,17 @@
 """A loopback server of Koala's chat: strict about headers, keys and histories, it answers events of JSON strings."""
 
 import json
-import re
 from typing import Any
 
 from attrs import define, field
 
 from tests.servers.events import check
 from tests.servers.http import Received
-from tests.servers.website import EVENTS, Answer, Website, pieces
+from tests.servers.website import EVENTS, Answer, Website, check_fetch, pieces
 
 TRANSCRIPT = b'data: "Hel"\n\ndata: "lo \\"you\\"\\n"\n\n'
 
-_HEADERS = {
-    "accept": r"text/event-stream",
-    "content-type": r"application/json",
-    "accept-language": r"[a-z]{2}.*",
-    "user-agent": r"Mozilla/5\.0 .*",
-    "sec-fetch-dest": r"empty",
-    "sec-fetch-mode": r"cors",
-    "sec-fetch-site": r"same-origin",
-    "visitor-id": r"[a-z0-9]{20}",
-    "flag-real-time-data": r"true|false",
-}
+_HEADERS = {"visitor-id": r"[a-z0-9]{20}", "flag-real-time-data": r"true|false"}
 
 
 @define(eq=False)
@@ -36,11 +25,7 @@ class KoalaServer(Website):
 
     def answer(self, request: Received) -> Answer:
         """The stream, to a right request."""
-        check((request.method, request.target) == ("POST", "/api/gpt/"), "no such path", 404)
-        check(request.headers.get("origin") == self.url, "the origin is not ours")
-        check(request.headers.get("referer") == f"{self.url}/chat", "the referer is not our page")
-        for name, form in _HEADERS.items():
-            check(re.fullmatch(form, request.headers.get(name, "")), f"the header {name}")
+        check_fetch(request, self.url, "/api/gpt/", "/chat", _HEADERS)
         body = json.loads(request.body)
         check(list(body) == ["input", "inputHistory", "outputHistory", "model"], f"other keys: {list(body)}")
         asked, answered = body["inputHistory"], body["outputHistory"]

@@ -1,14 +1,13 @@
 """A loopback server of Vitalentum's chat: JSON within JSON in, the events of OpenAI's Chat Completions out."""
 
 import json
-import re
 from typing import Any
 
 from attrs import define, field
 
 from tests.servers.events import check
 from tests.servers.http import Received
-from tests.servers.website import EVENTS, Answer, Website, pieces
+from tests.servers.website import EVENTS, Answer, Website, check_fetch, pieces
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
@@ -24,16 +23,6 @@ TRANSCRIPT = (
     b"data: [DONE]\n\n",
 )
 
-_HEADERS = {
-    "accept": r"text/event-stream",
-    "content-type": r"application/json",
-    "accept-language": r"[a-z]{2}.*",
-    "user-agent": r"Mozilla/5\.0 .*",
-    "sec-fetch-dest": r"empty",
-    "sec-fetch-mode": r"cors",
-    "sec-fetch-site": r"same-origin",
-}
-
 
 @define(eq=False)
 class VitalentumServer(Website):
@@ -46,11 +35,7 @@ class VitalentumServer(Website):
 
     def answer(self, request: Received) -> Answer:
         """The stream, to a right request."""
-        check((request.method, request.target) == ("POST", "/api/converse-edge"), "no such path", 404)
-        check(request.headers.get("origin") == self.url, "the origin is not ours")
-        check(request.headers.get("referer") == f"{self.url}/", "the referer is not our page")
-        for name, form in _HEADERS.items():
-            check(re.fullmatch(form, request.headers.get(name, "")), f"the header {name}")
+        check_fetch(request, self.url, "/api/converse-edge", "/")
         body = json.loads(request.body)
         check(set(body) == {"conversation", "temperature"}, f"other keys: {sorted(body)}")
         check(type(body["temperature"]) in (int, float), "the temperature is no number")

@@ -1,13 +1,14 @@
 """What the loopback servers of web pages' own services share: scripted answers, and a record of who hung up."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import trio
 from attrs import define, field
 
-from tests.servers.events import Refusal
+from tests.servers.events import Refusal, check
 from tests.servers.http import Received, read_request, serve
 
 HANG = float("inf")
@@ -131,6 +132,29 @@ async def _send(stream: trio.SocketStream, answer: Answer) -> bool:
             await trio.sleep(step)
     await stream.send_all(b"0\r\n\r\n")
     return True
+
+
+def check_fetch(request: Received, url: str, path: str, page: str, more: Mapping[str, str] | None = None) -> None:
+    """Refuses what is not sent to `path` by a browser's fetch from a page of ours, for events.
+
+    `more` has the forms of the service's own headers by their names.
+    """
+    check((request.method, request.target) == ("POST", path), "no such path", 404)
+    check(request.headers.get("origin") == url, "the origin is not ours")
+    check(request.headers.get("referer") == f"{url}{page}", "the referer is not our page")
+    for name, form in {**_FETCH, **(more or {})}.items():
+        check(re.fullmatch(form, request.headers.get(name, "")), f"the header {name}")
+
+
+_FETCH = {
+    "accept": r"text/event-stream",
+    "content-type": r"application/json",
+    "accept-language": r"[a-z]{2}.*",
+    "user-agent": r"Mozilla/5\.0 .*",
+    "sec-fetch-dest": r"empty",
+    "sec-fetch-mode": r"cors",
+    "sec-fetch-site": r"same-origin",
+}
 
 
 Server = TypeVar("Server", bound=Website)

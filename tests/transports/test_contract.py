@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -9,12 +11,23 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Request, Transport
-from fanout.errors import ConnectError, ProviderError, ResetError, TooLarge
+from fanout.errors import (
+    AuthError,
+    ConnectError,
+    ProtocolError,
+    ProviderError,
+    ResetError,
+    TimedOut,
+    TooLarge,
+    UsageError,
+)
 from fanout.secret import Secret
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
+from tests.servers.http import HI, Received, read_request, serve
 from tests.servers.script import open_script_server
+from tests.transports.tls import Certificate, say_hi, secure_url
 
 
 @define
@@ -34,6 +47,7 @@ class Scene:
 
 
 Open = Callable[[Script], AbstractAsyncContextManager[Scene]]
+Real = type[HttpxTransport] | type[CurlTransport]
 
 
 @asynccontextmanager
@@ -43,23 +57,24 @@ async def open_memory(script: Script) -> AsyncGenerator[Scene]:
 
 
 @asynccontextmanager
-async def open_httpx(script: Script) -> AsyncGenerator[Scene]:
-    async with open_script_server(script) as server, HttpxTransport() as transport:
+async def open_real(real: Real, script: Script) -> AsyncGenerator[Scene]:
+    async with open_script_server(script) as server, real() as transport:
         yield Scene(transport, f"{server.url}/v1", lambda: server.open, lambda: len(server.requests))
 
 
-@asynccontextmanager
-async def open_curl(script: Script) -> AsyncGenerator[Scene]:
-    async with open_script_server(script) as server, CurlTransport() as transport:
-        yield Scene(transport, f"{server.url}/v1", lambda: server.open, lambda: len(server.requests))
-
-
-TRANSPORTS: dict[str, Open] = {"memory": open_memory, "httpx": open_httpx, "curl": open_curl}
+REAL: dict[str, Real] = {"httpx": HttpxTransport, "curl": CurlTransport}
+TRANSPORTS: dict[str, Open] = {"memory": open_memory, **{name: partial(open_real, REAL[name]) for name in REAL}}
 
 
 @pytest.fixture(params=TRANSPORTS)
 def open_scene(request: pytest.FixtureRequest) -> Open:
     return TRANSPORTS[request.param]
+
+
+@pytest.fixture(params=REAL)
+def real(request: pytest.FixtureRequest) -> Real:
+    """For what only a transport with sockets can show."""
+    return REAL[request.param]
 
 
 @define
@@ -193,3 +208,168 @@ async def test_many_exchanges_at_once_do_not_disturb_each_other(open_scene: Open
         for ears in all_ears:
             nursery.start_soon(put, scene, ears)
     assert [ears.body for ears in all_ears] == [b"onetwo"] * 20
+
+
+# What takes sockets to show
+
+
+@asynccontextmanager
+async def open_once_server() -> AsyncGenerator[tuple[str, list[Received]]]:
+    """Answers one request a connection, promises to keep it, and closes it as soon as the next request begins."""
+    requests: list[Received] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        request = await read_request(stream)
+        assert request
+        requests.append(request)
+        await stream.send_all(HI)
+        await stream.receive_some(1)
+
+    async with serve(handle) as url:
+        yield url, requests
+
+
+async def test_a_kept_connection_that_turns_out_closed_costs_no_request(real: Real) -> None:
+    async with open_once_server() as (url, requests), real() as transport:
+        for number in range(5):
+            ears = Ears()
+            await transport.exchange(Request("POST", url, body=b"%d" % number), ears, 5)
+            assert ears.body == b"hi"
+    assert [request.body for request in requests] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_fresh_connection_that_is_closed_is_not_tried_again(real: Real) -> None:
+    connections = 0
+
+    async def handle(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await read_request(stream)
+
+    async with serve(handle) as url, real() as transport:
+        with pytest.raises(ResetError):
+            await transport.exchange(Request("POST", url), Ears(), 5)
+    assert connections == 1
+
+
+async def test_a_refused_connection_is_named_with_the_systems_reason(real: Real) -> None:
+    async with real() as transport:
+        with pytest.raises(ConnectError, match=r"cannot reach 127\.0\.0\.1: Connection refused"):
+            await transport.exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
+
+
+async def test_a_server_that_speaks_no_http_is_a_protocol_error(real: Real) -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        await read_request(stream)
+        await stream.send_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+
+    async with serve(handle) as url, real() as transport:
+        with pytest.raises(ProtocolError, match="does not speak HTTP"):
+            await transport.exchange(Request("POST", url), Ears(), 5)
+
+
+@pytest.mark.parametrize("host", ["..a..", "x" * 70 + ".com"])
+async def test_what_is_no_host_name_is_a_connect_error(real: Real, host: str) -> None:
+    async with real() as transport:
+        with pytest.raises(ConnectError, match="no host name"):
+            await transport.exchange(Request("POST", f"http://{host}/"), Ears(), 5)
+
+
+async def test_a_certificate_of_nobody_is_refused_and_its_authority_accepted(
+    real: Real, certificate: Certificate
+) -> None:
+    async with serve(partial(say_hi, certificate)) as plain_url:
+        url = secure_url(plain_url)
+        async with real() as transport:
+            with pytest.raises(ConnectError, match=r"cannot reach localhost: .*certificate"):
+                await transport.exchange(Request("POST", url), Ears(), 5)
+        ears = Ears()
+        async with real(ca_file=str(certificate.path)) as transport:
+            await transport.exchange(Request("POST", url), ears, 5)
+        assert ears.body == b"hi"
+
+
+async def test_credentials_go_over_the_wire_in_clear_and_nowhere_else(real: Real) -> None:
+    request = Request("POST", "", {"authorization": Secret("Bearer canary")})
+    async with open_script_server([b"x"]) as server, real() as transport:
+        await transport.exchange(Request("POST", server.url, request.headers), Ears(), 5)
+        assert server.requests[0].headers["authorization"] == "Bearer canary"
+    assert "canary" not in repr(request)
+
+
+async def test_an_error_carries_no_credential_in_its_chain(real: Real) -> None:
+    request = Request("POST", "http://127.0.0.1:9/", {"authorization": Secret("Bearer canary")})
+    async with real() as transport:
+        with pytest.raises(ConnectError) as caught:
+            await transport.exchange(request, Ears(), 5)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    traceback = caught.value.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename != __file__:
+            assert "canary" not in repr(traceback.tb_frame.f_locals)
+        traceback = traceback.tb_next
+
+
+@pytest.mark.parametrize("key", ["canary\r\nx-evil: 1", "canaryÉ", "canary\n"])
+async def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(real: Real, key: str) -> None:
+    request = Request("POST", "http://127.0.0.1:9/", {"authorization": Secret(f"Bearer {key}")})
+    async with real() as transport:
+        with pytest.raises(AuthError, match="authorization has a character") as caught:
+            await transport.exchange(request, Ears(), 5)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("real", "proxy"),
+    [
+        *product(REAL.values(), ["socks5://127.0.0.1:9", "odd://me:canary@x"]),
+        # Of a proxy that is not reached httpx tells the reason, and not that it is the proxy's.
+        *product([CurlTransport], ["http://127.0.0.1:9", "http://me:canary@nowhere.invalid:3"]),
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_fails_the_lane_and_not_this_machines(
+    real: Real, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    ears = Ears()
+    async with open_script_server([b"direct"]) as server, real() as transport:
+        await transport.exchange(Request("POST", server.url), ears, 5)
+        with pytest.raises(ConnectError, match="proxy") as caught:
+            await transport.exchange(Request("POST", "https://example.invalid/"), Ears(), 5)
+    assert ears.body == b"direct"
+    assert "canary" not in str(caught.value)
+
+
+async def test_a_connection_that_does_not_come_about_times_out(real: Real) -> None:
+    # A listener whose backlog is full answers no further SYN.
+    listener = trio.socket.socket()
+    await listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    blockers = [trio.socket.socket() for _ in range(4)]
+    with listener:
+        async with trio.open_nursery() as nursery, real() as transport:
+            for blocker in blockers:
+                nursery.start_soon(blocker.connect, ("127.0.0.1", port))
+            await trio.sleep(0.05)
+            began = trio.current_time()
+            with pytest.raises(TimedOut) as caught:
+                await transport.exchange(Request("POST", f"http://127.0.0.1:{port}/"), Ears(), 0.2)
+            assert 0.19 < trio.current_time() - began < 5
+            nursery.cancel_scope.cancel()
+    for blocker in blockers:
+        blocker.close()
+    assert (caught.value.clock, caught.value.seconds) == ("connect", 0.2)
+    assert caught.value.retry_safe
+
+
+async def test_a_transport_that_is_closed_says_so(real: Real) -> None:
+    async with open_script_server([b"x"]) as server:
+        async with real() as transport:
+            await transport.exchange(Request("POST", server.url), Ears(), 5)
+        with pytest.raises(UsageError, match="closed"):
+            await transport.exchange(Request("POST", server.url), Ears(), 5)
+    with pytest.raises(UsageError, match="closed"):
+        await real().exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)

@@ -1,6 +1,7 @@
 import gzip
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ import trio
 
 from fanout.abc import Request
 from fanout.errors import (
-    AuthError,
     ConnectError,
     ProtocolError,
     ProviderError,
@@ -16,19 +16,14 @@ from fanout.errors import (
     TimedOut,
     TooLarge,
     Truncated,
-    UsageError,
 )
-from fanout.secret import Secret
 from fanout.transports import curl
 from fanout.transports.curl import CurlTransport
-from tests.servers.http import Received, read_request, serve
+from tests.servers.http import HI, Received, read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.test_contract import Ears
 from tests.transports.test_curl_cancel import transfers, until
-from tests.transports.test_httpx import open_once_server
-from tests.transports.tls import Certificate, secure_url
-
-HI = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+from tests.transports.tls import Certificate, say_hi, secure_url
 
 
 @asynccontextmanager
@@ -91,38 +86,9 @@ async def test_so_many_connections_are_kept_for_later_and_no_more(monkeypatch: p
         assert [server.open for server in servers] == [0, 0, 1, 1, 1, 1, 1]
 
 
-async def test_a_kept_connection_that_turns_out_closed_costs_no_request() -> None:
-    async with open_once_server() as (url, requests), CurlTransport() as transport:
-        for number in range(5):
-            ears = Ears()
-            await transport.exchange(Request("POST", url, body=b"%d" % number), ears, 5)
-            assert ears.body == b"hi"
-    assert [request.body for request in requests] == [b"0", b"1", b"2", b"3", b"4"]
-
-
-async def test_a_fresh_connection_that_is_closed_is_not_tried_again() -> None:
-    connections = 0
-
-    async def handle(stream: trio.SocketStream) -> None:
-        nonlocal connections
-        connections += 1
-        await read_request(stream)
-
-    async with serve(handle) as url:
-        with pytest.raises(ResetError):
-            await ask(url)
-    assert connections == 1
-
-
-async def test_a_refused_connection_is_named_with_the_systems_reason() -> None:
-    with pytest.raises(ConnectError, match=r"cannot reach 127\.0\.0\.1: Connection refused"):
-        await ask("http://127.0.0.1:9/")
-
-
 @pytest.mark.parametrize(
     ("answer", "error", "says"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", ProtocolError, "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", ProtocolError, "does not speak HTTP"),
         (b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n" + b"x" * 1000, ProtocolError, "there is no response"),
         (
@@ -289,61 +255,21 @@ async def test_every_cookie_is_told_of() -> None:
     assert "cookie" not in requests[1].headers
 
 
-async def test_credentials_go_over_the_wire_in_clear_and_nowhere_else() -> None:
-    request = Request("POST", "", {"authorization": Secret("Bearer canary")})
-    async with open_script_server([b"x"]) as server, CurlTransport() as transport:
-        await transport.exchange(Request("POST", server.url, request.headers), Ears(), 5)
-        assert server.requests[0].headers["authorization"] == "Bearer canary"
-    assert "canary" not in repr(request)
-
-
-async def test_an_error_carries_no_credential_in_its_chain() -> None:
-    request = Request("POST", "http://127.0.0.1:9/", {"authorization": Secret("Bearer canary")})
-    async with CurlTransport() as transport:
-        with pytest.raises(ConnectError) as caught:
-            await transport.exchange(request, Ears(), 5)
-    assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None
-    traceback = caught.value.__traceback__
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename != __file__:
-            assert "canary" not in repr(traceback.tb_frame.f_locals)
-        traceback = traceback.tb_next
-
-
-async def test_a_certificate_of_nobody_is_refused_and_its_authority_accepted(certificate: Certificate) -> None:
-    async def handle(stream: trio.SocketStream) -> None:
-        secure = trio.SSLStream(stream, certificate.context(), server_side=True)
-        try:
-            await secure.receive_some()
-            await secure.send_all(HI)
-        except trio.BrokenResourceError:
-            return
-
-    async with serve(handle) as plain_url:
-        url = secure_url(plain_url)
-        async with CurlTransport() as transport:
-            with pytest.raises(ConnectError, match=r"cannot reach localhost: .*certificate"):
-                await transport.exchange(Request("POST", url), Ears(), 5)
-        ears = Ears()
-        async with CurlTransport(ca_file=str(certificate.path)) as transport:
-            await transport.exchange(Request("POST", url), ears, 5)
-            with pytest.raises(ConnectError, match=r"cannot reach other\.localhost: .*subject name"):
-                await transport.exchange(Request("POST", secure_url(plain_url, "other.localhost")), Ears(), 5)
-        assert ears.body == b"hi"
+async def test_a_certificate_of_another_name_is_refused(certificate: Certificate) -> None:
+    async with (
+        serve(partial(say_hi, certificate)) as url,
+        CurlTransport(ca_file=str(certificate.path)) as transport,
+    ):
+        await transport.exchange(Request("POST", secure_url(url)), Ears(), 5)
+        with pytest.raises(ConnectError, match=r"cannot reach other\.localhost: .*subject name"):
+            await transport.exchange(Request("POST", secure_url(url, "other.localhost")), Ears(), 5)
 
 
 async def test_the_file_of_authorities_that_the_environment_names_is_used(
     monkeypatch: pytest.MonkeyPatch, certificate: Certificate
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
-
-    async def handle(stream: trio.SocketStream) -> None:
-        secure = trio.SSLStream(stream, certificate.context(), server_side=True)
-        await secure.receive_some()
-        await secure.send_all(HI)
-
-    async with serve(handle) as url:
+    async with serve(partial(say_hi, certificate)) as url:
         assert (await ask(secure_url(url))).body == b"hi"
 
 
@@ -355,12 +281,6 @@ async def test_a_file_of_authorities_that_is_not_there_is_named_and_nothing_else
         ears = Ears()
         await transport.exchange(Request("POST", url), ears, 5)
         assert ears.body == b"hi"
-
-
-@pytest.mark.parametrize("host", ["..a..", "x" * 70 + ".com"])
-async def test_what_is_no_host_name_is_a_connect_error(host: str) -> None:
-    with pytest.raises(ConnectError, match="no host name"):
-        await ask(f"http://{host}/")
 
 
 @pytest.mark.parametrize(
@@ -377,49 +297,6 @@ async def test_what_is_no_host_name_is_a_connect_error(host: str) -> None:
 async def test_an_address_that_leads_nowhere_is_a_connect_error(url: str, says: str) -> None:
     with pytest.raises(ConnectError, match=says) as caught:
         await ask(url)
-    assert caught.value.retry_safe
-
-
-@pytest.mark.parametrize("key", ["canary\r\nx-evil: 1", "canaryÉ", "canary\n"])
-async def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(key: str) -> None:
-    request = Request("POST", "http://127.0.0.1:9/", {"authorization": Secret(f"Bearer {key}")})
-    async with CurlTransport() as transport:
-        with pytest.raises(AuthError, match="authorization has a character") as caught:
-            await transport.exchange(request, Ears(), 5)
-    assert "canary" not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-async def test_a_transport_that_is_closed_says_so() -> None:
-    async with open_script_server([b"x"]) as server:
-        async with CurlTransport() as transport:
-            await transport.exchange(Request("POST", server.url), Ears(), 5)
-        with pytest.raises(UsageError, match="closed"):
-            await transport.exchange(Request("POST", server.url), Ears(), 5)
-    with pytest.raises(UsageError, match="closed"):
-        await CurlTransport().exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
-
-
-async def test_a_connection_that_does_not_come_about_times_out() -> None:
-    # A listener whose backlog is full answers no further SYN.
-    listener = trio.socket.socket()
-    await listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    port = listener.getsockname()[1]
-    blockers = [trio.socket.socket() for _ in range(4)]
-    with listener:
-        async with trio.open_nursery() as nursery, CurlTransport() as transport:
-            for blocker in blockers:
-                nursery.start_soon(blocker.connect, ("127.0.0.1", port))
-            await trio.sleep(0.05)
-            began = trio.current_time()
-            with pytest.raises(TimedOut) as caught:
-                await transport.exchange(Request("POST", f"http://127.0.0.1:{port}/"), Ears(), 0.2)
-            assert 0.19 < trio.current_time() - began < 5
-            nursery.cancel_scope.cancel()
-    for blocker in blockers:
-        blocker.close()
-    assert (caught.value.clock, caught.value.seconds) == ("connect", 0.2)
     assert caught.value.retry_safe
 
 

@@ -22,13 +22,11 @@ from fanout.transports import curl
 from fanout.transports.curl import CurlTransport
 from fanout.transports.libcurl import Multi
 from fanout.transports.memory import HANG
-from tests.servers.http import read_request, serve
+from tests.servers.http import HI, read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.lookups import SLOW
 from tests.transports.test_contract import Ears
 from tests.transports.tls import Certificate, secure_url
-
-HI = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
 def transfers(transport: CurlTransport) -> int:
@@ -89,6 +87,12 @@ async def open_two() -> AsyncGenerator[Two]:
         yield two
 
 
+async def lose(url: str, transport: CurlTransport, lost: trio.CancelScope) -> None:
+    """A lane that hangs until its scope is cancelled."""
+    with lost:
+        await transport.exchange(Request("POST", f"{url}/hang"), Ears(), 5)
+
+
 async def until(true: Callable[[], object]) -> None:
     with trio.fail_after(10):
         while not true():  # noqa: ASYNC110  # a server has no event for it
@@ -104,12 +108,8 @@ async def test_a_sibling_cancelled_within_data_is_closed_before_data_returns() -
         lost.cancel()
         return before, sockets()
 
-    async def lose(url: str, transport: CurlTransport) -> None:
-        with lost:
-            await transport.exchange(Request("POST", f"{url}/hang"), Ears(), 5)
-
     async with open_two() as two, CurlTransport() as transport, trio.open_nursery() as nursery:
-        nursery.start_soon(lose, two.url, transport)
+        nursery.start_soon(lose, two.url, transport, lost)
         await until(lambda: two.hanging)
         ears = Acting(act=cancel)
         await transport.exchange(Request("POST", two.url), ears, 5)
@@ -122,12 +122,8 @@ async def test_a_sibling_cancelled_within_data_is_closed_before_data_returns() -
 async def test_an_end_is_heard_though_its_last_data_cancelled_a_sibling() -> None:
     lost = trio.CancelScope()
 
-    async def lose(url: str, transport: CurlTransport) -> None:
-        with lost:
-            await transport.exchange(Request("POST", f"{url}/hang"), Ears(), 5)
-
     async with open_two() as two, CurlTransport() as transport, trio.open_nursery() as nursery:
-        nursery.start_soon(lose, two.url, transport)
+        nursery.start_soon(lose, two.url, transport, lost)
         await until(lambda: two.hanging)
         ears = Acting(act=lost.cancel)
         with trio.fail_after(5):

@@ -100,6 +100,8 @@ def test_a_clock_says_what_it_was_set_to() -> None:
         ("RECV_ERROR", "Illegal or missing hexadecimal sequence", ProtocolError),
         ("RECV_ERROR", "Too large response headers: 308402 > 307200", TooLarge),
         ("UNSUPPORTED_PROTOCOL", "Received HTTP/0.9 when not allowed", ProtocolError),
+        ("UNSUPPORTED_PROTOCOL", "Unsupported HTTP/1 subversion in response", ProtocolError),
+        ("UNSUPPORTED_PROTOCOL", 'Protocol "odd" not supported', ConnectError),
         ("HTTP2_STREAM", "stream 1 was closed cleanly, but before getting all response header fields", ResetError),
         ("HTTP2", "nghttp2 shuts down connection with error 9: COMPRESSION_ERROR", ProtocolError),
         ("PARTIAL_FILE", "transfer closed with 3 bytes remaining to read", ResetError),

@@ -8,7 +8,7 @@ import pytest
 from attrs import define, field
 
 from fanout.abc import Head
-from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
+from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, Truncated
 from fanout.transports import transfer
 from fanout.transports.libcurl import Easy
 from fanout.transports.transfer import Transfer
@@ -161,6 +161,24 @@ def test_an_exchange_without_a_response_is_a_protocol_error() -> None:
     assert (scene.ears.heads, scene.ears.pieces) == ([], [])
 
 
+def test_a_head_that_is_not_over_is_a_lost_connection() -> None:
+    scene = Scene()
+    scene.hear(b"HTTP/1.1 103 Early\r\n\r\n" + OK + b"x: y\r\n")
+    with pytest.raises(ResetError, match=r"example\.com closed the connection before the answer was over"):
+        scene.transfer.complete()
+    assert scene.ears.heads == []
+
+
+def test_a_head_has_a_cap() -> None:
+    line = b"x: " + b"y" * 995 + b"\r\n"
+    assert len(headers(OK + line * 102 + b"\r\n")["x"]) == 995
+    scene = Scene()
+    scene.hear(OK + line * 103 + b"\r\n")
+    with pytest.raises(TooLarge, match="a head of over 102400 bytes"):
+        scene.transfer.deliver()
+    assert scene.ears.heads == []
+
+
 def test_trailers_are_not_told_of() -> None:
     scene = Scene()
     scene.hear(OK + b"transfer-encoding: chunked\r\n\r\n", b"2\r\nhi\r\n0\r\n")
@@ -226,6 +244,11 @@ def test_content_codings_are_undone_at_once() -> None:
     assert body(GZIP.replace(b"gzip", b"identity"), b"one") == [b"one"]
     assert body(GZIP, b"one", decode=False) == [b"one"]
     assert body(GZIP) == []
+
+
+def test_codings_may_be_listed_in_several_fields() -> None:
+    head = OK + b"content-encoding: deflate\r\ncontent-encoding: gzip\r\n\r\n"
+    assert body(head, gzip.compress(zlib.compress(b"one"))) == [b"one"]
 
 
 def test_a_content_coding_within_chunks_is_undone() -> None:

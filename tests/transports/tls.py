@@ -3,7 +3,10 @@
 import ssl
 from pathlib import Path
 
+import trio
 from attrs import frozen
+
+from tests.servers.http import HI
 
 HOSTS = ("localhost", "service.invalid")
 """What the certificate is for."""
@@ -28,3 +31,10 @@ class Certificate:
 def secure_url(url: str, host: str = "localhost") -> str:
     """The `https` address of a server that listens at `url`."""
     return url.replace("http://127.0.0.1", f"https://{host}")
+
+
+async def say_hi(certificate: Certificate, stream: trio.SocketStream) -> None:
+    """A server's side of one connection with one request."""
+    secure = trio.SSLStream(stream, certificate.context(), server_side=True)
+    await secure.receive_some()
+    await secure.send_all(HI)

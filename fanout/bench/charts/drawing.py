@@ -57,13 +57,9 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     return tag("line", x1=across(x1), y1=y1, x2=across(x2), y2=y2, class_=class_)
 
 
-def box(
-    x1: float, x2: float, y: float, height: float, class_: str, *inside: Child, round_: float | None = None
-) -> Markup:
+def box(x1: float, x2: float, y: float, height: float, class_: str, *inside: Child) -> Markup:
     """A rectangle from `x1` to `x2`."""
-    return tag(
-        "rect", *inside, x=across(x1), width=across(max(0.0, x2 - x1)), y=y, height=height, class_=class_, rx=round_
-    )
+    return tag("rect", *inside, x=across(x1), width=across(max(0.0, x2 - x1)), y=y, height=height, class_=class_)
 
 
 def mark(

@@ -23,10 +23,10 @@ ENDS = {"cancelled": "stop", "timed_out": "clock"}
 
 @frozen
 class Bar:
-    """One request; seconds after it was sent. What came to pass before that has `before` seconds.
+    """One request; seconds after it was sent. To open its connection took `before` seconds, before that.
 
-    `thought` and `times` are when pieces of reasoning and of the answer came; `end` is one of finished, failed,
-    timed_out and cancelled.
+    Unless these are `counted`: then they are the first ones. `thought` and `times` are when pieces of reasoning and of
+    the answer came; `end` is one of finished, failed, timed_out and cancelled.
     """
 
     lane: str
@@ -38,6 +38,7 @@ class Bar:
     ended: float
     end: str
     words: str = ""
+    counted: bool = False
 
 
 @frozen
@@ -75,7 +76,7 @@ def _scale(bars: Sequence[Bar]) -> Scale:
     finished = [bar.ended for bar in bars if bar.end == "finished"]
     last = max((bar.ended for bar in bars), default=1.0)
     last = min(last, LONGER * max(finished, default=last))
-    return Scale(-max((bar.before for bar in bars), default=0.0), max(last, 1e-3) * 1.03)
+    return Scale(-max((bar.before for bar in bars if not bar.counted), default=0.0), max(last, 1e-3) * 1.03)
 
 
 def _bar(bar: Bar, y: float, scale: Scale) -> list[Markup]:
@@ -85,8 +86,9 @@ def _bar(bar: Bar, y: float, scale: Scale) -> list[Markup]:
     def thick(start: float, end: float, pixels: float, class_: str) -> Markup:
         return drawing.box(scale.at(start), scale.at(end), y - pixels / 2, pixels, class_)
 
-    parts = [thick(-bar.before, 0, 4, "connect")] if bar.before else []
-    parts.append(thick(0, min(byte, bar.ended), 2, drawing.of_lane(bar.index, "wait")))
+    opened = min(bar.before, byte, bar.ended) if bar.counted else 0.0
+    parts = [thick(0 if bar.counted else -bar.before, opened, 4, "connect")] if bar.before else []
+    parts.append(thick(opened, min(byte, bar.ended), 2, drawing.of_lane(bar.index, "wait")))
     if first is not None:
         parts.append(thick(byte, first, 4, drawing.of_lane(bar.index, "head")))
         parts.append(thick(first, bar.ended, 1.5, drawing.of_lane(bar.index, "tokens")))

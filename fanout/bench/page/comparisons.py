@@ -21,9 +21,12 @@ def differences(shown: View) -> Markup:
     metrics = list(dict.fromkeys(comparison.metric for comparison in shown.level.comparisons))
     if not metrics:
         return Markup()
+    baseline = shown.summary.baseline
+    against = f"All against {baseline}. " if baseline else ""
     note = layout.note(
-        f"Over the same prompts{shown.at()}: what the first lane takes over what the second takes, a trimmed mean of "
-        "ratios with its 95 % interval. A filled mark is a verdict, corrected for all pairs; a hollow one is none."
+        f"{against}Over the same prompts{shown.at()}: what the first lane takes over what the second takes, a trimmed "
+        "mean of ratios with its 95 % interval. A filled mark is a verdict, corrected for all pairs; a hollow one is "
+        "none."
     )
     charts = [_forest(shown, metric) for metric in metrics]
     return layout.section("differences", "Differences", note, layout.side_by_side(*charts, thirds=len(metrics) > 2))

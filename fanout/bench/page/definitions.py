@@ -3,37 +3,50 @@
 from fanout.bench.markup import Markup, tag
 from fanout.bench.metrics import CHARACTERS_PER_TOKEN, STALL_FACTOR, STALL_SECONDS
 from fanout.bench.page import layout
+from fanout.bench.page.view import NAMES
 
 DEFINITIONS = {
     "connect": (
-        "connect",
-        "Name, route and TLS of a new connection, before the request; apart from all other figures.",
+        NAMES["connect"],
+        "Name, route and TLS of a new connection, apart from all other figures unless --fresh-connections counts it.",
     ),
-    "ttfb": ("TTFB", "From the request's last byte sent to the first byte of the reply."),
+    "ttfb": (NAMES["ttfb"], "From the request's last byte sent to the first byte of the reply."),
     "ttft": (
-        "TTFT",
+        NAMES["ttft"],
         "Time to first token: to the first piece that holds content or reasoning. Empty pieces do not count.",
     ),
-    "ttfo": ("TTFO", "Time to first output: the same without reasoning."),
-    "ttst": ("TTST", "Time to the second token."),
-    "e2e": ("end to end", "To the last piece of content; what a service sends after it does not count."),
-    "response": ("response", "The same from the planned start: in an open loop the wait before sending belongs to it."),
-    "gap": ("gap", "Between two pieces of one answer; all gaps of all requests together, not means of requests."),
-    "itl": ("ITL", "Inter-token latency of a request: first to last piece, over the tokens after the first piece's."),
-    "tpot": ("TPOT", "Time per output token: first to last piece, over all tokens but one."),
-    "ntpot": ("NTPOT", "Normalised time per output token: end to end over all tokens."),
+    "ttfo": (NAMES["ttfo"], "Time to first output: the same without reasoning."),
+    "ttst": (NAMES["ttst"], "Time to the second token."),
+    "e2e": (NAMES["e2e"], "To the last piece of content; what a service sends after it does not count."),
+    "response": (
+        NAMES["response"],
+        "The same from the planned start: in an open loop the wait before sending belongs to it.",
+    ),
+    "gap": (
+        NAMES["gap"],
+        "Between two pieces of one answer; all gaps of all requests together, not means of requests.",
+    ),
+    "itl": (
+        NAMES["itl"],
+        "Inter-token latency of a request: first to last piece, over the tokens after the first piece's.",
+    ),
+    "tpot": (NAMES["tpot"], "Time per output token: first to last piece, over all tokens but one."),
+    "ntpot": (NAMES["ntpot"], "Normalised time per output token: end to end over all tokens."),
     "stall": ("stall", f"A gap longer than both {STALL_FACTOR:g} median gaps and {STALL_SECONDS * 1000:g} ms."),
-    "speed": ("speed", "Tokens after the first piece's, over the time from the first piece to the end of the reply."),
-    "tps_user": ("user speed", "Tokens a second as one reader sees them: 1 over ITL."),
+    "speed": (
+        NAMES["speed"],
+        "Tokens after the first piece's, over the time from the first piece to the end of the reply.",
+    ),
+    "tps_user": (NAMES["tps_user"], "Tokens a second as one reader sees them: 1 over ITL."),
     "tps_total": (
         "tok/s",
         "Tokens of all finished requests of a lane, over the time from its first start to its last end.",
     ),
     "characters": (
-        "characters/s",
+        NAMES["characters"],
         "Characters over end to end: the same unit for all models, whatever their tokens are.",
     ),
-    "bytes": ("bytes/s", "The same in bytes of UTF-8."),
+    "bytes": (NAMES["bytes"], "The same in bytes of UTF-8."),
     "tokens": (
         "tokens",
         f"As the service counts them, with reasoning; ~ marks estimates of {CHARACTERS_PER_TOKEN} characters each.",

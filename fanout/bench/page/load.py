@@ -137,7 +137,8 @@ def _table(shown: View) -> Table:
         for name, lane in level.lanes.items():
             cells = [view.cell(view.interval(lane, *column), amounts.seconds) for column in columns]
             at = amounts.NONE if level.level is None else amounts.short(level.level)
-            pace = [amounts.count(lane.rate), amounts.count(lane.goodput), amounts.count(lane.tps_total)]
+            turns = shown.summary.takes_turns(level.level)
+            pace = [amounts.NONE if turns else amounts.count(x) for x in (lane.rate, lane.goodput, lane.tps_total)]
             rows.append((name, at, f"{lane.requests:,}", amounts.share(lane.failure_share.estimate), *pace, *cells))
     rates = ("requests/s", Term("goodput", "goodput"), Term("tok/s", "tps_total"))
     heads = [view.term(*column) for column in columns]

@@ -51,6 +51,8 @@ def _text(value: object) -> str:
         return ", ".join(f"{key} {text}" for key, item in value.items() if (text := _text(item)))
     if isinstance(value, list | tuple):
         return "; ".join(text for item in value if (text := _text(item)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return amounts.count(value)
     return "" if value is None else str(value)

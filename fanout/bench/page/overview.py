@@ -67,7 +67,9 @@ def _intervals(shown: View, metric: str) -> Table:
 def table(shown: View) -> Table:
     """All lanes, a row each."""
     columns = _columns(shown)
-    more: list[Cell] = [Term("tok/s", "tps_total"), Term("stalls", "stall")]
+    more: list[Cell] = [*([] if _turns(shown) else [Term("tok/s", "tps_total")]), Term("stalls", "stall")]
+    if shown.summary.fresh_connections:
+        more.append(Term("connect, TLS p50", "connect"))
     if shown.summary.objectives:
         more.append(Term("goodput", "goodput"))
     rows = [
@@ -123,7 +125,20 @@ def _short(metric: str) -> Written:
 def _rest(shown: View, lane: Lane) -> list[str]:
     guess = "~" if lane.estimated and lane.tps_total is not None else ""
     goodput = [f"{amounts.count(lane.goodput)}/s"] if shown.summary.objectives else []
-    return [guess + amounts.count(lane.tps_total), f"{lane.stalls:,}", *goodput]
+    opening = [_opening(lane)] if shown.summary.fresh_connections else []
+    total = [] if _turns(shown) else [guess + amounts.count(lane.tps_total)]
+    return [*total, f"{lane.stalls:,}", *opening, *goodput]
+
+
+def _turns(shown: View) -> bool:
+    """Whether a lane also waited for the others, so that what it does in a second is not its own."""
+    return shown.summary.takes_turns(shown.level.level)
+
+
+def _opening(lane: Lane) -> str:
+    """How long the connections took, and their TLS if they had it."""
+    connect = amounts.seconds(lane.connect)
+    return connect if lane.tls is None else f"{connect}, {amounts.seconds(lane.tls)}"
 
 
 def _balance(shown: View) -> Markup | None:

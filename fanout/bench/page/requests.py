@@ -23,6 +23,7 @@ def requests(shown: View) -> Markup:
         f"{len(groups)} of {every} from the whole run{shown.at()}. Pale: waiting for the first byte; strong: from it "
         "to the first token, which has the lane's mark; each tick is a piece of the answer, a short one of reasoning. "
         "A cross is a failure, a clock a timeout, a square a cancellation."
+        f"{' Grey, at the start: opening the connection.' if shown.summary.fresh_connections else ''}"
     )
     chart = waterfall("Requests over time", [group for group, _ in groups])
     rows = [row for _, rows in groups for row in rows]
@@ -35,21 +36,21 @@ def _group(shown: View, block: int, records: Sequence[Record]) -> tuple[Group, l
     records = sorted(records, key=lambda record: shown.index(record.lane))
     name = f"prompt {block}"
     rows: list[Sequence[Child]] = [(name, *_cells(record)) for record in records]
-    return Group(name, [_bar(shown.index(record.lane), record) for record in records]), rows
+    return Group(name, [_bar(shown, record) for record in records]), rows
 
 
 def _before(record: Record) -> float:
     return (record.connect or 0.0) + (record.tls or 0.0)
 
 
-def _bar(index: int, record: Record) -> Bar:
+def _bar(shown: View, record: Record) -> Bar:
     pieces = list(zip(record.times, record.kinds, strict=True))
     first = f", first token after {amounts.seconds(record.times[0])}" if record.times and record.streamed else ""
     why = f", {record.error}" if record.error else ""
     ending = f"{ENDS[record.status]} after {amounts.seconds(record.ended)}"
     return Bar(
         record.lane,
-        index,
+        shown.index(record.lane),
         _before(record),
         record.first_byte,
         [at for at, kind in pieces if kind == "r"],
@@ -57,6 +58,7 @@ def _bar(index: int, record: Record) -> Bar:
         record.ended,
         str(record.status),
         f"{record.lane}{first}: {ending}{why}",
+        counted=shown.summary.fresh_connections,
     )
 
 

@@ -18,7 +18,7 @@ def verdict(shown: View, about: Mapping[str, object]) -> Markup:
     return tag(
         "header",
         tag("p", "fanout bench", class_="name"),
-        tag("h1", _title(shown.names)),
+        tag("h1", _title(shown.names, shown.summary.baseline)),
         tag("p", _facts(shown, about), class_="facts"),
         [tag("p", said, class_="verdict" if first else "more") for first, said in _first(sentences(shown))],
         _trust(shown),
@@ -30,9 +30,16 @@ def _first(said: Sequence[Child]) -> list[tuple[bool, Child]]:
     return [(place == 0, words) for place, words in enumerate(said)]
 
 
-def _title(names: Sequence[str]) -> str:
+def _title(names: Sequence[str], baseline: str | None) -> str:
+    if baseline is not None:
+        others = [name for name in names if name != baseline]
+        return f"{_listed(others)} against {baseline}"
+    return " against ".join(names) if len(names) <= 3 else _listed(names)
+
+
+def _listed(names: Sequence[str]) -> str:
     if len(names) <= 3:
-        return " against ".join(names)
+        return ", ".join(names)
     return f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
@@ -46,6 +53,8 @@ def _facts(shown: View, about: Mapping[str, object]) -> str:
         amounts.several(requests, "request"),
         f"{amounts.seconds(shown.digest.end)}",
         kind,
+        "a new connection for each request" if shown.summary.fresh_connections else None,
+        f"compared with {shown.summary.baseline}" if shown.summary.baseline else None,
     ]
     if len(shown.summary.levels) > 1:
         facts.append(f"{len(shown.summary.levels)} levels of load")

@@ -1,0 +1,5 @@
+"""What tests of the benchmark share with those of the transports."""
+
+from tests.transports.conftest import certificate
+
+__all__ = ["certificate"]
