@@ -26,7 +26,7 @@ from attrs import define, field
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.machine import arguments, facts, store, table, version
+from benchmarks.machine import arguments, conclude, facts, table, version
 from tests.conformance.cases import PROJECT_FILE, Case, Cut, load, prefixes
 from tests.conformance.judge import Got, judge
 from tests.conformance.own import SUBJECTS
@@ -507,8 +507,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "clients": clients,
         "no_peer_passes": nobody_passes(clients),
     }
-    print(*report_lines(results), sep="\n")
-    store(options.json, results)
+    conclude(options.json, results, report_lines(results))
 
 
 if __name__ == "__main__":

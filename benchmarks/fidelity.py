@@ -2,9 +2,12 @@
 
 A closed loop of so many streams asks `native/truth.c`, which has the last core to itself and keeps to its schedule. The
 error of a percentile is the measured one over the one from the log, less 1. Each stream's first request, which opens
-its connection, counts on neither side. Throughput and CPU per token are ratios to the floor of the same repetition: one
-thread, one epoll, stamps of its own. Neighbours are busy loops on all cores, which end with each run. Clients run above
-normal priority where that is allowed, as the results say.
+its connection, counts on neither side. Throughput and CPU per token are ratios to the floor of the same repetition:
+`native/reader.c`, which is the same load in C with stamps of its own, one thread, one epoll. Neighbours are busy loops
+on all cores, which end with each run. Clients run above normal priority where that is allowed, as the results say.
+
+With its defaults it takes about ten minutes: three repetitions, and neighbours beside one number of streams only.
+Where AIPerf and GuideLLM are installed (`harnesses.py`), they are measured too, which takes half an hour more.
 """
 
 import os
@@ -12,25 +15,26 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
-from select import EPOLLIN, epoll
 from statistics import median
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
+from urllib.parse import urlsplit
 
 import orjson
 import trio
-from attrs import asdict, define, field, fields, frozen
+from attrs import asdict, define, frozen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import fanout
-from benchmarks.clients import READ, Pieces, _connected, child_task, is_there, leave, request_bytes, resident_kb
-from benchmarks.load import CannotMeasure, Failed, _keep_to, allow_sockets, built, child, cores
-from benchmarks.machine import arguments, chosen, comma_list, conditions, facts, measured_on, say, store, table
+from benchmarks import harnesses
+from benchmarks.clients import child_task, leave, request_bytes, resident_kb
+from benchmarks.load import PATIENCE, CannotMeasure, Failed, allow_sockets, built, child, got, running
+from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
 from fanout.bench.calibrate import most_at_once, run_load
 from fanout.bench.metrics import measure
 from fanout.bench.request import open_stamped
@@ -38,7 +42,7 @@ from fanout.bench.statistics import quantile
 from fanout.bench.truth import Sent, Truth
 from fanout.plan import Connections
 
-FLOOR = "floor"
+FLOOR = "reader"
 
 TTFT, GAP, SPREAD = 200, 20, 0.3
 """The answers: milliseconds, and the share by which gaps vary."""
@@ -48,11 +52,6 @@ LATEST_US = 200.0
 
 NAMES = ("ttft_p50", "ttft_p99", "gap_p50", "gap_p99")
 """What is compared."""
-
-PEERS = ("aiperf", "guidellm")
-"""Other programs that measure services. None of them is run by this script yet; it says which ones are there."""
-
-_DIRECT = build_opener(ProxyHandler({}))
 
 
 @frozen
@@ -67,22 +66,15 @@ class Server:
 
     def state(self) -> dict[str, Any]:
         """Since it was asked the last time: how late it was, whom it cut off; and its priority and CPU."""
-        with _DIRECT.open(f"{self.truth.url}/state", timeout=10) as response:
-            found: dict[str, Any] = orjson.loads(response.read())
+        found: dict[str, Any] = orjson.loads(got(f"{self.truth.url}/state"))
         return found
 
 
 @contextmanager
 def open_server(seconds: int = 4 * 3600) -> Iterator[Server]:
     """The service, until the block is left. Raises CannotMeasure."""
-    command = [str(built("truth.c")), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            _keep_to(process.pid, cores()[1])
-            yield Server(Truth(f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid))
-        finally:
-            process.terminate()
+    with running("truth.c", seconds) as (url, pid):
+        yield Server(Truth(url, pid))
 
 
 _BUSY = "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass"
@@ -105,75 +97,43 @@ def neighbours(count: int, seconds: float = 300.0) -> Iterator[None]:
 
 @define
 class Seen:
-    """What a client measured: seconds. `cpu_us` and `tokens` are of all its requests, those to warm up among them."""
+    """What a client measured, and what it cost.
 
-    ttft: list[float]
-    gaps: list[float]
+    `ttft` and `gaps` are seconds, of what counts; `tokens` and `cpu_us` are of all requests, from `first_at` on, which
+    is CLOCK_MONOTONIC like `began`, when its process began. `first_cpu_us` is the CPU until then.
+    """
+
+    ttft: Sequence[float]
+    gaps: Sequence[float]
     tokens: int
+    began: float
     first_at: float
     first_cpu_us: float
-    cpu_us: float = 0.0
+    cpu_us: float
+    rss_kb: int
     failed: int = 0
     coalesced: float | None = None
     unpeeked: float | None = None
     lateness_p99: float | None = None
 
 
-def floor(url: str, streams: int, requests: int) -> Seen:
-    """One thread, one epoll, sockets as they are; a stamp after each read, before anything is made of it."""
-    request = request_bytes(url)
-    seen = Seen([], [], 0, time.monotonic(), _cpu_us())
-    left = requests
-    with epoll() as ready:
-        talks = {(socket := _connected(url)).fileno(): _Talk(socket) for _ in range(streams)}
-        for fd, talk in talks.items():
-            ready.register(fd, EPOLLIN)
-            talk.ask(request)
-        open_talks = len(talks)
-        while open_talks:
-            for fd, _ in ready.poll():
-                talk = talks[fd]
-                if not talk.read():
-                    continue
-                seen.tokens += len(talk.times)
-                if talk.answers > 1:
-                    seen.ttft.append(talk.times[0] - talk.sent)
-                    seen.gaps += [b - a for a, b in pairwise(talk.times)]
-                if left:
-                    left -= 1
-                    talk.ask(request)
-                else:
-                    open_talks -= 1
-        for talk in talks.values():
-            talk.socket.close()
-    return seen
-
-
-@define
-class _Talk:
-    """One stream of the floor."""
-
-    socket: Any
-    pieces: Pieces = field(factory=Pieces)
-    times: list[float] = field(factory=list)
-    sent: float = 0.0
-    answers: int = 0
-
-    def ask(self, request: bytes) -> None:
-        """Sends the next request."""
-        self.pieces, self.times, self.sent = Pieces(), [], time.monotonic()
-        self.answers += 1
-        self.socket.sendall(request)
-
-    def read(self) -> bool:
-        """Takes one read; whether the answer is over."""
-        data = self.socket.recv(READ)
-        now = time.monotonic()
-        assert data, "the service hung up"
-        before = self.pieces.count
-        self.pieces.feed(data)
-        self.times += [now] * (self.pieces.count - before)
-        return self.pieces.over
+def reader(url: str, streams: int, requests: int, _: float) -> Seen:
+    """`native/reader.c`, in a process of its own, without the shim that counts reads. Raises CannotMeasure."""
+    command = [str(built("reader.c")), str(PATIENCE), str(urlsplit(url).port), str(streams), str(requests)]
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    began = time.monotonic()
+    done = subprocess.run(command, input=request_bytes(url), env=environment, capture_output=True, check=False)
+    if done.returncode:
+        raise CannotMeasure(done.stderr.decode().strip() or f"the reader ended with {done.returncode}")
+    *answers, costs = map(orjson.loads, done.stdout.splitlines())
+    kept = [answer for answer in answers if not answer["first"]]
+    return Seen(
+        ttft=[(answer["times"][0] - answer["asked"]) / 1e9 for answer in kept],
+        gaps=[(b - a) / 1e9 for answer in kept for a, b in pairwise(answer["times"])],
+        tokens=sum(len(answer["times"]) for answer in answers),
+        began=began,
+        **{**costs, "first_at": costs["first_at"] / 1e9},
+    )
 
 
 @asynccontextmanager
@@ -183,30 +143,32 @@ async def unstamped() -> AsyncGenerator[Connections]:
         yield connections
 
 
-def bench(opened: Any, url: str, streams: int, requests: int) -> Seen:
+def bench(opened: Any, url: str, streams: int, requests: int, began: float) -> Seen:
     """`fanout bench`: its load, its engine, its records."""
-    started = _cpu_us()
-    began: deque[float] = deque()
+    first: deque[float] = deque()
 
     @asynccontextmanager
     async def noted() -> AsyncGenerator[Connections]:
         async with opened() as connections:
-            began.extend((time.monotonic(), _cpu_us()))
+            first.extend((time.monotonic(), _cpu_us()))
             yield connections
 
     records, _ = trio.run(run_load, f"{url}/v1", streams, requests, noted)
+    first_at, first_cpu_us = first
+    cpu_us = _cpu_us() - first_cpu_us
     kept = [record for record in records if not record.warmup]
     figures = [measure(record) for record in kept if record.finished]
     pieces = sum(len(record.times) for record in kept) or 1
     late = sorted(record.lateness for record in kept if record.lateness is not None)
-    first_at, first_cpu_us = began
-    assert started <= first_cpu_us
     return Seen(
         ttft=[found.ttft for found in figures if found.ttft is not None],
         gaps=[gap for found in figures for gap in found.gaps],
         tokens=sum(len(record.times) for record in records),
+        began=began,
         first_at=first_at,
         first_cpu_us=first_cpu_us,
+        cpu_us=cpu_us,
+        rss_kb=resident_kb("VmHWM"),
         failed=len(kept) - len(figures),
         coalesced=sum(record.coalesced for record in kept) / pieces,
         unpeeked=sum(record.unpeeked for record in kept) / pieces,
@@ -214,14 +176,23 @@ def bench(opened: Any, url: str, streams: int, requests: int) -> Seen:
     )
 
 
-Client = Callable[[str, int, int], Seen]
+@frozen
+class Client:
+    """A client: how it asks the service at a URL, with streams, requests and the time its process began; what it is."""
 
-CLIENTS: dict[str, tuple[Client, str]] = {
-    FLOOR: (floor, "one thread, epoll, own stamps"),
-    "bench": (lambda *load: bench(open_stamped, *load), "fanout bench"),
-    "bench-own": (lambda *load: bench(unstamped, *load), "fanout bench without the kernel's stamps"),
+    run: Callable[[str, int, int, float], Seen]
+    says: str
+
+
+CLIENTS = {
+    FLOOR: Client(reader, "C, one thread, one epoll, own stamps"),
+    "bench": Client(partial(bench, open_stamped), "fanout bench"),
+    "bench-own": Client(partial(bench, unstamped), "fanout bench without the kernel's stamps"),
 }
-"""Every client by name, and what the table says of it."""
+"""Every client of ours by name: each is a row of the tables."""
+
+SAYS = {name: client.says for name, client in CLIENTS.items()} | harnesses.SAYS
+"""What each row is, by name; other programs that measure services have rows where they are installed."""
 
 
 def _cpu_us() -> float:
@@ -243,32 +214,37 @@ def _rise() -> bool:
 def work(client: str, task: Mapping[str, Any]) -> None:
     """A child's task: one load."""
     raised = _rise()
-    seen = CLIENTS[client][0](task["url"], task["streams"], task["requests"])
-    seen.cpu_us = _cpu_us() - seen.first_cpu_us
-    percentiles = {
-        f"{name}_p{round(100 * q)}": quantile(values, q)
-        for name, values in (("ttft", sorted(seen.ttft)), ("gap", sorted(seen.gaps)))
+    seen = CLIENTS[client].run(task["url"], task["streams"], task["requests"], task["began"])
+    kept = {name: value for name, value in asdict(seen).items() if name not in ("ttft", "gaps", "began", "first_at")}
+    start_s = seen.first_at - seen.began
+    leave({**kept, **percentiles(seen.ttft, seen.gaps), "start_s": start_s, "raised": raised})
+
+
+def percentiles(ttft: Iterable[float], gaps: Iterable[float]) -> dict[str, float | None]:
+    """What is compared, by name; None where nothing was measured."""
+    both = (("ttft", sorted(ttft)), ("gap", sorted(gaps)))
+    return {
+        f"{name}_p{round(100 * q)}": quantile(values, q) if values else None
+        for name, values in both
         for q in (0.5, 0.99)
     }
-    kept = {name: value for name, value in asdict(seen).items() if name not in ("ttft", "gaps", "first_at")}
-    rollup = Path("/proc/self/smaps_rollup").read_text("ascii").splitlines()
-    pss = next((int(line.split()[1]) for line in rollup if line.startswith("Pss:")), None)
-    start_s = seen.first_at - task["spawned"]
-    leave({**kept, **percentiles, "start_s": start_s, "raised": raised, "pss_kb": pss, "rss_kb": resident_kb("VmHWM")})
 
 
 @define
 class Line:
-    """One run. Errors are shares of the truth; `live` answers were really under way at once, at most."""
+    """One run. Errors are shares of the truth, None where the client does not measure that.
+
+    `live` answers were really under way at once, at most.
+    """
 
     client: str
     streams: int
     neighbours: int
     repetition: int
-    ttft_p50: float
-    ttft_p99: float
-    gap_p50: float
-    gap_p99: float
+    ttft_p50: float | None
+    ttft_p99: float | None
+    gap_p50: float | None
+    gap_p99: float | None
     live: int
     failed: int
     tokens_per_s: float
@@ -277,12 +253,12 @@ class Line:
     start_cpu_ms: float
     start_ms: float
     rss_kb: int
-    pss_kb: int | None
     coalesced: float | None
     unpeeked: float | None
     lateness_p99_ms: float | None
     late_mean_us: float
     raised: bool
+    processes: int = 1
 
     @classmethod
     def of(
@@ -291,7 +267,9 @@ class Line:
         """The line of what a child took and what the service sent, those that opened the connections left out."""
         client, streams, beside, repetition = who
         counted = sorted(sent, key=lambda answer: answer.asked)[streams:]
-        true = truths(counted)
+        true = percentiles(
+            (answer.times[0] for answer in counted), (b - a for answer in counted for a, b in pairwise(answer.times))
+        )
         whole = (max(a.over for a in sent) - min(a.asked for a in sent)) / 1e9
         late = took["lateness_p99"]
         return cls(
@@ -299,7 +277,7 @@ class Line:
             streams,
             beside,
             repetition,
-            **{name: round(took[name] / true[name] - 1, 6) for name in NAMES},
+            **{name: None if took[name] is None else round(took[name] / true[name] - 1, 6) for name in NAMES},
             live=most_at_once(counted),
             failed=took["failed"],
             tokens_per_s=round(rate(counted, streams), 1),
@@ -308,12 +286,12 @@ class Line:
             start_cpu_ms=round(took["first_cpu_us"] / 1e3, 1),
             start_ms=round(took["start_s"] * 1e3, 1),
             rss_kb=took["rss_kb"],
-            pss_kb=took["pss_kb"],
             coalesced=None if took["coalesced"] is None else round(took["coalesced"], 5),
             unpeeked=None if took["unpeeked"] is None else round(took["unpeeked"], 5),
             lateness_p99_ms=None if late is None else round(late * 1e3, 3),
             late_mean_us=state["late_mean_us"],
             raised=took["raised"],
+            processes=took.get("processes", 1),
         )
 
 
@@ -325,21 +303,15 @@ def rate(sent: Sequence[Sent], streams: int) -> float:
     return sum(begin <= at < end for answer in sent for _, at in answer.pieces) / (end - begin) * 1e9
 
 
-def truths(sent: Sequence[Sent]) -> dict[str, float]:
-    """The true percentiles."""
-    first = sorted(answer.times[0] for answer in sent)
-    gaps = sorted(b - a for answer in sent for a, b in pairwise(answer.times))
-    both = (("ttft", first), ("gap", gaps))
-    return {f"{name}_p{round(100 * q)}": quantile(values, q) for name, values in both for q in (0.5, 0.99)}
-
-
 def measure_all(names: Sequence[str], options: Any) -> tuple[list[Line], dict[str, str]]:
     """All lines, and what went wrong: why, by client and load."""
     lines: list[Line] = []
     failed: dict[str, str] = {}
+    loads = [(streams, 0) for streams in options.streams] + [
+        (streams, options.neighbours) for streams in options.beside
+    ]
     with open_server() as server:
-        loads = product(range(options.repetitions), options.neighbours, options.streams, names)
-        for repetition, beside, streams, name in loads:
+        for repetition, (streams, beside), name in product(range(options.repetitions), loads, names):
             where = f"{name}, {streams} streams, {beside} neighbours"
             found = _run(server, (name, streams, beside, repetition), options)
             if isinstance(found, Failed):
@@ -347,7 +319,7 @@ def measure_all(names: Sequence[str], options: Any) -> tuple[list[Line], dict[st
                 say(f"{where} failed: {found.why}")
                 continue
             lines.append(found)
-            shown = ", ".join(f"{n} {100 * getattr(found, n):+.2f} %" for n in NAMES)
+            shown = ", ".join(f"{n} {_percent(getattr(found, n))}" for n in NAMES)
             say(f"{repetition + 1}/{options.repetitions} {where}: {shown}; {found.us_per_token:.0f} µs a token")
     return lines, failed
 
@@ -356,10 +328,13 @@ def _run(server: Server, who: tuple[str, int, int, int], options: Any) -> Line |
     name, streams, beside, _ = who
     server.truth.take()
     server.state()
-    requests = streams * options.rounds if streams > 1 else 2 * options.rounds
+    requests = streams * options.rounds if streams > 1 else 3 * options.rounds
     task = {"url": server.url(streams, options.tokens), "streams": streams, "requests": requests}
     with neighbours(beside):
-        took = child(Path(__file__), name, {**task, "spawned": time.monotonic()})
+        if name in CLIENTS:
+            took = child(Path(__file__), name, {**task, "began": time.monotonic()})
+        else:
+            took = options.runner.run(name, harnesses.Load(task["url"], streams, streams + requests, options.tokens))
     if isinstance(took, Failed):
         return took
     sent, state = server.truth.take(), server.state()
@@ -381,14 +356,23 @@ def medians(lines: Sequence[Line]) -> list[dict[str, Any]]:
             for line in own
             if (least := floors.get((line.streams, line.neighbours, line.repetition))) is not None
         ]
-        columns = ("us_per_token", "cpu_share", "start_cpu_ms", "start_ms", "rss_kb", "pss_kb", "tokens_per_s", "live")
+        columns = (
+            "us_per_token",
+            "cpu_share",
+            "start_cpu_ms",
+            "start_ms",
+            "rss_kb",
+            "tokens_per_s",
+            "live",
+            "processes",
+        )
         found.append(
             {
                 "client": client,
                 "streams": streams,
                 "neighbours": beside,
-                "errors": {n: median(getattr(line, n) for line in own) for n in NAMES},
-                "worst": {n: max((getattr(line, n) for line in own), key=abs) for n in NAMES},
+                "errors": {n: _median(getattr(line, n) for line in own) for n in NAMES},
+                "worst": {n: max(_known(getattr(line, n) for line in own), key=abs, default=None) for n in NAMES},
                 "coalesced": _median(line.coalesced for line in own),
                 "unpeeked": _median(line.unpeeked for line in own),
                 **{name: _median(getattr(line, name) for line in own) for name in columns},
@@ -399,71 +383,98 @@ def medians(lines: Sequence[Line]) -> list[dict[str, Any]]:
     return found
 
 
-def _median(values: Iterator[Any] | Any) -> float | None:
-    known = [value for value in values if value is not None]
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = _known(values)
     return round(median(known), 5) if known else None
 
 
 def report(results: Mapping[str, Any]) -> Iterator[str]:
     """What is printed: errors, and costs."""
-    for beside in results["settings"]["neighbours"]:
+    for beside in dict.fromkeys(cell["neighbours"] for cell in results["medians"]):
         cells = [cell for cell in results["medians"] if cell["neighbours"] == beside]
-        yield f"Errors in percent of the truth (TTFT p50 / p99, gap p50 / p99), {beside} busy neighbours:\n"
+        yield f"Errors, as a share of the truth (TTFT p50 / p99, gap p50 / p99), {beside} busy neighbours:\n"
         yield from table(("client", "streams", "TTFT", "gap", "merged"), (_errors(cell) for cell in cells))
         yield "\nCosts; throughput and CPU are shares of the floor's:\n"
-        head = ("client", "streams", "throughput", "CPU a token", "share of a core", "CPU to start", "start", "RSS MB")
+        head = (
+            "client",
+            "streams",
+            "throughput",
+            "CPU a token",
+            "share of a core",
+            "CPU to start",
+            "start",
+            "MB",
+            "processes",
+        )
         yield from table(head, (_costs(cell) for cell in cells))
         yield ""
-    for where, why in results["failed"].items():
-        yield f"Failed: {where}: {why}"
-    yield f"Not measured: {', '.join(results['not_measured'])}."
-    yield measured_on(results)
+    yield f"Not measured: {', '.join(results['not_measured']) or 'none'}."
+    yield from foot(results)
 
 
 def _errors(cell: Mapping[str, Any]) -> list[str]:
-    shown = {name: f"{100 * error:+.2f}" for name, error in cell["errors"].items()}
+    shown = {name: _percent(error) for name, error in cell["errors"].items()}
     merged = "" if cell["coalesced"] is None else f"{100 * cell['coalesced']:.2f} %"
     pairs = [f"{shown[f'{name}_p50']} / {shown[f'{name}_p99']}" for name in ("ttft", "gap")]
-    return [CLIENTS[cell["client"]][1], str(cell["streams"]), *pairs, merged]
+    return [SAYS[cell["client"]], _streams(cell), *pairs, merged]
+
+
+def _streams(cell: Mapping[str, Any]) -> str:
+    """How many were asked for, and how many there really were if not as many."""
+    asked, live = cell["streams"], cell["live"]
+    return str(asked) if live == asked else f"{asked} ({live:g} in flight)"
+
+
+def _percent(error: float | None) -> str:
+    return "?" if error is None else f"{100 * error:+.2f} %"
 
 
 def _costs(cell: Mapping[str, Any]) -> list[str]:
     throughput = "" if cell["throughput"] is None else f"{100 * cell['throughput']:.1f} %"
     ratio = "" if cell["cpu_ratio"] is None else f"{cell['cpu_ratio']:.2f}"
     start = [f"{cell['start_cpu_ms']:.0f} ms", f"{cell['start_ms']:.0f} ms", f"{cell['rss_kb'] / 1024:.0f}"]
-    share = f"{100 * cell['cpu_share']:.1f} %"
-    return [CLIENTS[cell["client"]][1], str(cell["streams"]), throughput, ratio, share, *start]
+    share, processes = f"{100 * cell['cpu_share']:.1f} %", f"{cell['processes']:.0f}"
+    return [SAYS[cell["client"]], str(cell["streams"]), throughput, ratio, share, *start, processes]
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints the tables, and writes the results down."""
     parser = arguments("fidelity", __doc__)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--streams", type=comma_list(int), default=[1, 16, 64, 128, 256, 512], metavar="N,…")
-    parser.add_argument("--neighbours", type=comma_list(int), default=[0, 4], metavar="N,…", help="busy loops")
-    parser.add_argument("--rounds", type=int, default=4, help="requests of a stream; a single one sends twice as many")
+    parser.add_argument(
+        "--beside", type=comma_list(int), default=[128], metavar="N,…", help="streams with neighbours too"
+    )
+    parser.add_argument("--neighbours", type=int, default=4, help="busy loops")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="requests of a stream; a single one sends three times as many"
+    )
     parser.add_argument("--tokens", type=int, default=64, help="of an answer")
-    parser.add_argument("--only", type=comma_list(), metavar="CLIENT,…", help=f"of {', '.join(CLIENTS)}")
-    options = parser.parse_args(given)
-    names = chosen(parser, options, dict.fromkeys(CLIENTS, ()))
-    allow_sockets(max(options.streams))
-    about = {**facts(["fanout", "trio", "curl_cffi", "orjson"]), "conditions": conditions()}
-    about["repetitions"] = options.repetitions
-    lines, failed = measure_all(names, options)
-    absent = [f"{peer} (not {'run by this script' if is_there(peer) else 'installed'})" for peer in PEERS]
+    programs = harnesses.installed(parser, given)
+    options, names = chosen(parser, given, dict.fromkeys([*CLIENTS, *programs], ()))
+    allow_sockets(max(*options.streams, *options.beside))
+    about = circumstances(["fanout", "trio", "curl_cffi", "orjson"], options.repetitions)
+    about["versions"] |= harnesses.versions(programs)
+    began = time.monotonic()
+    with harnesses.open_runner(programs) as options.runner:
+        lines, failed = measure_all(names, options)
+    settings = ("streams", "beside", "neighbours", "rounds", "tokens")
     results = {
         **about,
-        "settings": {name: getattr(options, name) for name in ("streams", "neighbours", "rounds", "tokens")},
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "settings": {name: getattr(options, name) for name in settings},
         "answers": {"ttft_ms": TTFT, "gap_ms": GAP, "jit": SPREAD},
         "raised": all(line.raised for line in lines),
         "medians": medians(lines),
         "failed": failed,
-        "not_measured": absent,
-        "columns": " ".join(column.name for column in fields(Line)),
-        "lines": [" ".join(map(str, asdict(line).values())) for line in lines],
+        "not_measured": harnesses.not_measured(programs, names),
+        **every_line(Line, lines),
     }
-    print(*report(results), sep="\n")
-    store(options.json, results)
+    conclude(options.json, results, report(results))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from attrs import asdict, define, fields, frozen
+from attrs import define, frozen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.clients import is_there
-from benchmarks.machine import arguments, chosen, comma_list, conditions, facts, measured_on, say, store, table
+from benchmarks.machine import arguments, chosen, circumstances, conclude, every_line, measured_on, say, table
 
 _HELP = """
 import sys
@@ -37,6 +37,8 @@ lines = open("/proc/self/status").read().splitlines()
 peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
 print(int((used.ru_utime + used.ru_stime) * 1e6), peak, count, file=sys.stderr)
 """
+
+DISTRIBUTIONS = ["fanout", "trio", "httpx", "httpx2", "aiohttp", "curl_cffi", "openai", "litellm", "click", "rich"]
 
 NOTHING, UNIT = "python", "import trio"
 
@@ -135,21 +137,17 @@ def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints the table, and writes the results down."""
     parser = arguments("import_cost", __doc__)
     parser.add_argument("--repetitions", type=int, default=11)
-    parser.add_argument("--only", type=comma_list(), metavar="NAME,…", help=f"of {', '.join(SUBJECTS)}")
-    options = parser.parse_args(given)
     lacking = {name: () if is_there(subject.needs) else (subject.needs,) for name, subject in SUBJECTS.items()}
-    names = list(dict.fromkeys([NOTHING, UNIT, *chosen(parser, options, lacking)]))
-    about = facts(["fanout", "trio", "httpx", "httpx2", "aiohttp", "curl_cffi", "openai", "litellm", "click", "rich"])
-    about |= {"conditions": conditions(), "repetitions": options.repetitions}
+    options, names = chosen(parser, given, lacking, "NAME")
+    names = list(dict.fromkeys([NOTHING, UNIT, *names]))
+    about = circumstances(DISTRIBUTIONS, options.repetitions)
     lines = measure(names, options.repetitions)
     results = {
         **about,
         "medians": medians(lines, names),
-        "columns": " ".join(column.name for column in fields(Line)),
-        "lines": [" ".join(map(str, asdict(line).values())) for line in lines],
+        **every_line(Line, lines),
     }
-    print(*report(results), sep="\n")
-    store(options.json, results)
+    conclude(options.json, results, report(results))
 
 
 if __name__ == "__main__":

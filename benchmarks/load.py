@@ -1,6 +1,6 @@
 """The load server of the measurements, and clients in processes of their own beside it.
 
-The server and the shim that counts reads are written in C (`native/`) and compiled when first needed. The server has
+The server, and what else must not cost much, is written in C (`native/`) and compiled when first needed. The server has
 the last core to itself; clients have the others.
 """
 
@@ -50,7 +50,8 @@ def built(source: str, *options: str) -> Path:
     cache.mkdir(mode=0o700, exist_ok=True)
     if cache.stat().st_uid != os.getuid():
         raise CannotMeasure(f"{cache} belongs to somebody else")
-    target = cache / f"{path.stem}-{sha256(path.read_bytes() + repr(options).encode()).hexdigest()[:16]}"
+    parts = [path.read_bytes(), *(header.read_bytes() for header in sorted(NATIVE.glob("*.h"))), repr(options).encode()]
+    target = cache / f"{path.stem}-{sha256(b''.join(parts)).hexdigest()[:16]}"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=cache) as directory:
             fresh = Path(directory) / "out"
@@ -116,22 +117,36 @@ class Server:
         self._get("/reset")
 
     def _get(self, path: str) -> bytes:
-        with _DIRECT.open(self.url + path, timeout=10) as response:
-            body: bytes = response.read()
-        return body
+        return got(self.url + path)
+
+
+def got(url: str) -> bytes:
+    """The body of the reply, whatever proxies there are."""
+    with _DIRECT.open(url, timeout=10) as response:
+        body: bytes = response.read()
+    return body
+
+
+@contextmanager
+def running(source: str, seconds: int) -> Iterator[tuple[str, int]]:
+    """The address and the process of the service `native/<source>`, which lives until the block is left.
+
+    It lives `seconds` at the most. Raises CannotMeasure.
+    """
+    with subprocess.Popen([str(built(source)), str(seconds)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            _keep_to(process.pid, cores()[1])
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid
+        finally:
+            process.terminate()
 
 
 @contextmanager
 def open_server(seconds: int = 4 * 3600) -> Iterator[Server]:
     """A server that lives until the block is left, and `seconds` at the most. Raises CannotMeasure."""
-    program = built("paced.c")
-    with subprocess.Popen([str(program), str(seconds)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            _keep_to(process.pid, cores()[1])
-            yield Server(f"http://127.0.0.1:{int(process.stdout.readline())}")
-        finally:
-            process.terminate()
+    with running("paced.c", seconds) as (url, _):
+        yield Server(url)
 
 
 def cores() -> tuple[set[int], set[int]]:

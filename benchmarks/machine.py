@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from attrs import AttrsInstance, asdict, fields
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -59,8 +61,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str
         yield f"| {' | '.join(map(str, row))} |"
 
 
-def store(path: Path, results: dict[str, Any]) -> None:
-    """Writes the results as JSON."""
+def conclude(path: Path, results: Mapping[str, Any], report: Iterable[str]) -> None:
+    """Prints the report and writes the results as JSON."""
+    print(*report, sep="\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
 
@@ -71,13 +74,19 @@ def comma_list(kind: Callable[[str], Any] = str) -> Callable[[str], list[Any]]:
 
 
 def chosen(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, lacking: Mapping[str, Collection[str]]
-) -> list[str]:
-    """The clients that `--only` names (default: all) and that lack nothing, in their order; says who is left out.
+    parser: argparse.ArgumentParser,
+    given: Sequence[str] | None,
+    lacking: Mapping[str, Collection[str]],
+    kind: str = "CLIENT",
+) -> tuple[argparse.Namespace, list[str]]:
+    """The options of the command line, and the clients that its `--only` names and that lack nothing, in their order.
 
-    `lacking` has every client, with the modules it needs and that are not there. Ends the program if a client is
-    unknown, or if the committed results would be overwritten with less than the whole: fewer clients, other sizes.
+    `lacking` has every client, with the modules it needs and that are not there; without `--only` all are meant. Says
+    who is left out. Ends the program if a client is unknown, or if the committed results would be overwritten with less
+    than the whole: fewer clients, other sizes.
     """
+    parser.add_argument("--only", type=comma_list(), metavar=f"{kind},…", help=f"of {', '.join(lacking)}")
+    options = parser.parse_args(given)
     wanted = options.only or list(lacking)
     if unknown := [name for name in wanted if name not in lacking]:
         parser.error(f"there is no client {', '.join(unknown)}; there are {', '.join(lacking)}")
@@ -89,7 +98,7 @@ def chosen(
     if options.json == parser.get_default("json") and (len(names) < len(lacking) or changed):
         why = f"{', '.join(changed)} changed" if changed else "clients missing"
         parser.error(f"these are not the committed measurements ({why}): give a file of your own with --json")
-    return names
+    return options, names
 
 
 def say(line: str) -> None:
@@ -97,9 +106,25 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def conditions() -> dict[str, Any]:
-    """What else may matter: the kernel, and how busy the machine is, on average of the last minute."""
-    return {"kernel": platform.release(), "load_average": round(os.getloadavg()[0], 2)}
+def circumstances(distributions: Iterable[str], repetitions: int) -> dict[str, Any]:
+    """The facts, and what else may matter: the kernel, and how busy the machine is, on average of the last minute."""
+    conditions = {"kernel": platform.release(), "load_average": round(os.getloadavg()[0], 2)}
+    return {**facts(distributions), "conditions": conditions, "repetitions": repetitions}
+
+
+def every_line(kind: type[AttrsInstance], lines: Iterable[AttrsInstance]) -> dict[str, Any]:
+    """The single runs as the results hold them: the names of the columns once, and the values of a line as one text."""
+    return {
+        "columns": " ".join(column.name for column in fields(kind)),
+        "lines": [" ".join(map(str, asdict(line).values())) for line in lines],
+    }
+
+
+def foot(results: Mapping[str, Any]) -> Iterator[str]:
+    """The lines below the tables: what failed, and `measured_on`."""
+    for where, why in results["failed"].items():
+        yield f"Failed: {where}: {why}"
+    yield measured_on(results)
 
 
 def measured_on(results: Mapping[str, Any]) -> str:

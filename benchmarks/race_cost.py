@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any, NoReturn
 
 import trio
-from attrs import asdict, define, fields, frozen
+from attrs import asdict, define, frozen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -34,7 +34,7 @@ from benchmarks.clients import (
     transport,
 )
 from benchmarks.load import Failed, Server, Stats, child, open_server
-from benchmarks.machine import arguments, chosen, comma_list, conditions, facts, measured_on, say, store, table
+from benchmarks.machine import arguments, chosen, circumstances, conclude, every_line, measured_on, say, table
 
 EVERY = 5
 """Milliseconds between chunks."""
@@ -304,21 +304,17 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--winner-chunks", type=int, default=20)
     parser.add_argument("--loser-chunks", type=int, default=420)
-    parser.add_argument("--only", type=comma_list(), metavar="CLIENT,…", help=f"of {', '.join(RACERS)}")
-    options = parser.parse_args(given)
-    names = chosen(parser, options, {name: racer.missing for name, racer in RACERS.items()})
-    about = {**facts(DISTRIBUTIONS), "conditions": conditions(), "repetitions": options.repetitions}
+    options, names = chosen(parser, given, {name: racer.missing for name, racer in RACERS.items()})
+    about = circumstances(DISTRIBUTIONS, options.repetitions)
     lines, failed = measure(names, options)
     results = {
         **about,
         "settings": {name: getattr(options, name) for name in ("races", "lanes", "winner_chunks", "loser_chunks")},
         "medians": medians(lines, names),
         "failed": failed,
-        "columns": " ".join(column.name for column in fields(Line)),
-        "lines": [" ".join(map(str, asdict(line).values())) for line in lines],
+        **every_line(Line, lines),
     }
-    print(*report(results), sep="\n")
-    store(options.json, results)
+    conclude(options.json, results, report(results))
 
 
 if __name__ == "__main__":

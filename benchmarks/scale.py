@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 import trio
-from attrs import asdict, define, fields, frozen
+from attrs import asdict, define, frozen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -34,7 +34,7 @@ from benchmarks.clients import (
     work,
 )
 from benchmarks.load import Failed, Server, allow_sockets, child, open_server
-from benchmarks.machine import arguments, chosen, comma_list, conditions, facts, measured_on, say, store, table
+from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
 from benchmarks.stream_cost import Cell
 from benchmarks.stream_cost import Line as StreamLine
 from fanout.config import Config
@@ -186,9 +186,7 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
     head = ("", "at once", "ms", "µs for a chunk or a race", "ratio to the fewest", "reads per chunk", "peak MB")
     yield from table(head, rows)
     yield ""
-    for where, why in results["failed"].items():
-        yield f"Failed: {where}: {why}"
-    yield measured_on(results)
+    yield from foot(results)
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -202,11 +200,9 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--races", type=comma_list(int), default=[8, 1000], metavar="N,…")
     parser.add_argument("--race-every", type=float, default=500.0, metavar="MS")
     parser.add_argument("--race-chunks", type=int, default=6, help="of the winner")
-    parser.add_argument("--only", type=comma_list(), metavar="CLIENT,…", help=f"of {', '.join(every)}")
-    options = parser.parse_args(given)
-    names = chosen(parser, options, {name: client.missing for name, client in every.items()})
+    options, names = chosen(parser, given, {name: client.missing for name, client in every.items()})
     allow_sockets(max(*options.streams, *(count * LANES for count in options.races)))
-    about = {**facts(DISTRIBUTIONS), "conditions": conditions(), "repetitions": options.repetitions}
+    about = circumstances(DISTRIBUTIONS, options.repetitions)
     plan = loads(names, options)
     lines, failed = measure(plan, options)
     results = {
@@ -214,11 +210,9 @@ def main(given: Sequence[str] | None = None) -> None:
         "settings": {name: getattr(options, name) for name in ("streams", "every", "seconds", "races", "race_chunks")},
         "medians": medians(lines, plan),
         "failed": failed,
-        "columns": " ".join(column.name for column in fields(Line)),
-        "lines": [" ".join(map(str, asdict(line).values())) for line in lines],
+        **every_line(Line, lines),
     }
-    print(*report(results), sep="\n")
-    store(options.json, results)
+    conclude(options.json, results, report(results))
 
 
 if __name__ == "__main__":

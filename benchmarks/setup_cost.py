@@ -13,14 +13,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from attrs import asdict, define, fields
+from attrs import define
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import clients
 from benchmarks.clients import CLIENTS, DISTRIBUTIONS
 from benchmarks.load import Failed, allow_sockets, child, open_server
-from benchmarks.machine import arguments, chosen, comma_list, conditions, facts, measured_on, say, store, table
+from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
 
 FLOOR = "floor"
 
@@ -95,9 +95,7 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
         ((CLIENTS[name].says, *(_shown(column.get(name)) for column in columns.values())) for name in names),
     )
     yield ""
-    for where, why in results["failed"].items():
-        yield f"Failed: {where}: {why}"
-    yield measured_on(results)
+    yield from foot(results)
 
 
 def _shown(cell: Mapping[str, float] | None) -> str:
@@ -110,23 +108,19 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--streams", type=comma_list(int), default=[64, 512], metavar="N,…")
     parser.add_argument("--rounds", type=int, default=3, help="of each length, in one process")
-    parser.add_argument("--only", type=comma_list(), metavar="CLIENT,…", help=f"of {', '.join(CLIENTS)}")
-    options = parser.parse_args(given)
-    names = chosen(parser, options, {name: client.missing for name, client in CLIENTS.items()})
+    options, names = chosen(parser, given, {name: client.missing for name, client in CLIENTS.items()})
     names = list(dict.fromkeys([FLOOR, *names]))
     allow_sockets(max(options.streams))
-    about = {**facts(DISTRIBUTIONS), "conditions": conditions(), "repetitions": options.repetitions}
+    about = circumstances(DISTRIBUTIONS, options.repetitions)
     lines, failed = measure(names, options.streams, options.repetitions, options.rounds)
     results = {
         **about,
         "settings": {"streams": options.streams, "rounds": options.rounds, "every": EVERY, "chunks": [SHORT, LONG]},
         "medians": medians(lines, names, options.streams),
         "failed": failed,
-        "columns": " ".join(column.name for column in fields(Line)),
-        "lines": [" ".join(map(str, asdict(line).values())) for line in lines],
+        **every_line(Line, lines),
     }
-    print(*report(results), sep="\n")
-    store(options.json, results)
+    conclude(options.json, results, report(results))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from attrs import asdict, define, fields, frozen
+from attrs import define, frozen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import clients
 from benchmarks.clients import CLIENTS, DISTRIBUTIONS
 from benchmarks.load import Failed, Server, allow_sockets, child, open_server
-from benchmarks.machine import arguments, chosen, comma_list, conditions, facts, measured_on, say, store, table
+from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
 
 FLOOR = "floor"
 
@@ -89,9 +89,6 @@ class Line:
             rss_start_kb=took["rss_start_kb"],
             rss_kb=took["rss_kb"],
         )
-
-
-COLUMNS = [column.name for column in fields(Line)]
 
 
 def measure(names: Sequence[str], cells: Sequence[Cell], repetitions: int) -> tuple[list[Line], dict[str, str]]:
@@ -182,9 +179,7 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
             ((CLIENTS[name].says, kb) for name, kb in results["kb_per_stream"].items()),
         )
         yield ""
-    for where, why in results["failed"].items():
-        yield f"Failed: {where}: {why}"
-    yield measured_on(results)
+    yield from foot(results)
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -195,14 +190,12 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=comma_list(float), default=[5.0, 20.0, 0.0], metavar="MS,…", help="0: burst")
     parser.add_argument("--seconds", type=float, default=1.2, help="of the long run, paced")
     parser.add_argument("--most", type=int, default=16_000, help="chunks in a long run, all streams together")
-    parser.add_argument("--only", type=comma_list(), metavar="CLIENT,…", help=f"of {', '.join(CLIENTS)}")
-    options = parser.parse_args(given)
-    names = chosen(parser, options, {name: client.missing for name, client in CLIENTS.items()})
+    options, names = chosen(parser, given, {name: client.missing for name, client in CLIENTS.items()})
     names = list(dict.fromkeys([FLOOR, *names]))
     allow_sockets(max(options.streams))
     pairs = product(options.every, options.streams)
     cells = [Cell.of(streams, every, options.seconds, options.most) for every, streams in pairs]
-    about = {**facts(DISTRIBUTIONS), "conditions": conditions(), "repetitions": options.repetitions}
+    about = circumstances(DISTRIBUTIONS, options.repetitions)
     lines, failed = measure(names, cells, options.repetitions)
     found = medians(lines, names, cells)
     results = {
@@ -211,11 +204,9 @@ def main(given: Sequence[str] | None = None) -> None:
         "medians": found,
         "kb_per_stream": memory(found, "20 ms"),
         "failed": failed,
-        "columns": " ".join(COLUMNS),
-        "lines": [" ".join(map(str, asdict(line).values())) for line in lines],
+        **every_line(Line, lines),
     }
-    print(*report(results), sep="\n")
-    store(options.json, results)
+    conclude(options.json, results, report(results))
 
 
 if __name__ == "__main__":

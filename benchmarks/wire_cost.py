@@ -14,7 +14,7 @@ from attrs import frozen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.machine import arguments, facts, store, table
+from benchmarks.machine import arguments, conclude, facts, table
 from fanout.abc import Framing, Head, Provider, Reader
 from fanout.events import Delta
 from fanout.providers.anthropic import Anthropic
@@ -181,9 +181,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--chunks", type=int, default=4000, help="in one run")
     options = parser.parse_args(given)
     costs = measure(options.repetitions, options.chunks)
-    print(*report(costs), sep="\n")
     runs = {"chunk_bytes": CHUNK, "repetitions": options.repetitions, "chunks": options.chunks}
-    store(options.json, {**facts(["fanout", "orjson"]), **runs, "costs": costs})
+    conclude(options.json, {**facts(["fanout", "orjson"]), **runs, "costs": costs}, report(costs))
 
 
 if __name__ == "__main__":

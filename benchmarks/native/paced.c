@@ -27,28 +27,11 @@
  * of the server itself. GET /reset forgets all that.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/tcp.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
 
-typedef int64_t nanoseconds;
+#include "service.h"
 
-enum { REQUEST_SIZE = 16 << 10, WRITE_SIZE = 256 << 10, EVENTS = 512 };
+enum { REQUEST_SIZE = 16 << 10, WRITE_SIZE = 256 << 10 };
 
 #define MESSAGE_START "data: {\"id\":\"chatcmpl-00000000\",\"object\":\"chat.completion.chunk\",\"created\":1790000000," \
                       "\"model\":\"paced\",\"system_fingerprint\":\"fp_5d3a90c7e1b246f8\",\"choices\":["
@@ -70,12 +53,12 @@ struct wish {
 };
 
 struct connection {
-    int fd, place; /* its place in the heap, or -1 */
+    struct client client;
     bool asked, answering, last, listening_for_room;
     unsigned id;
     struct wish wish;
     size_t in_size, body_left;
-    nanoseconds due, asked_at, first_at, last_at;
+    nanoseconds asked_at, first_at, last_at;
     int sent, late;
     long bytes, late_bytes;
     char *out;
@@ -83,61 +66,10 @@ struct connection {
     char path[512], in[REQUEST_SIZE + 1];
 };
 
-static int poller, timer;
 static unsigned requests;
 static nanoseconds mark;
-static struct connection **heap;
-static int waiting, heap_room;
 static char *stats;
 static size_t stats_size, stats_room;
-
-static nanoseconds now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-static void *grown(void *memory, size_t *room, size_t needed) {
-    if (needed <= *room) return memory;
-    *room = needed * 2;
-    if (!(memory = realloc(memory, *room))) exit(3);
-    return memory;
-}
-
-/* The heap: whose turn is next. */
-
-static void place(struct connection *c, int at) {
-    heap[at] = c;
-    c->place = at;
-}
-
-static void sift(int at) {
-    struct connection *c = heap[at];
-    for (; at && heap[(at - 1) / 2]->due > c->due; at = (at - 1) / 2) place(heap[(at - 1) / 2], at);
-    for (int child; (child = 2 * at + 1) < waiting; at = child) {
-        if (child + 1 < waiting && heap[child + 1]->due < heap[child]->due) child++;
-        if (heap[child]->due >= c->due) break;
-        place(heap[child], at);
-    }
-    place(c, at);
-}
-
-static void schedule(struct connection *c, nanoseconds due) {
-    c->due = due;
-    if (c->place < 0) {
-        if (waiting == heap_room && !(heap = realloc(heap, sizeof *heap * (heap_room = heap_room * 2 + 1024)))) exit(3);
-        place(c, waiting++);
-    }
-    sift(c->place);
-}
-
-static void unschedule(struct connection *c) {
-    int at = c->place;
-    c->place = -1;
-    if (at < 0 || at == --waiting) return;
-    place(heap[waiting], at);
-    sift(at);
-}
 
 /* What is told of requests that are over. */
 
@@ -152,8 +84,8 @@ static void note(struct connection *c, const char *end) {
 
 static void leave(struct connection *c, const char *why) {
     if (c->answering) note(c, why);
-    unschedule(c);
-    close(c->fd);
+    unschedule(&c->client);
+    close(c->client.fd);
     free(c->out);
     free(c);
 }
@@ -162,14 +94,14 @@ static void leave(struct connection *c, const char *why) {
 
 static void listen_for(struct connection *c, bool room) {
     struct epoll_event e = {.events = EPOLLIN | (room ? EPOLLOUT : 0), .data.ptr = c};
-    if (c->listening_for_room != room) epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &e);
+    if (c->listening_for_room != room) epoll_ctl(poller, EPOLL_CTL_MOD, c->client.fd, &e);
     c->listening_for_room = room;
 }
 
 static bool push(struct connection *c) {
     while (c->out_sent < c->out_size) {
         nanoseconds at = now();
-        ssize_t n = send(c->fd, c->out + c->out_sent, c->out_size - c->out_sent, MSG_NOSIGNAL);
+        ssize_t n = send(c->client.fd, c->out + c->out_sent, c->out_size - c->out_sent, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN) {
             leave(c, "reset");
             return false;
@@ -244,7 +176,7 @@ static void take_turn(struct connection *c) {
     struct wish *w = &c->wish;
     bool burst = !w->every;
     if (w->stall && c->sent >= w->stall) {
-        unschedule(c);
+        unschedule(&c->client);
         return;
     }
     if (w->cut && c->sent >= w->cut) {
@@ -268,31 +200,14 @@ static void take_turn(struct connection *c) {
     if (mark && c->last_at > mark) c->late += c->sent - before;
     if (!push(c)) return;
     if (c->last || c->out_size) {
-        unschedule(c);
+        unschedule(&c->client);
         finished(c);
     } else {
-        schedule(c, now() + w->every);
+        schedule(&c->client, now() + w->every);
     }
 }
 
 /* Requests. */
-
-static bool wished(const char *knobs, const char *name, char *value, size_t room) {
-    size_t size = strlen(name);
-    for (const char *at = knobs; at; at = strchr(at, '&')) {
-        at += *at == '&';
-        if (strncmp(at, name, size) || at[size] != '=') continue;
-        size_t length = strspn(at + size + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
-        snprintf(value, room, "%.*s", (int)length, at + size + 1);
-        return true;
-    }
-    return false;
-}
-
-static double number(const char *knobs, const char *name, double usual) {
-    char value[32];
-    return wished(knobs, name, value, sizeof value) ? atof(value) : usual;
-}
 
 static void read_wish(struct wish *w, const char *knobs) {
     memset(w, 0, sizeof *w);
@@ -311,11 +226,8 @@ static void read_wish(struct wish *w, const char *knobs) {
 }
 
 static void append_stats(struct connection *c) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    long long cpu = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000LL + used.ru_utime.tv_usec + used.ru_stime.tv_usec;
     char tail[128];
-    int size = snprintf(tail, sizeof tail, "{\"mark\":%lld,\"cpu_us\":%lld}\n", (long long)mark, cpu);
+    int size = snprintf(tail, sizeof tail, "{\"mark\":%lld,\"cpu_us\":%lld}\n", (long long)mark, cpu_us());
     append(c, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nContent-Length: %zu\r\n\r\n", stats_size + size);
     if (stats_size) memcpy(room(c, stats_size), stats, stats_size);
     memcpy(room(c, size), tail, size);
@@ -355,7 +267,7 @@ static bool answer(struct connection *c, const char *path) {
     /* Multiples of the golden ratio lie evenly in [0, 1), however many there are. */
     double turn = c->wish.phase ? c->id * 0.6180339887498949 : 0;
     nanoseconds offset = (turn - (long)turn) * c->wish.every;
-    schedule(c, c->asked_at + c->wish.after + (c->wish.whole ? 0 : c->wish.every + offset));
+    schedule(&c->client, c->asked_at + c->wish.after + (c->wish.whole ? 0 : c->wish.every + offset));
     return push(c);
 }
 
@@ -372,9 +284,7 @@ static bool take_head(struct connection *c) {
         leave(c, "closed");
         return false;
     }
-    *end = 0;
-    char *length = strcasestr(c->in, "\r\ncontent-length:");
-    c->body_left = length ? strtoul(length + 17, NULL, 10) : 0;
+    c->body_left = body_size(c->in, end);
     snprintf(c->path, sizeof c->path, "%.*s ", (int)strcspn(at + 1, " "), at + 1);
     drop(c, end + 4 - c->in);
     return c->asked = true;
@@ -390,7 +300,7 @@ static void take(struct connection *c) {
 }
 
 static void receive(struct connection *c) {
-    ssize_t n = recv(c->fd, c->in + c->in_size, REQUEST_SIZE - c->in_size, 0);
+    ssize_t n = recv(c->client.fd, c->in + c->in_size, REQUEST_SIZE - c->in_size, 0);
     if (n == 0 || (n < 0 && errno != EAGAIN)) {
         leave(c, n ? "reset" : "closed");
     } else if (n > 0) {
@@ -405,35 +315,9 @@ static void go_on(struct connection *c) {
     if (c->last) {
         finished(c);
         take(c);
-    } else if (c->place < 0 && !(c->wish.stall && c->sent >= c->wish.stall)) {
-        schedule(c, now() + c->wish.every);
+    } else if (c->client.place < 0 && !(c->wish.stall && c->sent >= c->wish.stall)) {
+        schedule(&c->client, now() + c->wish.every);
     }
-}
-
-static void welcome(int listener) {
-    for (int fd, on = 1; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
-        struct connection *c = calloc(1, sizeof *c);
-        if (!c) exit(3);
-        c->fd = fd;
-        c->place = -1;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-        epoll_ctl(poller, EPOLL_CTL_ADD, fd, &e);
-    }
-}
-
-static int listening(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (bind(listener, (void *)&address, size) || listen(listener, 4096)) {
-        perror("paced: cannot listen on 127.0.0.1");
-        exit(1);
-    }
-    getsockname(listener, (void *)&address, &size);
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    return listener;
 }
 
 static void prepare_chunk(void) {
@@ -442,55 +326,22 @@ static void prepare_chunk(void) {
     word_at = strstr(chunk, " w000000") - chunk + 2;
 }
 
-/* Milliseconds to wait: 0 if somebody is due, else the timer wakes us. */
-static int until_next(void) {
-    static nanoseconds set;
-    nanoseconds due = waiting ? heap[0]->due : 0;
-    if (due && due <= now()) return 0;
-    if (due != set) {
-        struct itimerspec when = {.it_value = {due / 1000000000, due % 1000000000}};
-        timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
-        set = due;
-    }
-    return -1;
+static void happen(void *who, uint32_t events) {
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive(who);
+    else go_on(who);
+}
+
+static void take_turns(void) {
+    for (nanoseconds at = now(); somebody_is_due(at);) take_turn((struct connection *)heap[0]);
 }
 
 int main(int count, char **values) {
-    pid_t parent = getppid();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (count != 2 || getppid() != parent) {
+    if (count != 2) {
         fputs("usage: paced SECONDS\n", stderr);
         return 2;
     }
-    alarm(atoi(values[1]));
+    begin(values[1]);
     prepare_chunk();
-    struct rlimit files;
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-    poller = epoll_create1(EPOLL_CLOEXEC);
-    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    int listener = listening();
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = &listener}, events[EVENTS];
-    epoll_ctl(poller, EPOLL_CTL_ADD, listener, &e);
-    e.data.ptr = &timer;
-    epoll_ctl(poller, EPOLL_CTL_ADD, timer, &e);
-    for (;;) {
-        int n = epoll_wait(poller, events, EVENTS, until_next());
-        for (int i = 0; i < n; i++) {
-            void *who = events[i].data.ptr;
-            uint64_t expired;
-            if (who == &listener) {
-                welcome(listener);
-            } else if (who == &timer) {
-                while (read(timer, &expired, sizeof expired) > 0) {
-                }
-            } else if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-                receive(who);
-            } else {
-                go_on(who);
-            }
-        }
-        for (nanoseconds at = now(); waiting && heap[0]->due <= at;) take_turn(heap[0]);
-    }
+    open_service("paced");
+    serve(sizeof(struct connection), happen, take_turns);
 }

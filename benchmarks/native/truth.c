@@ -23,29 +23,12 @@
  * the priority is a real-time one, and the CPU used; and forgets the first three.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
 
-typedef int64_t nanoseconds;
+#include "service.h"
 
-enum { REQUEST_SIZE = 64 << 10, EVENTS = 512, MOST_TOKENS = 4096 };
+enum { REQUEST_SIZE = 64 << 10, MOST_TOKENS = 4096 };
 
 #define FORM "data: {\"id\":\"chatcmpl-%08u\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"truth\",\"choices\":["
 
@@ -54,30 +37,24 @@ static const char HEAD[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r
 static const char *const WORDS[] = {" the", " of", " and", " to", " in", " that", " was", " his", " it", " with"};
 
 struct connection {
-    int fd, tokens, sent;
+    struct client client;
+    int tokens, sent;
     bool answering;
     unsigned number;
     uint64_t random;
     double gap, jit;
-    nanoseconds asked, due, at[MOST_TOKENS];
+    nanoseconds asked, at[MOST_TOKENS];
     size_t in_size;
     char in[REQUEST_SIZE + 1];
 };
 
-static struct connection **heap;
-static int waiting, heap_room, blocked;
+static int blocked;
 static unsigned numbers;
 static char *lines;
 static size_t lines_size, lines_room;
 static nanoseconds late_sum, late_most;
 static long late_count;
 static bool realtime;
-
-static nanoseconds now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 /* A number in [0, 1), by Marsaglia's xorshift. */
 static double uniform(struct connection *c) {
@@ -87,30 +64,8 @@ static double uniform(struct connection *c) {
     return (double)(c->random >> 11) / (double)(1ULL << 53);
 }
 
-/* The heap: whose next piece is due first. A connection is in it while it answers, and leaves it only at the top. */
-
-static void push(struct connection *c) {
-    if (waiting == heap_room && !(heap = realloc(heap, sizeof *heap * (heap_room = heap_room * 2 + 1024)))) exit(3);
-    int at = waiting++;
-    for (; at && heap[(at - 1) / 2]->due > c->due; at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
-    heap[at] = c;
-}
-
-static struct connection *pop(void) {
-    struct connection *top = heap[0], *last = heap[--waiting];
-    int at = 0;
-    for (int child; (child = 2 * at + 1) < waiting; at = child) {
-        if (child + 1 < waiting && heap[child + 1]->due < heap[child]->due) child++;
-        if (heap[child]->due >= last->due) break;
-        heap[at] = heap[child];
-    }
-    heap[at] = last;
-    return top;
-}
-
 static void note(struct connection *c, const char *how) {
-    size_t needed = lines_size + 256 + (size_t)c->sent * 32;
-    if (needed > lines_room && !(lines = realloc(lines, lines_room = needed * 2))) exit(3);
+    lines = grown(lines, &lines_room, lines_size + 256 + (size_t)c->sent * 32);
     char *to = lines + lines_size;
     to += sprintf(to, "{\"number\":%u,\"asked\":%lld,\"pieces\":[", c->number, (long long)c->asked);
     for (int i = 0; i < c->sent; i++) to += sprintf(to, "%s[%d,%lld]", i ? "," : "", i, (long long)c->at[i]);
@@ -119,17 +74,15 @@ static void note(struct connection *c, const char *how) {
     c->answering = false;
 }
 
-/* The connection is over. One that is still in the heap is freed when it comes to its top. */
 static void leave(struct connection *c, const char *how) {
-    bool in_heap = c->answering;
     if (c->answering) note(c, how);
-    close(c->fd);
-    c->fd = -1;
-    if (!in_heap) free(c);
+    unschedule(&c->client);
+    close(c->client.fd);
+    free(c);
 }
 
 static bool give(struct connection *c, const char *data, size_t size) {
-    ssize_t n = send(c->fd, data, size, MSG_NOSIGNAL);
+    ssize_t n = send(c->client.fd, data, size, MSG_NOSIGNAL);
     if (n == (ssize_t)size) return true;
     if (n >= 0 || errno == EAGAIN) blocked++;
     leave(c, n < 0 && errno != EAGAIN ? "gone" : "blocked");
@@ -151,42 +104,26 @@ static int end_of(struct connection *c, char *to) {
     return to + sprintf(to, "0\r\n\r\n") - start;
 }
 
-/* The piece that is due. It is at the top of the heap, and the end comes right after the last one. */
-static void take_turn(void) {
-    struct connection *c = pop();
-    if (c->fd < 0) {
-        free(c);
-        return;
-    }
+/* The piece that is due. The end comes right after the last one. */
+static void take_turn(struct connection *c) {
     char text[512], data[2048];
     sprintf(text, FORM "{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}\n\n", c->number,
             WORDS[c->sent % 10]);
     int size = framed(data, text);
-    nanoseconds at = c->at[c->sent++] = now(), late = at - c->due;
+    nanoseconds at = c->at[c->sent++] = now(), late = at - c->client.due;
     late_sum += late;
     late_count++;
     if (late > late_most) late_most = late;
-    bool last = c->sent == c->tokens;
-    /* Out of the heap now: who leaves here is freed at once. */
-    if (last) {
-        ssize_t n = send(c->fd, data, size, MSG_NOSIGNAL);
+    if (c->sent == c->tokens) {
+        unschedule(&c->client);
+        ssize_t n = send(c->client.fd, data, size, MSG_NOSIGNAL);
         note(c, n == size ? "done" : n < 0 && errno != EAGAIN ? "gone" : "blocked");
         if (n == size) give(c, data, end_of(c, data));
         else leave(c, "");
         return;
     }
-    c->due += c->gap * (1 + c->jit * (2 * uniform(c) - 1));
-    push(c);
+    schedule(&c->client, c->client.due + (nanoseconds)(c->gap * (1 + c->jit * (2 * uniform(c) - 1))));
     give(c, data, size);
-}
-
-static double number(const char *knobs, const char *name, double usual) {
-    size_t size = strlen(name);
-    for (const char *at = knobs; at; at = strchr(at, '&')) {
-        at += *at == '&';
-        if (!strncmp(at, name, size) && at[size] == '=') return atof(at + size + 1);
-    }
-    return usual;
 }
 
 static void reply(struct connection *c, const char *text, size_t size) {
@@ -194,8 +131,8 @@ static void reply(struct connection *c, const char *text, size_t size) {
     int head_size = sprintf(head, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nContent-Length: %zu\r\n\r\n", size);
     if (!give(c, head, head_size)) return;
     for (size_t sent = 0; sent < size;) {
-        ssize_t n = send(c->fd, text + sent, size - sent, MSG_NOSIGNAL);
-        struct pollfd room = {.fd = c->fd, .events = POLLOUT};
+        ssize_t n = send(c->client.fd, text + sent, size - sent, MSG_NOSIGNAL);
+        struct pollfd room = {.fd = c->client.fd, .events = POLLOUT};
         if (n > 0) sent += n;
         else if (errno != EAGAIN || poll(&room, 1, 10000) < 1) return;
     }
@@ -203,11 +140,8 @@ static void reply(struct connection *c, const char *text, size_t size) {
 
 static void tell_state(struct connection *c) {
     char text[256];
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    long long cpu = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000LL + used.ru_utime.tv_usec + used.ru_stime.tv_usec;
     int size = sprintf(text, "{\"late_mean_us\":%.1f,\"late_most_us\":%.1f,\"blocked\":%d,\"realtime\":%s,\"cpu_us\":%lld}\n",
-                       late_count ? late_sum / 1e3 / late_count : 0.0, late_most / 1e3, blocked, realtime ? "true" : "false", cpu);
+                       late_count ? late_sum / 1e3 / late_count : 0.0, late_most / 1e3, blocked, realtime ? "true" : "false", cpu_us());
     reply(c, text, size);
     late_sum = late_most = late_count = blocked = 0;
 }
@@ -231,10 +165,9 @@ static void answer(struct connection *c, const char *path) {
     c->jit = number(knobs, "jit", 0);
     c->random = ((uint64_t)number(knobs, "seed", 1) << 32 | c->number) * 0x9e3779b97f4a7c15ULL | 1;
     for (int i = 0; i < 8; i++) uniform(c);
-    c->due = c->asked + (nanoseconds)(number(knobs, "ttft", 200) * 1e6);
     c->sent = 0;
     c->answering = true;
-    push(c);
+    schedule(&c->client, c->asked + (nanoseconds)(number(knobs, "ttft", 200) * 1e6));
     give(c, HEAD, sizeof HEAD - 1);
 }
 
@@ -242,10 +175,7 @@ static void answer(struct connection *c, const char *path) {
 static void take(struct connection *c) {
     char *end = strstr(c->in, "\r\n\r\n"), *path = strchr(c->in, ' ');
     if (c->answering || !end || !path) return;
-    *end = 0;
-    char *length = strcasestr(c->in, "\r\ncontent-length:");
-    size_t whole = end + 4 - c->in + (length ? strtoul(length + 17, NULL, 10) : 0);
-    *end = '\r';
+    size_t whole = end + 4 - c->in + body_size(c->in, end);
     if (c->in_size < whole) return;
     char copy[512];
     snprintf(copy, sizeof copy, "%.*s", (int)strcspn(path + 1, " \r\n"), path + 1);
@@ -254,8 +184,10 @@ static void take(struct connection *c) {
     answer(c, copy);
 }
 
-static void receive(struct connection *c) {
-    ssize_t n = recv(c->fd, c->in + c->in_size, REQUEST_SIZE - c->in_size, MSG_DONTWAIT);
+static void receive(void *who, uint32_t events) {
+    struct connection *c = who;
+    (void)events;
+    ssize_t n = recv(c->client.fd, c->in + c->in_size, REQUEST_SIZE - c->in_size, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno != EAGAIN)) {
         leave(c, "gone");
     } else if (n > 0) {
@@ -265,66 +197,18 @@ static void receive(struct connection *c) {
     }
 }
 
-static void welcome(int poller, int listener) {
-    for (int fd, on = 1; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
-        struct connection *c = calloc(1, sizeof *c);
-        if (!c) exit(3);
-        c->fd = fd;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-        epoll_ctl(poller, EPOLL_CTL_ADD, fd, &e);
-    }
-}
-
-static int listening(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (bind(listener, (void *)&address, size) || listen(listener, 4096)) {
-        perror("truth: cannot listen on 127.0.0.1");
-        exit(1);
-    }
-    getsockname(listener, (void *)&address, &size);
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    return listener;
-}
-
-static void set(int timer, nanoseconds due) {
-    struct itimerspec when = {.it_value = {due / 1000000000, due % 1000000000}};
-    timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+static void take_turns(void) {
+    while (somebody_is_due(now())) take_turn((struct connection *)heap[0]);
 }
 
 int main(int count, char **values) {
-    pid_t parent = getppid();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (count != 2 || getppid() != parent) {
+    if (count != 2) {
         fputs("usage: truth SECONDS\n", stderr);
         return 2;
     }
-    alarm(atoi(values[1]));
-    struct rlimit files;
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    begin(values[1]);
     struct sched_param priority = {.sched_priority = 10};
     realtime = !sched_setscheduler(0, SCHED_FIFO, &priority);
-    int poller = epoll_create1(EPOLL_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    int listener = listening();
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = &listener}, events[EVENTS];
-    epoll_ctl(poller, EPOLL_CTL_ADD, listener, &e);
-    e.data.ptr = &timer;
-    epoll_ctl(poller, EPOLL_CTL_ADD, timer, &e);
-    for (nanoseconds planned = 0;;) {
-        while (waiting && heap[0]->due <= now()) take_turn();
-        if (waiting && heap[0]->due != planned) set(timer, planned = heap[0]->due);
-        int n = epoll_wait(poller, events, EVENTS, -1);
-        for (int i = 0; i < n; i++) {
-            void *who = events[i].data.ptr;
-            uint64_t expired;
-            if (who == &listener) welcome(poller, listener);
-            else if (who == &timer) while (read(timer, &expired, sizeof expired) > 0) planned = 0;
-            else receive(who);
-        }
-    }
+    open_service("truth");
+    serve(sizeof(struct connection), receive, take_turns);
 }

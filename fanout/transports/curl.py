@@ -22,7 +22,7 @@ from fanout.transports.curl_errors import typed
 from fanout.transports.libcurl import IN, TIMER, Easy, Multi, is_browser
 from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
 from fanout.transports.pollers import Poller, open_poller
-from fanout.transports.stamps import Stamped, StampedReceiver, StampingPoller
+from fanout.transports.stamps import Stamped, StampingPoller, wants_stamps
 from fanout.transports.transfer import Transfer
 
 DRAIN = 0.05
@@ -146,7 +146,7 @@ class CurlTransport:
             transfer = Transfer(easy, receiver, self._news, decode=request.impersonate is None)
             transfer.host, transfer.connect, transfer.pool = host, connect, pool
             transfer.task = trio.lowlevel.current_task()
-            if self._stamps and isinstance(receiver, StampedReceiver):
+            if self._stamps and wants_stamps(receiver):
                 transfer.stamped = Stamped(easy, receiver, request.url.startswith("https:"), not request.impersonate)
             pool.add(transfer)
         except BaseException:  # Ctrl-C too: nobody else knows the handle yet

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import trio
 from attrs import define, evolve, field
@@ -58,7 +58,6 @@ class Stamp:
     shared: bool = False
 
 
-@runtime_checkable
 class StampedReceiver(Receiver, Protocol):
     """A receiver that wants stamps, from a transport that takes them."""
 
@@ -72,6 +71,11 @@ class StampedReceiver(Receiver, Protocol):
     def stamped(self, stamp: Stamp, /) -> None:
         """What `head` and `data` are told next arrived then. It holds for one `data`; without it nothing is known."""
         ...
+
+
+def wants_stamps(receiver: Receiver) -> TypeGuard[StampedReceiver]:
+    """Whether it is a StampedReceiver: `isinstance` would look at all of the protocol's names, for every request."""
+    return hasattr(receiver, "stamped")
 
 
 @define(eq=False)

@@ -13,6 +13,7 @@ from fanout.bench.record import Record
 from fanout.bench.truth import Sent
 from fanout.cli import main
 from fanout.events import Status
+from tests.again import again
 
 ROW = Row(8, 8, 24, dict.fromkeys(NAMES, 0.001), "kernel", 0.002, 0.0, 0.0003, 0.0, 0.1)
 MS = 1_000_000
@@ -67,6 +68,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@again
 def test_the_bench_is_measured_against_the_service_s_log(short: None) -> None:
     heard: list[Row] = []
     found = calibrate.calibrate([4, 2], seconds=0.1, heard=heard.append)
