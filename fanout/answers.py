@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout.errors import ProviderError
 from fanout.events import (
@@ -208,12 +208,13 @@ class Fold:
 
     def _usage(self) -> Usage | None:
         """The service's count; after the end of an answer that it did not count, an estimate."""
-        usage = self._kept.get(Usage)
-        if isinstance(usage, Usage) and usage.output is not None:
+        kept = self._kept.get(Usage)
+        usage = kept if isinstance(kept, Usage) else None
+        if (usage and usage.output is not None) or self._end is None or not self.chunks:
             return usage
-        if self._end is None or not self.chunks:
-            return usage if isinstance(usage, Usage) else None
-        return Usage(input=-(-self.asked // 4), output=self._estimate(), estimated=True)
+        usage = usage or Usage()
+        asked = -(-self.asked // 4) if usage.input is None else usage.input
+        return evolve(usage, input=asked, output=self._estimate(), estimated=True)
 
     def _estimate(self) -> int:
         """About how many tokens came: one for each four characters, at least one for each piece of content."""

@@ -109,6 +109,12 @@ def test_where_nobody_counts_tokens_are_estimated_and_marked_so() -> None:
     assert fold.answer.tokens == 3
 
 
+def test_of_an_answer_that_is_counted_in_part_only_the_rest_is_estimated() -> None:
+    fold = Fold("a", asked=10)
+    fold.add([Usage(input=7, cached=2), Delta("x" * 8), END], 11.0)
+    assert fold.answer.usage == Usage(input=7, output=2, cached=2, estimated=True)
+
+
 def test_a_lane_that_said_nothing_has_no_estimate() -> None:
     assert folded((11.0, [END])).usage is None
 

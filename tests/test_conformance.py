@@ -13,7 +13,7 @@ from fanout.providers.openai import OpenAI
 from fanout.transports.httpx import HttpxTransport
 from fanout.wire.sse import Message, ServerSentEvents
 from tests.conformance import subjects
-from tests.conformance.cases import PROJECT_FILE, Case, load
+from tests.conformance.cases import FURTHER_FILE, PROJECT_FILE, Case, load
 from tests.conformance.judge import judge
 from tests.conformance.own import SUBJECTS
 from tests.conformance.runner import examine, run
@@ -21,12 +21,18 @@ from tests.conformance.sockets import Http1
 from tests.conformance.subjects import Subject
 
 CASES = load(PROJECT_FILE)
+ALL_CASES = CASES + load(FURTHER_FILE)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.format in SUBJECTS], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in ALL_CASES if case.format in SUBJECTS], ids=lambda case: case.name)
 def test_the_case_passes_in_every_cut(case: Case) -> None:
     failure = examine(case, SUBJECTS[case.format])
     assert failure is None, str(failure)
+
+
+def test_every_case_has_a_name_of_its_own_and_a_format_that_is_run() -> None:
+    assert len({case.name for case in ALL_CASES}) == len(ALL_CASES)
+    assert {case.format for case in ALL_CASES} <= SUBJECTS.keys()
 
 
 def failing(name: str, subject: Subject) -> set[str]:

@@ -290,7 +290,8 @@ class MessagesReader(JsonReader):
             if thinking := text_of(block.get("thinking")):
                 out.append(Reasoning(thinking))
         elif kind == "tool_use":
-            out.append(self.tool_call(index, block.get("id"), block.get("name"), ""))
+            piece = self.tool_call(index, block.get("id"), block.get("name"), "")
+            out += [piece] if piece.id or piece.name else []
             self._inputs[index] = encode(block.get("input") or {})
 
     def _read_inputs(self, indices: Iterable[Any], out: list[Event]) -> None:

@@ -10,6 +10,7 @@ from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Tr
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, kept_headers, request_id, stray_fault
+from fanout.wire.json_events import IDLE_EVENTS
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
 from fanout.wire.repeats import Repeats
 from fanout.wire.sse import Message, ServerSentEvents
@@ -21,7 +22,6 @@ SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
 """What taking the shape of a service's data for granted may raise."""
 
 _BLANK_LINE = b"\n\n"
-_IDLE_EVENTS = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _NOTHING = object()
 
 
@@ -75,7 +75,7 @@ class JsonReader(ABC):
     def finish(self, reason: str, raw: str | None = None) -> None:
         """The end mark has been seen: the answer is complete, whatever happens next."""
         self.complete = True
-        self._reason, self._raw = reason, raw
+        self._reason, self._raw = reason, text_of(raw)
 
     def end(self) -> None:
         """Nothing of interest follows: the End comes now, not with the end of the body."""
@@ -166,7 +166,7 @@ class JsonReader(ABC):
         """The object in a frame out of the ordinary, if there is one to be read. Raises the error that it is."""
         event = frame.event if isinstance(frame, Message) else ""
         value = self._value(frame) if isinstance(frame, Message) else frame
-        if value is _NOTHING or (event in _IDLE_EVENTS and not isinstance(value, dict)):
+        if value is _NOTHING:
             return None
         if event == "error" or not isinstance(value, dict) or "error" in value:
             self.refuse(value, named=event == "error")
@@ -181,7 +181,7 @@ class JsonReader(ABC):
             if not self.complete:
                 self.finish("unknown")
             self.end()
-        if text in ("[DONE]", "") or message.event in _IDLE_EVENTS:
+        if text in ("[DONE]", "") or message.event in IDLE_EVENTS:
             return _NOTHING
         try:
             return self._json.decode(text)

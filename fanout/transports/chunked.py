@@ -4,12 +4,14 @@ libcurl can do it too, at one callback a chunk; told not to, it passes each read
 to know where the body ends. So what is wrong in it, libcurl says; here, decoding just stops.
 """
 
+import re
+
 _LONGEST = 1 << 16
 """Bytes of a line with a chunk's size, at most."""
 
 
-_DIGITS = 16
-"""Digits of a chunk's size, at most, as in libcurl."""
+# No sign, no 0x: what is no size to libcurl must be none here, or what is made of it depends on how it is cut.
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n").match
 
 
 class Chunks:
@@ -28,16 +30,14 @@ class Chunks:
         at = self._go_on(data, out) if self._left or self._line or self.over else 0
         size = len(data)
         while at < size and not self.over:
-            end = data.find(b"\n", at)
-            if end < 0:
+            line = _SIZE(data, at)
+            if not line:
                 self._line = data[at:]
+                self.over = b"\n" in self._line
                 break
-            try:
-                length = int(data[at:end], 16) if end - at <= _DIGITS + 1 else _size(data[at:end])
-            except ValueError:
-                length = _size(data[at:end])
-            at = end + 1
-            if length <= 0:
+            length = int(line[1], 16)
+            at = line.end()
+            if not length:
                 self.over = True
                 break
             stop = at + length
@@ -59,9 +59,10 @@ class Chunks:
             if end < 0:
                 self.over = len(self._line) > _LONGEST
                 return len(data)
-            length = _size(self._line)
+            size = _SIZE(self._line + b"\n")
+            length = int(size[1], 16) if size else 0
             self._line = b""
-            self.over = length <= 0
+            self.over = not length
             self._left = length + 2
             data, at = data[end + 1 :], end + 1
         else:
@@ -70,12 +71,3 @@ class Chunks:
         taken = min(self._left, len(data))
         self._left -= taken
         return at + taken
-
-
-def _size(line: bytes) -> int:
-    """The size that a line gives, whatever follows it; 0 if it gives none, or one that libcurl refuses."""
-    digits = line.partition(b";")[0].strip()
-    try:
-        return int(digits, 16) if len(digits) <= _DIGITS else 0
-    except ValueError:
-        return 0

@@ -149,6 +149,10 @@ class Transfer:
         """False: it has not come yet."""
         if not self._whole:
             return False
+        if not _STATUS_LINE.match(self._lines[0]):
+            raise ProtocolError(
+                f"{self.host} does not speak HTTP as it should: {self._lines[0]!r:.80} is no status line"
+            )
         if sum(map(len, self._lines)) > HEAD_CAP:
             raise TooLarge(f"{self.host} sends more than is allowed: a head of over {HEAD_CAP} bytes")
         protocol, status, reason = _status_line(self._lines[0])
@@ -177,12 +181,13 @@ class Transfer:
             self._decoder = Decoder(coding)
 
 
-_STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?) +(\d{3})([^\r\n]*)")
+# Stricter than libcurl, which takes `http/1.1`, an empty line before, and a status of four digits.
+_STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?) +(\d{3})(?!\d)([^\r\n]*)")
 _INTERIM = re.compile(rb"\S+ +1")
 
 
 def _status_line(line: bytes) -> tuple[str, int, str]:
-    """Protocol, status and reason. libcurl takes nothing for a response that begins with another line."""
+    """Protocol, status and reason."""
     match = _STATUS_LINE.match(line)
     assert match
     protocol, status, reason = match.groups()

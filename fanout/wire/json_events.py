@@ -6,16 +6,21 @@ from orjson import JSONDecodeError, loads
 
 from fanout.wire.sse import Message, ServerSentEvents
 
+IDLE_EVENTS = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+"""Names of events that are signs of life, whatever their data."""
+
+_TOLD_BY_NAME = IDLE_EVENTS | {"error"}
+
 
 class JsonEvents(ServerSentEvents):
     """Cuts a text/event-stream into objects, each a dict, and a Message for each event that may be anything else.
 
-    A Message may hold an object too: one whose event is called `error`, or that came in an unusual form or cut.
+    A Message may hold an object too: one whose event has a name that tells, or that came in an unusual form or cut.
     """
 
     def _whole_events(self, data: bytes) -> list[Any]:
         # One event a read is the commonest case. Bytes that orjson takes are UTF-8, and need not become a text first.
-        if data[-2:] == b"\n\n" and data.startswith(self._usual) and self._usual_event != "error":
+        if data[-2:] == b"\n\n" and data.startswith(self._usual) and self._usual_event not in _TOLD_BY_NAME:
             line = data[len(self._usual) : -2]
             if 0x0A not in line and len(data) <= self._whole_cap:
                 try:
@@ -28,7 +33,7 @@ class JsonEvents(ServerSentEvents):
         return super()._whole_events(data)
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
-        if event == "error":
+        if event in _TOLD_BY_NAME:
             return super()._frames(event, values)
         frames: list[Any] = []
         for text in values:

@@ -12,6 +12,8 @@ import orjson
 from attrs import field, frozen
 
 PROJECT_FILE = Path(__file__).parent.parent / "data" / "cases.jsonl"
+FURTHER_FILE = PROJECT_FILE.with_name("further_cases.jsonl")
+"""What the other file leaves out of the same rules."""
 
 _MEDIA_TYPES = {
     "ollama": "application/x-ndjson",

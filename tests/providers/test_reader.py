@@ -146,6 +146,7 @@ def test_done_does_not_take_back_the_reason() -> None:
         b"data:  \n\n",
         b"event: ping\ndata: 1\n\n",
         b"event: ping\ndata: x\n\n",
+        b'event: ping\ndata: {"text":"no","error":"no"}\n\n',
         b": c\n\n",
         b"data: {}\n\n",
     ],
@@ -325,6 +326,11 @@ def test_a_half_that_stays_alone_is_replaced_before_the_end() -> None:
     )
     assert events[:-1] == [Delta("a"), Delta("\ufffd"), ToolCall(0, arguments="\ufffd")]
     assert end_of(events).model == "\ufffd"
+
+
+def test_a_word_for_the_end_that_is_no_text_is_none() -> None:
+    events = read(b'data: {"text":"a\\ud83c"}\n\n', b'data: {"stop":1.5}\n\n')
+    assert (end_of(events).status, end_of(events).raw) == (Status.FINISHED, None)
 
 
 def test_counts_may_be_written_as_floats() -> None:

@@ -45,7 +45,10 @@ def test_trailers_and_what_follows_the_end_are_not_the_body() -> None:
     assert chunks.feed(b"5\r\nhello\r\n") == b""
 
 
-@pytest.mark.parametrize("size", [b"x", b"", b"-1", b"0x", b"f" * 17, b"f" * 17 + b";a=b", b"0" * 15 + b"4e"])
+@pytest.mark.parametrize(
+    "size",
+    [b"x", b"", b"-1", b"0x", b"0x4", b"+4", b" 4", b"4_0", b"4 4", b"f" * 17, b"f" * 17 + b";a=b", b"0" * 15 + b"4e"],
+)
 def test_what_is_no_size_ends_it(size: bytes) -> None:
     chunks = Chunks()
     assert chunks.feed(b"2\r\nhi\r\n" + size + b"\r\nmore\r\n") == b"hi"

@@ -169,6 +169,15 @@ def test_a_head_that_is_not_over_is_a_lost_connection() -> None:
     assert scene.ears.heads == []
 
 
+@pytest.mark.parametrize("start", [b"\r\n" + OK, b"http/1.1 200 OK\r\n", b"HTTP/1.1 2000 OK\r\n"])
+def test_what_does_not_begin_with_a_status_line_is_a_protocol_error(start: bytes) -> None:
+    scene = Scene()
+    scene.hear(start + b"x: y\r\n\r\n")
+    with pytest.raises(ProtocolError, match="is no status line"):
+        scene.transfer.deliver()
+    assert scene.ears.heads == []
+
+
 def test_a_head_has_a_cap() -> None:
     line = b"x: " + b"y" * 995 + b"\r\n"
     assert len(headers(OK + line * 102 + b"\r\n")["x"]) == 995

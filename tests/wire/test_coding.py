@@ -1,4 +1,5 @@
 import gzip
+import random
 import tracemalloc
 import zlib
 from itertools import repeat
@@ -17,6 +18,12 @@ TEXT = b"data: " + b"some words, again and again; " * 50 + b"\n\n"
 def raw(data: bytes) -> bytes:
     compress = zlib.compressobj(wbits=-15)
     return compress.compress(data) + compress.flush()
+
+
+def flushed(data: bytes, wbits: int) -> bytes:
+    """All of the data, but not the end of the coding."""
+    compress = zlib.compressobj(wbits=wbits)
+    return compress.compress(data) + compress.flush(zlib.Z_SYNC_FLUSH)
 
 
 def decoded(decoder: Decoder, data: bytes, size: int = 1 << 20) -> bytes:
@@ -87,6 +94,31 @@ def test_data_without_its_end_is_truncated_and_kept(header: str, body: bytes, mi
     decoder = Decoder(header)
     assert decoded(decoder, body[:-missing]) == TEXT
     assert isinstance(decoder.error, Truncated)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ("gzip", flushed(TEXT, 31) + b"\xff" * 40),
+        ("deflate", flushed(TEXT, 15) + b"\xff" * 40),
+        ("gzip", gzip.compress(TEXT)[:-8] + b"\0" * 8),
+        ("deflate, gzip", gzip.compress(flushed(TEXT, 15) + b"\xff" * 40)),
+    ],
+)
+def test_what_comes_before_bad_data_comes_out_however_it_is_cut(header: str, body: bytes, size: int) -> None:
+    decoder = Decoder(header)
+    assert decoded(decoder, body, size) == TEXT
+    assert isinstance(decoder.error, ProtocolError)
+
+
+def test_what_comes_before_bad_data_comes_out_in_pieces_of_a_bounded_size() -> None:
+    data = random.Random(0).randbytes(5 * PIECE) + bytes(5 * PIECE)
+    decoder = Decoder("gzip")
+    pieces = decoder.feed(flushed(data, 31) + b"\xff" * 40)
+    assert b"".join(pieces) == data
+    assert max(map(len, pieces)) <= PIECE
+    assert isinstance(decoder.error, ProtocolError)
 
 
 def test_a_second_member_that_is_cut_is_truncated() -> None:

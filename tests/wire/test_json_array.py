@@ -2,10 +2,11 @@ from itertools import repeat
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TooLarge, Truncated
+from fanout.errors import InvalidRequest, ProtocolError, ProviderError, RateLimited, TooLarge, Truncated
+from fanout.wire.faults import fault
 from fanout.wire.json_array import JsonArray
 from fanout.wire.json_text import encode
 from tests.conformance.cases import cut_at_sizes
@@ -44,6 +45,7 @@ def test_brackets_and_quotes_in_strings_do_not_count(size: int) -> None:
 @settings(deadline=None)
 def test_whatever_objects_go_in_come_out(objects: list[dict[str, Any]], size: int) -> None:
     framing = JsonArray()
+    assume(not any(map(fault, objects)))
     assert values(*cut_at_sizes(encode(objects).encode(), repeat(size)), framing=framing) == objects
     assert framing.error is None
 
@@ -62,6 +64,7 @@ def test_whatever_objects_go_in_come_out(objects: list[dict[str, Any]], size: in
         (b'[{"a":oops}]', ProtocolError),
         (b"{}", ProtocolError),
         (b'{"error":{"code":400,"message":"bad"}}', InvalidRequest),
+        (b'[{"error":{"code":400,"message":"bad"}}]', InvalidRequest),
         (b'[{"a":"' + b"x" * 100, TooLarge),
     ],
 )
@@ -70,6 +73,18 @@ def test_what_is_no_array_of_objects_is_an_error(stream: bytes, error: type[Prov
     framing = JsonArray(max_element=50)
     values(*cut_at_sizes(stream, repeat(size)), framing=framing)
     assert type(framing.error) is error
+
+
+def test_an_element_that_is_an_error_comes_after_the_values_before_it() -> None:
+    framing = JsonArray()
+    assert values(b'[{"a":1},{"error":{"code":429}},{"a":2}]', framing=framing) == [{"a": 1}]
+    assert isinstance(framing.error, RateLimited)
+
+
+def test_an_element_with_an_empty_error_is_a_value() -> None:
+    framing = JsonArray()
+    assert values(b'[{"a":1,"error":null}]', framing=framing) == [{"a": 1, "error": None}]
+    assert framing.error is None
 
 
 def test_an_empty_array_has_no_values() -> None:

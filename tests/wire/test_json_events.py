@@ -26,6 +26,12 @@ def test_an_event_called_error_stays_a_message_with_its_name() -> None:
     assert frames(b'event: error\ndata: {"a":1}\n\n') == [Message("error", '{"a":1}', "")]
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_sign_of_life_stays_a_message_with_its_name(size: int) -> None:
+    data = b'event: ping\ndata: {"a":1}\n\n'
+    assert frames(data * 2, size) == [Message("ping", '{"a":1}', "")] * 2
+
+
 def test_bad_bytes_are_not_taken_for_an_object_before_they_are_replaced() -> None:
     (message,) = frames(b'data: {"a":"\xff"}\n\n', size=1)
     (value,) = frames(b'data: {"a":"\xff"}\n\n')
