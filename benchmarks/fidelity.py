@@ -397,7 +397,7 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
     for beside in dict.fromkeys(cell["neighbours"] for cell in results["medians"]):
         cells = [cell for cell in results["medians"] if cell["neighbours"] == beside]
         yield f"Errors, as a share of the truth (TTFT p50 / p99, gap p50 / p99), {beside} busy neighbours:\n"
-        yield from table(("client", "streams", "TTFT", "gap", "merged"), (_errors(cell) for cell in cells))
+        yield from table(("client", "streams", "TTFT", "gap", "merged"), (errors(cell) for cell in cells))
         yield "\nCosts; throughput and CPU are shares of the floor's:\n"
         head = (
             "client",
@@ -410,13 +410,14 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
             "MB",
             "processes",
         )
-        yield from table(head, (_costs(cell) for cell in cells))
+        yield from table(head, (costs(cell) for cell in cells))
         yield ""
     yield f"Not measured: {', '.join(results['not_measured']) or 'none'}."
     yield from foot(results)
 
 
-def _errors(cell: Mapping[str, Any]) -> list[str]:
+def errors(cell: Mapping[str, Any]) -> list[str]:
+    """A row: client, streams, errors of TTFT and gaps, share of merged stamps."""
     shown = {name: _percent(error) for name, error in cell["errors"].items()}
     merged = "" if cell["coalesced"] is None else f"{100 * cell['coalesced']:.2f} %"
     pairs = [f"{shown[f'{name}_p50']} / {shown[f'{name}_p99']}" for name in ("ttft", "gap")]
@@ -433,7 +434,8 @@ def _percent(error: float | None) -> str:
     return "?" if error is None else f"{100 * error:+.2f} %"
 
 
-def _costs(cell: Mapping[str, Any]) -> list[str]:
+def costs(cell: Mapping[str, Any]) -> list[str]:
+    """A row: client, streams, throughput, CPU a token, share of a core, CPU and time to start, MB, processes."""
     throughput = "" if cell["throughput"] is None else f"{100 * cell['throughput']:.1f} %"
     ratio = "" if cell["cpu_ratio"] is None else f"{cell['cpu_ratio']:.2f}"
     start = [f"{cell['start_cpu_ms']:.0f} ms", f"{cell['start_ms']:.0f} ms", f"{cell['rss_kb'] / 1024:.0f}"]

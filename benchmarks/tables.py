@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import import_cost, race_cost, scale, setup_cost, stream_cost
+from benchmarks import fidelity, import_cost, race_cost, scale, setup_cost, stream_cost
 from benchmarks.clients import CLIENTS
 from benchmarks.machine import RESULTS, table
 
@@ -48,12 +48,32 @@ def streams(results: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
+def measuring(results: Mapping[str, Any]) -> Iterator[str]:
+    """How true programs measure, and what that costs, a row a load."""
+    head = ("streams", "neighbours", "TTFT p50 / p99", "gap p50 / p99", "merged", "throughput", "CPU a token")
+    yield from table(
+        ("errors and costs of measuring", *head),
+        (
+            (client, streams, cell["neighbours"], *errors, *fidelity.costs(cell)[2:4])
+            for cell in results["medians"]
+            for client, streams, *errors in [fidelity.errors(cell)]
+        ),
+    )
+    yield ""
+    yield (
+        "Errors are shares of what the service's log says, throughput and CPU ratios to the first row of the same load."
+        " Merged are pieces whose stamp the kernel gave to several together; figures with many of them are not trusted."
+    )
+
+
 PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "stream_cost": streams,
     "race_cost": race_cost.report,
     "setup_cost": setup_cost.report,
     "scale": scale.report,
     "import_cost": import_cost.report,
+    "fidelity": measuring,
+    "fidelity_peers": measuring,
 }
 """By measurement, what README shows of it, in this order."""
 

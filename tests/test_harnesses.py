@@ -235,8 +235,8 @@ def test_a_program_all_of_whose_requests_failed_has_no_figures(tmp_path: Path, o
 
 def test_the_table_says_how_many_streams_there_really_were_if_not_as_many_as_asked_for() -> None:
     cell = {"client": "guidellm", "errors": dict.fromkeys(fidelity.NAMES), "coalesced": None, "streams": 512}
-    assert fidelity._errors({**cell, "live": 308.0})[:2] == ["GuideLLM", "512 (308 in flight)"]
-    assert fidelity._errors({**cell, "live": 512.0})[1] == "512"
+    assert fidelity.errors({**cell, "live": 308.0})[:2] == ["GuideLLM", "512 (308 in flight)"]
+    assert fidelity.errors({**cell, "live": 512.0})[1] == "512"
 
 
 @pytest.mark.slow

@@ -233,9 +233,6 @@ class CurlTransport:
             easy.set(CurlOpt.PROXY, b"")
 
     async def _watch_sockets(self, poller: Poller) -> None:
-        if self._stamping is not None:
-            await self._watch_stamped(self._stamping)
-            return
         with suppress(trio.ClosedResourceError):
             while self._poller is not None:
                 await trio.lowlevel.wait_readable(poller.fileno())
@@ -247,6 +244,8 @@ class CurlTransport:
 
     def _look(self, poller: Poller) -> int:
         """Goes on with every socket to which something has happened; how many that were."""
+        if self._stamping is not None:
+            return self._look_stamped(self._stamping)
         ready = poller.ready()
         owners = self._owners
         for fd, happened in ready:
@@ -255,25 +254,21 @@ class CurlTransport:
         self._flush()
         return len(ready)
 
-    async def _watch_stamped(self, poller: StampingPoller) -> None:
-        """The same with stamps: no read waits for others, and each is delivered before the next gets a stamp."""
-        with suppress(trio.ClosedResourceError):
-            while self._poller is not None:
-                await trio.lowlevel.wait_readable(poller.fileno())
-                if self._poller is not None:
-                    self._look_stamped(poller)
-
-    def _look_stamped(self, poller: StampingPoller) -> None:
-        for fd, happened in poller.ready():
+    def _look_stamped(self, poller: StampingPoller) -> int:
+        """The same, with stamps. Nothing is decoded before all is read: meanwhile the kernel would merge what waits."""
+        ready, news = poller.ready(), self._news
+        for fd, happened in ready:
             if (pool := self._owners.get(fd)) is None:
                 continue
             # A socket that can be written too may be broken, and a look would take away what libcurl has to say of it.
             look = poller.look(fd) if happened == IN else None
+            before = len(news)
             pool.multi.act(fd, happened)
-            if look is not None and self._news:
-                look.tell(self._news)
-            self._flush()
+            if look is not None and len(news) > before:
+                look.tell(news[before:])
+        self._flush()
         self._looked = trio.current_time()
+        return len(ready)
 
     async def _watch_clock(self) -> None:
         while self._poller is not None:
