@@ -64,6 +64,9 @@ def measuring(results: Mapping[str, Any]) -> Iterator[str]:
         "Errors are shares of what the service's log says, throughput and CPU ratios to the first row of the same load."
         " Merged are pieces whose stamp the kernel gave to several together; figures with many of them are not trusted."
     )
+    if any(cell["client"] in ("aiperf", "guidellm") for cell in results["medians"]):
+        times = "one repetition" if results["repetitions"] == 1 else f"medians of {results['repetitions']}"
+        yield f"AIPerf and GuideLLM are made for machines of many cores; this one has two. {times.capitalize()}."
 
 
 PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
