@@ -107,7 +107,7 @@ class Attempt:
         """The answer so far.
 
         What its service has counted of an answer that was cut off, the reader is asked only here: in the call that cuts
-        off, where seven losers keep a winner waiting, it would take a quarter of a millisecond.
+        off, where seven losers keep a winner waiting, it would take 0.4 ms.
         """
         if self._uncounted is not None:
             reader, self._uncounted = self._uncounted, None

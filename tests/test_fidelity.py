@@ -19,9 +19,10 @@ import orjson
 import pytest
 
 from benchmarks import fidelity, load
-from benchmarks.fidelity import FLOOR, NAMES, Line, Server
+from benchmarks.fidelity import FLOOR, Line, Server
 from benchmarks.load import CannotMeasure
 from fanout.bench.truth import _WORDS, Sent
+from tests.again import again
 
 ROOT = Path(__file__).parent.parent
 
@@ -139,6 +140,7 @@ def test_neighbours_end_with_their_block() -> None:
 
 
 @pytest.mark.slow
+@again
 def test_errors_are_shares_of_the_truth_and_costs_shares_of_the_floor(compiler: None, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     sizes = ["--streams", "2", "--beside", "2", "--neighbours", "1", "--rounds", "1", "--tokens", "4"]
@@ -153,9 +155,7 @@ def test_errors_are_shares_of_the_truth_and_costs_shares_of_the_floor(compiler: 
     loads = [(cell["client"], cell["streams"], cell["neighbours"]) for cell in results["medians"]]
     assert sorted(loads) == sorted((c, 2, n) for c in (FLOOR, "bench") for n in (0, 1))
     for cell in results["medians"]:
-        # The floor's stamps are its own: of so few gaps the longest is as late as the machine is busy.
-        exact = [name for name in NAMES if cell["client"] != FLOOR or name.endswith("p50")]
-        assert all(abs(cell["errors"][name]) < 0.5 for name in exact)
+        assert all(abs(error) < 0.5 for error in cell["errors"].values())
         assert cell["live"] == cell["streams"]
         assert cell["cpu_ratio"] == 1 if cell["client"] == FLOOR else cell["cpu_ratio"] > 0
         assert (cell["coalesced"] is None) == (cell["client"] == FLOOR)

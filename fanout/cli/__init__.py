@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as help_text:
         help_text.show()
         return USAGE
-    except BaseException as error:  # noqa: ASYNC103  # outside Trio: nothing is above that waits for it
+    except BaseException as error:  # noqa: ASYNC103  # Ctrl-C and groups too: each has its exit code
         code = _code_for(list(_leaves(error)))
         if code is None:
             raise

@@ -23,6 +23,7 @@ from fanout.cli.bench_run import measure, planned
 from fanout.cli.bench_wish import Wish
 from fanout.errors import UsageError
 from fanout.events import Status
+from tests.again import again
 from tests.bench.summaries import records
 from tests.cli.command import COMMAND, ENVIRONMENT, Done, fanout, on_terminal
 from tests.servers.openai import open_server
@@ -161,6 +162,7 @@ async def test_a_rate_counts_from_the_planned_times(bench: Bench) -> None:
 
 
 @pytest.mark.slow
+@again
 async def test_prompts_come_through_a_pipe_and_times_from_a_trace(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("at\n0\n0.1\n0.3\n")
     async with open_server() as server:
@@ -173,7 +175,7 @@ async def test_prompts_come_through_a_pipe_and_times_from_a_trace(bench: Bench, 
     assert done.code == 0
     assert [body["messages"][1]["content"] for body in bodies] == ["one", "two", "one"]
     assert {body["messages"][0]["content"] for body in bodies} == {"Be brief."}
-    assert at[2] - at[0] >= 0.25  # 0.3, but for what the first one takes longer to arrive
+    assert at[2] - at[0] >= 0.29
 
 
 @pytest.mark.slow
