@@ -303,10 +303,15 @@ def rate(sent: Sequence[Sent], streams: int) -> float:
     return sum(begin <= at < end for answer in sent for _, at in answer.pieces) / (end - begin) * 1e9
 
 
-def measure_all(names: Sequence[str], options: Any) -> tuple[list[Line], dict[str, str]]:
-    """All lines, and what went wrong: why, by client and load."""
+class Spoilt(Failed):
+    """A repetition in which the service itself was late: it is set aside, and says nothing of the client."""
+
+
+def measure_all(names: Sequence[str], options: Any) -> tuple[list[Line], dict[str, str], dict[str, str]]:
+    """All lines, what went wrong, and what was set aside: why, by client and load."""
     lines: list[Line] = []
     failed: dict[str, str] = {}
+    spoilt: dict[str, str] = {}
     loads = [(streams, 0) for streams in options.streams] + [
         (streams, options.neighbours) for streams in options.beside
     ]
@@ -315,13 +320,13 @@ def measure_all(names: Sequence[str], options: Any) -> tuple[list[Line], dict[st
             where = f"{name}, {streams} streams, {beside} neighbours"
             found = _run(server, (name, streams, beside, repetition), options)
             if isinstance(found, Failed):
-                failed[where] = found.why
-                say(f"{where} failed: {found.why}")
+                (spoilt if isinstance(found, Spoilt) else failed)[where] = found.why
+                say(f"{where} {'set aside' if isinstance(found, Spoilt) else 'failed'}: {found.why}")
                 continue
             lines.append(found)
             shown = ", ".join(f"{n} {_percent(getattr(found, n))}" for n in NAMES)
             say(f"{repetition + 1}/{options.repetitions} {where}: {shown}; {found.us_per_token:.0f} µs a token")
-    return lines, failed
+    return lines, failed, spoilt
 
 
 def _run(server: Server, who: tuple[str, int, int, int], options: Any) -> Line | Failed:
@@ -339,7 +344,7 @@ def _run(server: Server, who: tuple[str, int, int, int], options: Any) -> Line |
         return took
     sent, state = server.truth.take(), server.state()
     if state["blocked"] or state["late_mean_us"] > LATEST_US:
-        return Failed(f"the service was {state['late_mean_us']:.0f} µs late, and cut off {state['blocked']} answers")
+        return Spoilt(f"the service was {state['late_mean_us']:.0f} µs late, and cut off {state['blocked']} answers")
     if len(sent) != streams + requests:
         return Failed(f"the service sent {len(sent)} answers, not {streams + requests}")
     return Line.of(who, took, sent, state)
@@ -463,7 +468,7 @@ def main(given: Sequence[str] | None = None) -> None:
     about["versions"] |= harnesses.versions(programs)
     began = time.monotonic()
     with harnesses.open_runner(programs) as options.runner:
-        lines, failed = measure_all(names, options)
+        lines, failed, spoilt = measure_all(names, options)
     settings = ("streams", "beside", "neighbours", "rounds", "tokens")
     results = {
         **about,
@@ -473,6 +478,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "raised": all(line.raised for line in lines),
         "medians": medians(lines),
         "failed": failed,
+        "set_aside": spoilt,
         "not_measured": harnesses.not_measured(programs, names),
         **every_line(Line, lines),
     }

@@ -413,6 +413,4 @@ def test_a_committed_result_is_small_and_nothing_of_ours_failed(path: Path) -> N
     assert path.stat().st_size < 200_000
     failed = orjson.loads(path.read_bytes()).get("failed", {})
     ours = ("floor", "fanout", "curl", "races", "reader", "bench")
-    # A repetition in which the judge itself was late is set aside, whoever was measured.
-    judged = {where: why for where, why in failed.items() if not why.startswith("the service was ")}
-    assert [where for where in judged if where.startswith(ours)] == []
+    assert [where for where in failed if where.startswith(ours)] == []

@@ -185,7 +185,7 @@ def test_a_run_of_a_service_that_was_late_does_not_count(monkeypatch: pytest.Mon
     options = type("Options", (), {"rounds": 1, "tokens": 4})
     late: Any = Late()
     found = fidelity._run(late, ("bench", 1, 0, 0), options)
-    assert isinstance(found, load.Failed)
+    assert isinstance(found, fidelity.Spoilt)
     assert "900 µs late" in found.why
 
 
