@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from benchmarks import fidelity, load
+from benchmarks import fidelity
 from benchmarks.fidelity import FLOOR, Line, Server
 from benchmarks.load import CannotMeasure
 from fanout.bench.truth import _WORDS, Sent
