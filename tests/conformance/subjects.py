@@ -212,6 +212,10 @@ class ChatTrial:
         answer = self._fold.answer
         return answer.text, answer.reasoning, answer.refusal, answer.tool_calls
 
+    def _counted(self) -> Usage | None:
+        """What the service counted; the answer's own usage may be estimated."""
+        return next((event for event in reversed(self._events) if isinstance(event, Usage)), None)
+
     def got(self) -> Got:
         answer = self._fold.answer
         got = {
@@ -220,7 +224,7 @@ class ChatTrial:
             "refusal": answer.refusal,
             "finish": answer.finish_reason,
             "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in answer.tool_calls],
-            "usage": usage_of(answer.usage),
+            "usage": usage_of(self._counted()),
             "complete": self._reader.complete,
             "encodable": is_encodable(answer.text),
             **error_of(answer.error),
