@@ -1,19 +1,22 @@
 """Where a lane's key goes: to its own service, and elsewhere only on the word of somebody who is trusted."""
 
+import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from fanout import catalog
 from fanout.abc import Policy
-from fanout.addresses import checked, is_own, is_public
+from fanout.addresses import check_base_url, is_private, is_public, is_this_machine, read_ollama_host
 from fanout.catalog import LaneSpec
 from fanout.config import Config, load
 from fanout.entries import entries
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
 from fanout.secret import Secret
+from fanout.trust import is_own
 from tests.cli.command import fanout as command
 from tests.servers.openai import open_server
 
@@ -98,7 +101,7 @@ def test_what_the_environment_says_wrongly_is_no_address(bad: str, monkeypatch: 
 )
 def test_a_password_in_an_address_is_repeated_in_no_error(url: str) -> None:
     with pytest.raises(UsageError) as caught:
-        checked(url)
+        check_base_url(url)
     assert "pw-1" not in str(caught.value)
 
 
@@ -213,15 +216,305 @@ def test_a_file_in_the_current_directory_gives_no_providers_name_another_meaning
     assert name in {**config.lanes, **config.groups}
 
 
-def test_an_address_is_https_or_on_this_machine_and_without_a_password() -> None:
-    assert checked(HERE) == HERE
-    assert checked("http://[::1]:80/v1") == "http://[::1]:80/v1"
-    with pytest.raises(UsageError, match="in clear"):
-        checked("http://127.0.0.1.example.org/v1")
+def test_an_address_is_http_or_https_and_without_a_password() -> None:
+    for url in (HERE, "http://[::1]:80/v1", "http://127.0.0.1.example.org/v1", "local://smollm2/v1"):
+        check_base_url(url)
     with pytest.raises(UsageError, match="no user or password"):
-        checked("http://127.0.0.1:80@example.org/v1")
+        check_base_url("http://127.0.0.1:80@example.org/v1")
     with pytest.raises(UsageError, match="Port"):
-        checked("http://127.0.0.1:x/v1")
+        check_base_url("http://127.0.0.1:x/v1")
+    with pytest.raises(UsageError, match="http or https"):
+        check_base_url("ftp://example.org")
+
+
+LOOPBACK = [
+    *("localhost", "LOCALHOST", "localhost.", "foo.localhost", "a.b.localhost.", "127.0.0.1", "127.0.0.1.", "127.1"),
+    *("127.255.255.254", "127.0.1", "2130706433", "0x7f000001", "0X7F.1", "0x7f.0.0.1", "0177.0.0.1", "017700000001"),
+    *("0.0.0.0", "0", "::", "::1", "::1%lo", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "::ffff:7f00:1"),
+]
+AROUND = [
+    *("10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.1.1", "192.168.1.1.", "0xa000001", "10.1"),
+    *("3232235777", "::ffff:10.0.0.1", "::ffff:c0a8:101", "169.254.1.1", "fc00::1", "fdab::1", "fe80::1", "febf::1"),
+    *("fe80::1%eth0", "fe80::1%25eth0", "printer.local", "Printer.LOCAL.", "a.b.local", "ollama", "gpu-box_2", "GPU"),
+]
+ELSEWHERE_HOSTS = [
+    *("example.org", "a.example.org.", "8.8.8.8", "134744072", "0x8080808", "2606:4700::1", "localhost.example.org"),
+    *("172.15.0.1", "172.32.0.1", "192.169.0.1", "100.64.0.1", "::ffff:100.64.0.1", "::ffff:8.8.8.8", "fec0::1"),
+    *("198.18.0.1", "192.0.2.1", "224.0.0.1", "2002:a00:1::", "notlocalhost.net", "local.example.org", "ai.", "local."),
+]
+SENSELESS = [
+    *(
+        "",
+        ".",
+        "..",
+        "a..b",
+        "a b",
+        "%31%32%37.0.0.1",
+        "127\u30020\u30020\u30021",
+        "\uff11\uff12\uff17.1",
+        "127.0.0.0x",
+    ),
+    *(
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "4294967296",
+        "08.0.0.1",
+        "::1::",
+        "[::1]",
+        "fe80::1%",
+        "\u00b2",
+        "127.0.0.1:80",
+        "loc\u00e4l",
+    ),
+]
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_this_machine_is_known_in_every_spelling(host: str) -> None:
+    assert is_this_machine(host)
+    assert is_private(host)
+    assert not is_public(host)
+
+
+@pytest.mark.parametrize("host", AROUND)
+def test_networks_around_this_machine_are_private(host: str) -> None:
+    assert is_private(host)
+    assert not is_this_machine(host)
+    assert not is_public(host)
+
+
+@pytest.mark.parametrize("host", [*ELSEWHERE_HOSTS, *SENSELESS])
+def test_nothing_else_is_private(host: str) -> None:
+    assert not is_private(host)
+    assert not is_this_machine(host)
+
+
+@pytest.mark.parametrize("host", SENSELESS)
+def test_what_is_no_host_is_not_public_either(host: str) -> None:
+    assert not is_public(host)
+
+
+def test_no_host_is_neither() -> None:
+    assert not is_this_machine(None) and not is_private(None) and not is_public(None)
+
+
+# The table of Ollama's own tests (envconfig/config_test.go), and the examples in the docstring of its Python client's
+# _parse_host; addresses that a server listens on are reached on this machine (envconfig.ConnectableHost).
+OLLAMA_HOSTS = {
+    "1.2.3.4": "http://1.2.3.4:11434",
+    ":1234": "http://127.0.0.1:1234",
+    "1.2.3.4:1234": "http://1.2.3.4:1234",
+    "example.com": "http://example.com:11434",
+    "example.com:1234": "http://example.com:1234",
+    ":66000": "http://127.0.0.1:11434",
+    ":-1": "http://127.0.0.1:11434",
+    "example.com:x": "http://example.com:11434",
+    "example.com:": "http://example.com:11434",
+    "[::1]": "http://[::1]:11434",
+    "::1": "http://[::1]:11434",
+    "[::1]:1337": "http://[::1]:1337",
+    "fe80::1%eth0": "http://[fe80::1%eth0]:11434",
+    " 1.2.3.4 ": "http://1.2.3.4:11434",
+    '"1.2.3.4"': "http://1.2.3.4:11434",
+    ' " 1.2.3.4 " ': "http://1.2.3.4:11434",
+    "'1.2.3.4'": "http://1.2.3.4:11434",
+    "http://1.2.3.4": "http://1.2.3.4:80",
+    "http://1.2.3.4:4321": "http://1.2.3.4:4321",
+    "https://1.2.3.4": "https://1.2.3.4:443",
+    "https://1.2.3.4:4321": "https://1.2.3.4:4321",
+    "https://example.com/ollama": "https://example.com:443/ollama",
+    "example.com/": "http://example.com:11434",
+    "example.com/path/": "http://example.com:11434/path",
+    "example.com:56789/a/b/": "http://example.com:56789/a/b",
+    "https://[1::2]/path": "https://[1::2]:443/path",
+    "ollama.com": "https://ollama.com:443",
+    "localhost": "http://localhost:11434",
+    "127.0.0.1": "http://127.0.0.1:11434",
+    "0.0.0.0": "http://127.0.0.1:11434",
+    "0.0.0.0:18101": "http://127.0.0.1:18101",
+    "http://0.0.0.0:11434": "http://127.0.0.1:11434",
+    "http://0.0.0.0": "http://127.0.0.1:80",
+    "[::]": "http://127.0.0.1:11434",
+    "::": "http://127.0.0.1:11434",
+    "[::]:18101": "http://127.0.0.1:18101",
+    "https://x.example": "https://x.example:443",
+}
+
+
+@pytest.mark.parametrize("text", OLLAMA_HOSTS)
+def test_ollamas_variable_is_read_as_ollama_reads_it(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_ollama_host(text) == OLLAMA_HOSTS[text]
+    monkeypatch.setenv("OLLAMA_HOST", text)
+    found: Any = catalog.find("ollama/m").provider
+    assert found.base_url == OLLAMA_HOSTS[text]
+
+
+@pytest.mark.parametrize("text", ["", "  ", '""', " '' "])
+def test_a_blank_variable_is_not_set(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", text)
+    found: Any = catalog.find("ollama/m").provider
+    assert found.base_url == "http://127.0.0.1:11434"
+
+
+@pytest.mark.parametrize(
+    "text", ["me:pw-1@example.com", "http://me:pw-1@example.com", "unix:///run/x", "a b", "http://[1"]
+)
+def test_what_is_no_address_in_ollamas_variable_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", text)
+    with pytest.raises(UsageError, match=r"base_url|base URL") as caught:
+        catalog.find("ollama/m")
+    assert "pw-1" not in str(caught.value)
+
+
+PUBLIC = "http://gateway.example.org/v1"
+
+
+@pytest.mark.parametrize(
+    "url", [PUBLIC, "http://8.8.8.8:11434", "http://10.0.0.5:11434", "http://ollama:11434", "http://gpu.local:8000/v1"]
+)
+@pytest.mark.parametrize("provider", ["openai", "ollama", "vllm", "llamacpp", "huggingchat"])
+def test_where_no_credential_goes_plain_http_may_go_anywhere(provider: str, url: str) -> None:
+    found: Any = catalog.find(f"{provider}/m?base_url={url}").provider
+    assert found.base_url == url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]:80", "10.0.0.5:8000", "ollama:11434", "gpu.local.", "[fe80::1]"])
+def test_on_a_private_network_a_key_goes_over_plain_http(host: str) -> None:
+    assert key(f"openai/m?base_url=http://{host}/v1&key_env=MINE") == Secret("m-1")
+
+
+@pytest.mark.parametrize("host", ["example.org", "8.8.8.8", "100.64.0.1", "127.0.0.1.example.org", "134744072", "ai."])
+def test_elsewhere_a_key_goes_over_plain_http_only_on_the_users_word(host: str, tmp_path: Path) -> None:
+    lane = f"openai/m?base_url=http://{host}/v1&key_env=MINE"
+    with pytest.raises(UsageError, match=r"the key in MINE in clear.*use https.*insecure=true") as caught:
+        catalog.find(lane)
+    assert "m-1" not in str(caught.value)
+    with pytest.raises(UsageError, match="in clear"):
+        catalog.find(f"{lane}&insecure=false")
+    assert key(f"{lane}&insecure=true") == Secret("m-1")
+    user = f'[lanes.a]\nspec = "openai/m"\nbase_url = "http://{host}/v1"\nkey_env = "MINE"\ninsecure = true'
+    assert key("a", configured(tmp_path, user=user)) == Secret("m-1")
+
+
+def test_a_variable_that_is_not_set_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINE")
+    assert key(f"openai/m?base_url={PUBLIC}&key_env=MINE") is None
+
+
+def test_the_words_for_one_address_do_not_hold_for_another(tmp_path: Path) -> None:
+    user = f'[lanes.a]\nspec = "openai/m"\nbase_url = "{PUBLIC}"\nkey_env = "MINE"\ninsecure = true'
+    config = configured(tmp_path, user=user)
+    with pytest.raises(UsageError, match="in clear"):
+        catalog.find("a?base_url=http://third.example.org/v1&key_env=MINE", config)
+    assert key("a?base_url=http://third.example.org/v1&key_env=MINE&insecure=true", config) == Secret("m-1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "spec", "text"),
+    [
+        ("FANOUT_HUGGINGCHAT", "huggingchat", "hf-chat=canary-cookie; token=canary-cookie"),
+        ("FANOUT_HAILUO", "hailuo", "canary-cookie"),
+        ("FANOUT_AURA", "aura", "cf_clearance=canary-cookie"),
+    ],
+)
+def test_a_login_is_a_credential(variable: str, spec: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{variable}_TOKEN" if spec == "hailuo" else f"{variable}_COOKIE"
+    monkeypatch.setenv(name, text)
+    monkeypatch.setenv(f"{variable}_BASE_URL", "http://chat.example.org")
+    with pytest.raises(UsageError, match=r"the login in clear.*use https") as caught:
+        catalog.find(spec)
+    assert "canary-cookie" not in str(caught.value)
+    assert "key" not in str(caught.value)
+    found: Any = catalog.find(f"{spec}?insecure=true").provider
+    assert found.credentials
+    monkeypatch.setenv(f"{variable}_BASE_URL", "http://10.0.0.5:3000")
+    found = catalog.find(spec).provider
+    assert found.credentials
+
+
+@pytest.mark.parametrize("setting", ["insecure = true", 'proxy = "http://evil.example.org:3128"', 'proxy = "none"'])
+@pytest.mark.parametrize("where", ["table", "spec", "group", "user's lane"])
+def test_a_file_in_the_current_directory_sets_neither_proxy_nor_insecure(
+    setting: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = setting.replace(" = ", "=").replace('"', "")
+    text = {
+        "table": f'[lanes.a]\nspec = "openai/m"\n{setting}',
+        "spec": f'[lanes.a]\nspec = "openai/m?{option}"',
+        "group": f'[groups.a]\npolicy = "all"\nlanes = ["openai/m?{option}"]',
+        "user's lane": f'[lanes.a]\nspec = "mine"\n{setting}',
+    }[where]
+    user = '[lanes.mine]\nspec = "openai/m"'
+    config = configured(tmp_path, text, user)
+    with pytest.raises(UsageError, match=f"sets {setting.partition(' ')[0]}.*FANOUT_TRUST_PROJECT=1") as caught:
+        catalog.resolve("a", config)
+    assert str(tmp_path / "project" / "fanout.toml") in str(caught.value)
+    monkeypatch.setenv("FANOUT_TRUST_PROJECT", "1")
+    assert lanes(catalog.resolve("a", load(tmp_path / "project", tmp_path / "user")))
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("http://proxy:3128", "https://proxy.example.org", "socks5://127.0.0.1:1080", "socks5h://[::1]:1080", "none"),
+        *("http://me:pw-1@proxy:3128", "HTTP://proxy:3128", "http://proxy:3128/"),
+    ],
+)
+def test_a_lane_may_have_a_proxy_of_its_own(proxy: str, tmp_path: Path) -> None:
+    found = catalog.find(f"openai/m?proxy={quote(proxy, safe='')}")
+    assert found.proxy == proxy
+    assert "pw-1" not in repr(found)
+    config = configured(tmp_path, user=f'[lanes.a]\nspec = "openai/m"\nproxy = "{proxy}"')
+    assert catalog.find("a", config).proxy == proxy
+    assert catalog.find("openai/m").proxy is None
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("proxy:3128", "me:pw-1@proxy:3128", "ftp://me:pw-1@proxy", "socks4://proxy", "http://", "http://me:pw-1@"),
+        *("http://me:pw-1@proxy:x", "http://me:pw-1", "http://me:pw-1@[x", "http://proxy/path/pw-1", "http://a b:1"),
+        *("http://proxy?x=pw-1", "http:proxy", "socks5h://proxy:0x50", "direct", "http://proxy:70000", "http://p\n:1"),
+    ],
+)
+def test_what_is_no_proxy_is_refused_and_not_repeated(proxy: str, tmp_path: Path) -> None:
+    config = configured(tmp_path, user="")
+    (tmp_path / "user" / "fanout.toml").write_text(f'[lanes.a]\nspec = "openai/m"\nproxy = {json.dumps(proxy)}')
+    with pytest.raises(UsageError, match=r"proxy takes http://.*socks5h://.*or none") as typed:
+        catalog.find(f"openai/m?proxy={quote(proxy, safe='')}", config)
+    with pytest.raises(UsageError, match=r"proxy takes http://.*socks5h://.*or none") as written:
+        catalog.find("a", load(tmp_path / "project", tmp_path / "user"))
+    for caught in (typed, written):
+        assert "pw-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mistake", ["temprature=0", "seed=x", "model"])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_mistake_in_a_spec_repeats_no_password_of_its_addresses(mistake: str, quoted: bool) -> None:
+    for option in ("proxy=http://me:pw-1@proxy:1", "base_url=https://me:pw-1@x.test", "proxy=me:pw-1"):
+        name, _, value = option.partition("=")
+        text = f"{name}={quote(value, safe='')}" if quoted else option
+        with pytest.raises(UsageError) as caught:
+            catalog.find(f"openai?{text}" if mistake == "model" else f"openai/m?{text}&{mistake}")
+        assert "pw-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.example.org:3128", "socks5://8.8.8.8:1080"])
+def test_a_proxy_elsewhere_sees_what_goes_in_clear(proxy: str) -> None:
+    lane = f"openai/m?base_url=http://10.0.0.5/v1&key_env=MINE&proxy={proxy}"
+    with pytest.raises(UsageError, match="in clear"):
+        catalog.find(lane)
+    assert key(f"{lane}&insecure=true") == Secret("m-1")
+    assert key("openai/m?base_url=http://10.0.0.5/v1&key_env=MINE&proxy=http://proxy:3128") == Secret("m-1")
+    assert key(f"openai/m?proxy={proxy}") == Secret("sk-1")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("proxi=none", "proxy"), ("insecur=true", "insecure"), ("max-tokens=1", "max_tokens")]
+)
+def test_a_mistyped_option_of_a_spec_is_named_with_the_right_one(wrong: str, right: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no option '{wrong.partition('=')[0]}'; did you mean {right}"):
+        catalog.find(f"openai/m?{wrong}")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import trio
 from attrs import define, evolve, field
 
 from fanout.abc import Head, Receiver, Request, Transport
+from fanout.addresses import is_this_machine
 from fanout.answers import Answer
 from fanout.attempt import Attempt
 from fanout.bench.arrivals import Arrivals
@@ -127,7 +128,7 @@ class Sender:
 
 @cache
 def _is_here(base_url: str) -> bool:
-    return urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    return is_this_machine(urlsplit(base_url).hostname)
 
 
 @asynccontextmanager
