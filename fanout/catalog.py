@@ -12,7 +12,6 @@ from attrs import field, fields_dict, frozen
 
 from fanout.abc import Policy, Provider, Transport
 from fanout.addresses import checked, is_own, key_variables
-from fanout.clocks import Timeouts
 from fanout.config import Config, GroupTable
 from fanout.credentials import Credentials
 from fanout.entries import Entry, entries, keys_in_environment
@@ -28,6 +27,7 @@ from fanout.providers.unusable import Unusable
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.spec import Given, Spec, unknown
+from fanout.timeouts import Timeouts
 
 DEFAULT_LANES = (
     "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",

@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl
 import orjson
 from attrs import define, field, fields_dict, frozen
 
-from fanout.clocks import Timeouts
 from fanout.config import RANGES, LaneTable
 from fanout.errors import UsageError
 from fanout.prompt import Options
+from fanout.timeouts import Timeouts
 
 _LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _SEPARATOR = re.compile("[/:]")
