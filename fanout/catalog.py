@@ -12,7 +12,6 @@ from attrs import field, fields_dict, frozen
 
 from fanout.abc import Policy, Provider, Transport
 from fanout.addresses import check_base_url, check_secrecy
-from fanout.clocks import Timeouts
 from fanout.config import Config, GroupTable
 from fanout.credentials import Credentials
 from fanout.entries import Entry, entries, keys_in_environment
@@ -28,6 +27,7 @@ from fanout.providers.unusable import Unusable
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.spec import Given, Spec, unknown
+from fanout.timeouts import Timeouts
 from fanout.trust import is_own, key_variables
 
 DEFAULT_LANES = (

@@ -12,8 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from fanout.addresses import read_ollama_host
-from fanout.clocks import Timeouts
 from fanout.errors import UsageError
+from fanout.timeouts import Timeouts
 
 LOCAL_MODEL = "smollm2"
 """The embedded model's name in a lane spec."""

@@ -12,10 +12,10 @@ import orjson
 from attrs import define, field, fields_dict, frozen
 
 from fanout.addresses import PROXY_FORM, check_proxy
-from fanout.clocks import Timeouts
 from fanout.config import RANGES, LaneTable, distrust
 from fanout.errors import UsageError
 from fanout.prompt import Options
+from fanout.timeouts import Timeouts
 
 _LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _SEPARATOR = re.compile("[/:]")

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from fanout import catalog
-from fanout.clocks import Timeouts
 from fanout.entries import Entry
 from fanout.errors import UsageError
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
+from fanout.timeouts import Timeouts
 from fanout.transports.memory import MemoryTransport
 
 

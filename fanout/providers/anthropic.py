@@ -308,7 +308,7 @@ class MessagesReader(JsonReader):
         """Every count is cumulative, and not all are said again."""
         if usage and isinstance(usage, dict):
             self._counts.update({name: count for name, count in usage.items() if count is not None})
-            out.append(_usage(self._counts))
+            self.count(_usage(self._counts), out)
 
     def _read_stop(self, delta: dict[str, Any], out: list[Event]) -> None:
         raw = text_of(delta.get("stop_reason"))

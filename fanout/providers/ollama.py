@@ -174,8 +174,7 @@ class OllamaReader(JsonReader):
     def _read_done(self, value: dict[str, Any], out: list[Event]) -> None:
         # A count of 0 is left out: a prompt that is cached has none.
         usage = Usage(count_of(value.get("prompt_eval_count")), count_of(value.get("eval_count")))
-        if usage != Usage():
-            out.append(usage)
+        self.count(usage, out)
         raw = text_of(value.get("done_reason"))
         self.finish(_REASONS.get(raw or "", "unknown"), raw)
         self.end()
