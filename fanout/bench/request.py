@@ -19,7 +19,7 @@ from fanout.bench.arrivals import Arrivals
 from fanout.bench.record import Record, Tape, credible
 from fanout.bench.timings import told
 from fanout.catalog import LaneSpec
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.engine.attempt import Attempt
 from fanout.errors import UsageError
 from fanout.events import Usage

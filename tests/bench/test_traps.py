@@ -14,7 +14,7 @@ from fanout.bench.request import Sender, open_stamped
 from fanout.bench.statistics import quantile
 from fanout.bench.truth import Sent, Truth, open_truth
 from fanout.catalog import LaneSpec
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.events import Status
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI

@@ -1,9 +1,9 @@
 import pytest
 
-from fanout.config import LaneTable
+from fanout.catalog.config import LaneTable
+from fanout.catalog.spec import Given, Spec, unknown
 from fanout.errors import UsageError
 from fanout.prompt import Options
-from fanout.spec import Given, Spec, unknown
 from fanout.timeouts import Timeouts
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from fanout.addresses import is_this_machine, origin_of
-from fanout.config import distrust
-from fanout.entries import Entry
-from fanout.spec import Given
+from fanout.catalog.config import distrust
+from fanout.catalog.entries import Entry
+from fanout.catalog.spec import Given
 
 
 def is_own(entry: Entry, url: str) -> bool:

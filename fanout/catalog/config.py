@@ -15,7 +15,7 @@ from attrs import evolve, field, fields_dict, frozen
 from platformdirs import user_config_path
 
 from fanout.addresses import check_proxy
-from fanout.entries import entries
+from fanout.catalog.entries import entries
 from fanout.errors import UsageError
 from fanout.places import users
 

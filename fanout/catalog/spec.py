@@ -12,7 +12,7 @@ import orjson
 from attrs import define, field, fields_dict, frozen
 
 from fanout.addresses import PROXY_FORM, check_proxy
-from fanout.config import RANGES, LaneTable, distrust
+from fanout.catalog.config import RANGES, LaneTable, distrust
 from fanout.errors import UsageError
 from fanout.prompt import Options
 from fanout.timeouts import Timeouts

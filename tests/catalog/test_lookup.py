@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fanout import catalog
-from fanout.entries import Entry
+from fanout.catalog.entries import Entry
 from fanout.errors import UsageError
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI

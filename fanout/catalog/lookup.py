@@ -12,9 +12,11 @@ from attrs import field, fields_dict, frozen
 
 from fanout.abc import Policy, Provider, Transport
 from fanout.addresses import check_base_url, check_secrecy
-from fanout.config import Config, GroupTable
+from fanout.catalog.config import Config, GroupTable
+from fanout.catalog.entries import Entry, entries, keys_in_environment
+from fanout.catalog.spec import Given, Spec, unknown
+from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials
-from fanout.entries import Entry, entries, keys_in_environment
 from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.fetch import fetch
 from fanout.policies.all import All
@@ -26,9 +28,7 @@ from fanout.prompt import Options
 from fanout.providers.unusable import Unusable
 from fanout.scrub import scrub
 from fanout.secret import Secret
-from fanout.spec import Given, Spec, unknown
 from fanout.timeouts import Timeouts
-from fanout.trust import is_own, key_variables
 
 DEFAULT_LANES = (
     "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",

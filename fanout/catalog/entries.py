@@ -98,7 +98,7 @@ def entries() -> Mapping[str, Entry]:
 
 
 def _rows(file: str) -> Iterator[dict[str, Any]]:
-    table = tomllib.loads(files("fanout.providers").joinpath(file).read_text("utf-8"))
+    table = tomllib.loads(files("fanout.catalog").joinpath(file).read_text("utf-8"))
     for name, row in table.items():
         yield {"name": name, **row, **{key: tuple(row.get(key, ())) for key in ("keys", "quirks")}}
 
