@@ -10,8 +10,8 @@ import pytest
 
 from fanout import catalog
 from fanout.bench import store as runs
+from fanout.catalog.config import Config, load
 from fanout.cli import last
-from fanout.config import Config, load
 from fanout.errors import UsageError
 from fanout.local import weights
 from fanout.login import store

@@ -22,7 +22,7 @@ from fanout.bench.statistics import quantile
 from fanout.bench.truth import Sent, Truth, open_truth
 from fanout.bench.workload import load
 from fanout.catalog import LaneSpec
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.plan import Connections
 from fanout.providers.openai import OpenAI
 

@@ -13,14 +13,14 @@ import trio
 from attrs import define, evolve, field
 
 from fanout.abc import Head, Receiver, Request, Transport
+from fanout.addresses import is_this_machine
 from fanout.answers import Answer
-from fanout.attempt import Attempt
 from fanout.bench.arrivals import Arrivals
 from fanout.bench.record import Record, Tape, credible
 from fanout.bench.timings import told
 from fanout.catalog import LaneSpec
-from fanout.clocks import Timeouts
-from fanout.config import Config
+from fanout.catalog.config import Config
+from fanout.engine.attempt import Attempt
 from fanout.errors import UsageError
 from fanout.events import Usage
 from fanout.local.server import LocalModel
@@ -29,6 +29,7 @@ from fanout.policies.all import All
 from fanout.prices import cost
 from fanout.prompt import Prompt
 from fanout.providers.openai import OpenAI
+from fanout.timeouts import Timeouts
 from fanout.transports.choice import transport_named
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}
@@ -127,7 +128,7 @@ class Sender:
 
 @cache
 def _is_here(base_url: str) -> bool:
-    return urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    return is_this_machine(urlsplit(base_url).hostname)
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ def play(records: Sequence[Record], pace: float, on: On = "finish") -> Outcome:
     """One prompt, `records` being those of the policy's lanes in their order.
 
     The next lane starts after `pace` seconds without content of any running lane, counted anew from each start, and at
-    once for each lane that fails; see `fanout.group`.
+    once for each lane that fails; see `fanout.engine.group`.
     """
     starts: list[float] = []
     failures = 0

@@ -70,4 +70,4 @@ def _pair(pair: str) -> str:
 def _value(key: str, text: str) -> str:
     if key.startswith("body."):
         return HIDDEN
-    return public(text) if key == "base_url" else text
+    return public(text) if key in ("base_url", "proxy") else text

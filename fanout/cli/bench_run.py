@@ -26,6 +26,8 @@ from fanout.bench.schedule import Closed, Schedule, schedules
 from fanout.bench.summary import Summary, to_json
 from fanout.bench.workload import Workload, load, trace
 from fanout.catalog import LaneSpec, resolve
+from fanout.catalog.config import Config
+from fanout.catalog.config import load as load_config
 from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stdout, stop
 from fanout.cli.bench_command import public
 from fanout.cli.bench_screen import Board, board_for
@@ -33,8 +35,6 @@ from fanout.cli.bench_summary import page, summed_up
 from fanout.cli.bench_wish import Wish
 from fanout.cli.options import split_lanes, with_options
 from fanout.cli.screen import say
-from fanout.config import Config
-from fanout.config import load as load_config
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 

@@ -80,14 +80,14 @@ class Choices:
 
 def seconds(text: str) -> float:
     """A clock: 0.8, 0.8s, 800ms or 2m; `off` is for ever."""
-    from fanout.spec import clock
+    from fanout.catalog.spec import clock
 
     return _parsed(clock, text)
 
 
 def delay(text: str) -> float:
     """A time from 0 on: 0.8, 0.8s, 800ms or 2m."""
-    from fanout.spec import duration
+    from fanout.catalog.spec import duration
 
     return _parsed(duration, text)
 

@@ -13,11 +13,11 @@ from fanout.abc import Flow, Head, Reply, Request
 from fanout.bench.record import Record, from_line, to_line
 from fanout.bench.request import Sender, _carrier, at_full_length, lanes_of, open_stamped, price
 from fanout.catalog import LaneSpec, find
-from fanout.clocks import Timeouts
 from fanout.errors import UsageError
 from fanout.events import Status
 from fanout.plan import Connections
 from fanout.prompt import Prompt
+from fanout.timeouts import Timeouts
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.servers.http import serve

@@ -14,11 +14,11 @@ from fanout.bench.request import Sender, open_stamped
 from fanout.bench.statistics import quantile
 from fanout.bench.truth import Sent, Truth, open_truth
 from fanout.catalog import LaneSpec
-from fanout.clocks import Timeouts
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.events import Status
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI
+from fanout.timeouts import Timeouts
 from tests.again import again
 
 NEAR = 0.004

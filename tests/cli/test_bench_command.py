@@ -40,6 +40,8 @@ def test_it_can_be_done_again(arguments: list[str], command: str) -> None:
         ["-m", "openai/x?body.user=s3cret&temperature=0"],
         ["-m", "local,openai/x?body%2Euser=s3cret,groq/y?base_url=https://h/v1?key=s3cret"],
         ["-m", "openai/x?base_url=https%3A%2F%2Fu%3As3cret%40h%2Fv1"],
+        ["-m", "openai/x?proxy=http://u:s3cret@proxy:3128"],
+        ["-o", "proxy", "socks5h://u:s3cret@proxy:1080"],
         ["-m", "openai/x?base_url=https://s3cret@[h/v1"],
     ],
 )

@@ -1,7 +1,7 @@
 from random import Random
 
+from fanout.engine.retry import LONGEST_WAIT, Budget, pause
 from fanout.errors import AuthError, RateLimited, ServerError
-from fanout.retry import LONGEST_WAIT, Budget, pause
 
 
 def test_what_cannot_succeed_later_is_not_repeated() -> None:

@@ -1,10 +1,10 @@
 import pytest
 
-from fanout.clocks import Timeouts
-from fanout.config import LaneTable
+from fanout.catalog.config import LaneTable
+from fanout.catalog.spec import Given, Spec, unknown
 from fanout.errors import UsageError
 from fanout.prompt import Options
-from fanout.spec import Given, Spec, unknown
+from fanout.timeouts import Timeouts
 
 
 def test_a_spec_is_label_name_and_options() -> None:

@@ -2,7 +2,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from fanout.channel import Channel
+from fanout.engine.channel import Channel
 from fanout.events import Delta, Event, Tagged
 
 

@@ -1,6 +1,7 @@
 from math import inf
 
-from fanout.clocks import DEFAULTS, LINGER, RATE_WINDOW, Clocks, Timeouts
+from fanout.engine.clocks import LINGER, RATE_WINDOW, Clocks
+from fanout.timeouts import DEFAULTS, Timeouts
 
 
 def clocks(**set_to: float) -> Clocks:
@@ -60,8 +61,3 @@ def test_the_rate_is_measured_window_by_window() -> None:
     assert lane.fired(105.0) is None
     error = lane.fired(110.0)
     assert error and error.clock == "min_tps"
-
-
-def test_clocks_left_unset_come_from_below_and_infinity_switches_off() -> None:
-    assert Timeouts(first=1).over(DEFAULTS) == Timeouts(connect=5, first=1, idle=30, total=600, min_tps=0)
-    assert Timeouts(first=inf).over(DEFAULTS).first == inf

@@ -14,7 +14,8 @@ from typing import Any
 from attrs import evolve, field, fields_dict, frozen
 from platformdirs import user_config_path
 
-from fanout.entries import entries
+from fanout.addresses import check_proxy
+from fanout.catalog.entries import entries
 from fanout.errors import UsageError
 from fanout.places import users
 
@@ -51,11 +52,16 @@ def _check_ranges(table: Any) -> None:
 
 @frozen
 class LaneTable:
-    """`[lanes.NAME]`: a lane spec and what it is asked with. Times are seconds."""
+    """`[lanes.NAME]`: a lane spec and what it is asked with. Times are seconds.
+
+    `proxy` and `insecure` are of the user's own file only.
+    """
 
     spec: str
     base_url: str | None = None
     key_env: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    insecure: bool | None = None
     web_search: bool | None = None
     concurrency: int | None = None
     retries: int | None = None
@@ -76,6 +82,11 @@ class LaneTable:
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
         _check_ranges(self)
+        if self.proxy is not None:
+            try:
+                check_proxy(self.proxy)
+            except ValueError as error:
+                raise UsageError(str(error)) from None
 
 
 @frozen
@@ -131,6 +142,14 @@ class Config(Tables):
     """
 
     untrusted: Mapping[str, Path] = field(factory=dict, eq=False)
+
+
+def distrust(what: str) -> UsageError:
+    """Returns the error that a project's file does `what` it may not, with what the user can do about it."""
+    return UsageError(
+        f"{what}. A file in the current directory may be somebody else's: put the lane into the {FILE} of your "
+        f"configuration directory, or set {TRUST}=1 where you trust this file"
+    )
 
 
 def load(project: Path | None = None, user: Path | None = None) -> Config:

@@ -10,11 +10,13 @@ import trio
 from attrs import evolve
 
 from fanout.abc import Head, Hear, Login, Provider, Reader, Reply, Request, Transport, nobody
-from fanout.alarms import Alarms, open_alarms
 from fanout.answers import Answer, Fold
-from fanout.channel import Channel
-from fanout.clocks import DEFAULTS, Clocks, Timeouts
 from fanout.credentials import Credentials
+from fanout.engine.alarms import Alarms, open_alarms
+from fanout.engine.channel import Channel
+from fanout.engine.clocks import Clocks
+from fanout.engine.keys import Keys
+from fanout.engine.retry import Budget, pause
 from fanout.errors import (
     InvalidRequest,
     LoginRequired,
@@ -27,12 +29,11 @@ from fanout.errors import (
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status, Usage
 from fanout.fetch import fetch
 from fanout.history import Turns
-from fanout.keys import Keys
 from fanout.prompt import Message, Options, Prompt
-from fanout.retry import Budget, pause
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.sense import SENSELESS, sense_only, typed
+from fanout.timeouts import DEFAULTS, Timeouts
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.config import Config, DefaultsTable, GroupTable, LaneTable, load
+from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable, load
 from fanout.errors import UsageError
 
 CLOCKS = ("connect", "first", "idle", "total")

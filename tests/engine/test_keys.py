@@ -3,8 +3,8 @@ import gc
 from attrs import define, evolve
 
 from fanout.abc import Head, Provider, Reader
+from fanout.engine.keys import FORMS, KEY_BLOCK, MOST, Keys, Known
 from fanout.errors import InvalidRequest, ProviderError, QuotaError, RateLimited, ServerError
-from fanout.keys import FORMS, KEY_BLOCK, MOST, Keys, Known
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
 

@@ -6,15 +6,16 @@ from difflib import get_close_matches
 from math import inf
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 import orjson
 from attrs import define, field, fields_dict, frozen
 
-from fanout.clocks import Timeouts
-from fanout.config import RANGES, LaneTable
+from fanout.addresses import PROXY_FORM, check_proxy
+from fanout.catalog.config import RANGES, LaneTable, distrust
 from fanout.errors import UsageError
 from fanout.prompt import Options
+from fanout.timeouts import Timeouts
 
 _LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _SEPARATOR = re.compile("[/:]")
@@ -22,12 +23,12 @@ _SEPARATOR = re.compile("[/:]")
 
 @frozen
 class Spec:
-    """A lane spec taken apart: `name` is all before the options, without the label."""
+    """A lane spec taken apart: `text` as errors may show it, `name` all before the options, without the label."""
 
     text: str
     label: str | None
     name: str
-    query: str
+    query: str = field(repr=False)
 
     @classmethod
     def of(cls, text: str) -> "Spec":
@@ -35,7 +36,7 @@ class Spec:
         head, _, query = text.strip().partition("?")
         labelled = _LABEL.fullmatch(head)
         label, name = labelled.groups() if labelled else (None, head)
-        return cls(text, label, name, query)
+        return cls(_without_passwords(text), label, name, query)
 
     @property
     def provider(self) -> str:
@@ -46,6 +47,19 @@ class Spec:
     def model(self) -> str:
         """What stands after the first separator: a model's name may have more of them."""
         return [*_SEPARATOR.split(self.name, maxsplit=1), ""][1]
+
+
+def _without_passwords(text: str) -> str:
+    """Returns the spec without the values that may hold a password: proxies, and addresses with a user in them."""
+    head, mark, query = text.partition("?")
+    return head + mark + "&".join(map(_without_password, query.split("&")))
+
+
+def _without_password(pair: str) -> str:
+    key, _, value = pair.partition("=")
+    told = unquote_plus(value)
+    hidden = unquote_plus(key) == "proxy" or ("//" in told and "@" in told)
+    return f"{key}=…" if hidden and value else pair
 
 
 _TIME_FORM = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
@@ -76,6 +90,11 @@ def _count(text: str) -> int:
 
 def _switch(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
+
+
+def _proxy(text: str) -> str:
+    check_proxy(text)
+    return text
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -111,8 +130,17 @@ _OWN: dict[str, Parse] = {
     "concurrency": (_count, RANGES["concurrency"][1]),
     "base_url": _TEXT,
     "key_env": _TEXT,
+    "proxy": (_proxy, PROXY_FORM),
+    "insecure": _SWITCH,
     "web_search": _SWITCH,
 }
+
+
+USERS_OWN = ("proxy", "insecure")
+"""The options that a project's file may not set: where a lane's requests go, and what may be read on the way."""
+
+HIDDEN = ("proxy",)
+"""The options whose values no error repeats, because they may hold a password."""
 
 
 @define
@@ -157,16 +185,20 @@ class Given:
             raise UsageError(unknown("option", key, known, "body.NAME=JSON goes to the service as it is"))
 
     def _set_own(self, key: str, value: Any, file: Path | None) -> None:
+        if file and key in USERS_OWN:
+            raise distrust(f"{file} sets {key}")
         self.own[key] = value
         self.files.pop(key, None)
         if file:
             self.files[key] = file
 
     def _move(self, base_url: str | None, *, keyed: bool) -> None:
-        """An address that is given anew leaves the key of the one before behind, unless it comes with its own."""
-        if base_url and base_url != self.own.get("base_url") and not keyed:
-            self.own.pop("key_env", None)
-            self.files.pop("key_env", None)
+        """Leaves behind what held for the address before: `insecure`, and a key unless a new one comes with it."""
+        if base_url and base_url != self.own.get("base_url"):
+            self.own.pop("insecure", None)
+            if not keyed:
+                self.own.pop("key_env", None)
+                self.files.pop("key_env", None)
 
     def add_table(self, table: LaneTable, file: Path | None = None) -> None:
         """Takes what a configuration file says of a lane."""
@@ -200,7 +232,8 @@ def _parsed(key: str, value: str, parse: Parse) -> Any:
     except (LookupError, ValueError):
         fine = False
     if not fine:
-        raise UsageError(f"{key} takes {parse[1]}, not {value!r}")
+        shown = "" if key in HIDDEN else f", not {value!r}"
+        raise UsageError(f"{key} takes {parse[1]}{shown}")
     return parsed
 
 

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from fanout import catalog
-from fanout.clocks import Timeouts
-from fanout.entries import Entry
+from fanout.catalog.entries import Entry
 from fanout.errors import UsageError
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
+from fanout.timeouts import Timeouts
 from fanout.transports.memory import MemoryTransport
 
 
@@ -92,7 +92,7 @@ def test_the_default_lanes_are_good_specs(spec: str) -> None:
         ("openai/m?min_tps=nan", "min_tps takes tokens per second"),
         ("openai/m?base_url=http://[", "base_url 'http://\\['"),
         ("openai/m?base_url=ftp://x", "http or https"),
-        ("openai/m?base_url=http://example.com/v1", "in clear"),
+        ("openai/m?base_url=http://:8000/v1", "http or https"),
         ("openai/m?base_url=https://me:pw@example.com/v1", "no user or password"),
         ("openai/m?temperature", "temperature has no value; an option is name=value"),
     ],
@@ -138,6 +138,7 @@ def test_an_address_takes_what_is_missing_in_it_from_the_environment(monkeypatch
     assert found.model == "@cf/meta/llama-3.1-8b-instruct"
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://mine.openai.azure.com/")
     assert provider("azure/chat").base_url == "https://mine.openai.azure.com/openai/v1"
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "canary")
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "http://mine.openai.azure.com")
     with pytest.raises(UsageError, match="in clear"):
         provider("azure/chat")

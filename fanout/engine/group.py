@@ -8,7 +8,7 @@ from attrs import define
 
 from fanout.abc import Hear, OnLose, Policy, nobody
 from fanout.answers import Answer
-from fanout.attempt import Attempt
+from fanout.engine.attempt import Attempt
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.alarms import Alarms, open_alarms
+from fanout.engine.alarms import Alarms, open_alarms
 
 
 async def test_each_rings_at_its_time(autojump_clock: trio.testing.MockClock) -> None:

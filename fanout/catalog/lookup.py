@@ -11,11 +11,12 @@ from typing import Any
 from attrs import field, fields_dict, frozen
 
 from fanout.abc import Policy, Provider, Transport
-from fanout.addresses import checked, is_own, key_variables
-from fanout.clocks import Timeouts
-from fanout.config import Config, GroupTable
+from fanout.addresses import check_base_url, check_secrecy
+from fanout.catalog.config import Config, GroupTable
+from fanout.catalog.entries import Entry, entries, keys_in_environment
+from fanout.catalog.spec import Given, Spec, unknown
+from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials
-from fanout.entries import Entry, entries, keys_in_environment
 from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.fetch import fetch
 from fanout.policies.all import All
@@ -27,7 +28,7 @@ from fanout.prompt import Options
 from fanout.providers.unusable import Unusable
 from fanout.scrub import scrub
 from fanout.secret import Secret
-from fanout.spec import Given, Spec, unknown
+from fanout.timeouts import Timeouts
 
 DEFAULT_LANES = (
     "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",
@@ -77,7 +78,8 @@ class LaneSpec:
     """One contestant: a provider under a name, with its own clocks, retries and options.
 
     `timeouts` are this lane's own; `usual` those of its provider, which give way to what the call says. `spares` are
-    the same provider with further keys. At most `concurrency` lanes of this name run at once.
+    the same provider with further keys. At most `concurrency` lanes of this name run at once. Its requests go by way
+    of `proxy`; `none` is directly, and None leaves it to the environment.
     """
 
     name: str
@@ -88,6 +90,7 @@ class LaneSpec:
     options: Options = field(factory=Options)
     spares: tuple[Provider, ...] = ()
     concurrency: int | None = None
+    proxy: str | None = field(default=None, repr=False)
 
 
 def providers() -> list[Entry]:
@@ -120,6 +123,7 @@ def _found(text: str, config: Config, file: Path | None) -> LaneSpec:
         options=options,
         spares=tuple(made[1:]),
         concurrency=given.own.get("concurrency"),
+        proxy=given.own.get("proxy"),
     )
 
 
@@ -205,7 +209,8 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     model = spec.model or entry.default_model
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
-    base_url = checked(given.own.get("base_url") or entry.url_in_environment or entry.filled())
+    base_url = given.own.get("base_url") or entry.url_in_environment or entry.filled()
+    check_base_url(base_url)
     try:
         credentials = _credentials(entry, base_url)
     except UsageError as error:  # this lane's misfortune, not that of those beside it
@@ -221,7 +226,7 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
         "key_env": names,
         "needs_key": entry.needs_key if own and "key_env" not in given.own else bool(names),
         "credentials": credentials,
-        **{key: given.own[key] for key in ("web_search",) if key in given.own},
+        **{key: given.own[key] for key in ("web_search", "insecure") if key in given.own},
     }
     if entry.models_url and own:
         settings["models_url"] = entry.models_url
@@ -239,6 +244,9 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
         raise UsageError(f"{spec.text}: {entry.name} has no option web_search")
     accepted = {name: value for name, value in settings.items() if name in fields_dict(wire)}
     keys = list(keys_in_environment(names)) if "key" in fields_dict(wire) else []
+    if (keys or credentials) and not given.own.get("insecure"):
+        secret = f"the key in {' or '.join(names)}" if keys else "the login"
+        check_secrecy(base_url, secret, given.own.get("proxy"))
     if not keys:
         return [wire(**accepted)], entry.timeouts
     return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts

@@ -12,8 +12,10 @@ from trio.testing import MockClock
 
 from fanout import Status, Timeouts
 from fanout.abc import Flow, Head, Login, Provider, Reader, Receiver, Reply, Request
-from fanout.attempt import LANE_BYTES, Attempt
 from fanout.credentials import Credentials
+from fanout.engine.attempt import LANE_BYTES, Attempt
+from fanout.engine.keys import Keys
+from fanout.engine.retry import Budget
 from fanout.errors import (
     AuthError,
     ConnectError,
@@ -29,9 +31,7 @@ from fanout.errors import (
 )
 from fanout.events import Delta, End, Event, LoginNeeded, Reasoning, Refusal, Started, Usage
 from fanout.history import Turns
-from fanout.keys import Keys
 from fanout.prompt import Message, Prompt
-from fanout.retry import Budget
 from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, WordsReader, memory, said

@@ -11,11 +11,14 @@ from typing import Any
 
 from attrs import frozen
 
-from fanout.clocks import Timeouts
+from fanout.addresses import read_ollama_host
 from fanout.errors import UsageError
+from fanout.timeouts import Timeouts
 
 LOCAL_MODEL = "smollm2"
 """The embedded model's name in a lane spec."""
+
+OLLAMA_VARIABLE = "OLLAMA_HOST"
 
 _VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 
@@ -59,8 +62,10 @@ class Entry:
 
     @property
     def url_in_environment(self) -> str | None:
-        """The address in the provider's usual variable; Ollama's may lack the scheme."""
+        """The address in the provider's usual variable, which may lack its scheme; Ollama's is read as Ollama does."""
         url = os.environ.get(self.base_url_env) if self.base_url_env else None
+        if self.base_url_env == OLLAMA_VARIABLE:
+            return read_ollama_host(url or "")
         return f"http://{url}" if url and "://" not in url else url
 
     def filled(self) -> str:
@@ -93,7 +98,7 @@ def entries() -> Mapping[str, Entry]:
 
 
 def _rows(file: str) -> Iterator[dict[str, Any]]:
-    table = tomllib.loads(files("fanout.providers").joinpath(file).read_text("utf-8"))
+    table = tomllib.loads(files("fanout.catalog").joinpath(file).read_text("utf-8"))
     for name, row in table.items():
         yield {"name": name, **row, **{key: tuple(row.get(key, ())) for key in ("keys", "quirks")}}
 

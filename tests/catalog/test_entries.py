@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from fanout.entries import Entry, entries, keys_in_environment
+from fanout.catalog.entries import Entry, entries, keys_in_environment
 from fanout.errors import UsageError
 
 UNOFFICIAL = ["huggingchat", "hailuo", "aura", "koala", "vitalentum"]
