@@ -776,6 +776,62 @@ async def test_files_go_in_and_come_out(generation: Generation) -> None:
     assert [(part.filename, part.data) for part in server.files] == [("base64;dot.png", b"iVBORw==")]
 
 
+PICTURE = (Media(b"\x89PNG", media_type="image/png", name="dot.png"),)
+
+
+def pictured(*texts: str, **fields: Any) -> Prompt:
+    """A conversation whose last message has a picture."""
+    prompt = prompt_of(*texts, **fields)
+    return evolve(prompt, messages=(*prompt.messages[:-1], evolve(prompt.messages[-1], media=PICTURE)))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_without_a_model_a_picture_goes_to_the_first_that_takes_it(generation: Generation) -> None:
+    async with open_server(generation) as server:
+        server.models.append(server_of.model("org/vision", multimodal=True))
+        server.models.append(server_of.model("org/vision-2", multimodal=True))
+        asked = HuggingChat(base_url=server.base_url)
+        (found,) = (await fanout.ask(pictured("Look"), [asked])).answers
+        (plain,) = (await fanout.ask("Hi", [asked])).answers
+    assert (found.text, found.model) == ("Hello there", "org/vision")
+    assert (plain.text, plain.model) == ("Hello there", "org/text")
+    assert [talk.model for talk in server.talks.values()] == ["org/vision", "org/text"]
+    assert [(part.filename, part.data) for part in server.files] == [("base64;dot.png", b"iVBORw==")]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_a_picture_that_no_model_takes_is_an_invalid_request(generation: Generation) -> None:
+    async with open_server(generation) as server:
+        (found,) = (await fanout.ask(pictured("Look"), [HuggingChat(base_url=server.base_url)])).answers
+    assert isinstance(found.error, InvalidRequest)
+    assert server.log == ["models"]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_a_picture_leaves_the_conversation_of_a_model_that_does_not_take_it(generation: Generation) -> None:
+    async with open_server(generation) as server:
+        server.models.append(server_of.model("org/vision", multimodal=True))
+        asked = evolve(logged_in(server), model=None)
+        first = await exchange(asked, "Hi")
+        second = await exchange(asked, pictured("Hi", "Hello there", "Look", state=state_of(first)))
+        texts = ("Hi", "Hello there", "Look", "Hello there", "And this")
+        third = await exchange(asked, pictured(*texts, state=state_of(second)))
+        await exchange(asked, prompt_of(*texts, "Hello there", "So?", state=state_of(third)))
+    assert [talk.model for talk in server.talks.values()] == ["org/text", "org/vision"]
+    assert [sent["inputs"] for sent in server.sent] == [
+        "Hi",
+        "User: Hi\nAssistant: Hello there\nUser: Look\nAssistant:",
+        "And this",
+        "So?",
+    ]
+
+
+async def test_a_model_that_is_named_is_asked_whatever_the_list_says() -> None:
+    async with open_server() as server:
+        await exchange(logged_in(server), pictured("Look"))
+    assert server.log == ["create", "send"]
+
+
 STREAMS: list[tuple[list[server_of.Step], type[ProviderError] | None]] = [
     ([STARTED, final("Only at the end"), BLANKS], None),
     ([STARTED, token("Hel"), BLANKS[:100], token("lo"), FINISHED], None),
