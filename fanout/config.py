@@ -16,7 +16,7 @@ from platformdirs import user_config_path
 
 from fanout.entries import entries
 from fanout.errors import UsageError
-from fanout.places import users
+from fanout.storage.places import users
 
 FILE = "fanout.toml"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fanout.cli.auth_check import BASE_URL, ask_service, find, keep
-from fanout.places import expanded
+from fanout.storage.places import expanded
 
 if TYPE_CHECKING:
     from fanout.credentials import Credentials

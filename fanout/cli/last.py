@@ -15,8 +15,8 @@ from platformdirs import user_state_path
 
 from fanout.errors import UsageError
 from fanout.history import History
-from fanout.login.folder import opened
-from fanout.places import users
+from fanout.storage.folder import opened
+from fanout.storage.places import users
 
 NAME = "last.json"
 

@@ -15,8 +15,8 @@ import click
 from attrs import frozen
 from click.shell_completion import CompletionItem
 
-from fanout.places import expanded
 from fanout.prompt import Media, Message, Prompt
+from fanout.storage.places import expanded
 
 Command = Callable[..., Any]
 

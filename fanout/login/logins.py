@@ -13,8 +13,8 @@ from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, LoginRequired, ProviderError, UsageError
 from fanout.login import store
-from fanout.login.folder import Busy, lock
 from fanout.login.services import SERVICES, Site, normal
+from fanout.storage.folder import Busy, lock
 
 Obtain = Callable[[Site, str], Awaitable[Credentials]]
 """Logs a person in to a site at a base URL. Raises ProviderError if that comes to nothing."""

@@ -23,11 +23,11 @@ from platformdirs import user_state_path
 
 from fanout.credentials import VERSION, Credentials
 from fanout.errors import UsageError
-from fanout.login.folder import Folder, opened
 from fanout.login.services import normal
 from fanout.login.sources import from_environment
-from fanout.places import users
 from fanout.secret import Secret
+from fanout.storage.folder import Folder, opened
+from fanout.storage.places import users
 
 SETTLED = timedelta(minutes=1)
 """By so much the end of stored credentials may be out of date."""
