@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fanout.storage.places import expanded
+from fanout.storage.places import expand_home
 
 
 @click.group()
@@ -71,7 +71,10 @@ def show(run: str, as_json: bool) -> int:
 @log.command()
 @click.argument("run", metavar="RUN", default="last")
 @click.option(
-    "--out", type=expanded, metavar="DIR", help="Write all the files of the run there; else its requests go to stdout."
+    "--out",
+    type=expand_home,
+    metavar="DIR",
+    help="Write all the files of the run there; else its requests go to stdout.",
 )
 def export(run: str, out: Path | None) -> int:
     """Write a run's requests to stdout, as JSON a line, or all its files into a directory."""

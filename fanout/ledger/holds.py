@@ -34,10 +34,10 @@ class Hold:
 
 def hold(place: Path, name: str) -> Hold:
     """Takes the lock of a run that nobody knows of yet. Raises UsageError."""
-    with folder.opened(place) as files:
+    with folder.open_folder(place) as files:
         descriptor = files.open(_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            folder.lock(descriptor, wait=True)
+            folder.take_lock(descriptor, wait=True)
         except BaseException:  # Ctrl-C too: nobody else knows the descriptor yet
             os.close(descriptor)
             raise
@@ -46,7 +46,7 @@ def hold(place: Path, name: str) -> Hold:
 
 def is_held(place: Path, name: str) -> bool:
     """Whether the run's process has its lock. Raises UsageError."""
-    with folder.opened(place) as files:
+    with folder.open_folder(place) as files:
         try:
             descriptor = files.open(_file(name), os.O_RDONLY)
         except FileNotFoundError:
@@ -62,7 +62,7 @@ def is_held(place: Path, name: str) -> bool:
 
 def forget(place: Path, name: str) -> None:
     """Deletes the file of a run that is over."""
-    with folder.opened(place) as files, suppress(FileNotFoundError):
+    with folder.open_folder(place) as files, suppress(FileNotFoundError):
         files.remove(_file(name))
 
 

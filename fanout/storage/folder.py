@@ -19,10 +19,10 @@ class Busy(Exception):
 
 @frozen
 class Folder:
-    """An open directory; without a descriptor, one that does not exist and so is empty.
+    """An open directory. Without a descriptor it stands for one that does not exist, and is empty.
 
-    Files in it are refused, with a UsageError that says what to do, if others can read them or could have put them
-    there: those of another user, symbolic links, and what is no file at all.
+    A file in it that others can read, or could have put there, is refused with a UsageError that says what to do: a
+    file of another user, a symbolic link, and anything that is not a regular file.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class Folder:
         return [] if self.descriptor is None else sorted(os.listdir(self.descriptor))  # noqa: PTH208  # by descriptor
 
     def read(self, name: str) -> bytes | None:
-        """What the file holds; None if there is none."""
+        """The bytes of the file, or None if it does not exist."""
         try:
             descriptor = self.open(name, os.O_RDONLY)
         except FileNotFoundError:
@@ -42,36 +42,36 @@ class Folder:
             return file.read()
 
     def remove(self, name: str) -> None:
-        """Deletes the file, whatever it is."""
+        """Deletes the file, of whatever kind it is. Raises FileNotFoundError."""
         os.unlink(name, dir_fd=self.descriptor)
 
     def replace(self, name: str, data: bytes) -> None:
         """Puts a file in place of the one of this name, with mode 0600. The directory must be locked."""
         for left in self.names():
-            if left.startswith(f".{name}."):  # by a process that died in the middle: nobody else has the lock
+            if left.startswith(f".{name}."):  # of a process that died between write and rename: we hold the lock
                 self.remove(left)
         new = f".{name}.{token_hex(4)}"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o600, dir_fd=self.descriptor)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), 0o600)  # a umask can only have taken something away
+                os.fchmod(file.fileno(), 0o600)  # the umask may have taken bits from 0600
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(new, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        except BaseException:  # Ctrl-C too: half a file of secrets must not stay
+        except BaseException:  # also Ctrl-C: half a file of secrets must not stay behind
             self.remove(new)
             raise
         if self.descriptor is not None:
             os.fsync(self.descriptor)
 
     def open(self, name: str, flags: int) -> int:
-        """Opens a file of ours. Raises FileNotFoundError, and UsageError if it is refused."""
+        """Opens a file and returns its descriptor. Raises FileNotFoundError, and UsageError if it is refused."""
         if self.descriptor is None:
             raise FileNotFoundError(name)
         path = self.path / name
-        # Without O_NONBLOCK a FIFO would be waited for.
+        # Without O_NONBLOCK, opening a FIFO waits for its other end.
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
@@ -80,34 +80,34 @@ class Folder:
         except OSError as error:
             raise _refused(path, error) from None
         try:
-            _only_ours(path, os.fstat(descriptor), stat.S_ISREG, "600")
+            _check_owner_only(path, os.fstat(descriptor), stat.S_ISREG, "600")
             if flags & os.O_CREAT:
                 os.fchmod(descriptor, 0o600)
-        except BaseException:  # Ctrl-C too: nobody else knows the descriptor yet
+        except BaseException:  # also Ctrl-C: the caller does not have the descriptor yet
             os.close(descriptor)
             raise
         return descriptor
 
     @contextmanager
-    def locked(self, *, wait: bool = True) -> Iterator[None]:
-        """Keeps other processes from changing anything, for as long as a comparison and a replacement take.
+    def lock(self, *, wait: bool = True) -> Iterator[None]:
+        """Keeps other processes from changing the directory until the block is left.
 
-        While another process does, it waits, or raises Busy if it is not to `wait`.
+        While another process holds the lock this waits, or raises Busy without `wait`.
         """
         if self.descriptor is None:
             yield
             return
         descriptor = self.open(".lock", os.O_RDWR | os.O_CREAT)
         try:
-            if not lock(descriptor, wait=wait):
+            if not take_lock(descriptor, wait=wait):
                 raise Busy
             yield
         finally:
             os.close(descriptor)
 
 
-def lock(descriptor: int, *, wait: bool) -> bool:
-    """Locks an open file until it is closed. False if another process has it, unless that is to be waited for."""
+def take_lock(descriptor: int, *, wait: bool) -> bool:
+    """Locks an open file until it is closed. Without `wait`, returns False if another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -116,19 +116,19 @@ def lock(descriptor: int, *, wait: bool) -> bool:
 
 
 @contextmanager
-def opened(path: Path, *, create: bool = False) -> Iterator[Folder]:
+def open_folder(path: Path, *, create: bool = False) -> Iterator[Folder]:
     """Opens the directory. Raises UsageError if others can read it or could have put it there.
 
-    What the system refuses in the block is a UsageError too.
+    An OSError within the block becomes a UsageError too.
     """
     descriptor = None
     try:
         if create:
             _make(path)
-        if path.parent.is_dir():  # a daemon's home may be /dev/null
+        if path.parent.is_dir():  # the home of a daemon may be /dev/null
             with suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                _only_ours(path, os.fstat(descriptor), stat.S_ISDIR, "700")
+                _check_owner_only(path, os.fstat(descriptor), stat.S_ISDIR, "700")
         yield Folder(path, descriptor)
     except OSError as error:
         raise _refused(path, error) from None
@@ -141,7 +141,7 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         path.mkdir(0o700)
-        path.chmod(0o700)  # a umask can only have taken something away
+        path.chmod(0o700)  # the umask may have taken bits from 0700
 
 
 def _refused(path: Path, error: OSError) -> UsageError:
@@ -151,7 +151,7 @@ def _refused(path: Path, error: OSError) -> UsageError:
     return UsageError(f"{path}: {error.strerror or error}")
 
 
-def _only_ours(path: Path, found: os.stat_result, kind: Callable[[int], bool], mode: str) -> None:
+def _check_owner_only(path: Path, found: os.stat_result, kind: Callable[[int], bool], mode: str) -> None:
     if not kind(found.st_mode):
         raise UsageError(f"{path} is not a file; rm -r {path}")
     if found.st_uid != os.geteuid():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fanout.errors import UsageError
-from fanout.storage.folder import Busy, opened
+from fanout.storage.folder import Busy, open_folder
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o777])
@@ -21,12 +21,12 @@ def mode(path: Path) -> int:
 
 
 def write(path: Path, name: str = "a", data: bytes = b"1") -> None:
-    with opened(path, create=True) as folder, folder.locked():
+    with open_folder(path, create=True) as folder, folder.lock():
         folder.replace(name, data)
 
 
 def read(path: Path, name: str = "a") -> bytes | None:
-    with opened(path) as folder:
+    with open_folder(path) as folder:
         return folder.read(name)
 
 
@@ -42,7 +42,7 @@ def test_whatever_the_umask_nobody_else_can_read(tmp_path: Path, umask: int) -> 
 
 def test_a_directory_that_does_not_exist_is_empty_and_is_not_made(tmp_path: Path) -> None:
     path = tmp_path / "private"
-    with opened(path) as folder, folder.locked():
+    with open_folder(path) as folder, folder.lock():
         assert (folder.names(), folder.read("a")) == ([], None)
     assert not path.exists()
 
@@ -157,7 +157,7 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
 
     def count() -> None:
         for _ in range(50):
-            with opened(path) as folder, folder.locked():
+            with open_folder(path) as folder, folder.lock():
                 folder.replace("a", str(int(folder.read("a") or b"0") + 1).encode())
 
     if (child := os.fork()) == 0:
@@ -171,10 +171,10 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
 def test_who_is_not_to_wait_is_told_that_another_has_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "private"
     write(path)
-    with opened(path) as mine, opened(path) as theirs:
-        with mine.locked(), pytest.raises(Busy), theirs.locked(wait=False):
+    with open_folder(path) as mine, open_folder(path) as theirs:
+        with mine.lock(), pytest.raises(Busy), theirs.lock(wait=False):
             pass
-        with theirs.locked(wait=False):
+        with theirs.lock(wait=False):
             theirs.replace("a", b"2")
     assert read(path) == b"2"
 

@@ -16,7 +16,7 @@ from fanout.errors import UsageError
 from fanout.local import weights
 from fanout.login import store
 from fanout.secret import Secret
-from fanout.storage.places import expanded, users
+from fanout.storage.places import app_directory, expand_home
 
 
 @pytest.fixture
@@ -33,24 +33,24 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/here")
-    assert [str(expanded(text)) for text in ("~", "~/a", "a/~", "./~a")] == ["/here", "/here/a", "a/~", "~a"]
+    assert [str(expand_home(text)) for text in ("~", "~/a", "a/~", "./~a")] == ["/here", "/here/a", "a/~", "~a"]
 
 
 @pytest.mark.parametrize("text", ["~nosuch/q", "~nosuch"])
 def test_a_home_that_nobody_has_is_a_mistake_that_says_what_to_write(text: str) -> None:
     with pytest.raises(UsageError, match=rf"{text}: .* whole path, or ./{text}"):
-        expanded(text)
+        expand_home(text)
 
 
 @pytest.mark.usefixtures("homeless")
 def test_without_a_home_the_users_directories_are_nowhere() -> None:
     with pytest.raises(UsageError, match=r"home directory .* set HOME"):
-        users(platformdirs.user_state_path)
+        app_directory(platformdirs.user_state_path)
     for place in (store.directory, last.directory, runs.directory, weights.cached):
         with pytest.raises(UsageError, match="set HOME"):
             place()
     with pytest.raises(UsageError, match="whole path"):
-        expanded("~/q")
+        expand_home("~/q")
 
 
 @pytest.mark.usefixtures("homeless")

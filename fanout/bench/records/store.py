@@ -27,7 +27,7 @@ from fanout.bench.records.record import Record, Records, from_line, to_line
 from fanout.errors import UsageError
 from fanout.ledger import holds as alive
 from fanout.storage import folder
-from fanout.storage.places import users
+from fanout.storage.places import app_directory
 from fanout.unwrapped import unwrapped
 
 NAME = "runs.db"
@@ -226,14 +226,14 @@ class Store:
 
 def directory() -> Path:
     """Where the runs are kept. Raises UsageError."""
-    return users(user_data_path) / "bench"
+    return app_directory(user_data_path) / "bench"
 
 
 @contextmanager
 def opened(place: Path | None = None, *, create: bool = False) -> Iterator[Store]:
     """Opens the database in a directory; without `create`, one that does not exist is empty. Raises UsageError."""
     place = place or directory()
-    with folder.opened(place, create=create) as files:
+    with folder.open_folder(place, create=create) as files:
         try:
             os.close(files.open(NAME, os.O_RDWR | (os.O_CREAT if create else 0)))
             path: Path | str = place / NAME

@@ -10,7 +10,7 @@ import click
 from fanout.cli.bench.command import remember, retold
 from fanout.cli.bench.wish import Wish
 from fanout.cli.options import OF_EVERY_LANE, TRANSPORT, complete_lane, delay
-from fanout.storage.places import expanded
+from fanout.storage.places import expand_home
 
 Number = TypeVar("Number", int, float)
 
@@ -163,7 +163,7 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--aa", is_flag=True, help="Measure the first lane twice: a difference would be one of the method."),
     click.option("--baseline", metavar="LANE", help="Show all differences against this lane; else between every two."),
     click.option("--max-cost", type=float, callback=_number(1e-9, 1e9), metavar="USD", help="Spend no more than this."),
-    click.option("--out", type=expanded, metavar="DIR", help="Write the run's files there, report.html among them."),
+    click.option("--out", type=expand_home, metavar="DIR", help="Write the run's files there, report.html among them."),
     click.option("--json", "as_json", is_flag=True, help="The summary as JSON."),
     click.option("--no-save", is_flag=True, help="Do not keep this run for fanout log."),
     click.option(
@@ -225,13 +225,13 @@ def compare(old: str, new: str) -> int:
 
 @bench.command()
 @click.argument("run", metavar="DIR|RUN")
-@click.option("--out", type=expanded, metavar="FILE", help="Where to; usually DIR/report.html, or RUN.html here.")
+@click.option("--out", type=expand_home, metavar="FILE", help="Where to; usually DIR/report.html, or RUN.html here.")
 def report(run: str, out: Path | None) -> int:
     """Write the page of a run: one in a directory of --out, or one of fanout log (its name, or last)."""
     from fanout.bench.records import files, store
     from fanout.cli.bench.summary import page, summed_up
 
-    directory = expanded(run)
+    directory = expand_home(run)
     if directory.is_dir():
         about, records = files.read(directory)
         text = page(summed_up(records, about), records, about)
@@ -284,7 +284,7 @@ def _summary(name: str) -> Any:
     from fanout.bench.records import files, store
     from fanout.errors import UsageError
 
-    path = expanded(name)
+    path = expand_home(name)
     if path.is_dir():
         return files.read_json(path / files.SUMMARY)
     if path.is_file():

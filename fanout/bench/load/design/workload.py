@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
-from fanout.storage.places import expanded
+from fanout.storage.places import expand_home
 
 BUILT_IN = ("short", "code", "reasoning")
 """The built-in sets, each a file in prompts/ with a prompt a line."""
@@ -127,7 +127,7 @@ def trace(path: str, *, usual: Workload, system: str | None = None, seed: int = 
 
 def _bytes(source: str) -> bytes:
     try:
-        return expanded(source).read_bytes()
+        return expand_home(source).read_bytes()
     except OSError as error:
         kinds = "a file, builtin:NAME, synthetic:INPUT,OUTPUT or -"
         raise UsageError(f"cannot read {source}: {error.strerror}; give {kinds}") from None
