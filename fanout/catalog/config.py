@@ -17,7 +17,7 @@ from platformdirs import user_config_path
 from fanout.addresses import check_proxy
 from fanout.catalog.entries import entries
 from fanout.errors import UsageError
-from fanout.places import users
+from fanout.storage.places import app_directory
 
 FILE = "fanout.toml"
 
@@ -177,7 +177,7 @@ def load(project: Path | None = None, user: Path | None = None) -> Config:
 
 def _users_file(directory: Path | None) -> Path | None:
     try:
-        return (directory or users(user_config_path)) / FILE
+        return (directory or app_directory(user_config_path)) / FILE
     except UsageError:  # without a home there is no file, and nothing is wrong with that
         return None
 
