@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 import fanout
 from fanout.abc import Head, Provider
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.events import Event, Started
 from fanout.providers.anthropic import Anthropic
 from fanout.providers.cohere import Cohere

@@ -237,7 +237,7 @@ def got_of(answer: Answer, events: Sequence[Event]) -> Got:
             for f in answer.files
         ],
         "sources": [[source.url, source.title] for source in answer.sources],
-        "notes": list(getattr(answer, "notes", ())),
+        "notes": list(answer.notes),
         "usage": _counted(events),
         "encodable": is_encodable(answer.text),
         **error_of(answer.error),
