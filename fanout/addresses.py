@@ -2,9 +2,10 @@
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fanout.errors import UsageError
+from fanout.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,32}|0[0-7]{0,32}|[1-9][0-9]{0,32}")
@@ -134,6 +135,13 @@ def check_proxy(proxy: str) -> None:
     rest = parts.path.strip("/") + parts.query + parts.fragment if named else ""
     if not named or parts.scheme not in PROXY_SCHEMES or rest or not proxy.isprintable() or " " in proxy:
         raise ValueError(f"proxy takes {PROXY_FORM}")
+
+
+def passwords_in(proxy: str) -> list[Secret]:
+    """Returns user and password in a proxy's address, and the password alone, in the forms that errors might repeat."""
+    user = urlsplit(proxy).netloc.rpartition("@")[0]
+    password = user.partition(":")[2]
+    return [Secret(text) for text in dict.fromkeys((user, password, unquote(password))) if text]
 
 
 def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout import catalog
 from fanout.abc import Login, OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.addresses import passwords_in
 from fanout.catalog.config import Config
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
@@ -15,9 +16,10 @@ from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.keys import Keys, Known
 from fanout.engine.retry import Budget
-from fanout.errors import UsageError
+from fanout.errors import ProviderError, UsageError
 from fanout.history import History
 from fanout.policies.race import Race
+from fanout.scrub import scrub
 from fanout.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
@@ -61,6 +63,22 @@ class Connections:
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+
+
+@frozen
+class _ByProxy(Transport):
+    """The connections of a lane with a proxy of its own: every request of the lane goes by way of it."""
+
+    transport: Transport
+    proxy: str = field(repr=False)
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request` as Transport says; an error repeats no password of the proxy's."""
+        try:
+            await self.transport.exchange(evolve(request, proxy=self.proxy), receiver, connect)
+        except ProviderError as error:
+            scrub(error, passwords_in(self.proxy))
+            raise
 
 
 @frozen
@@ -135,7 +153,7 @@ class Builder:
         return Attempt(
             name,
             lane.provider,
-            self.connections,
+            self.connections if lane.proxy is None else _ByProxy(self.connections, lane.proxy),
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
             retries=next(number for number in retries if number is not None),
             options=lane.options,

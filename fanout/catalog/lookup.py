@@ -123,7 +123,7 @@ def _found(text: str, config: Config, file: Path | None) -> LaneSpec:
         options=options,
         spares=tuple(made[1:]),
         concurrency=given.own.get("concurrency"),
-        proxy=given.own.get("proxy"),
+        proxy=None if base.provider == "local" else given.own.get("proxy"),  # the embedded model has no network
     )
 
 
