@@ -123,18 +123,17 @@ def check_base_url(url: str) -> None:
         raise UsageError(f"base_url must be an http or https address, not {url!r}")
 
 
-def check_proxy(proxy: str) -> None:
-    """Raises ValueError, which repeats nothing of it, unless it is `none` or an address of a kind in PROXY_SCHEMES."""
-    if proxy == NO_PROXY:
-        return
+def is_proxy(text: str) -> bool:
+    """Tells whether a text is `none` or the address of a proxy of a kind in PROXY_SCHEMES, without path or query."""
+    if text == NO_PROXY:
+        return True
     try:
-        parts = urlsplit(proxy)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        named = False
-    rest = parts.path.strip("/") + parts.query + parts.fragment if named else ""
-    if not named or parts.scheme not in PROXY_SCHEMES or rest or not proxy.isprintable() or " " in proxy:
-        raise ValueError(f"proxy takes {PROXY_FORM}")
+        return False
+    rest = parts.path.strip("/") + parts.query + parts.fragment
+    return named and not rest and parts.scheme in PROXY_SCHEMES and text.isprintable() and " " not in text
 
 
 def passwords_in(proxy: str) -> list[Secret]:

@@ -104,8 +104,7 @@ class Settings:
         if on_lose not in ("cancel", "keep"):
             raise UsageError(f"on_lose must be cancel or keep, not {on_lose!r}")
         d = config.defaults
-        usual = Timeouts(d.connect, d.first, d.idle, d.total, d.min_tps)
-        clocks = (timeouts or Timeouts()).over(usual)
+        clocks = (timeouts or Timeouts()).over(d.timeouts)
         return cls(clocks, d.retries if retries is None else retries, on_lose, config, history)
 
 

@@ -27,7 +27,7 @@ def key_variables(entry: Entry, url: str, given: Given) -> tuple[str, ...]:
 
     Raises UsageError where a project's file would give away a key that it was not trusted with.
     """
-    own, key_env = is_own(entry, url), given.own.get("key_env")
+    own, key_env = is_own(entry, url), given.get("key_env")
     if key_env is None:
         return entry.keys if own else ()
     named = given.files.get("key_env")
