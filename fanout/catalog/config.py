@@ -15,7 +15,6 @@ from platformdirs import user_config_path
 from fanout.addresses import PROXY_FORM, is_proxy
 from fanout.catalog.entries import entries
 from fanout.errors import UsageError
-from fanout.places import users
 from fanout.prompt import Options
 from fanout.settings import (
     CLOCK,
@@ -34,6 +33,7 @@ from fanout.settings import (
     setting,
     settings_of,
 )
+from fanout.storage.places import app_directory
 from fanout.timeouts import Timeouts
 
 FILE = "fanout.toml"
@@ -174,7 +174,7 @@ def load(project: Path | None = None, user: Path | None = None) -> Config:
 
 def _users_file(directory: Path | None) -> Path | None:
     try:
-        return (directory or users(user_config_path)) / FILE
+        return (directory or app_directory(user_config_path)) / FILE
     except UsageError:  # without a home there is no file, and nothing is wrong with that
         return None
 

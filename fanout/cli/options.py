@@ -16,9 +16,9 @@ from attrs import frozen
 from click.shell_completion import CompletionItem
 
 from fanout.errors import UsageError
-from fanout.places import expanded
 from fanout.prompt import Media, Message, Prompt
 from fanout.settings import Setting, clock, duration, settings_of
+from fanout.storage.places import expand_home
 from fanout.timeouts import Timeouts
 
 Command = Callable[..., Any]
@@ -165,7 +165,7 @@ def _read_file(name: str) -> str:
             raise click.UsageError("-f -: standard input is closed")
         return _text(_read_stdin(), "standard input")
     try:
-        return _text(expanded(name).read_bytes(), name)
+        return _text(expand_home(name).read_bytes(), name)
     except OSError as error:
         raise click.UsageError(f"-f {name}: {error.strerror}") from None
 
@@ -245,7 +245,7 @@ _SHARED: list[Callable[[Command], Command]] = [
     ),
     click.option("--no-save", is_flag=True, help="Do not keep this run for -c."),
     click.option(
-        "--save-files", type=expanded, metavar="DIR", help="Save the files of the answers shown, overwriting none."
+        "--save-files", type=expand_home, metavar="DIR", help="Save the files of the answers shown, overwriting none."
     ),
     *(click.option(f"--{name}", "output", flag_value=name, help=text) for name, text in _OUTPUTS.items()),
     click.option("-q", "--quiet", is_flag=True, help="The text alone, and nothing on stderr but failures."),
