@@ -42,7 +42,7 @@ HOPS = 5
 """Redirections of a file's address that are followed, where no credentials go with the request."""
 
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
-"""What can be asked: a string, a list of OpenAI message dicts, or a Prompt."""
+"""A prompt as callers have it: a string, a list of OpenAI message dicts, or a Prompt."""
 
 
 @asynccontextmanager
@@ -84,7 +84,7 @@ class Fanout:
 
     @property
     def run(self) -> Run:
-        """What is known so far; complete, and with its cost, once the iteration has ended."""
+        """The run so far; complete, and with its cost, once the iteration has ended."""
         answers: dict[str, Answer] = {}
         keeps: list[Answer] = []
         lost: list[Answer] = []
@@ -109,7 +109,7 @@ class Fanout:
         )
 
     def _history(self, shown: str | None) -> History | None:
-        """What was said in the lanes that answered, for a later prompt."""
+        """The conversations of the lanes that answered, for a later prompt."""
         said = {
             attempt.name: Turns.after(
                 attempt.asked,
@@ -145,7 +145,7 @@ class Fanout:
 
 
 class CallSettings(TypedDict, total=False):
-    """What `race`, `gather`, `ask` and `open_fanout` can be told.
+    """The settings of `race`, `gather`, `ask` and `open_fanout`.
 
     `transport` is one that is open, or a name: curl or httpx. `timeouts` are the clocks of all lanes, in seconds;
     `retries` says how often a lane is tried again, `on_lose` whether losers are cut off (`cancel`) or run on (`keep`).

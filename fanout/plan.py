@@ -23,7 +23,7 @@ from fanout.scrub import scrub
 from fanout.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
-"""What can stand as a lane: a spec, a provider, or another plan."""
+"""Anything that can stand as a lane: a spec, a provider, or another plan."""
 
 
 @define(eq=False)
@@ -45,11 +45,11 @@ class Connections:
         await self.transport.exchange(request, receiver, connect)
 
     def budget(self, provider: Provider) -> Budget:
-        """How much repeating the service behind this provider still gets."""
+        """The budget for repeating requests to the service behind this provider."""
         return self.budgets.setdefault(f"{provider.name} {getattr(provider, 'base_url', '')}", Budget())
 
     def login_for(self, provider: Provider) -> Login | None:
-        """What gets other credentials for this provider, if it is one that people log in to."""
+        """The source of other credentials for this provider, if it is one that people log in to."""
         if not hasattr(provider, "credentials"):
             return None
         if self.login is None:
@@ -59,7 +59,7 @@ class Connections:
         return self.login
 
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
-        """What bounds the lanes of this name, if anything does."""
+        """The bound of the lanes of this name, if there is one."""
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
@@ -83,7 +83,7 @@ class _ByProxy(Transport):
 
 @frozen
 class Settings:
-    """What a call, and below it the configuration, says about all its lanes."""
+    """The settings of all lanes of a call: its own, and below them the configuration's."""
 
     timeouts: Timeouts
     retries: int | None

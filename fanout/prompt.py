@@ -1,4 +1,4 @@
-"""What is asked: messages, media and options, the same for every provider."""
+"""Prompts: messages, media and options, the same for every provider."""
 
 import os
 from base64 import b64decode
@@ -126,7 +126,7 @@ def _tool_use(call: Any) -> ToolUse:
 @check_arguments("option")
 @frozen
 class Options:
-    """How it is asked. None or empty: left to the service.
+    """The options of a prompt. None or empty: left to the service.
 
     `reasoning` is the effort in the service's words (low, medium, high …), `reasoning_tokens` its budget in tokens.
     `tools` are functions as OpenAI writes them, `schema` a JSON schema for the answer. `body` goes into the request as

@@ -19,7 +19,7 @@ KEY = "setting"
 
 @frozen
 class Form:
-    """How a value is written, and what it may be.
+    """The way a value is written, and its range.
 
     `parse` reads it from text (a lane spec, the command line) and raises ValueError or LookupError; `kinds` are the
     types that stand for it in TOML, called `kind` in errors; `fits` says what lies in its range, `words` how to say so
@@ -44,7 +44,7 @@ class Form:
 
 @frozen
 class Setting:
-    """What can be set, in a form; `usual` is its value where nobody sets it, None if that is not ours to say.
+    """A setting in its form; `usual` is its value where nobody sets it, None if that is not ours to say.
 
     `also` is another name for it in specs and on the command line, `help` a sentence about it. A setting that is
     `many` adds up where it is repeated. One of the `users` may not be set by a project's file; of one that is `hidden`

@@ -58,13 +58,13 @@ LANE: Mapping[str, Setting] = {
     "retries": Setting(COUNT, "How often it is tried again."),
     "concurrency": Setting(FROM_ONE, "How many lanes of this name may run at once."),
 }
-"""What a lane can say beside its clocks and the options of its prompt."""
+"""The settings of a lane beside its clocks and the options of its prompt."""
 
 NEEDED = ("spec", "policy", "lanes")
 """The keys that a table must have, where it knows them."""
 
 LANE_SETTINGS: Mapping[str, Setting] = {**LANE, **settings_of(Timeouts), **settings_of(Options)}
-"""All that a lane can say."""
+"""All settings of a lane."""
 
 ALIASES = aliases_of(Timeouts)
 """Other names of these, in specs and on the command line."""
@@ -123,7 +123,7 @@ class DefaultsTable(Timeouts):
 
 @frozen
 class Tables:
-    """What one file says."""
+    """The tables of one file."""
 
     lanes: dict[str, LaneTable] = field(factory=dict)
     groups: dict[str, GroupTable] = field(factory=dict)
@@ -132,7 +132,7 @@ class Tables:
 
 @frozen
 class Config(Tables):
-    """What one or both files say.
+    """The tables of one or both files.
 
     `untrusted` has the `lanes.NAME` and `groups.NAME` of a file that is not known to be the user's, and that file: it
     may not send keys to addresses of its own choice.

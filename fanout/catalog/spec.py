@@ -39,12 +39,12 @@ class Spec:
 
     @property
     def provider(self) -> str:
-        """What stands before the first separator."""
+        """The text before the first separator."""
         return _SEPARATOR.split(self.name, maxsplit=1)[0]
 
     @property
     def model(self) -> str:
-        """What stands after the first separator: a model's name may have more of them."""
+        """The text after the first separator: a model's name may have more of them."""
         return [*_SEPARATOR.split(self.name, maxsplit=1), ""][1]
 
 
@@ -64,7 +64,7 @@ def _without_password(pair: str) -> str:
 
 @define
 class Given:
-    """What specs and tables say of one lane, by the names of LANE_SETTINGS; what is added later goes over the rest.
+    """The settings that specs and tables give a lane, by the names of LANE_SETTINGS; later ones go over earlier ones.
 
     `files` says which of it a file said that is not known to be the user's: Config.untrusted.
     """

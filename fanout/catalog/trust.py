@@ -1,4 +1,4 @@
-"""Where a lane's key may go: to its provider's own address, and elsewhere only on the user's word."""
+"""Decides which key goes with a lane: its provider's to the provider's own address, others on the user's word."""
 
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit

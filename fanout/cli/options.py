@@ -1,4 +1,4 @@
-"""The options that all verbs with a prompt share, and what they make of what the user wrote."""
+"""The options that all verbs with a prompt share, and what becomes of them."""
 
 import re
 import sys
@@ -29,7 +29,7 @@ PATIENCE = 1.0
 
 @frozen
 class Choices:
-    """What the user chose; None or empty: left to the engine."""
+    """The user's choices; None or empty: left to the engine."""
 
     words: tuple[str, ...] = ()
     lanes: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Choices:
         return [with_options(without(spec, self.options), self.options) for spec in usual]
 
     def prompt(self) -> Prompt:
-        """What is asked: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
+        """The prompt: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
         parts = [" ".join(self.words), _read_file(self.file) if self.file else _read_pipe()]
         text = "\n\n".join(part for part in parts if part.strip())
         if not text:
@@ -206,7 +206,7 @@ OF_EVERY_LANE = (
         help="An option for every lane, e.g. -o temperature 0.",
     ),
 )  # fmt: skip
-"""What is asked of every lane alike."""
+"""The options of what every lane is asked alike."""
 
 TRANSPORT = click.option(
     "--transport", type=click.Choice(["curl", "httpx"]), help="What carries the requests; usually curl."
