@@ -14,7 +14,7 @@ from fanout.abc import Policy, Provider, Transport
 from fanout.addresses import checked, is_own, key_variables
 from fanout.clocks import Timeouts
 from fanout.config import Config, GroupTable
-from fanout.credentials import Credentials
+from fanout.credentials import Credentials, command
 from fanout.entries import Entry, entries, keys_in_environment
 from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.fetch import fetch
@@ -209,7 +209,8 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     try:
         credentials = _credentials(entry, base_url)
     except UsageError as error:  # this lane's misfortune, not that of those beside it
-        return [Unusable(entry.name, model or None, base_url, str(error), f"fanout login {entry.name}")], entry.timeouts
+        typed = command("login", entry.name, base_url, entry.base_url)
+        return [Unusable(entry.name, model or None, base_url, str(error), typed)], entry.timeouts
     if entry.unofficial and base_url == entry.base_url and not credentials:
         _check_switched_on(entry, config)
     names = key_variables(entry, base_url, given)

@@ -52,8 +52,10 @@ def advice(answer: Answer, error: ProviderError) -> str:
 
 
 def _login(command: str) -> str:
-    """How to log in, with a browser or without a display."""
-    verb, _, name = command.rpartition(" ")
-    if verb != "fanout login":
-        return f"`{command}` logs you in" if command else ""
-    return f"`{command}` logs you in, and where there is no display `fanout auth import {name}`"
+    """The ways to log in: by `command`, and without a display if that one opens a browser."""
+    typed = one_line(command)
+    if not typed:
+        return ""
+    told = f"`{typed}` logs you in"
+    name = typed.removeprefix("fanout login ")
+    return told if name == typed else f"{told}, and where there is no display `fanout auth import {name}`"

@@ -29,20 +29,25 @@ def check(names: tuple[str, ...], base_url: str | None, as_json: bool) -> int:
     """
     from fanout.cli import stop
 
-    sites = [find(name, base_url)[0] for name in names]
+    found_sites = [find(name, base_url) for name in names]
     found, problems = kept()
     chosen = [
         credentials
         for credentials in found
-        if (not sites or credentials.provider in [site.name for site in sites])
+        if (not found_sites or credentials.provider in [site.name for site, _ in found_sites])
         and (base_url is None or credentials.base_url == base_url.rstrip("/"))
     ]
     complain(problems)
     if not chosen:
-        hint = f"; {sites[0].command} or {sites[0].import_command}" if sites else ""
+        hint = f"; {_ways(*found_sites[0])}" if found_sites else ""
         click.echo(f"fanout: no login is kept{hint}", err=True)
         return 1
     return stop.run(partial(_check, chosen, as_json)) or bool(problems)
+
+
+def _ways(site: "Site", base_url: str) -> str:
+    """The ways to a login, as one types them."""
+    return f"{site.command(base_url)} or {site.import_command(base_url)}"
 
 
 async def _check(chosen: "list[Credentials]", as_json: bool) -> int:
@@ -57,7 +62,7 @@ async def _check(chosen: "list[Credentials]", as_json: bool) -> int:
             verdict, words = await ask_service(site, credentials, transport)
             rows.append({"name": site.name, "base_url": credentials.base_url, "verdict": verdict, "message": words})
             if not as_json:
-                advice = f"; {site.command} or {site.import_command}" if verdict == "refused" else ""
+                advice = f"; {_ways(site, credentials.base_url)}" if verdict == "refused" else ""
                 await stdout.write(f"{site.name:<12}  {credentials.base_url}  {verdict}: {words}{advice}\n")
     if as_json:
         await stdout.write(json.dumps(rows, indent=2) + "\n")
@@ -89,7 +94,7 @@ async def ask_service(site: "Site", credentials: "Credentials", transport: "Tran
         if provider is not None:
             provider.models(reply)
             return "accepted", "the service lists its models"
-        who = services.user(site, reply)
+        who = services.user(site, credentials.base_url, reply)
     except ProviderError as error:
         scrub(error, [*credentials.cookies.values(), *credentials.secrets.values()])
         # A bare 403 may be many things; where a service lists models, it is about the login.

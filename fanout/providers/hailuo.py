@@ -11,7 +11,7 @@ from uuid import uuid4
 from attrs import define, evolve, field, frozen
 
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
-from fanout.credentials import Credentials
+from fanout.credentials import Credentials, command
 from fanout.errors import (
     InvalidRequest,
     LoginRequired,
@@ -137,7 +137,7 @@ class Hailuo(Provider):
         return login
 
     def _login_required(self, message: str, **fields: Any) -> LoginRequired:
-        return LoginRequired(message, command=f"fanout login {self.name}", **fields)
+        return LoginRequired(message, command=command("login", self.name, self.base_url, BASE_URL), **fields)
 
     def _refusal(self, head: Head, body: bytes) -> ProviderError:
         """The error of a response with a status other than 200: a redirection is one to the login."""

@@ -24,7 +24,7 @@ from uuid import uuid4
 from attrs import evolve, field, frozen
 
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
-from fanout.credentials import Credentials
+from fanout.credentials import Credentials, command
 from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
 from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers import website
@@ -162,7 +162,7 @@ class HuggingChat(Provider):
 
     @property
     def _command(self) -> str:
-        return f"fanout login {self.name}"
+        return command("login", self.name, self.base_url, BASE_URL)
 
     def _login(self) -> Credentials | None:
         """The credentials, if there are any.

@@ -14,6 +14,7 @@ from fanout.errors import (
 )
 
 LOG_IN = "`fanout login huggingchat` logs you in, and where there is no display `fanout auth import huggingchat`"
+LINE = "x --base-url 'http://127.0.0.1/ '"
 ANSWER = Answer(lane="a", provider="groq")
 
 
@@ -54,6 +55,14 @@ ANSWER = Answer(lane="a", provider="groq")
         (
             LoginRequired("there is no display", command="fanout auth import huggingchat"),
             "a: auth: there is no display; `fanout auth import huggingchat` logs you in",
+        ),
+        (
+            LoginRequired("it needs a login", command="fanout login huggingchat --base-url http://127.0.0.1:3040"),
+            f"a: auth: it needs a login; {LOG_IN.replace('chat`', 'chat --base-url http://127.0.0.1:3040`')}",
+        ),
+        (
+            LoginRequired("no", command="fanout login x --base-url 'http://127.0.0.1/\x1b[31m\n'"),
+            f"a: auth: no; {LOG_IN.replace('huggingchat', LINE)}",
         ),
         (LoginRequired("it needs a login", command=""), "a: auth: it needs a login"),
         (AuthError("two\nlines \x1b[31m"), "a: auth: two lines; `fanout providers` shows which variable holds the key"),

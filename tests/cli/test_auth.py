@@ -326,7 +326,8 @@ async def test_the_check_asks_every_service_whose_login_is_kept() -> None:
         assert (done.code, done.out) == (0, f"huggingchat   {yes.url}  accepted: ada is logged in\n")
         done = silent(await fanout("auth", "check", "huggingchat", "--base-url", no.url))
         assert done.code == 1
-        assert "fanout login huggingchat or fanout auth import huggingchat" in done.out
+        there = f"huggingchat --base-url {no.url}"
+        assert f"fanout login {there} or fanout auth import {there}" in done.out
         assert store.load("huggingchat", no.url) is not None
 
 

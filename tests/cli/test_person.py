@@ -246,7 +246,7 @@ async def test_a_no_ends_that_lane_alone(state: dict[str, str]) -> None:
             assert await terminal.end() == 0
     assert "Blue." in terminal.written
     assert "nobody agreed to log in now" in terminal.written
-    assert "`fanout login huggingchat` logs you in" in terminal.written
+    assert f"`fanout login huggingchat --base-url {server.base_url}` logs you in" in terminal.written
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ async def test_a_yes_without_a_display_says_what_to_do_instead(state: dict[str, 
             await typed(terminal, "y\n")
             assert await terminal.end() == 1
     assert "there is no display for a browser" in terminal.written
-    assert "`fanout auth import huggingchat`" in terminal.written
+    assert f"`fanout auth import huggingchat --base-url {server.base_url}`" in terminal.written
 
 
 @pytest.mark.slow
@@ -278,12 +278,13 @@ async def test_by_default_nobody_is_asked_and_the_lane_says_what_to_type(state: 
             assert await terminal.end() == 0
         alone = await fanout("race", *lanes[:2], "Why?", env=state)
         told = await fanout("race", "--jsonl", *lanes[:2], "Why?", env=state)
-    words = "`fanout login huggingchat` logs you in, and where there is no display `fanout auth import huggingchat`"
+    name = f"huggingchat --base-url {server.base_url}"
+    words = f"`fanout login {name}` logs you in, and where there is no display `fanout auth import {name}`"
     assert words in terminal.written
     assert "[y/N]" not in terminal.written
     assert (alone.code, words in alone.err) == (1, True)
     (needed,) = [line for line in map(json.loads, told.out.splitlines()) if line["type"] == "login_needed"]
-    assert (needed["lane"], needed["command"]) == ("chat", "fanout login huggingchat")
+    assert (needed["lane"], needed["command"]) == ("chat", f"fanout login {name}")
 
 
 @pytest.mark.slow

@@ -765,7 +765,8 @@ async def test_a_token_that_is_not_accepted_asks_for_a_login() -> None:
     async with website.running(serving()) as server:
         answer = await ask(at(server, "expired"))
     assert isinstance(answer.error, LoginRequired)
-    assert (answer.error.message, answer.error.command) == ("token expired", "fanout login hailuo")
+    command = f"fanout login hailuo --base-url {server.url}"
+    assert (answer.error.message, answer.error.command) == ("token expired", command)
 
 
 async def test_a_lane_that_is_cut_off_closes_the_connection() -> None:

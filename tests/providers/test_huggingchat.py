@@ -721,7 +721,7 @@ async def test_without_a_login_the_service_asks_for_one_and_is_not_followed_else
         run = await fanout.ask("Hi", [asked, evolve(asked, credentials=None)])
         for found in run.answers:
             assert isinstance(found.error, LoginRequired)
-            assert found.error.command == COMMAND
+            assert found.error.command == f"{COMMAND} --base-url {server.base_url}"
         assert {request.target for request in server.requests} == {"/conversation"}
         assert text_in((await exchange(logged_in(server), "Hi")).events) == "Hello there"
 
