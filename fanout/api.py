@@ -11,15 +11,14 @@ from attrs import evolve
 
 from fanout.abc import Login, OnLose, Policy, Request, Transport
 from fanout.addresses import is_public
-from fanout.alarms import open_alarms
 from fanout.answers import Answer, Run, Wasted
-from fanout.channel import Channel
-from fanout.clocks import Timeouts
-from fanout.config import Config, load
+from fanout.catalog.config import Config, load
+from fanout.engine.alarms import open_alarms
+from fanout.engine.channel import Channel
+from fanout.engine.group import Group
 from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
 from fanout.events import File, Status, Tagged
 from fanout.fetch import fetch
-from fanout.group import Group
 from fanout.history import History, Turns
 from fanout.plan import Builder, Connections, Plan, Settings, several
 from fanout.policies.all import All
@@ -27,6 +26,7 @@ from fanout.policies.race import Accept, On, Race
 from fanout.prices import cost
 from fanout.prompt import Message, Prompt
 from fanout.scrub import scrub
+from fanout.timeouts import Timeouts
 from fanout.unwrapped import unwrapped
 from fanout.wire.faults import response_error
 

@@ -8,17 +8,17 @@ from attrs import define, field, frozen
 
 from fanout import catalog
 from fanout.abc import Login, OnLose, Policy, Provider, Receiver, Request, Transport
-from fanout.alarms import Alarms
-from fanout.attempt import Attempt
-from fanout.channel import Channel
-from fanout.clocks import Timeouts
-from fanout.config import Config
+from fanout.catalog.config import Config
+from fanout.engine.alarms import Alarms
+from fanout.engine.attempt import Attempt
+from fanout.engine.channel import Channel
+from fanout.engine.group import Group
+from fanout.engine.keys import Keys, Known
+from fanout.engine.retry import Budget
 from fanout.errors import UsageError
-from fanout.group import Group
 from fanout.history import History
-from fanout.keys import Keys, Known
 from fanout.policies.race import Race
-from fanout.retry import Budget
+from fanout.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
 """What can stand as a lane: a spec, a provider, or another plan."""

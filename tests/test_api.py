@@ -1,4 +1,4 @@
-"""The public calls, as a user makes them; the policies have their tests in test_group.py."""
+"""The public calls, as a user makes them; the policies have their tests in engine/test_group.py."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ from fanout.plan import Connections
 from fanout.prompt import Message, Prompt
 from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport
-from tests.test_attempt import STOPPING, Desk, Site, login_as, site_transport
+from tests.engine.test_attempt import STOPPING, Desk, Site, login_as, site_transport
 from tests.words import Words, WordsReader, memory, said, words
 
 

@@ -16,7 +16,7 @@ from tests import tools
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fanout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PLUG_INS = ("wire", "providers", "transports", "policies", "formats", "local", "login")
+PLUG_INS = ("engine", "wire", "providers", "transports", "policies", "formats", "local", "login")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -214,6 +214,16 @@ _REASONS = {
 }
 
 
+# What the service does itself, or keeps to itself, on the way to the answer.
+_PASSED = frozenset(
+    {
+        *("redacted_thinking", "server_tool_use", "mcp_tool_use", "mcp_tool_result", "web_fetch_tool_result"),
+        *("code_execution_tool_result", "bash_code_execution_tool_result", "tool_search_tool_result"),
+        *("text_editor_code_execution_tool_result", "web_search_tool_result"),
+    }
+)
+
+
 class MessagesReader(JsonReader):
     """Reads Messages by the type in the data: proxies drop the names of events."""
 
@@ -249,6 +259,10 @@ class MessagesReader(JsonReader):
                 if not self.complete:
                     self.finish("unknown")
                 self.end()
+            case "ping":
+                pass
+            case _:
+                self.refuse(value)
 
     def document(self, value: dict[str, Any], out: list[Event], /) -> None:
         """The same for a whole message in one JSON document."""
@@ -293,6 +307,8 @@ class MessagesReader(JsonReader):
             piece = self.tool_call(index, block.get("id"), block.get("name"), "")
             out += [piece] if piece.id or piece.name else []
             self._inputs[index] = encode(block.get("input") or {})
+        elif kind not in _PASSED:
+            self.note(f"a part of the answer is a {kind}, which is not known")
 
     def _read_inputs(self, indices: Iterable[Any], out: list[Event]) -> None:
         """The inputs that came with their blocks, or an empty one if none came at all."""
@@ -307,8 +323,9 @@ class MessagesReader(JsonReader):
     def _read_usage(self, usage: Any, out: list[Event]) -> None:
         """Every count is cumulative, and not all are said again."""
         if usage and isinstance(usage, dict):
-            self._counts.update({name: count for name, count in usage.items() if count is not None})
-            out.append(_usage(self._counts))
+            # A 0 after a count says only that it is not counted here (envoyproxy/ai-gateway#1631).
+            self._counts.update({name: count for name, count in usage.items() if count or name not in self._counts})
+            self.count(_usage(self._counts), out)
 
     def _read_stop(self, delta: dict[str, Any], out: list[Event]) -> None:
         raw = text_of(delta.get("stop_reason"))

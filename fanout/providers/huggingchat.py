@@ -24,6 +24,7 @@ from uuid import uuid4
 from attrs import evolve, field, frozen
 
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
+from fanout.addresses import is_private
 from fanout.credentials import Credentials, command
 from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
 from fanout.prompt import SYSTEM, Media, Prompt
@@ -55,7 +56,6 @@ FILE_BYTES = 10 << 20
 
 _ID = re.compile(r"[\w-]+", re.ASCII)
 _OVER = re.compile("-[0-9]+|0+")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ACCOUNT = "token"  # the cookie of the account at huggingface.co, to which the session is bound
 
 
@@ -64,8 +64,8 @@ class HuggingChat(Provider):
     """A HuggingChat server. Where it asks for no login it needs no credentials, and begins a session of its own.
 
     The session is the cookie `cookie_name`. `web_search` is for servers of 2025. Without a `model`, the first that the
-    server lists and that takes the media of the prompt is asked. `lost` are the conversations that cannot be continued
-    any more; `uuid` makes a new random id.
+    server lists and that takes the media of the prompt is asked. `insecure` lets a login go over plain http to a public
+    network. `lost` are the conversations that cannot be continued any more; `uuid` makes a new random id.
     """
 
     model: str | None = None
@@ -73,6 +73,7 @@ class HuggingChat(Provider):
     base_url: str = BASE_URL
     credentials: Credentials | None = field(default=None, repr=False)
     web_search: bool = False
+    insecure: bool = False
     cookie_name: str = "hf-chat"
     lost: frozenset[str] = field(default=frozenset(), repr=False)
     uuid: Callable[[], str] = field(default=lambda: str(uuid4()), repr=False)
@@ -175,7 +176,7 @@ class HuggingChat(Provider):
         if theirs != ours:
             raise LoginRequired(f"the login is for {theirs}, and is not sent to {ours}", command=self._command)
         parts = urlsplit(self.base_url)
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        if parts.scheme != "https" and not self.insecure and not is_private(parts.hostname):
             raise InvalidRequest(f"{self.name} sends a login over https only, not to {ours}")
         return self.credentials
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import fanout
 from fanout.abc import Head, Reply, Request
 from fanout.answers import Answer
-from fanout.clocks import Timeouts
 from fanout.credentials import Credentials
 from fanout.errors import (
     AuthError,
@@ -30,6 +29,7 @@ from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.aura import NEUTRAL, Aura, AuraReader
 from fanout.secret import Secret
+from fanout.timeouts import Timeouts
 from tests.providers.exchange import end_of, error_of, read_by
 from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound

@@ -234,7 +234,9 @@ def test_a_login_goes_to_its_own_origin_only_and_over_https() -> None:
     plain = evolve(LOGIN, base_url="http://chat.test")
     with pytest.raises(InvalidRequest, match="over https only"):
         run(provider(credentials=plain, base_url="http://chat.test"), "Hi")
-    run(provider(credentials=evolve(LOGIN, base_url="http://[::1]:8"), base_url="http://[::1]:8"), "Hi", [created()])
+    run(provider(credentials=plain, base_url="http://chat.test", insecure=True), "Hi", [created()])
+    for url in ("http://[::1]:8", "http://10.0.0.5:3000", "http://chat:3000"):
+        run(provider(credentials=evolve(LOGIN, base_url=url), base_url=url), "Hi", [created()])
 
 
 def test_a_new_conversation_is_given_the_whole_history_as_one_text() -> None:
