@@ -110,7 +110,7 @@ def _provider(credentials: "Credentials") -> "Provider":
     """The provider that speaks to this service, whose class has the name of its module."""
     from importlib import import_module
 
-    module = import_module(f"fanout.providers.{credentials.provider}")
+    module = import_module(f"fanout.chats.{credentials.provider}")
     kind = next(value for name, value in vars(module).items() if name.lower() == credentials.provider)
     made: Provider = kind(base_url=credentials.base_url, credentials=credentials)
     return made

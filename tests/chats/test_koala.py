@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import fanout
 from fanout.abc import Head, Request
 from fanout.answers import Answer
+from fanout.chats.koala import Koala, new_visitor
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -25,7 +26,6 @@ from fanout.errors import (
 )
 from fanout.events import Conversation, Delta, End, Event, Status
 from fanout.prompt import Media, Message, Options, Prompt
-from fanout.providers.koala import Koala, new_visitor
 from tests.providers.exchange import end_of, error_of, exchange, read_by, state_of, text_in
 from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound, odd_json

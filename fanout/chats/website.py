@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from fanout.abc import Head
+from fanout.chats.flatten import media_since_last_answer
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, InvalidRequest, NotAStream, ProviderError
 from fanout.events import End, Event, Status
 from fanout.prompt import Options, Prompt
-from fanout.providers.flatten import media_since_last_answer
 from fanout.providers.terms import refuse
 from fanout.secret import Secret
 from fanout.wire.body import ERROR_CAP

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from fanout.chats.oss import Place
 from fanout.errors import ProtocolError
-from fanout.providers.oss import Place
 from fanout.secret import Secret
 
 HOME = "https://www.hailuo.ai"

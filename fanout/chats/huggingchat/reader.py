@@ -8,10 +8,10 @@ from urllib.parse import quote
 from attrs import field, frozen
 
 from fanout.abc import Head, Request
+from fanout.chats.huggingchat.faults import ConversationLost, is_lost
 from fanout.errors import ServerError, Truncated
 from fanout.events import Conversation, Delta, Event, File, Reasoning, Replace, Title
 from fanout.providers.citations import Citations
-from fanout.providers.huggingchat_faults import ConversationLost, is_lost
 from fanout.providers.reader import JsonReader, text_of
 from fanout.wire.json_text import repair
 

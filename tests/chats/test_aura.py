@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import fanout
 from fanout.abc import Head, Reply, Request
 from fanout.answers import Answer
+from fanout.chats.aura import NEUTRAL, Aura, AuraReader
 from fanout.credentials import Credentials
 from fanout.errors import (
     AuthError,
@@ -27,7 +28,6 @@ from fanout.errors import (
 from fanout.events import Delta, End, Status
 from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
-from fanout.providers.aura import NEUTRAL, Aura, AuraReader
 from fanout.secret import Secret
 from fanout.timeouts import Timeouts
 from tests.providers.exchange import end_of, error_of, read_by

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from fanout.abc import Head, Reply
+from fanout.chats.huggingchat.models import Row, choose, rows_of
 from fanout.errors import InvalidRequest, ProtocolError
-from fanout.providers.huggingchat_models import Row, choose, rows_of
 from tests.servers.huggingchat import model
 
 PICTURE = ("image/png",)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import fanout
 from fanout.abc import Head
 from fanout.answers import Answer
+from fanout.chats.vitalentum import Vitalentum
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -26,7 +27,6 @@ from fanout.errors import (
 from fanout.events import Delta, End, Event, Status
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.openai import OpenAI
-from fanout.providers.vitalentum import Vitalentum
 from tests.conformance.cases import PROJECT_FILE
 from tests.providers.exchange import end_of, error_of, read_by, text_in
 from tests.providers.faults import Fault

@@ -5,12 +5,12 @@ from typing import Any
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reader, Reply, Request
+from fanout.chats import website
+from fanout.chats.flatten import system_text
 from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, NotAStream, ProviderError, Truncated
 from fanout.events import Delta, End, Event, Status
 from fanout.prompt import SYSTEM, Message, Prompt
-from fanout.providers import website
-from fanout.providers.flatten import system_text
 from fanout.providers.terms import model_names
 from fanout.wire.fault_kinds import kind_of_status
 from fanout.wire.faults import kept_headers, request_id

@@ -3,12 +3,12 @@ from trio.testing import MockClock
 
 import fanout
 from fanout.abc import Head
+from fanout.chats.unusable import Unusable
 from fanout.errors import LoginRequired
 from fanout.events import LoginNeeded
 from fanout.plan import Connections
 from fanout.policies.all import All
 from fanout.prompt import Prompt
-from fanout.providers.unusable import Unusable
 from tests.words import memory, said, watch, words
 
 BROKEN = Unusable("huggingchat", "org/m", "https://chat.example.org", "the file is damaged", "fanout login huggingchat")

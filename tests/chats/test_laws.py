@@ -8,11 +8,11 @@ from attrs import frozen
 
 import fanout
 from fanout.abc import Provider
+from fanout.chats.aura import Aura
+from fanout.chats.koala import Koala
+from fanout.chats.vitalentum import Vitalentum
 from fanout.events import Delta, End, Event, Status
-from fanout.providers.aura import Aura
-from fanout.providers.koala import Koala
-from fanout.providers.vitalentum import Vitalentum
-from tests.providers import test_aura, test_hailuo, test_koala, test_vitalentum
+from tests.chats import test_aura, test_hailuo, test_koala, test_vitalentum
 from tests.providers.exchange import merged
 from tests.providers.faults import Fault
 from tests.servers import vitalentum, website

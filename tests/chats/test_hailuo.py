@@ -15,6 +15,7 @@ import fanout
 from fanout.abc import Head, Reply, Request
 from fanout.answers import Answer
 from fanout.catalog import LaneSpec
+from fanout.chats.hailuo import FILE_BYTES, Device, Hailuo, search_params, signature, signed_form
 from fanout.credentials import Credentials
 from fanout.errors import (
     InvalidRequest,
@@ -32,7 +33,6 @@ from fanout.events import Conversation, Delta, End, Event, Replace, Source, Sour
 from fanout.fetch import fetch
 from fanout.policies.all import All
 from fanout.prompt import Media, Message, Options, Prompt
-from fanout.providers.hailuo import FILE_BYTES, Device, Hailuo, search_params, signature, signed_form
 from fanout.secret import Secret
 from tests.providers.exchange import end_of, error_of, exchange, read_by, state_of, text_in
 from tests.providers.odd import assert_sound, odd_json

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.abc import Head, Request
+from fanout.chats.huggingchat.reader import KEEP_ALIVE, MARKER_LIFE, AnswerReader, Send, ThinkTags
 from fanout.errors import (
     AuthError,
     NotAStream,
@@ -32,7 +33,6 @@ from fanout.events import (
     Status,
     Title,
 )
-from fanout.providers.huggingchat_reader import KEEP_ALIVE, MARKER_LIFE, AnswerReader, Send, ThinkTags
 from fanout.secret import Secret
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers.huggingchat import BLANKS, FINISHED, STARTED, Recorded, final, recorded, token

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from fanout.abc import Head
+from fanout.chats.huggingchat.faults import ConversationLost, judged, unknown_model
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -16,7 +17,6 @@ from fanout.errors import (
     RateLimited,
     ServerError,
 )
-from fanout.providers.huggingchat_faults import ConversationLost, judged, unknown_model
 from tests.servers.huggingchat import NO_ACCESS, NO_LOGIN, Recorded, recorded
 
 COMMAND = "fanout login huggingchat"

@@ -1,7 +1,7 @@
 import pytest
 
+from fanout.chats.flatten import flatten, media_since_last_answer, system_text, trailing_user_text
 from fanout.prompt import Media, Message
-from fanout.providers.flatten import flatten, media_since_last_answer, system_text, trailing_user_text
 
 SYSTEM = Message("system", "Be brief.")
 HELLO = Message("user", " Hello\nyou ")

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from fanout.abc import Head
+from fanout.chats import website
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -14,7 +15,6 @@ from fanout.errors import (
     ProviderError,
     QuotaError,
 )
-from fanout.providers import website
 
 # Which status comes with these words depends on the server's age: 404, 403 and 400, but from June 2025 to February 2026
 # 500 with text, because the interface v2 of those servers threw plain errors.

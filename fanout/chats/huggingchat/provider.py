@@ -25,12 +25,9 @@ from attrs import evolve, field, frozen
 
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
 from fanout.addresses import is_private
-from fanout.credentials import Credentials, command
-from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
-from fanout.prompt import SYSTEM, Media, Prompt
-from fanout.providers import website
-from fanout.providers.flatten import flatten, media_since_last_answer, system_text, trailing_user_text
-from fanout.providers.huggingchat_conversation import (
+from fanout.chats import website
+from fanout.chats.flatten import flatten, media_since_last_answer, system_text, trailing_user_text
+from fanout.chats.huggingchat.conversation import (
     Api,
     Place,
     json_of,
@@ -40,9 +37,12 @@ from fanout.providers.huggingchat_conversation import (
     path_of,
     place_of,
 )
-from fanout.providers.huggingchat_faults import ConversationLost, judged, unknown_model
-from fanout.providers.huggingchat_models import Row, choose, rows_of
-from fanout.providers.huggingchat_reader import AnswerReader, Send
+from fanout.chats.huggingchat.faults import ConversationLost, judged, unknown_model
+from fanout.chats.huggingchat.models import Row, choose, rows_of
+from fanout.chats.huggingchat.reader import AnswerReader, Send
+from fanout.credentials import Credentials, command
+from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
+from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers.media import base64_of, type_of
 from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode, excerpt

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from fanout.abc import Head
+from fanout.chats.event_reader import EventReader
 from fanout.errors import NotAStream, ProtocolError, ProviderError, ResetError, ServerError, TooLarge, Truncated
 from fanout.events import Delta, End, Event, Status, Title
-from fanout.providers.event_reader import EventReader
 from fanout.wire.sse import CAP, Message
 from tests.providers.exchange import end_of
 from tests.servers.website import pieces

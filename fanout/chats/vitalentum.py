@@ -6,12 +6,12 @@ from typing import Any
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reader, Request
+from fanout.chats import website
+from fanout.chats.flatten import system_text
 from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, NotFound, ProtocolError
 from fanout.events import Event
 from fanout.prompt import SYSTEM, Prompt
-from fanout.providers import website
-from fanout.providers.flatten import system_text
 from fanout.providers.openai import ChatReader
 from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 import fanout
 from fanout.abc import Head, Reader, Reply, Request
+from fanout.chats.huggingchat.faults import ConversationLost
+from fanout.chats.huggingchat.provider import BASE_URL, FILE_BYTES, HuggingChat
+from fanout.chats.huggingchat.reader import Send
 from fanout.credentials import Credentials
 from fanout.errors import (
     AuthError,
@@ -29,9 +32,6 @@ from fanout.errors import (
 from fanout.events import Conversation, Delta, End, Event, File, Reasoning, Replace, Status, Title
 from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
-from fanout.providers.huggingchat import BASE_URL, FILE_BYTES, HuggingChat
-from fanout.providers.huggingchat_faults import ConversationLost
-from fanout.providers.huggingchat_reader import Send
 from fanout.secret import Secret
 from fanout.sense import SENSELESS
 from fanout.transports.httpx import HttpxTransport

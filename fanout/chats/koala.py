@@ -10,13 +10,13 @@ from typing import Any
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reader, Request
+from fanout.chats import website
+from fanout.chats.event_reader import EventReader
+from fanout.chats.flatten import flatten, system_text
 from fanout.credentials import Credentials
 from fanout.events import Conversation, Delta, Event
 from fanout.prompt import SYSTEM, Prompt
 from fanout.prompt import Message as Turn
-from fanout.providers import website
-from fanout.providers.event_reader import EventReader
-from fanout.providers.flatten import flatten, system_text
 from fanout.providers.reader import text_of
 from fanout.wire.json_text import Joiner, encode
 from fanout.wire.sse import Message

@@ -11,6 +11,10 @@ from uuid import uuid4
 from attrs import define, evolve, field, frozen
 
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
+from fanout.chats import website
+from fanout.chats.event_reader import EventReader
+from fanout.chats.flatten import flatten, media_since_last_answer, trailing_user_text
+from fanout.chats.oss import Place
 from fanout.credentials import Credentials, command
 from fanout.errors import (
     InvalidRequest,
@@ -24,12 +28,8 @@ from fanout.errors import (
 )
 from fanout.events import Conversation, Delta, Event, Replace, Title
 from fanout.prompt import Media, Prompt
-from fanout.providers import website
 from fanout.providers.citations import Citations
-from fanout.providers.event_reader import EventReader
-from fanout.providers.flatten import flatten, media_since_last_answer, trailing_user_text
 from fanout.providers.media import type_of
-from fanout.providers.oss import Place
 from fanout.providers.reader import text_of
 from fanout.wire.json_text import JsonText, encode, excerpt, repair
 from fanout.wire.multipart import Part, content_type, multipart

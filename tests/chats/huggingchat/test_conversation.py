@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 from fanout.abc import Head, Reply
-from fanout.errors import NotAStream, NotFound, ProtocolError, ProviderError, ServerError
-from fanout.providers.huggingchat_conversation import (
+from fanout.chats.huggingchat.conversation import (
     Api,
     Place,
     json_of,
@@ -15,6 +14,7 @@ from fanout.providers.huggingchat_conversation import (
     path_of,
     place_of,
 )
+from fanout.errors import NotAStream, NotFound, ProtocolError, ProviderError, ServerError
 from fanout.wire.faults import response_error
 from tests.servers.huggingchat import flattened, recorded
 
