@@ -13,7 +13,7 @@ from click import UsageError
 
 from fanout.answers import Run
 from fanout.cli.options import Choices
-from fanout.cli.show import exit_code, output_for
+from fanout.cli.screen.show import exit_code, output_for
 from fanout.errors import TimedOut
 from fanout.formats import Output
 from fanout.formats.json import Json

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fanout.cli.stdout import encoded, write
+from fanout.cli.screen.stdout import encoded, write
 
 
 def test_text_goes_out_in_utf_8_whatever_is_in_it() -> None:
@@ -27,7 +27,7 @@ async def test_a_file_is_written_to(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_reader_who_waits_does_not_stop_the_writer_s_other_tasks() -> None:
     script = (
         "import trio, sys\n"
-        "from fanout.cli.stdout import write\n"
+        "from fanout.cli.screen.stdout import write\n"
         "async def main():\n"
         "    with trio.move_on_after(0.2) as scope:\n"
         "        await write('x' * 1_000_000)\n"

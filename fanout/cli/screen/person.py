@@ -10,7 +10,7 @@ import click
 import trio
 from attrs import define, field
 
-from fanout.cli.screen import Screen
+from fanout.cli.screen.live import Screen
 from fanout.formats.summary import one_line
 from fanout.login.browser import obtain
 from fanout.login.logins import LoginPolicy, Logins

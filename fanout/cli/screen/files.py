@@ -17,7 +17,7 @@ from fanout import fetch_file
 from fanout.abc import Transport
 from fanout.answers import Answer
 from fanout.catalog.config import FILE
-from fanout.cli.screen import say
+from fanout.cli.screen.live import say
 from fanout.errors import ProviderError, UsageError
 from fanout.events import File
 from fanout.formats.summary import one_line, reason

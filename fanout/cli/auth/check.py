@@ -1,11 +1,12 @@
 """fanout auth check: whether the services accept the logins that are kept."""
 
 import json
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
+
+from fanout.cli.auth.logins import BASE_URL, complain, find_site, load_logins
 
 if TYPE_CHECKING:
     from fanout.abc import Provider, Transport
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds that a service may take to say who is logged in."""
-
-BASE_URL = click.option("--base-url", metavar="URL", help="Where the service is, if it is not the usual one.")
 
 
 @click.command()
@@ -29,17 +28,17 @@ def check(names: tuple[str, ...], base_url: str | None, as_json: bool) -> int:
     """
     from fanout.cli import stop
 
-    found_sites = [find(name, base_url) for name in names]
-    found, problems = kept()
+    sites = [find_site(name, base_url) for name in names]
+    found, problems = load_logins()
     chosen = [
         credentials
         for credentials in found
-        if (not found_sites or credentials.provider in [site.name for site, _ in found_sites])
+        if (not sites or credentials.provider in [site.name for site, _ in sites])
         and (base_url is None or credentials.base_url == base_url.rstrip("/"))
     ]
     complain(problems)
     if not chosen:
-        hint = f"; {_ways(*found_sites[0])}" if found_sites else ""
+        hint = f"; {_ways(*sites[0])}" if sites else ""
         click.echo(f"fanout: no login is kept{hint}", err=True)
         return 1
     return stop.run(partial(_check, chosen, as_json)) or bool(problems)
@@ -52,7 +51,7 @@ def _ways(site: "Site", base_url: str) -> str:
 
 async def _check(chosen: "list[Credentials]", as_json: bool) -> int:
     import fanout
-    from fanout.cli import stdout
+    from fanout.cli.screen import stdout
     from fanout.login.services import SERVICES
 
     rows = []
@@ -114,54 +113,3 @@ def _provider(credentials: "Credentials") -> "Provider":
     kind = next(value for name, value in vars(module).items() if name.lower() == credentials.provider)
     made: Provider = kind(base_url=credentials.base_url, credentials=credentials)
     return made
-
-
-def find(name: str, base_url: str | None) -> "tuple[Site, str]":
-    """The site of this name, and the base URL given for it, else in its variable, else its own. Raises UsageError."""
-    from fanout.catalog.spec import unknown
-    from fanout.errors import UsageError
-    from fanout.login.services import SERVICES, checked
-
-    if name not in SERVICES:
-        raise UsageError(unknown("service with a login", name, SERVICES, f"there are {', '.join(SERVICES)}"))
-    site = SERVICES[name]
-    return site, checked(base_url or os.environ.get(site.base_url_variable) or site.base_url)
-
-
-def kept() -> "tuple[list[Credentials], list[Exception]]":
-    """What the store holds, and what the environment does where the store has nothing; and what is wrong with them."""
-    from fanout.errors import UsageError
-    from fanout.login import sources, store
-    from fanout.login.services import SERVICES
-
-    found, broken = store.stored()
-    logins = [credentials for credentials in found if credentials.provider in SERVICES]
-    problems: list[Exception] = [*broken]
-    for name in SERVICES:
-        _, base_url = find(name, None)
-        try:
-            own = sources.from_environment(name, base_url)
-        except UsageError as error:
-            problems.append(error)
-            continue
-        if own and not any((c.provider, c.base_url) == (name, base_url) for c in logins):
-            logins.append(own)
-    return logins, problems
-
-
-async def keep(credentials: "Credentials") -> str:
-    """Stores a login; says what of it. Raises UsageError if it cannot be stored."""
-    import trio
-
-    from fanout.login import store
-
-    await trio.to_thread.run_sync(store.save, credentials)
-    held = ", ".join([*credentials.cookies, *credentials.secrets])
-    ends = f", ends {credentials.expires:%Y-%m-%d}" if credentials.expires else ""
-    return f"stored {held}{ends}"
-
-
-def complain(problems: list[Exception]) -> None:
-    """Says what is wrong with what is kept, a line each."""
-    for problem in problems:
-        click.echo(f"fanout: {problem}", err=True)

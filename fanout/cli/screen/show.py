@@ -14,9 +14,10 @@ from attrs import frozen
 from fanout import History, Run, Status, Timeouts, open_fanout, open_transport
 from fanout.abc import Policy, Transport
 from fanout.catalog.config import load
-from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, advice, last, stdout, stop
+from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, last, stop
 from fanout.cli.options import Choices
-from fanout.cli.screen import Screen, say, screen_for
+from fanout.cli.screen import advice, stdout
+from fanout.cli.screen.live import Screen, say, screen_for
 from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
@@ -30,7 +31,7 @@ from fanout.plan import Connections
 from fanout.prompt import Prompt
 
 if TYPE_CHECKING:
-    from fanout.cli.person import Person
+    from fanout.cli.screen.person import Person
 
 FRAME = 0.1
 """Seconds between two pictures."""
@@ -43,7 +44,7 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
     plan = plan_of(specs)
     _check_login(choices)
     if choices.save_files:
-        from fanout.cli import files
+        from fanout.cli.screen import files
 
         files.check(choices.save_files)
     prompt = choices.prompt()
@@ -168,7 +169,7 @@ def _sum_up(run: Run, choices: Choices, who: Who) -> None:
 def _check_login(choices: Choices) -> None:
     """Nobody is asked who could not answer. Raises UsageError."""
     if choices.login == "ask":
-        from fanout.cli import person
+        from fanout.cli.screen import person
 
         if not person.at_hand():
             raise click.UsageError(
@@ -181,7 +182,7 @@ def _person(choices: Choices) -> "Person | None":
     """Who is asked and told about logins, where lanes may start one."""
     if choices.login == "never":
         return None
-    from fanout.cli.person import Person
+    from fanout.cli.screen.person import Person
 
     return Person()
 
@@ -190,7 +191,7 @@ def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncC
     name = choices.transport or load().defaults.transport
     if person is None:
         return open_transport(name)
-    from fanout.cli.person import logins
+    from fanout.cli.screen.person import logins
 
     policy: Any = choices.login
     return open_transport(name, login=logins(policy, person))
@@ -201,7 +202,7 @@ async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport
     answers, directory = summary.counted(run, who), choices.save_files
     if directory is None or not any(answer.files for answer in answers):
         return True
-    from fanout.cli import files
+    from fanout.cli.screen import files
 
     return await files.save_all(answers, directory, transport, quiet=choices.quiet)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.cli.screen import Line, Live, Screen, screen_for
+from fanout.cli.screen.live import Line, Live, Screen, screen_for
 from fanout.events import Delta, End, Started, Status, Tagged
 from tests.cli.command import on_terminal
 from tests.servers.openai import open_server

@@ -13,10 +13,10 @@ import trio
 from attrs import define
 
 from fanout import All
-from fanout.cli import person, show
 from fanout.cli.options import Choices
-from fanout.cli.person import Person
-from fanout.cli.screen import Screen
+from fanout.cli.screen import person, show
+from fanout.cli.screen.live import Screen
+from fanout.cli.screen.person import Person
 from fanout.credentials import Credentials
 from fanout.formats.json import Json
 from fanout.login import store

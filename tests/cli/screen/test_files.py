@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from fanout.abc import Head, Request
 from fanout.answers import Answer
 from fanout.cli import last
-from fanout.cli.files import LONGEST, check, name_of, save_all, write
+from fanout.cli.screen.files import LONGEST, check, name_of, save_all, write
 from fanout.credentials import Credentials
 from fanout.errors import UsageError
 from fanout.events import File

@@ -1,7 +1,7 @@
 import pytest
 
 from fanout.answers import Answer
-from fanout.cli.advice import failure
+from fanout.cli.screen.advice import failure
 from fanout.errors import (
     AuthError,
     ConnectError,

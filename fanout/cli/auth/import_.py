@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fanout.cli.auth_check import BASE_URL, ask_service, find, keep
+from fanout.cli.auth.check import ask_service
+from fanout.cli.auth.logins import BASE_URL, find_site, store_login
 from fanout.storage.places import expand_home
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def import_(name: str, base_url: str | None, offline: bool, **given: object) -> 
     from fanout.cli import stop
     from fanout.login import services
 
-    site, url = find(name, base_url)
+    site, url = find_site(name, base_url)
     names = given.pop("cookie_names")
     if isinstance(names, tuple) and names:
         from attrs import evolve
@@ -165,7 +166,7 @@ def _asked_one_by_one(site: "Site", base_url: str) -> "Found":
 
 async def _store(site: "Site", credentials: "Credentials", offline: bool) -> int:
     import fanout
-    from fanout.cli import stdout
+    from fanout.cli.screen import stdout
 
     verdict, words = "", "not checked"
     if not offline:
@@ -175,6 +176,6 @@ async def _store(site: "Site", credentials: "Credentials", offline: bool) -> int
     if verdict == "refused":
         click.echo(f"fanout: {where} refuses this login, it is not stored: {words}", err=True)
         return 1
-    stored = await keep(credentials)
+    stored = await store_login(credentials)
     await stdout.write(f"{where}: {stored}; {words}\n")
     return 0
