@@ -68,7 +68,7 @@ def figures(answer: Answer, so_far: float | None = None) -> tuple[str, str, str]
 
 
 def lines(run: Run) -> list[str]:
-    """A line for every lane, in columns, the winner's marked; then the notes on answers, and what was wasted, if any."""
+    """A line for every lane, in columns, the winner's marked; then notes on answers, and what was wasted, if any."""
     winner = run.winner.lane if run.winner else None
     rows = [
         ("*" if answer.lane == winner else " ", one_line(answer.lane, 40), state(answer), *figures(answer))
