@@ -11,9 +11,9 @@ from attrs import frozen
 
 from fanout import catalog
 from fanout.catalog.config import LANE_SETTINGS, load
-from fanout.cli.advice import advice
 from fanout.cli.options import CLOCK_FLAGS
 from fanout.cli.race import race
+from fanout.cli.screen.advice import advice
 from fanout.errors import TimedOut, UsageError
 from fanout.prompt import Options
 from fanout.settings import (

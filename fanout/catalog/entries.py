@@ -31,8 +31,8 @@ class Entry:
     For `{VARIABLE}` in `base_url` stands what the environment says. `models_url` is where its models are listed, if
     that is in no usual place. `any_model` says that a lane may leave the model to the service.
 
-    For an interface that nobody offers, `status` says what has been seen of it and `evidence` until what day; it is off
-    until somebody switches it on.
+    For an interface that nobody offers, `wire` is a module of `fanout.chats`. `status` says what has been seen of it,
+    `evidence` until what day; it is off until somebody switches it on.
     """
 
     name: str

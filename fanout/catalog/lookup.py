@@ -16,7 +16,8 @@ from fanout.catalog.config import Config, GroupTable
 from fanout.catalog.entries import Entry, entries, keys_in_environment
 from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
-from fanout.credentials import Credentials
+from fanout.chats.unusable import Unusable
+from fanout.credentials import Credentials, command
 from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.fetch import fetch
 from fanout.policies.all import All
@@ -25,7 +26,6 @@ from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from fanout.prompt import Options
-from fanout.providers.unusable import Unusable
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.settings import explain_unknown
@@ -214,7 +214,8 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     try:
         credentials = _credentials(entry, base_url)
     except UsageError as error:  # this lane's misfortune, not that of those beside it
-        return [Unusable(entry.name, model or None, base_url, str(error), f"fanout login {entry.name}")], entry.timeouts
+        typed = command("login", entry.name, base_url, entry.base_url)
+        return [Unusable(entry.name, model or None, base_url, str(error), typed)], entry.timeouts
     if entry.unofficial and base_url == entry.base_url and not credentials:
         _check_switched_on(entry, config)
     names = key_variables(entry, base_url, given)
@@ -237,7 +238,7 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     if entry.keys == ("OPENAI_API_KEY",) and names:
         settings["organization"] = os.environ.get("OPENAI_ORG_ID")
         settings["project"] = os.environ.get("OPENAI_PROJECT_ID")
-    wire = _wire(entry.wire)
+    wire = _wire(entry)
     if "devices" in fields_dict(wire):
         settings["devices"] = _devices()
     if "web_search" in given.values and "web_search" not in fields_dict(wire):
@@ -278,10 +279,10 @@ def _check_switched_on(entry: Entry, config: Config) -> None:
         )
 
 
-def _wire(name: str) -> Any:
-    """The provider class that speaks a wire, which its module names first: the only one with its name in it."""
-    module = import_module(f"fanout.providers.{name}")
-    return next(getattr(module, found) for found in vars(module) if found.lower() == name)
+def _wire(entry: Entry) -> Any:
+    """Returns the class that speaks an entry's wire: it alone has the name of its module."""
+    module = import_module(f"fanout.{'chats' if entry.unofficial else 'providers'}.{entry.wire}")
+    return next(getattr(module, found) for found in vars(module) if found.lower() == entry.wire)
 
 
 def _plug_in(group: str, name: str) -> Callable[..., Any] | None:

@@ -29,13 +29,14 @@ from fanout.bench.report import console
 from fanout.catalog import LaneSpec, resolve
 from fanout.catalog.config import Config
 from fanout.catalog.config import load as load_config
-from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stdout, stop
+from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stop
 from fanout.cli.bench.board import Board, board_for
 from fanout.cli.bench.command import public
 from fanout.cli.bench.summary import page, summed_up
 from fanout.cli.bench.wish import Wish
 from fanout.cli.options import split_lanes, with_options
-from fanout.cli.screen import say
+from fanout.cli.screen import stdout
+from fanout.cli.screen.live import say
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 

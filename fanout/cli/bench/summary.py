@@ -8,7 +8,7 @@ from typing import Any
 from fanout.bench.analysis.metrics import objectives
 from fanout.bench.analysis.summary import Summary, summarize
 from fanout.bench.records.record import Record
-from fanout.cli.screen import say
+from fanout.cli.screen.live import say
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 
