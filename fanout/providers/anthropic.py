@@ -239,7 +239,7 @@ class MessagesReader(JsonReader):
         """Appends the events of one event of the stream; those of an unknown type have none."""
         kind = value.get("type")
         if kind == "content_block_delta":
-            delta = value["delta"]
+            delta = value["delta"] or {}
             if delta.get("type") != "text_delta":
                 self._read_delta(value.get("index"), delta, out)
             elif (text := delta.get("text")) and isinstance(text, str):
@@ -247,7 +247,7 @@ class MessagesReader(JsonReader):
             return
         match kind:
             case "content_block_start":
-                self._read_block(value.get("index"), value["content_block"], out)
+                self._read_block(value.get("index"), value["content_block"] or {}, out)
             case "content_block_stop":
                 self._read_inputs([value.get("index")], out)
             case "message_start":
@@ -290,7 +290,7 @@ class MessagesReader(JsonReader):
                 self._inputs[index] = ""
                 out.append(self.tool_call(index, None, None, piece))
         elif kind == "citations_delta":
-            self._cite(delta["citation"], out)
+            self._cite(delta.get("citation"), out)
 
     def _read_block(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
         """A block begins, or is there as a whole."""
@@ -307,7 +307,7 @@ class MessagesReader(JsonReader):
             piece = self.tool_call(index, block.get("id"), block.get("name"), "")
             out += [piece] if piece.id or piece.name else []
             self._inputs[index] = encode(block.get("input") or {})
-        elif kind not in _PASSED:
+        elif kind is not None and kind not in _PASSED:
             self.note(f"a part of the answer is a {kind}, which is not known")
 
     def _read_inputs(self, indices: Iterable[Any], out: list[Event]) -> None:
@@ -317,7 +317,9 @@ class MessagesReader(JsonReader):
                 self._inputs[index] = ""
                 out.append(self.tool_call(index, None, None, whole))
 
-    def _cite(self, citation: dict[str, Any], out: list[Event]) -> None:
+    def _cite(self, citation: Any, out: list[Event]) -> None:
+        if not isinstance(citation, dict):
+            return
         self._citations.add(citation.get("url") or citation.get("source"), citation.get("title"), out)
 
     def _read_usage(self, usage: Any, out: list[Event]) -> None:

@@ -181,7 +181,9 @@ class OllamaReader(JsonReader):
         function = call["function"]
         index, self._next_call = self._next_call, self._next_call + 1
         call_id = text_of(call.get("id")) or f"call_{index}"
-        out.append(self.tool_call(index, call_id, function.get("name"), encode(function.get("arguments") or {})))
+        arguments = function.get("arguments") or {}
+        text = arguments if isinstance(arguments, str) else encode(arguments)  # other servers of this wire write a text
+        out.append(self.tool_call(index, call_id, function.get("name"), text))
 
     def _read_done(self, value: dict[str, Any], out: list[Event]) -> None:
         # A count of 0 is left out: a prompt that is cached has none.

@@ -61,6 +61,7 @@ class JsonReader(ABC):
         self._over = False
         self._ended = False
         self._calls: dict[int, bool] = {}  # of each tool call, whether arguments came
+        self._nulls: dict[int, str] = {}  # and what may yet become a `null` in place of arguments
         self._came = False  # content came, in any read before this one
         self._usage: Usage | None = None
         self._counted_early = False  # the output was counted before any of it came
@@ -127,8 +128,10 @@ class JsonReader(ABC):
         if type(index) is not int:
             raise ProtocolError(f"a tool call with the index {index!r:.40}")
         argued = self._calls.get(index, False)
-        if not argued and arguments.strip() == "null":
-            arguments = ""
+        if arguments and not argued:
+            arguments = self._nulls.pop(index, "") + arguments
+            if "null".startswith(arguments.strip()):
+                self._nulls[index], arguments = arguments, ""
         self._calls[index] = argued or bool(arguments)
         if len(self._calls) > MAX_TOOL_CALLS:
             raise ProtocolError(f"more than {MAX_TOOL_CALLS} tool calls")
@@ -254,8 +257,10 @@ class JsonReader(ABC):
             self.rest(out)
         except SENSELESS as wrong:
             error = error or typed(wrong)
-        if self.complete:
-            out += [ToolCall(index, arguments="{}") for index, argued in self._calls.items() if not argued]
+        for index, argued in self._calls.items():
+            held = self._nulls.get(index, "").strip()
+            if not argued and (self.complete or held not in ("", "null")):
+                out.append(ToolCall(index, arguments="{}" if held in ("", "null") else held))
         if self._usage is not None:
             if uncounted or (not self._usage.output and self._has_come(out)):
                 self._usage.output = None

@@ -42,10 +42,12 @@ def error_object(value: Any, *, named: bool = False) -> Mapping[str, Any] | None
     return value if number_of(value) and any(isinstance(value.get(key), str) for key in _KEYS) else None
 
 
-def _inner(inner: Any, value: dict[str, Any]) -> Mapping[str, Any]:
+def _inner(inner: Any, value: dict[str, Any], depth: int = _DEPTH) -> Mapping[str, Any]:
     """The error within `value`: an object, or words with names, numbers and the reason beside them."""
     if isinstance(inner, dict):
-        return inner
+        within = inner.get("error")
+        bare = within and not any(inner.get(key) for key in _KEYS)
+        return _inner(within, inner, depth - 1) if bare and depth else inner
     # NestJS and Spring say the status in words for `error`, and the reason beside it.
     reason = next((words for key in _KEYS if (words := _text(value.get(key)))), "")
     words = _text(inner)
