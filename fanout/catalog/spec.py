@@ -1,10 +1,10 @@
 """The grammar of a lane spec: `[name=]provider[/model][?option=value&…]`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 import orjson
 from attrs import define, field, frozen
@@ -46,6 +46,13 @@ class Spec:
     def model(self) -> str:
         """The text after the first separator: a model's name may have more of them."""
         return [*_SEPARATOR.split(self.name, maxsplit=1), ""][1]
+
+
+def add_options(spec: str, options: Sequence[tuple[str, str]]) -> str:
+    """Returns the spec with these options too; those that it sets itself stay as they are."""
+    own = {pair.partition("=")[0] for pair in spec.partition("?")[2].split("&")}
+    added = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in options if key not in own)
+    return f"{spec}{'&' if '?' in spec else '?'}{added}" if added else spec
 
 
 def _without_passwords(text: str) -> str:

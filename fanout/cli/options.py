@@ -9,7 +9,6 @@ from math import inf
 from pathlib import Path
 from select import select
 from typing import Any
-from urllib.parse import quote
 
 import click
 from attrs import frozen
@@ -56,14 +55,15 @@ class Choices:
         Where none is given, those of the run `before`, if there was one, or else three of the embedded model.
         """
         from fanout import catalog
+        from fanout.catalog.spec import add_options
 
         given = [spec for text in self.lanes for spec in split_lanes(text)]
         if self.lanes and not given:
             raise click.UsageError("-m names no lane")
         if given:
-            return [with_options(spec, self.options) for spec in given]
+            return [add_options(spec, self.options) for spec in given]
         usual = before or catalog.DEFAULT_LANES
-        return [with_options(without(spec, self.options), self.options) for spec in usual]
+        return [add_options(without(spec, self.options), self.options) for spec in usual]
 
     def prompt(self) -> Prompt:
         """The prompt: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
@@ -142,13 +142,6 @@ def split_lanes(text: str) -> list[str]:
         else:
             lanes.append(piece)
     return [lane.strip() for lane in lanes if lane.strip()]
-
-
-def with_options(spec: str, options: tuple[tuple[str, str], ...]) -> str:
-    """The spec with these options too; what it sets itself stays."""
-    own = {pair.partition("=")[0] for pair in spec.partition("?")[2].split("&")}
-    added = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in options if key not in own)
-    return f"{spec}{'&' if '?' in spec else '?'}{added}" if added else spec
 
 
 def without(spec: str, options: tuple[tuple[str, str], ...]) -> str:
