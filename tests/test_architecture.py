@@ -48,8 +48,8 @@ def length(function: Function) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", tools.TOOLS)
-def test_tool_finds_nothing(name: str) -> None:
-    done = tools.started()[name].result()
+def test_checker_finds_nothing(name: str) -> None:
+    done = tools.start()[name].result()
     assert done.returncode == 0, done.stdout + done.stderr
 
 
