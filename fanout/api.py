@@ -12,7 +12,7 @@ from attrs import evolve
 from fanout.abc import Login, Observer, OnLose, Policy, Request, Transport
 from fanout.addresses import is_public
 from fanout.answers import Answer, Run, Wasted
-from fanout.config import Config, load
+from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 
 from fanout import catalog
 from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel

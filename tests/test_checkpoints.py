@@ -12,7 +12,7 @@ import fanout
 from fanout import All, Fallback, Hedge, Quorum, Race, Status
 from fanout.abc import Head, Policy, Request
 from fanout.catalog import LaneSpec
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.engine.channel import Channel
 from fanout.events import Delta, End, Event, Started
 from fanout.transports.memory import HANG, MemoryTransport, Script

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 import fanout
 from fanout import All, Fallback, Race, Timeouts, catalog
 from fanout.abc import Head, Policy, Request
-from fanout.catalog import LaneSpec
-from fanout.config import Config, DefaultsTable, GroupTable, LaneTable
+from fanout.catalog import LaneSpec, lookup
+from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable
 from fanout.errors import RateLimited, UsageError
 from fanout.plan import Builder, Connections, Settings
 from fanout.providers.openai import OpenAI
@@ -184,7 +184,7 @@ def test_keys_are_found_as_a_comma_list_and_by_number(monkeypatch: pytest.Monkey
 
 def test_a_plug_in_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        catalog, "_plug_in", lambda group, name: Words if (group, name) == ("fanout.providers", "w") else None
+        lookup, "_plug_in", lambda group, name: Words if (group, name) == ("fanout.providers", "w") else None
     )
     found = catalog.find("w/host?first=1")
     assert found.provider == Words("host")

@@ -15,7 +15,8 @@ from attrs import define
 
 import fanout
 from fanout import All, Race, Status, catalog
-from fanout.config import Config, DefaultsTable
+from fanout.catalog import lookup
+from fanout.catalog.config import Config, DefaultsTable
 from fanout.credentials import Credentials
 from fanout.errors import LoginRequired, UsageError
 from fanout.events import Conversation, LoginNeeded
@@ -43,7 +44,7 @@ def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-    catalog._devices.cache_clear()
+    lookup._devices.cache_clear()
     monkeypatch.delenv("FANOUT_UNOFFICIAL", raising=False)
     for name in NAMES:
         for end in ("BASE_URL", "COOKIE", "TOKEN"):
@@ -333,10 +334,14 @@ async def test_the_command_says_how_to_switch_one_on(tmp_path: Path) -> None:
     assert done.code == 124
 
 
-def test_a_key_in_the_address_or_an_address_in_clear_is_refused() -> None:
-    for address in ("http://koala.sh", "https://me:pw@koala.sh"):
-        with pytest.raises(UsageError):
-            catalog.find(f"koala?base_url={address}")
+def test_a_password_in_the_address_and_a_login_in_clear_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no user or password"):
+        catalog.find("koala?base_url=https://me:pw@koala.sh")
+    monkeypatch.setenv("FANOUT_HUGGINGCHAT_BASE_URL", "http://chat.example.org")
+    catalog.find("huggingchat")  # as long as there is no login, none goes there in clear
+    monkeypatch.setenv("FANOUT_HUGGINGCHAT_COOKIE", "hf-chat=canary-cookie")
+    with pytest.raises(UsageError, match="the login in clear"):
+        catalog.find("huggingchat")
 
 
 @pytest.mark.slow

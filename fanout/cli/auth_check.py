@@ -113,9 +113,9 @@ def _provider(credentials: "Credentials") -> "Provider":
 
 def find(name: str, base_url: str | None) -> "tuple[Site, str]":
     """The site of this name, and the base URL given for it, else in its variable, else its own. Raises UsageError."""
+    from fanout.catalog.spec import unknown
     from fanout.errors import UsageError
     from fanout.login.services import SERVICES, checked
-    from fanout.spec import unknown
 
     if name not in SERVICES:
         raise UsageError(unknown("service with a login", name, SERVICES, f"there are {', '.join(SERVICES)}"))

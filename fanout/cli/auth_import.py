@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fanout.cli.auth_check import BASE_URL, ask_service, find, keep
-from fanout.places import expanded
+from fanout.storage.places import expand_home
 
 if TYPE_CHECKING:
     from fanout.credentials import Credentials
@@ -103,7 +103,7 @@ def _reading(
     if option == "--from-browser":
         return f"{value}'s cookies", lambda: sources.from_browser(value, profile)
     if option in ("--file", "--har") and value != "-":
-        path = expanded(value)
+        path = expand_home(value)
         return value, lambda: sources.parse(_file(path), site, base_url)
     if option and value not in (ASK, "-"):
         click.echo(f"fanout: others can see a command's arguments; {option} without a value asks for it", err=True)

@@ -16,8 +16,8 @@ import trio
 from fanout import fetch_file
 from fanout.abc import Transport
 from fanout.answers import Answer
+from fanout.catalog.config import FILE
 from fanout.cli.screen import say
-from fanout.config import FILE
 from fanout.errors import ProviderError, UsageError
 from fanout.events import File
 from fanout.formats.summary import one_line, reason

@@ -5,7 +5,7 @@ from functools import partial
 import click
 
 from fanout import catalog
-from fanout.entries import Entry, keys_in_environment
+from fanout.catalog.entries import Entry, keys_in_environment
 
 
 @click.command()

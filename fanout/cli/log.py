@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fanout.places import expanded
+from fanout.storage.places import expand_home
 
 
 @click.group()
@@ -26,8 +26,8 @@ def list_(as_json: bool) -> int:
 
     A run is running, complete, interrupted, failed, or cut off: then its process ended before it did.
     """
-    from fanout.bench import store
-    from fanout.bench.console import aligned
+    from fanout.bench.records import store
+    from fanout.bench.report.console import aligned
 
     with store.opened() as kept:
         runs = kept.runs()
@@ -49,9 +49,10 @@ def list_(as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Its summary as JSON.")
 def show(run: str, as_json: bool) -> int:
     """Show the summary of a run, also of one that goes on, or was interrupted or cut off."""
-    from fanout.bench import console, store
-    from fanout.bench.summary import to_json
-    from fanout.cli.bench_summary import summed_up
+    from fanout.bench.analysis.summary import to_json
+    from fanout.bench.records import store
+    from fanout.bench.report import console
+    from fanout.cli.bench.summary import summed_up
     from fanout.formats.summary import one_line
 
     with store.opened() as kept:
@@ -70,13 +71,17 @@ def show(run: str, as_json: bool) -> int:
 @log.command()
 @click.argument("run", metavar="RUN", default="last")
 @click.option(
-    "--out", type=expanded, metavar="DIR", help="Write all the files of the run there; else its requests go to stdout."
+    "--out",
+    type=expand_home,
+    metavar="DIR",
+    help="Write all the files of the run there; else its requests go to stdout.",
 )
 def export(run: str, out: Path | None) -> int:
     """Write a run's requests to stdout, as JSON a line, or all its files into a directory."""
-    from fanout.bench import console, files, store
-    from fanout.bench.summary import to_json
-    from fanout.cli.bench_summary import page, summed_up
+    from fanout.bench.analysis.summary import to_json
+    from fanout.bench.records import files, store
+    from fanout.bench.report import console
+    from fanout.cli.bench.summary import page, summed_up
 
     with store.opened() as kept:
         found = kept.find(run)
@@ -101,7 +106,7 @@ def export(run: str, out: Path | None) -> int:
 @click.option("--all", "everything", is_flag=True, help="All runs.")
 def delete(runs: tuple[str, ...], everything: bool) -> int:
     """Delete runs, and say which."""
-    from fanout.bench import store
+    from fanout.bench.records import store
 
     if everything == bool(runs):
         raise click.UsageError("name the runs to delete, or write --all")

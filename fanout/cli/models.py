@@ -42,8 +42,8 @@ def _embedded(as_json: bool) -> int:
 async def _list(provider: str, as_json: bool) -> int:
     import fanout
     from fanout import catalog
+    from fanout.catalog.config import load
     from fanout.cli import stdout
-    from fanout.config import load
     from fanout.formats.terminal import sanitised
 
     async with fanout.open_transport() as transport:

@@ -15,8 +15,8 @@ import click
 from attrs import frozen
 from click.shell_completion import CompletionItem
 
-from fanout.places import expanded
 from fanout.prompt import Media, Message, Prompt
+from fanout.storage.places import expand_home
 
 Command = Callable[..., Any]
 
@@ -80,14 +80,14 @@ class Choices:
 
 def seconds(text: str) -> float:
     """A clock: 0.8, 0.8s, 800ms or 2m; `off` is for ever."""
-    from fanout.spec import clock
+    from fanout.catalog.spec import clock
 
     return _parsed(clock, text)
 
 
 def delay(text: str) -> float:
     """A time from 0 on: 0.8, 0.8s, 800ms or 2m."""
-    from fanout.spec import duration
+    from fanout.catalog.spec import duration
 
     return _parsed(duration, text)
 
@@ -149,7 +149,7 @@ def _read_file(name: str) -> str:
             raise click.UsageError("-f -: standard input is closed")
         return _text(_read_stdin(), "standard input")
     try:
-        return _text(expanded(name).read_bytes(), name)
+        return _text(expand_home(name).read_bytes(), name)
     except OSError as error:
         raise click.UsageError(f"-f {name}: {error.strerror}") from None
 
@@ -230,7 +230,7 @@ _SHARED: list[Callable[[Command], Command]] = [
     ),
     click.option("--no-save", is_flag=True, help="Do not keep this run for -c."),
     click.option(
-        "--save-files", type=expanded, metavar="DIR", help="Save the files of the answers shown, overwriting none."
+        "--save-files", type=expand_home, metavar="DIR", help="Save the files of the answers shown, overwriting none."
     ),
     *(click.option(f"--{name}", "output", flag_value=name, help=text) for name, text in _OUTPUTS.items()),
     click.option("-q", "--quiet", is_flag=True, help="The text alone, and nothing on stderr but failures."),

@@ -13,10 +13,10 @@ from attrs import frozen
 
 from fanout import History, Run, Status, Timeouts, open_fanout, open_transport
 from fanout.abc import Policy, Transport
+from fanout.catalog.config import load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, advice, last, stdout, stop
 from fanout.cli.options import Choices
 from fanout.cli.screen import Screen, say, screen_for
-from fanout.config import load
 from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary

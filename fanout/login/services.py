@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from fanout.abc import Reply, Request
+from fanout.addresses import is_private
 from fanout.credentials import Credentials
 from fanout.errors import LoginRequired, UsageError
 from fanout.secret import Secret
@@ -117,7 +118,7 @@ def checked(base_url: str) -> str:
         raise UsageError("a base URL carries no user or password")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
         raise UsageError(f"a base URL is an http or https address without query, not {base_url!r}")
-    if parts.scheme == "http" and host not in ("127.0.0.1", "localhost", "::1"):
+    if parts.scheme == "http" and not is_private(host):
         raise UsageError(f"base URL {base_url!r} would send the login in clear; use https")
     return normal(base_url)
 

@@ -12,7 +12,8 @@ from fanout.prompt import SYSTEM, Message, Prompt
 from fanout.providers import website
 from fanout.providers.flatten import system_text
 from fanout.providers.terms import model_names
-from fanout.wire.faults import kept_headers, kind_of_status, request_id
+from fanout.wire.fault_kinds import kind_of_status
+from fanout.wire.faults import kept_headers, request_id
 from fanout.wire.json_text import encode, excerpt
 from fanout.wire.text import Utf8Text
 

@@ -229,7 +229,7 @@ class CohereReader(JsonReader):
         said = excerpt(words or f"the service broke off: {raw}", MESSAGE_LENGTH)
         if raw == "TIMEOUT":
             raise TimedOut(said)
-        if raw == "ERROR" or (words and not raw):
+        if (raw or "").startswith("ERROR") or (words and not raw):
             raise ServerError(said)
         self.finish(_REASONS.get(raw or "", "unknown"), raw)
         self.end()

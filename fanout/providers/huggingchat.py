@@ -24,6 +24,7 @@ from uuid import uuid4
 from attrs import evolve, field, frozen
 
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
+from fanout.addresses import is_private
 from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
 from fanout.prompt import SYSTEM, Media, Prompt
@@ -40,9 +41,9 @@ from fanout.providers.huggingchat_conversation import (
     place_of,
 )
 from fanout.providers.huggingchat_faults import ConversationLost, judged, unknown_model
+from fanout.providers.huggingchat_models import Row, choose, rows_of
 from fanout.providers.huggingchat_reader import AnswerReader, Send
 from fanout.providers.media import base64_of, type_of
-from fanout.providers.terms import model_names
 from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode, excerpt
 from fanout.wire.multipart import Part, content_type, multipart
@@ -55,7 +56,6 @@ FILE_BYTES = 10 << 20
 
 _ID = re.compile(r"[\w-]+", re.ASCII)
 _OVER = re.compile("-[0-9]+|0+")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ACCOUNT = "token"  # the cookie of the account at huggingface.co, to which the session is bound
 
 
@@ -64,7 +64,8 @@ class HuggingChat(Provider):
     """A HuggingChat server. Where it asks for no login it needs no credentials, and begins a session of its own.
 
     The session is the cookie `cookie_name`. `web_search` is for servers of 2025. Without a `model`, the first that the
-    server lists is asked. `lost` are the conversations that cannot be continued any more; `uuid` makes a new random id.
+    server lists and that takes the media of the prompt is asked. `insecure` lets a login go over plain http to a public
+    network. `lost` are the conversations that cannot be continued any more; `uuid` makes a new random id.
     """
 
     model: str | None = None
@@ -72,6 +73,7 @@ class HuggingChat(Provider):
     base_url: str = BASE_URL
     credentials: Credentials | None = field(default=None, repr=False)
     web_search: bool = False
+    insecure: bool = False
     cookie_name: str = "hf-chat"
     lost: frozenset[str] = field(default=frozenset(), repr=False)
     uuid: Callable[[], str] = field(default=lambda: str(uuid4()), repr=False)
@@ -84,17 +86,23 @@ class HuggingChat(Provider):
         """
         website.refuse_all_but(prompt.options, (), self.name)
         website.refuse_tools(prompt, self.name)
-        files = [self._file(media) for media in media_since_last_answer(prompt.messages)]
+        media = media_since_last_answer(prompt.messages)
+        files = [self._file(one) for one in media]
         said = [message for message in prompt.messages if message.role not in SYSTEM]
         if not trailing_user_text(said):
             raise InvalidRequest(f"{self.name} needs a user's message with a text")
         login = self._login()
         kept = place_of(prompt.state, self._owner(login), self.model)
-        if kept and kept.conversation not in self.lost and _ID.fullmatch(kept.conversation):
+        if kept and (kept.conversation in self.lost or not _ID.fullmatch(kept.conversation)):
+            kept = None
+        model = self.model
+        if model is None and media:
+            model = yield from self._choice(login, [type_of(one) for one in media], kept.model if kept else None)
+        if kept and model in (None, kept.model):
             place = yield from self._found(kept, login)
             if place is not None:
                 return self._send(place, login, trailing_user_text(said), files, prompt, kept.conversation)
-        place, login = yield from self._begun(prompt, login)
+        place, login = yield from self._begun(prompt, login, model)
         return self._send(place, login, flatten(said), files, prompt)
 
     def read(self, head: Head) -> Reader:
@@ -151,9 +159,7 @@ class HuggingChat(Provider):
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
-        if reply.head.status != 200:
-            raise judged(reply.head, reply.body, self._command)
-        return model_names(reply)
+        return [row["id"] for row in self._rows(reply)]
 
     @property
     def _command(self) -> str:
@@ -170,7 +176,7 @@ class HuggingChat(Provider):
         if theirs != ours:
             raise LoginRequired(f"the login is for {theirs}, and is not sent to {ours}", command=self._command)
         parts = urlsplit(self.base_url)
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        if parts.scheme != "https" and not self.insecure and not is_private(parts.hostname):
             raise InvalidRequest(f"{self.name} sends a login over https only, not to {ours}")
         return self.credentials
 
@@ -210,10 +216,10 @@ class HuggingChat(Provider):
         raise ProtocolError("this server has its conversations where neither a server of 2025 nor of 2026 has them")
 
     def _begun(
-        self, prompt: Prompt, login: Credentials | None
+        self, prompt: Prompt, login: Credentials | None, model: str | None
     ) -> Generator[Request, Reply, tuple[Place, Credentials | None]]:
         """The place in a new conversation, and the credentials with the session that the server may have begun."""
-        model = self.model or (yield from self._first_model(login))
+        model = model or (yield from self._choice(login))
         system = system_text(prompt.messages)
         body = {"model": model, **({"preprompt": system} if system else {})}
         reply = yield self._request("POST", "conversation", login, body)
@@ -230,11 +236,16 @@ class HuggingChat(Provider):
         new = Place(conversation, "", "data", model)
         return (yield from self._asked(new, login, partial(judged, command=self._command))), login
 
-    def _first_model(self, login: Credentials | None) -> Generator[Request, Reply, str]:
-        names = self.models((yield self._request("GET", "api/models", login)))
-        if not names:
-            raise ProtocolError("the server lists no model; name one")
-        return names[0]
+    def _choice(
+        self, login: Credentials | None, types: Sequence[str] = (), usual: str | None = None
+    ) -> Generator[Request, Reply, str]:
+        """The model to ask where the lane names none: the first of the list that takes media of these types."""
+        return choose(self._rows((yield self._request("GET", "api/models", login))), types, usual)
+
+    def _rows(self, reply: Reply) -> list[Row]:
+        if reply.head.status != 200:
+            raise judged(reply.head, reply.body, self._command)
+        return rows_of(reply)
 
     def _with_session(self, login: Credentials | None, head: Head) -> Credentials | None:
         """The credentials with a new session, if they had none. Raises LoginRequired if theirs has been dropped."""

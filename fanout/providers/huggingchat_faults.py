@@ -1,5 +1,6 @@
 """Why a HuggingChat server refuses a request: its statuses and words as typed errors."""
 
+import re
 from typing import Any
 
 from fanout.abc import Head
@@ -15,15 +16,22 @@ from fanout.errors import (
 )
 from fanout.providers import website
 
+# Which status comes with these words depends on the server's age: 404, 403 and 400, but from June 2025 to February 2026
+# 500 with text, because the interface v2 of those servers threw plain errors.
+_LOST = re.compile(
+    "conversation (was |is )?(not found|deleted|gone)|access to this conversation|conversation id", re.IGNORECASE
+)
+
 
 class ConversationLost(NotFound):
     """The conversation cannot be continued: deleted, another account's, or full.
 
-    `conversation` is its id, or None if it has only just begun, so that there is nothing to leave behind.
+    `conversation` is its id, or None if it has only just begun: then there is nothing to leave behind, and another try
+    begins another conversation.
     """
 
     def __init__(self, message: str, *, conversation: str | None, **fields: Any) -> None:
-        super().__init__(message, **fields)
+        super().__init__(message, **{"retryable": conversation is None, **fields})
         self.conversation = conversation
 
 
@@ -38,16 +46,13 @@ def judged(head: Head, body: bytes, command: str, conversation: str | None = Non
         return error
     said: dict[str, Any] = {"status": head.status, "request_id": error.request_id, "retry_after": error.retry_after}
     words = error.message
+    if head.status >= 400 and head.status not in (401, 429) and is_lost(words, head.status):
+        return ConversationLost(words, conversation=conversation, **said)
     match head.status:
         case 401 | 301 | 302 | 303 | 307 | 308:
             return LoginRequired(f"the service asks for a login: {words}", command=command, **said)
-        case 400 if "conversation ID" in words:
-            return ConversationLost(words, conversation=conversation, **said)
         case 400 if "Invalid request" in words:
             return ProtocolError(f"the service does not take the form of the request: {words}", **said)
-        case 403 | 404 if "conversation" in words.lower():
-            # Where nothing was to be continued, another try begins another conversation.
-            return ConversationLost(words, conversation=conversation, retryable=conversation is None, **said)
         case 403 if "origin" in words or "referer" in words:
             return ProtocolError(f"the service does not take the Origin of the request: {words}", **said)
         case 403:
@@ -65,6 +70,11 @@ def judged(head: Head, body: bytes, command: str, conversation: str | None = Non
     return error
 
 
+def is_lost(words: str, status: int | None = None) -> bool:
+    """True for words that say that the conversation cannot be continued; with some statuses, any about one do."""
+    return bool(_LOST.search(words)) or (status in (403, 404, 410) and "conversation" in words.lower())
+
+
 def unknown_model(error: ProviderError, model: str) -> ProviderError:
     """The error of a conversation that could not be begun: words that elsewhere speak of the form mean the model."""
     if isinstance(error, ProtocolError) and error.status == 400:
@@ -78,7 +88,7 @@ def _limited(error: ProviderError, command: str, conversation: str | None, said:
     if "before login" in words:
         return LoginRequired(words, command=command, **said)
     if "This conversation has more" in words:
-        return ConversationLost(words, conversation=conversation, **said)
+        return ConversationLost(words, conversation=conversation, retryable=False, **said)
     if "number of conversations" in words:
         return QuotaError(f"{words} Delete some at the service.", **said)
     return error

@@ -11,6 +11,7 @@ from fanout.abc import Head, Request
 from fanout.errors import ServerError, Truncated
 from fanout.events import Conversation, Delta, Event, File, Reasoning, Replace, Title
 from fanout.providers.citations import Citations
+from fanout.providers.huggingchat_faults import ConversationLost, is_lost
 from fanout.providers.reader import JsonReader, text_of
 from fanout.wire.json_text import repair
 
@@ -120,6 +121,8 @@ class AnswerReader(JsonReader):
             message = text_of(value.get("message")) or "the service gave no reason"
             if message.startswith("No output was generated"):
                 raise Truncated(message)
+            if is_lost(message):
+                raise ConversationLost(message, conversation=self._send.conversation if self._send else None)
             self.refuse({"error": {"message": message, "code": value.get("statusCode")}})
         if status == "finished":
             if not self.complete:

@@ -9,20 +9,19 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from email.utils import formatdate
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from attrs import field, frozen
 
 from fanout.abc import Request
+from fanout.addresses import is_public, is_this_machine
 from fanout.errors import ProtocolError
 from fanout.secret import Secret
 
 _BUCKET = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:[0-9]{1,5})?")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_HERE = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
+_PLAIN = re.compile(r"http://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 
 
 @frozen
@@ -69,16 +68,9 @@ class Place:
         name = host.partition(":")[0]
         if not _BUCKET.fullmatch(self.bucket):
             raise ProtocolError(f"the service names a storage whose bucket is {self.bucket!r:.80}")
-        if _HERE.fullmatch(self.endpoint) and urlsplit(base_url).hostname in _LOOPBACK:
+        plain = _PLAIN.fullmatch(self.endpoint)
+        if plain and is_this_machine(plain[1].strip("[]")) and is_this_machine(urlsplit(base_url).hostname):
             return f"{self.endpoint}/{self.bucket}"  # an address has no names below it
-        if scheme not in ("", "https", "http") or not _HOST.fullmatch(host) or _is_address(name):
+        if scheme not in ("", "https", "http") or not _HOST.fullmatch(host) or not is_public(f"{self.bucket}.{name}"):
             raise ProtocolError(f"the service names a storage at {self.endpoint!r:.80}, which is no host's name")
         return f"https://{self.bucket}.{host}"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,7 +1,7 @@
 """What every reader of a JSON chat protocol shares: all but the meaning of one JSON object."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from fanout import sense
@@ -9,8 +9,8 @@ from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall, Usage
 from fanout.wire.body import Body
-from fanout.wire.faults import fault, kept_headers, request_id, stray_fault
-from fanout.wire.json_events import IDLE_EVENTS
+from fanout.wire.faults import fault, is_answer, kept_headers, request_id, stray_fault
+from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
 from fanout.wire.repeats import Repeats
 from fanout.wire.sse import Message, ServerSentEvents
@@ -25,7 +25,7 @@ SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
 """What taking the shape of a service's data for granted may raise."""
 
 _BLANK_LINE = b"\n\n"
-_NOTHING = object()
+_DONE = "[DONE]"
 
 
 class JsonReader(ABC):
@@ -61,6 +61,7 @@ class JsonReader(ABC):
         self._over = False
         self._ended = False
         self._calls: dict[int, bool] = {}  # of each tool call, whether arguments came
+        self._nulls: dict[int, str] = {}  # and what may yet become a `null` in place of arguments
         self._came = False  # content came, in any read before this one
         self._usage: Usage | None = None
         self._counted_early = False  # the output was counted before any of it came
@@ -127,8 +128,10 @@ class JsonReader(ABC):
         if type(index) is not int:
             raise ProtocolError(f"a tool call with the index {index!r:.40}")
         argued = self._calls.get(index, False)
-        if not argued and arguments.strip() == "null":
-            arguments = ""
+        if arguments and not argued:
+            arguments = self._nulls.pop(index, "") + arguments
+            if "null".startswith(arguments.strip()):
+                self._nulls[index], arguments = arguments, ""
         self._calls[index] = argued or bool(arguments)
         if len(self._calls) > MAX_TOOL_CALLS:
             raise ProtocolError(f"more than {MAX_TOOL_CALLS} tool calls")
@@ -181,11 +184,11 @@ class JsonReader(ABC):
             self._body.feed(held)  # the beginning of an event, which completes none
         # A document's only frame comes with the end.
         self._take(self._body.close(), self.document if self._body.is_document else self.read, out)
-        if self._head.status != 200:
+        if not is_answer(self._head.status):
             error = self._body.error  # says more than how the body ended
-        elif isinstance(events := self._body.framing, ServerSentEvents) and not self.complete:
+        elif isinstance(events := self._body.framing, JsonEvents) and not self.complete:
             if not error and events.pending:
-                self._take_pending(events.pending)
+                self._take_pending(events.pending, out, whole=events.unspaced)
             self._error = self._error or stray_fault(events.stray, self._head)
         self._end(out, error or self._body.error)
         return self._joined(out) if self._json.halves else out
@@ -198,45 +201,49 @@ class JsonReader(ABC):
                     break
                 if type(value) is dict and "error" not in value:
                     read(value, out)  # nearly always
-                elif (found := self._object(value)) is not None:
-                    read(found, out)
+                else:
+                    self._take_unusual(value, read, out)
         except SENSELESS as error:
             self._error = typed(error)
 
-    def _object(self, frame: Any) -> dict[str, Any] | None:
-        """The object in a frame out of the ordinary, if there is one to be read. Raises the error that it is."""
-        event = frame.event if isinstance(frame, Message) else ""
-        value = self._value(frame) if isinstance(frame, Message) else frame
-        if value is _NOTHING:
-            return None
-        if event == "error" or not isinstance(value, dict) or "error" in value:
-            self.refuse(value, named=event == "error")
-        if not isinstance(value, dict):
-            raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
-        return value
-
-    def _value(self, message: Message) -> Any:
-        """The value of a message, or _NOTHING."""
-        text = message.data.strip()
-        if text == "[DONE]" and self.done_ends:
+    def _take_unusual(self, frame: Any, read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
+        """Takes a frame that may be anything: several values, an error, the end mark. Raises the error that it is."""
+        named = isinstance(frame, Message) and frame.event == "error"
+        for value in self._values(frame) if isinstance(frame, Message) else (frame,):
+            if named or not isinstance(value, dict) or "error" in value:
+                self.refuse(value, named=named)
+            if not isinstance(value, dict):
+                raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
+            read(value, out)
+        if isinstance(frame, Message) and self.done_ends and frame.data.rstrip().endswith(_DONE):
             if not self.complete:
                 self.finish("unknown")
             self.end()
-        if text in ("[DONE]", "") or message.event in IDLE_EVENTS:
-            return _NOTHING
-        try:
-            return self._json.decode(text)
-        except ProtocolError:
-            if message.event == "error":
-                return text
-            raise
 
-    def _take_pending(self, message: Message) -> None:
-        """An event without its blank line may still be an error or the end mark, and nothing else."""
+    def _values(self, message: Message) -> Iterator[Any]:
+        """The values in the data of a message, without an end mark behind them.
+
+        Nearly always it is one. Some services leave out the blank line between events, whose values then stand there a
+        line each (rexxars/eventsource-parser#31).
+        """
+        text = message.data.strip().removesuffix(_DONE)
+        if message.event in IDLE_EVENTS or not text:
+            return
+        if message.event != "error":
+            yield from self._json.decode_all(text)
+            return
         try:
-            value = self._value(message)
-            if value is not _NOTHING:
-                self.refuse(value, named=message.event == "error")
+            yield self._json.decode(text)
+        except ProtocolError:
+            yield text
+
+    def _take_pending(self, message: Message, out: list[Event], *, whole: bool) -> None:
+        """Takes an event without its blank line: it may still be an error or the end mark, and nothing else.
+
+        `whole`: this service writes no blank lines, so what can be decoded counts.
+        """
+        try:
+            self._take_unusual(message, self.read if whole else _ignore, out)
         except ProtocolError:
             pass  # cut short like the stream
         except ProviderError as error:
@@ -250,8 +257,10 @@ class JsonReader(ABC):
             self.rest(out)
         except SENSELESS as wrong:
             error = error or typed(wrong)
-        if self.complete:
-            out += [ToolCall(index, arguments="{}") for index, argued in self._calls.items() if not argued]
+        for index, argued in self._calls.items():
+            held = self._nulls.get(index, "").strip()
+            if not argued and (self.complete or held not in ("", "null")):
+                out.append(ToolCall(index, arguments="{}" if held in ("", "null") else held))
         if self._usage is not None:
             if uncounted or (not self._usage.output and self._has_come(out)):
                 self._usage.output = None
@@ -310,6 +319,10 @@ class JsonReader(ABC):
         """Halves whose other half never came."""
         held = [(kind, index, text) for (kind, index), joiner in self._joiners.items() if (text := joiner.close())]
         return [ToolCall(index, arguments=text) if kind is ToolCall else kind(text) for kind, index, text in held]
+
+
+def _ignore(_value: dict[str, Any], _out: list[Event], /) -> None:
+    """Reads nothing."""
 
 
 def typed(error: Exception) -> ProviderError:

@@ -17,10 +17,11 @@ import trio
 from curl_cffi import CurlHttpVersion, CurlOpt
 
 from fanout.abc import Receiver, Request
+from fanout.addresses import is_this_machine
 from fanout.errors import ProviderError, ResetError, UsageError
 from fanout.transports.curl_errors import typed
 from fanout.transports.libcurl import IN, TIMER, Easy, Multi, is_browser
-from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
+from fanout.transports.outgoing import headers_of, host_of
 from fanout.transports.pollers import Poller, open_poller
 from fanout.transports.stamps import Stamped, StampingPoller, wants_stamps
 from fanout.transports.transfer import Transfer
@@ -229,7 +230,7 @@ class CurlTransport:
         lines += [f"{name}:" for name in _NOT_OURS if name not in headers]
         easy.set_list(CurlOpt.HTTPHEADER, map(str.encode, lines))
         easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
-        if not self._proxies or host in LOOPBACK:
+        if not self._proxies or is_this_machine(host):
             easy.set(CurlOpt.PROXY, b"")
 
     async def _watch_sockets(self, poller: Poller) -> None:

@@ -22,8 +22,9 @@ except ImportError:  # pragma: no cover  # either is there
     import httpx  # type: ignore[no-redef]  # one name for either
 
 from fanout.abc import Head, Receiver, Request
+from fanout.addresses import is_this_machine
 from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, UsageError
-from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
+from fanout.transports.outgoing import headers_of, host_of
 from fanout.wire.coding import Decoder
 
 DRAIN = 0.05
@@ -59,7 +60,7 @@ class HttpxTransport:
         if not self._open:
             raise UsageError("this transport is closed; use it inside its `async with`")
         parts = urlsplit(url)
-        secure, proxies = parts.scheme == "https", self._proxies and parts.hostname not in LOOPBACK
+        secure, proxies = parts.scheme == "https", self._proxies and not is_this_machine(parts.hostname)
         if (secure, proxies) not in self._by_kind:
             nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, for where there is no TLS
             context = ssl.create_default_context(cafile=self._ca_file) if secure else nobody

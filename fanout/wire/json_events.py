@@ -16,7 +16,11 @@ class JsonEvents(ServerSentEvents):
     """Cuts a text/event-stream into objects, each a dict, and a Message for each event that may be anything else.
 
     A Message may hold an object too: one whose event has a name that tells, or that came in an unusual form or cut.
+    A line of data that is a whole object ends its event where the next one begins, also without a blank line between
+    them: `unspaced` tells that this has happened (GLM and Kimi are seen to do it, rexxars/eventsource-parser#31).
     """
+
+    unspaced = False
 
     def _whole_events(self, data: bytes) -> list[Any]:
         # One event a read is the commonest case. Bytes that orjson takes are UTF-8, and need not become a text first.
@@ -43,3 +47,15 @@ class JsonEvents(ServerSentEvents):
                 value = None
             frames.append(value if type(value) is dict else Message(event, text, self._id))
         return frames
+
+    def _end_unspaced(self, messages: list[Any]) -> None:
+        """Ends the event before this line if its only line of data is a whole object: tried once an event."""
+        if len(self._data) != 1 or self._data[0][-1:] != b"}":
+            return
+        try:
+            value = loads(self._data[0])
+        except JSONDecodeError:
+            return
+        if type(value) is dict:
+            self.unspaced = True
+            self._dispatch(messages)

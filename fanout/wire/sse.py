@@ -168,7 +168,7 @@ class ServerSentEvents:
         if data and not self.error:
             self._take_lines(data, messages)
 
-    def _take_lines(self, data: bytes, messages: list[Message]) -> None:
+    def _take_lines(self, data: bytes, messages: list[Any]) -> None:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._partial:
@@ -185,7 +185,7 @@ class ServerSentEvents:
             if self._partial_size > self._max_line:
                 self._refuse("line", self._max_line)
 
-    def _take_line(self, line: bytes, messages: list[Message]) -> None:
+    def _take_line(self, line: bytes, messages: list[Any]) -> None:
         if not line:
             self._dispatch(messages)
             return
@@ -193,11 +193,15 @@ class ServerSentEvents:
             self._refuse("line", self._max_line)
             return
         if line[:5] == b"data:" or line == b"data":
+            if self._data:
+                self._end_unspaced(messages)
             self._add_data(line[6 if line[5:6] == b" " else 5 :])
             return
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"event":
+            if self._data:
+                self._end_unspaced(messages)
             self._event = value.decode("utf-8", "replace")
         elif not name:
             self.comments += 1
@@ -211,6 +215,9 @@ class ServerSentEvents:
             self.stray.append(line)
             self._stray_size += len(line)
 
+    def _end_unspaced(self, messages: list[Any]) -> None:
+        """Does nothing: by the standard only a blank line ends an event. Other formats may know better."""
+
     def _add_data(self, value: bytes) -> None:
         self._data.append(value)
         self._data_size += len(value) + 1
@@ -221,7 +228,7 @@ class ServerSentEvents:
         data = b"\n".join(self._data).decode("utf-8", "replace")
         return Message(self._event or "message", data, self._id)
 
-    def _dispatch(self, messages: list[Message]) -> None:
+    def _dispatch(self, messages: list[Any]) -> None:
         self.last_id = self._id
         if self._data:
             messages.append(self._message())

@@ -6,11 +6,11 @@ from typing import Any
 from attrs import define, field
 
 from fanout.abc import Request
-from fanout.bench.load import Limits, Load, Setup
-from fanout.bench.record import Record
-from fanout.bench.request import Sender, lanes_of
-from fanout.bench.schedule import Schedule
-from fanout.bench.workload import load
+from fanout.bench.load.design.schedule import Schedule
+from fanout.bench.load.design.workload import load
+from fanout.bench.load.loop import Limits, Load, Setup
+from fanout.bench.load.request import Sender, lanes_of
+from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.plan import Connections
 from fanout.transports.memory import MemoryTransport, Script

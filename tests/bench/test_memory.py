@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fanout.bench import store
-from fanout.bench.record import Record
-from fanout.bench.schedule import Closed
+from fanout.bench.load.design.schedule import Closed
+from fanout.bench.records import store
+from fanout.bench.records.record import Record
 from fanout.transports.memory import Script
 from tests.bench.loads import bench
 

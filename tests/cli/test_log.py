@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fanout.bench import store
-from fanout.bench.record import from_line, to_line
+from fanout.bench.records import store
+from fanout.bench.records.record import from_line, to_line
 from tests.bench.summaries import records
 from tests.cli.command import Done
 

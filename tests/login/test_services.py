@@ -59,8 +59,11 @@ def test_a_base_url_that_would_give_the_login_away_is_refused(url: str, words: s
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["https://chat.example.org/x", "http://127.0.0.1:1/x", "http://[::1]/x"])
-def test_https_goes_anywhere_and_http_to_this_machine(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["https://chat.example.org/x", "http://127.0.0.1:1/x", "http://[::1]/x", "http://10.0.0.5:3000/x", "http://chat/x"],
+)
+def test_https_goes_anywhere_and_http_to_this_machine_and_its_networks(url: str) -> None:
     assert checked(f"{url}/") == url
 
 

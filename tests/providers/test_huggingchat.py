@@ -2,7 +2,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import trio
@@ -44,6 +44,7 @@ from tests.servers.huggingchat import (
     HANG,
     NO_ACCESS,
     STARTED,
+    Generation,
     HuggingChatServer,
     Refusal,
     answer,
@@ -54,8 +55,10 @@ from tests.servers.huggingchat import (
     token,
 )
 
-Generation = Literal[2025, 2026]
-GENERATIONS: tuple[Generation, ...] = (2025, 2026)
+GENERATIONS: tuple[Generation, ...] = (2025, 202506, 2026)
+RECORDED_GENERATIONS: tuple[Generation, ...] = (2025, 2026)
+BEGINNING = {2025: ["create", "leaf data"], 202506: ["create", "leaf data", "leaf v2"], 2026: ["create"]}
+LEAF = {2025: "leaf data", 202506: "leaf v2", 2026: "leaf v2"}
 COMMAND = "fanout login huggingchat"
 CHAT = "c0ffee000000000000000001"
 ROOT = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -168,7 +171,7 @@ RECORDED = {
 }
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", RECORDED_GENERATIONS)
 def test_the_requests_are_those_that_were_recorded(generation: Generation) -> None:
     found = {known.name: known for known in recorded(generation)}
     create, leaf, message = (found.get(name or "") for name in RECORDED[generation])
@@ -231,7 +234,9 @@ def test_a_login_goes_to_its_own_origin_only_and_over_https() -> None:
     plain = evolve(LOGIN, base_url="http://chat.test")
     with pytest.raises(InvalidRequest, match="over https only"):
         run(provider(credentials=plain, base_url="http://chat.test"), "Hi")
-    run(provider(credentials=evolve(LOGIN, base_url="http://[::1]:8"), base_url="http://[::1]:8"), "Hi", [created()])
+    run(provider(credentials=plain, base_url="http://chat.test", insecure=True), "Hi", [created()])
+    for url in ("http://[::1]:8", "http://10.0.0.5:3000", "http://chat:3000"):
+        run(provider(credentials=evolve(LOGIN, base_url=url), base_url=url), "Hi", [created()])
 
 
 def test_a_new_conversation_is_given_the_whole_history_as_one_text() -> None:
@@ -285,7 +290,7 @@ def test_without_a_model_the_first_of_the_list_is_asked() -> None:
         run(provider(None), "Hi", [json_reply([])])
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", RECORDED_GENERATIONS)
 def test_the_recorded_models_are_listed(generation: Generation) -> None:
     exchange = next(found for found in recorded(generation) if found.name == "models, plain list")
     asked = provider(credentials=LOGIN)
@@ -420,6 +425,11 @@ def test_a_server_that_has_conversations_nowhere_is_a_protocol_error() -> None:
         json_reply({"message": "Conversation not found."}, 404),
         json_reply({"message": NO_ACCESS}, 403),
         json_reply({"message": "Invalid conversation ID format"}, 400),
+        Reply(Head(500, {"content-type": "text/plain"}), b"Conversation not found."),
+        Reply(Head(500, {"content-type": "text/plain"}), NO_ACCESS.encode()),
+        Reply(Head(500, {"content-type": "text/plain"}), b"Invalid conversation ID format"),
+        json_reply({"message": "Conversation not found"}, 500),
+        json_reply({"error": "Conversation not found."}, 410),
     ],
 )
 def test_a_lost_conversation_begins_anew_with_the_whole_history(lost: Reply) -> None:
@@ -429,8 +439,10 @@ def test_a_lost_conversation_begins_anew_with_the_whole_history(lost: Reply) -> 
     assert sent.conversation is None
 
 
-def test_a_lost_conversation_of_2025_is_told_by_the_page() -> None:
-    node = {"type": "error", "error": {"message": NO_ACCESS}, "status": 403}
+@pytest.mark.parametrize("status", [{"status": 403}, {"status": 404}, {"status": 500}, {}])
+@pytest.mark.parametrize("words", [NO_ACCESS, "Conversation not found."])
+def test_a_lost_conversation_of_2025_is_told_by_the_page(words: str, status: dict[str, int]) -> None:
+    node = {"type": "error", "error": {"message": words}, **status}
     lost = json_reply({"type": "data", "nodes": [{"type": "skip"}, node]})
     requests, _ = run(provider(), later(send(generation=2025).state), [lost, created()])
     assert [request.method for request in requests] == ["GET", "POST"]
@@ -587,7 +599,7 @@ async def test_it_wins_a_race_over_a_real_socket(generation: Generation, prefix:
         won = await fanout.race("Hi", [HuggingChat("org/text", base_url=server.base_url)], system="Be brief.")
     assert (won.text, won.title, won.finish_reason) == ("Hello, world 🌟 of whales", "Whales", "stop")
     assert (won.provider, won.model) == ("huggingchat", "org/text")
-    assert server.log == {2025: ["create", "leaf data", "send"], 2026: ["create", "send"]}[generation]
+    assert server.log == [*BEGINNING[generation], "send"]
     (talk,) = server.talks.values()
     assert [message["content"] for message in talk.messages] == ["Be brief.", "Hi", "Hello, world 🌟 of whales"]
 
@@ -621,7 +633,7 @@ async def test_a_conversation_goes_on_over_several_turns(generation: Generation)
     assert [found["content"] for found in talk.messages] == ["", *texts, "Hello there"]
     line = [found["id"] for found in talk.messages]
     assert talk.messages[-1]["ancestors"] == line[:-1], "no branches"
-    leaf = {2025: "leaf data", 2026: "leaf v2"}[generation]
+    leaf = LEAF[generation]
     assert server.log[-4:] == [leaf, "send", leaf, "send"]
 
 
@@ -766,6 +778,62 @@ async def test_files_go_in_and_come_out(generation: Generation) -> None:
     assert [(part.filename, part.data) for part in server.files] == [("base64;dot.png", b"iVBORw==")]
 
 
+PICTURE = (Media(b"\x89PNG", media_type="image/png", name="dot.png"),)
+
+
+def pictured(*texts: str, **fields: Any) -> Prompt:
+    """A conversation whose last message has a picture."""
+    prompt = prompt_of(*texts, **fields)
+    return evolve(prompt, messages=(*prompt.messages[:-1], evolve(prompt.messages[-1], media=PICTURE)))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_without_a_model_a_picture_goes_to_the_first_that_takes_it(generation: Generation) -> None:
+    async with open_server(generation) as server:
+        server.models.append(server_of.model("org/vision", multimodal=True))
+        server.models.append(server_of.model("org/vision-2", multimodal=True))
+        asked = HuggingChat(base_url=server.base_url)
+        (found,) = (await fanout.ask(pictured("Look"), [asked])).answers
+        (plain,) = (await fanout.ask("Hi", [asked])).answers
+    assert (found.text, found.model) == ("Hello there", "org/vision")
+    assert (plain.text, plain.model) == ("Hello there", "org/text")
+    assert [talk.model for talk in server.talks.values()] == ["org/vision", "org/text"]
+    assert [(part.filename, part.data) for part in server.files] == [("base64;dot.png", b"iVBORw==")]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_a_picture_that_no_model_takes_is_an_invalid_request(generation: Generation) -> None:
+    async with open_server(generation) as server:
+        (found,) = (await fanout.ask(pictured("Look"), [HuggingChat(base_url=server.base_url)])).answers
+    assert isinstance(found.error, InvalidRequest)
+    assert server.log == ["models"]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_a_picture_leaves_the_conversation_of_a_model_that_does_not_take_it(generation: Generation) -> None:
+    async with open_server(generation) as server:
+        server.models.append(server_of.model("org/vision", multimodal=True))
+        asked = evolve(logged_in(server), model=None)
+        first = await exchange(asked, "Hi")
+        second = await exchange(asked, pictured("Hi", "Hello there", "Look", state=state_of(first)))
+        texts = ("Hi", "Hello there", "Look", "Hello there", "And this")
+        third = await exchange(asked, pictured(*texts, state=state_of(second)))
+        await exchange(asked, prompt_of(*texts, "Hello there", "So?", state=state_of(third)))
+    assert [talk.model for talk in server.talks.values()] == ["org/text", "org/vision"]
+    assert [sent["inputs"] for sent in server.sent] == [
+        "Hi",
+        "User: Hi\nAssistant: Hello there\nUser: Look\nAssistant:",
+        "And this",
+        "So?",
+    ]
+
+
+async def test_a_model_that_is_named_is_asked_whatever_the_list_says() -> None:
+    async with open_server() as server:
+        await exchange(logged_in(server), pictured("Look"))
+    assert server.log == ["create", "send"]
+
+
 STREAMS: list[tuple[list[server_of.Step], type[ProviderError] | None]] = [
     ([STARTED, final("Only at the end"), BLANKS], None),
     ([STARTED, token("Hel"), BLANKS[:100], token("lo"), FINISHED], None),
@@ -847,7 +915,7 @@ async def test_a_stale_leaf_is_found_again_when_the_lane_tries_again(generation:
         prompt = prompt_of("Hi", "Hello there", "And?", state=state_of(first))
         (found,) = (await fanout.ask(prompt, [asked], retries=1)).answers
     assert (found.text, found.error) == ("Hello there", None)
-    leaf = {2025: "leaf data", 2026: "leaf v2"}[generation]
+    leaf = LEAF[generation]
     assert server.log[-4:] == [leaf, "send", leaf, "send"]
     assert len(server.talks) == 1
 
@@ -857,9 +925,12 @@ async def test_a_stale_leaf_is_found_again_when_the_lane_tries_again(generation:
     [
         Refusal(429, {"message": "This conversation has more than 500 messages. Start a new one"}),
         Refusal(404, {"message": "Conversation not found"}),
+        Refusal(500, "Conversation not found."),
+        Refusal(410, {"error": "Conversation not found"}),
+        Refusal(500, {"message": "Conversation not found"}),
     ],
 )
-async def test_a_conversation_that_is_full_goes_on_in_a_new_one(refusal: Refusal) -> None:
+async def test_a_conversation_that_is_full_or_lost_goes_on_in_a_new_one(refusal: Refusal) -> None:
     async with open_server() as server:
         asked = logged_in(server)
         first = await exchange(asked, "Hi")
@@ -869,6 +940,18 @@ async def test_a_conversation_that_is_full_goes_on_in_a_new_one(refusal: Refusal
             (found,) = (await fanout.ask(prompt, [asked], retries=0)).answers
     assert (found.text, found.error) == ("Hello there", None)
     assert server.log[-4:] == ["leaf v2", "send", "create", "send"]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_a_conversation_that_is_lost_within_its_stream_goes_on_in_a_new_one(generation: Generation) -> None:
+    async with open_server(generation) as server:
+        asked = logged_in(server)
+        first = await exchange(asked, "Hi")
+        server.scripts.append([STARTED, {"type": "status", "status": "error", "message": "Conversation not found."}])
+        prompt = prompt_of("Hi", "Hello there", "And?", state=state_of(first))
+        (found,) = (await fanout.ask(prompt, [asked], retries=0)).answers
+    assert (found.text, found.error) == ("Hello there", None)
+    assert server.sent[-1]["inputs"] == "User: Hi\nAssistant: Hello there\nUser: And?\nAssistant:"
 
 
 async def test_a_server_that_loses_every_conversation_is_not_asked_for_ever() -> None:
@@ -896,7 +979,7 @@ async def test_a_lane_that_is_cut_off_closes_its_connection_and_stops_its_answer
             await server.left.wait()
             await server.stopped.wait()
     assert (server.stops, server.gone) == (1, 1)
-    assert [step for step in server.log if step != "leaf data"] == ["create", "send", "stop"]
+    assert [step for step in server.log if "leaf" not in step] == ["create", "send", "stop"]
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -920,7 +1003,7 @@ async def test_a_stop_reaches_the_service(generation: Generation) -> None:
                 assert stop is not None
                 async with HttpxTransport() as transport:
                     reply = await fetch(transport, stop, 5.0)
-                if generation == 2025:  # which takes no notice
+                if generation != 2026:  # which take no notice
                     nursery.cancel_scope.cancel()
     assert (reply.head.status, server.stops) == (200, 1)
     if generation == 2026:

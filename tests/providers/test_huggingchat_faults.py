@@ -36,6 +36,16 @@ TABLE: list[tuple[int, Any, type[ProviderError]]] = [
     (503, BOT_WALL, NotAStream),
     (404, {"message": "Conversation not found"}, ConversationLost),
     (404, {"message": "Conversation not found."}, ConversationLost),
+    (404, "Conversation not found", ConversationLost),
+    (410, {"message": "Conversation not found."}, ConversationLost),
+    (410, {"error": "This conversation was deleted"}, ConversationLost),
+    (400, {"message": "Conversation not found"}, ConversationLost),
+    (500, "Conversation not found.", ConversationLost),
+    (500, "Conversation not found", ConversationLost),
+    (500, NO_ACCESS, ConversationLost),
+    (500, "Invalid conversation ID format", ConversationLost),
+    (500, {"message": "Conversation not found"}, ConversationLost),
+    (500, {"error": "Conversation not found."}, ConversationLost),
     (404, {"message": "Message not found"}, NotFound),
     (404, "<html>", NotFound),
     (400, {"message": "Invalid request"}, ProtocolError),
@@ -53,6 +63,7 @@ TABLE: list[tuple[int, Any, type[ProviderError]]] = [
     (429, {"message": "You have reached the maximum number of conversations. Delete some to continue"}, QuotaError),
     (429, {"message": "Exceeded number of messages before login"}, LoginRequired),
     (500, {"message": "An error occurred", "errorId": "e-1"}, ServerError),
+    (500, "Failed to convert conversation", ServerError),
 ]
 
 

@@ -47,6 +47,7 @@ def test_its_credentials_are_not_shown() -> None:
         ("http://127.0.0.1:9", "http://127.0.0.1:8", "http://127.0.0.1:9/whales-1/prod/2025%2003/a"),
         ("http://localhost:9", "http://127.0.0.1:8", "http://localhost:9/whales-1/prod/2025%2003/a"),
         ("http://[::1]:9", "http://[::1]:8", "http://[::1]:9/whales-1/prod/2025%2003/a"),
+        ("http://127.1:9", "http://localhost.:8", "http://127.1:9/whales-1/prod/2025%2003/a"),
     ],
 )
 def test_a_file_goes_over_https_but_on_this_machine(endpoint: str, base_url: str, url: str) -> None:
@@ -60,6 +61,11 @@ def test_a_file_goes_over_https_but_on_this_machine(endpoint: str, base_url: str
         {"endpoint": "http://127.0.0.1:9"},
         {"endpoint": "127.0.0.1"},
         {"endpoint": "10.0.0.1"},
+        {"endpoint": "127.1"},
+        {"endpoint": "2130706433"},
+        {"endpoint": "storage.local"},
+        {"endpoint": "http://127.1:9"},
+        {"endpoint": "http://10.0.0.1:9"},
         {"endpoint": "localhost"},
         {"endpoint": "https://me@oss.example.com"},
         {"endpoint": "oss.example.com/path"},
@@ -87,6 +93,9 @@ def test_a_storage_at_no_host_s_name_is_refused(change: dict[str, str]) -> None:
         "http://127.0.0.1:9?x",
         "http://127.0.0.1.evil.example@localhost",
         "http://127.0.0.1:",
+        "http://10.0.0.1:9",
+        "http://127.1@evil.example",
+        "http://[::1]@evil.example",
         "x://http://127.0.0.1:9",
     ],
 )
