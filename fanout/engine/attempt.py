@@ -209,7 +209,7 @@ class Attempt:
             self._emit(events)
             return
         had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
-        end = judge(events, had_content)
+        end = judge(events, had_content, self._watch.fired)
         trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
         if trial.then is None:
             self._end(end, events[:-1])
@@ -242,11 +242,11 @@ class Attempt:
             tell(self._observer.lane_ended, self, at)
         self.hear(events, at)
 
-    def _move(self, state: State, error: ProviderError | None = None, then: object = "") -> None:
+    def _move(self, state: State, error: ProviderError | None = None, then: object = None) -> None:
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
-        kind = "" if error is None else error.kind
-        _log.debug("%s: %s after %s, try %d %s %s", self.name, state.name, self.state.name, self.tries, kind, then)
+        why = "" if error is None else f", {error.kind}" if then is None else f", {error.kind}, again {then}"
+        _log.debug("%s: try %d, from %s to %s%s", self.name, self.tries, self.state.name, state.name, why)
         self.state = state
 
 

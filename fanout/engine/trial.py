@@ -151,7 +151,8 @@ class Trial:
         if self.ended or not self.cut or self._reader is None:
             return None
         with suppress(ProviderError), sense_only():
-            return next((event for event in self._reader.close() if isinstance(event, Usage)), None)
+            counts = [event for event in self._reader.close() if isinstance(event, Usage)]
+            return counts[-1] if counts else None
         return None
 
     async def leave(self, keys: Keys, *, answered: bool) -> None:
@@ -175,11 +176,11 @@ class Trial:
                 await fetch(self._route.transport, self._outgoing(farewell), FAREWELL)
 
 
-def judge(events: list[Event], had_content: bool) -> End:
+def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None) -> End:
     """Makes the reader's End, the last of these events, the lane's: a clock of ours is a time-out, nothing no answer.
 
     An answer with nothing in it may be asked for again; but one whose tokens were counted, or of which something came
-    that is not known, is there and paid for, and would only be paid for twice.
+    that is not known, is there and paid for, and would only be paid for twice. `fired` is the clock that ended it.
     """
     end = events[-1]
     assert isinstance(end, End)
@@ -187,14 +188,19 @@ def judge(events: list[Event], had_content: bool) -> End:
         end.status = Status.TIMED_OUT
     if had_content or end.status is not Status.FINISHED or end.finish_reason not in (None, "stop", "unknown"):
         return end
-    error = _nothing_known(events) or Truncated("the stream ended without any content", request_id=end.request_id)
+    error = _nothing_known(events, end) or fired or Truncated("the stream ended without any content")
     error.request_id = end.request_id
-    return evolve(end, status=Status.FAILED, finish_reason=None, error=error)
+    return evolve(end, status=Status.TIMED_OUT if error is fired else Status.FAILED, finish_reason=None, error=error)
 
 
-def _nothing_known(events: list[Event]) -> ProtocolError | None:
-    """Returns the error for an answer that is there, but has nothing in it that is known; None if it is empty."""
-    end = events[-1]
+def _nothing_known(events: list[Event], end: End) -> ProtocolError | None:
+    """Returns the error for an answer that is there, but has nothing in it that is known; None if there is none.
+
+    Signs of one are the service's count, and what the reader noted of parts; a note on the finish reason is none.
+    """
     counts = [event.output for event in events if isinstance(event, Usage) and event.output and not event.estimated]
-    signs = [*(f"{count} tokens were counted" for count in counts[-1:]), *(end.notes if isinstance(end, End) else ())]
-    return ProtocolError(f"the answer has nothing in it that is known: {'; '.join(signs)}") if signs else None
+    parts = [note for note in end.notes if not (end.raw and repr(end.raw) in note)]
+    if not counts and not parts:
+        return None
+    signs = [*(f"{count} tokens were counted" for count in counts[-1:]), *end.notes]
+    return ProtocolError(f"nothing of the answer is known: {'; '.join(signs)}")

@@ -94,7 +94,7 @@ class Broken(Diary):
     def lane_started(self, lane: Observed, at: float, /) -> None:
         raise ZeroDivisionError
 
-    lane_ended = lane_started  # type: ignore[assignment]
+    lane_ended = lane_started
 
     def run_ended(self, run: Run, lanes: Sequence[Observed], at: float, /) -> None:
         raise LookupError

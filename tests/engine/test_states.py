@@ -1,6 +1,7 @@
 """The states of a lane: each legal move happens, no other can, and the documents show the table as it is."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import product
 from math import inf
 from pathlib import Path
@@ -44,9 +45,9 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[Move]:
 BUSY_THEN_SAID: list[Script] = [[1, Head(429, {"retry-after": "2"})], said("x")]
 
 
-def busy_then_said(**settings: object) -> Lane:
+def busy_then_said() -> Lane:
     scripts = list(BUSY_THEN_SAID)
-    return Lane(MemoryTransport(lambda _: scripts.pop(0)), retries=1, **settings)
+    return Lane(MemoryTransport(lambda _: scripts.pop(0)), retries=1)
 
 
 async def finishes() -> None:
@@ -149,7 +150,8 @@ async def test_whatever_happens_in_whatever_order_only_legal_moves_are_made(
                 nursery.start_soon(lane.run, trio.current_time() + random.choice([5, inf]))
             for lane in random.sample(lanes, 2):
                 await trio.sleep(random.choice([0, 1, 1, 2, 3]))
-                random.choice([lane.attempt.cancel, lane.attempt.close, lambda it=lane: it.attempt.cancel(late)])()
+                stops: list[Callable[[], None]] = [lane.attempt.cancel, partial(lane.attempt.cancel, late)]
+                random.choice([*stops, lane.attempt.close])()
             await trio.sleep(9)
             nursery.cancel_scope.cancel()
         for lane in lanes:
