@@ -15,7 +15,7 @@ from fanout.engine.channel import Channel
 from fanout.engine.keys import Keys
 from fanout.engine.observer import tell
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
-from fanout.engine.trial import Route, Trial, judge
+from fanout.engine.trial import Trial, judge
 from fanout.engine.watch import Watch, format_age
 from fanout.errors import LoginRequired, ProviderError, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
@@ -80,7 +80,7 @@ class Attempt:
         self._turns = turns
         self._limiter = limiter
         self._watch = Watch(timeouts.over(DEFAULTS), alarms)
-        self._route = Route(transport, self._watch.connect)
+        self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
         self._fold = Fold(name, provider.name, provider.model)
@@ -186,7 +186,7 @@ class Attempt:
         self._move(State.TRYING)
         secrets = set() if self._trial is None else self._trial.secrets
         provider = self._retries.begin(trio.current_time())
-        self._trial = trial = Trial(provider, secrets, self._route, self._watch, self._take)
+        self._trial = trial = Trial(provider, secrets, self._transport, self._watch, self._take)
         self._emit([Started(self.tries)])
         return trial
 

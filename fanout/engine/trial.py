@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import cached_property
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from fanout.abc import Head, Provider, Reader, Reply, Request, Transport
 from fanout.credentials import Credentials
@@ -26,14 +26,6 @@ FAREWELL = 1.0
 """Seconds that a lane which is cut off may take to tell its service to stop."""
 
 
-@frozen
-class Route:
-    """A lane's way to its service: over which transport, and how long a connection may take, in seconds."""
-
-    transport: Transport
-    connect: float
-
-
 @define(eq=False)
 class Trial:
     """One try, made new for each: the Receiver of its answer, whose events go to `take` in the read that brings them.
@@ -45,7 +37,7 @@ class Trial:
 
     provider: Provider
     secrets: set[Secret]
-    _route: Route
+    _transport: Transport
     _watch: Watch
     _take: Callable[[list[Event]], None]
     ended: bool = field(default=False, init=False)
@@ -68,7 +60,7 @@ class Trial:
             return None
         try:
             self._request = await self._last_request(prompt)
-            await self._route.transport.exchange(self._request, self, self._route.connect)
+            await self._transport.exchange(self._request, self, self._watch.connect)
         except ProviderError as error:
             return error
         return None
@@ -84,7 +76,7 @@ class Trial:
                     request = next(flow) if reply is None else flow.send(reply)
             except StopIteration as last:
                 return self._outgoing(last.value)
-            reply = await fetch(self._route.transport, self._outgoing(request), self._route.connect)
+            reply = await fetch(self._transport, self._outgoing(request), self._watch.connect)
 
     def _outgoing(self, request: Request) -> Request:
         """Prepares a request, of which the error of this try must show no secret. Every request goes through here."""
@@ -173,7 +165,7 @@ class Trial:
         with suppress(ProviderError), sense_only():
             farewell = self.provider.farewell(request, self._reader)
             if farewell is not None:
-                await fetch(self._route.transport, self._outgoing(farewell), FAREWELL)
+                await fetch(self._transport, self._outgoing(farewell), FAREWELL)
 
 
 def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None) -> End:
