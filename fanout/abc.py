@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from attrs import field, frozen
 
-from fanout.answers import Answer
+from fanout.answers import Answer, Run
 from fanout.credentials import Credentials
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import Event, Status
@@ -254,6 +254,51 @@ class Login(Protocol):
 
     async def keep(self, credentials: Credentials) -> None:
         """Stores credentials that a service renewed, unless others have been stored meanwhile."""
+        ...
+
+
+class Observed(Protocol):
+    """A lane with one provider, as an observer sees it."""
+
+    name: str
+
+    @property
+    def provider(self) -> Provider:
+        """The provider of its last try, with the key and in the form that it used."""
+        ...
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """The prompt as it is put to the service, with the lane's options; None before the lane has started."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """The number of its tries so far."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """The answer so far."""
+        ...
+
+
+class Observer(Protocol):
+    """Whoever wants to know of lanes and runs, and decides nothing: a log, what is learnt of services, metrics, traces.
+
+    It is told at once, in the lane's own task, and must not take long. What it raises is logged, and breaks no run.
+    """
+
+    def lane_started(self, lane: Observed, at: float, /) -> None:
+        """The lane starts at `at` (a Trio time); a lane that never starts is not told of."""
+        ...
+
+    def lane_ended(self, lane: Observed, at: float, /) -> None:
+        """The lane, which started before, has its End; who has won is not decided yet."""
+        ...
+
+    def run_ended(self, run: Run, lanes: Sequence[Observed], at: float, /) -> None:
+        """The run is over, also if it was cut off from outside; `lanes` are in the order of its answers."""
         ...
 
 
