@@ -8,7 +8,6 @@ from attrs import define, evolve, field, frozen
 
 from fanout import catalog
 from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
-from fanout.addresses import passwords_in
 from fanout.catalog.config import Config
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
@@ -16,10 +15,10 @@ from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.keys import Keys, Known
 from fanout.engine.retry import Budget
-from fanout.errors import ProviderError, UsageError
+from fanout.errors import UsageError
 from fanout.history import History
 from fanout.policies.race import Race
-from fanout.scrub import scrub
+from fanout.proxy import Proxy
 from fanout.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
@@ -72,15 +71,11 @@ class _ByProxy(Transport):
     """The connections of a lane with a proxy of its own: every request of the lane goes by way of it."""
 
     transport: Transport
-    proxy: str = field(repr=False)
+    proxy: Proxy
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
-        """Sends `request` as Transport says; an error repeats no password of the proxy's."""
-        try:
-            await self.transport.exchange(evolve(request, proxy=self.proxy), receiver, connect)
-        except ProviderError as error:
-            scrub(error, passwords_in(self.proxy))
-            raise
+        """Sends `request` as Transport says."""
+        await self.transport.exchange(evolve(request, proxy=self.proxy), receiver, connect)
 
 
 @frozen
