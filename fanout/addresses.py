@@ -2,9 +2,10 @@
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fanout.errors import UsageError
+from fanout.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,32}|0[0-7]{0,32}|[1-9][0-9]{0,32}")
@@ -122,18 +123,24 @@ def check_base_url(url: str) -> None:
         raise UsageError(f"base_url must be an http or https address, not {url!r}")
 
 
-def check_proxy(proxy: str) -> None:
-    """Raises ValueError, which repeats nothing of it, unless it is `none` or an address of a kind in PROXY_SCHEMES."""
-    if proxy == NO_PROXY:
-        return
+def is_proxy(text: str) -> bool:
+    """Tells whether a text is `none` or the address of a proxy of a kind in PROXY_SCHEMES, without path or query."""
+    if text == NO_PROXY:
+        return True
     try:
-        parts = urlsplit(proxy)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        named = False
-    rest = parts.path.strip("/") + parts.query + parts.fragment if named else ""
-    if not named or parts.scheme not in PROXY_SCHEMES or rest or not proxy.isprintable() or " " in proxy:
-        raise ValueError(f"proxy takes {PROXY_FORM}")
+        return False
+    rest = parts.path.strip("/") + parts.query + parts.fragment
+    return named and not rest and parts.scheme in PROXY_SCHEMES and text.isprintable() and " " not in text
+
+
+def passwords_in(proxy: str) -> list[Secret]:
+    """Returns user and password in a proxy's address, and the password alone, in the forms that errors might repeat."""
+    user = urlsplit(proxy).netloc.rpartition("@")[0]
+    password = user.partition(":")[2]
+    return [Secret(text) for text in dict.fromkeys((user, password, unquote(password))) if text]
 
 
 def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a lane spec can name: the embedded model, the table of hosts, and the services that nobody offers."""
+"""The providers that a lane spec can name: the embedded model, the table of hosts, and what nobody offers."""
 
 import os
 import re
@@ -52,12 +52,12 @@ class Entry:
 
     @property
     def key_present(self) -> bool:
-        """Whether one of its variables is set, and those in its address too."""
+        """True if one of its variables is set, and those in its address too."""
         return not self.unset and any(True for _ in keys_in_environment(self.keys))
 
     @property
     def unofficial(self) -> bool:
-        """Whether nobody offers this interface."""
+        """True for an interface that nobody offers."""
         return bool(self.status)
 
     @property

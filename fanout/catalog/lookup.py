@@ -14,7 +14,7 @@ from fanout.abc import Policy, Provider, Transport
 from fanout.addresses import check_base_url, check_secrecy
 from fanout.catalog.config import Config, GroupTable
 from fanout.catalog.entries import Entry, entries, keys_in_environment
-from fanout.catalog.spec import Given, Spec, unknown
+from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
 from fanout.chats.unusable import Unusable
 from fanout.credentials import Credentials, command
@@ -28,6 +28,7 @@ from fanout.policies.race import Race
 from fanout.prompt import Options
 from fanout.scrub import scrub
 from fanout.secret import Secret
+from fanout.settings import explain_unknown
 from fanout.timeouts import Timeouts
 
 DEFAULT_LANES = (
@@ -112,18 +113,17 @@ def _found(text: str, config: Config, file: Path | None) -> LaneSpec:
     spec = Spec.of(text)
     given = Given()
     base = _base(spec, config, given, (), file)
-    options, timeouts = given.made()
     made, usual = _providers(base, given, config)
     return LaneSpec(
         name=spec.label or spec.name,
         provider=made[0],
-        timeouts=timeouts,
+        timeouts=given.timeouts(),
         usual=usual,
-        retries=given.own.get("retries"),
-        options=options,
+        retries=given.get("retries"),
+        options=given.options(),
         spares=tuple(made[1:]),
-        concurrency=given.own.get("concurrency"),
-        proxy=given.own.get("proxy"),
+        concurrency=given.get("concurrency"),
+        proxy=None if base.provider == "local" else given.get("proxy"),  # the embedded model has no network
     )
 
 
@@ -165,7 +165,7 @@ async def check_keys(name: str, transport: Transport) -> list[ProviderError | No
 
 def _for_listing(name: str, config: Config) -> list[Provider]:
     if name not in entries():
-        raise UsageError(unknown("provider", name, entries(), "`fanout providers` lists them all"))
+        raise UsageError(explain_unknown("provider", name, entries(), "`fanout providers` lists them all"))
     return _providers(Spec(LISTING, None, name, ""), Given(), config)[0]
 
 
@@ -194,7 +194,7 @@ def _base(spec: Spec, config: Config, given: Given, within: tuple[str, ...], fil
         raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
     elif spec.provider not in entries() and _plug_in("fanout.providers", spec.provider) is None:
         known = [*entries(), *config.lanes, *config.groups]
-        raise UsageError(unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
+        raise UsageError(explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
     given.add_query(spec, file)
     return base
 
@@ -209,7 +209,7 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     model = spec.model or entry.default_model
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
-    base_url = given.own.get("base_url") or entry.url_in_environment or entry.filled()
+    base_url = given.get("base_url") or entry.url_in_environment or entry.filled()
     check_base_url(base_url)
     try:
         credentials = _credentials(entry, base_url)
@@ -225,9 +225,9 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
         "model": model or None,
         "base_url": base_url,
         "key_env": names,
-        "needs_key": entry.needs_key if own and "key_env" not in given.own else bool(names),
+        "needs_key": entry.needs_key if own and given.get("key_env") is None else bool(names),
         "credentials": credentials,
-        **{key: given.own[key] for key in ("web_search", "insecure") if key in given.own},
+        **{key: given.values[key] for key in ("web_search", "insecure") if key in given.values},
     }
     if entry.models_url and own:
         settings["models_url"] = entry.models_url
@@ -241,13 +241,13 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     wire = _wire(entry)
     if "devices" in fields_dict(wire):
         settings["devices"] = _devices()
-    if "web_search" in given.own and "web_search" not in fields_dict(wire):
+    if "web_search" in given.values and "web_search" not in fields_dict(wire):
         raise UsageError(f"{spec.text}: {entry.name} has no option web_search")
     accepted = {name: value for name, value in settings.items() if name in fields_dict(wire)}
     keys = list(keys_in_environment(names)) if "key" in fields_dict(wire) else []
-    if (keys or credentials) and not given.own.get("insecure"):
+    if (keys or credentials) and not given.get("insecure"):
         secret = f"the key in {' or '.join(names)}" if keys else "the login"
-        check_secrecy(base_url, secret, given.own.get("proxy"))
+        check_secrecy(base_url, secret, given.get("proxy"))
     if not keys:
         return [wire(**accepted)], entry.timeouts
     return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts
@@ -294,7 +294,7 @@ def _plug_in(group: str, name: str) -> Callable[..., Any] | None:
 def _policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Policy:
     kind: Any = POLICIES.get(table.policy) or _plug_in("fanout.policies", table.policy)
     if kind is None:
-        near = unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
+        near = explain_unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
         raise UsageError(f"groups.{name}.policy: {near}")
     settings = {key: getattr(table, key) for key in ("on", "after", "k", "deadline", "on_lose")}
     try:

@@ -13,7 +13,7 @@ from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault
 from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
-from fanout.wire.repeats import Repeats
+from fanout.wire.shortcut import Repeats
 from fanout.wire.sse import Message, ServerSentEvents
 
 MAX_TOOL_CALLS = 128
@@ -122,7 +122,7 @@ class JsonReader(AnswerEnding, ABC):
         """Takes the bytes of one read and returns their events."""
         if self._repeats is None:
             return self._feed(data)
-        if (events := self._repeats.events(data)) is not None:
+        if (events := self._repeats.try_read(data)) is not None:
             return events
         return self._feed_unrepeated(self._repeats, data)
 

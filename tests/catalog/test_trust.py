@@ -231,6 +231,22 @@ def test_what_is_no_address_in_ollamas_variable_is_named(text: str, monkeypatch:
     assert "pw-1" not in str(caught.value)
 
 
+def test_ollamas_key_goes_to_its_cloud_and_where_the_lane_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    monkeypatch.setenv("OLLAMA_API_KEY", "canary")
+    for spec, sent in {
+        "ollama/m": None,
+        "ollama/m?base_url=http://10.0.0.5:11434": None,
+        "ollama/m?base_url=https://ollama.com&key_env=OLLAMA_API_KEY": "Bearer canary",
+        "ollama/m?base_url=http://10.0.0.5:11434&key_env=OLLAMA_API_KEY": "Bearer canary",
+        "ollama-cloud/m": "Bearer canary",
+        "ollama-cloud/m?base_url=http://127.0.0.1:1": None,
+    }.items():
+        assert catalog.find(spec).provider.request(Prompt.of("?")).plain_headers().get("authorization") == sent
+    with pytest.raises(UsageError, match="the key in OLLAMA_API_KEY in clear"):
+        catalog.find("ollama/m?base_url=http://ollama.com&key_env=OLLAMA_API_KEY")
+
+
 PUBLIC = "http://gateway.example.org/v1"
 
 

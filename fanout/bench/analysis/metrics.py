@@ -132,7 +132,7 @@ def stalls(gaps: Sequence[float], typical: float) -> tuple[int, float]:
     return len(long), sum(long)
 
 
-def objectives(text: str) -> dict[str, float]:
+def parse_objectives(text: str) -> dict[str, float]:
     """Service level objectives as people write them, in milliseconds: `ttft:500 itl:50`; in seconds by metric.
 
     Raises UsageError for a metric that is no latency, and for a limit that is no positive number.

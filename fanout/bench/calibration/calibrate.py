@@ -16,10 +16,12 @@ from fanout.bench.analysis.metrics import measure
 from fanout.bench.analysis.statistics import quantile
 from fanout.bench.calibration.truth import Sent, Truth, open_truth
 from fanout.bench.load.design.schedule import Closed
-from fanout.bench.load.design.workload import load
+from fanout.bench.load.design.workload import load_prompts
 from fanout.bench.load.environment import Strain
-from fanout.bench.load.loop import Limits, Load, Setup
-from fanout.bench.load.request import Sender, lanes_of, open_stamped
+from fanout.bench.load.lanes import prepare_lanes
+from fanout.bench.load.loop import Load
+from fanout.bench.load.request import Sender, open_stamped
+from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
@@ -53,7 +55,7 @@ HEAD = f"{'streams':>7} {'TTFT p50':>9} {'p99':>8} {'gap p50':>9} {'p99':>8}  {'
 
 
 @frozen
-class Row:
+class CalibrationRow:
     """One load. `errors` by name: measured over true, less 1; None where nothing was measured.
 
     `streams` is what was asked for, `live` how many answers really were under way at once, at most. `coalesced` and
@@ -88,7 +90,7 @@ class Row:
 class Calibration:
     """The loads that were tried, the smallest first."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[CalibrationRow, ...]
 
     @property
     def up_to(self) -> int | None:
@@ -117,7 +119,10 @@ class Calibration:
 
 
 def calibrate(
-    levels: Sequence[int] = LEVELS, *, seconds: float = SECONDS, heard: Callable[[Row], object] = lambda _: None
+    levels: Sequence[int] = LEVELS,
+    *,
+    seconds: float = SECONDS,
+    heard: Callable[[CalibrationRow], object] = lambda _: None,
 ) -> Calibration:
     """Measures the service at each of these loads for about so long; `heard` is told of each row.
 
@@ -146,7 +151,7 @@ def _apart(pid: int) -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def _row(truth: Truth, streams: int, seconds: float) -> Row:
+def _row(truth: Truth, streams: int, seconds: float) -> CalibrationRow:
     strain = Strain()
     url = truth.base_url(ttft=TTFT, gap=GAP, tokens=TOKENS, jit=SPREAD, seed=streams)
     requests = streams * max(2, round(seconds * 1000 / (TTFT + GAP * TOKENS)))
@@ -156,7 +161,7 @@ def _row(truth: Truth, streams: int, seconds: float) -> Row:
     pieces = sum(len(record.times) for record in measured) or 1
     late = sorted(record.lateness for record in measured if record.lateness is not None)
     kinds = {record.stamp for record in measured}
-    return Row(
+    return CalibrationRow(
         streams=streams,
         live=most_at_once(sent[warm:]),
         requests=len(measured),
@@ -177,8 +182,8 @@ async def run_load(
 
     Each stream's first request opens its connection and is one of these.
     """
-    lanes = lanes_of([LaneSpec("truth", OpenAI("truth", base_url=url, needs_key=False))])
-    setup = Setup(lanes=lanes, workload=load("builtin:short"), limits=Limits(requests), salt="", warmup=1)
+    lanes = prepare_lanes([LaneSpec("truth", OpenAI("truth", base_url=url, needs_key=False))])
+    setup = Setup(lanes=lanes, workload=load_prompts("builtin:short"), limits=Limits(requests), salt="", warmup=1)
     records: list[Record] = []
 
     async def keep(record: Record) -> None:
@@ -216,7 +221,7 @@ def most_at_once(sent: Sequence[Sent]) -> int:
     return most
 
 
-def line(row: Row) -> str:
+def line(row: CalibrationRow) -> str:
     """One row as text: errors in percent of the truth."""
     shown = [f"{'?':>8}" if (e := row.errors[name]) is None else f"{100 * e:>+7.2f}%" for name in NAMES]
     core = "?" if row.cpu is None else f"{100 * row.cpu:.0f}%"

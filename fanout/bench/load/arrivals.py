@@ -13,7 +13,7 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Receiver
-from fanout.bench.records.record import Tape
+from fanout.bench.records.tape import Tape
 from fanout.bench.records.timings import MARKS
 from fanout.events import CONTENT, End, Event
 from fanout.transports.stamps import Stamp

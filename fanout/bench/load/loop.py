@@ -12,21 +12,21 @@ all streams are busy waits in a queue, from which its record has its planned sta
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from math import inf
-from typing import Any, Literal
+from typing import Any
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from fanout.bench.analysis.metrics import CHARACTERS_PER_TOKEN
 from fanout.bench.analysis.tally import Tally
-from fanout.bench.load.design.order import interleaved
+from fanout.bench.load.design.order import interleave
 from fanout.bench.load.design.schedule import Closed, Open, Replay, Schedule
-from fanout.bench.load.design.workload import Workload, unique
-from fanout.bench.load.request import Sender, price
+from fanout.bench.load.lanes import price
+from fanout.bench.load.request import Sender
+from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.events import Status
-from fanout.prompt import Options, Prompt
 from fanout.unwrapped import unwrapped
 
 Sink = Callable[[Record], Awaitable[None]]
@@ -40,41 +40,6 @@ UNBOUNDED = 1000
 
 GRACE = 1.0
 """Seconds that the record of a request which was cut off may take to be handed on."""
-
-
-@frozen
-class Limits:
-    """When a level of load is over, whichever comes first; None: not for this reason.
-
-    `requests` a lane, `seconds` in which requests are sent (what has been sent may end), `precision` of each lane's
-    median TTFT (0.05: its interval is 5 % to each side), `cost` of the whole run in US dollars.
-    """
-
-    requests: int | None = None
-    seconds: float | None = None
-    precision: float | None = None
-    cost: float | None = None
-
-
-@frozen
-class Setup:
-    """What is measured, and how. `salt` is what makes this run's prompts unique; without it they may be in a cache."""
-
-    lanes: tuple[LaneSpec, ...]
-    workload: Workload
-    limits: Limits
-    salt: str | None
-    max_tokens: int | None = None
-    timeout: float = 120.0
-    order: Literal["interleave", "sequential"] = "interleave"
-    warmup: int = 2
-    seed: int = 0
-
-    def prompt(self, lane: str, block: int, number: int) -> Prompt:
-        """What is put to the lane in this block, which is the load's prompt with this number."""
-        item = self.workload.item(number)
-        prompt = item.prompt if self.salt is None else unique(item.prompt, f"{self.salt}:{block}:{lane}")
-        return prompt.with_options(Options(max_tokens=item.max_tokens or self.max_tokens))
 
 
 @define(eq=False)
@@ -265,7 +230,7 @@ class Load:
         chunk, place = divmod(number, 64 * len(lanes))  # whole Latin squares
         key = (*names, chunk)
         if self._orders[0] != key:
-            self._orders = (key, interleaved(list(names), 64 * len(lanes), self.setup.seed + chunk))
+            self._orders = (key, interleave(list(names), 64 * len(lanes), self.setup.seed + chunk))
         return (names[name] for name in self._orders[1][place])
 
     async def _send(self, lane: LaneSpec, number: int, level: _Level, due: float | None = None) -> None:

@@ -1,34 +1,28 @@
 """One request of a load: an attempt of the engine, watched from both sides, and what became of it as a record."""
 
 import gc
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import cache, partial
-from itertools import count
+from functools import partial
 from math import inf
 from typing import Any
-from urllib.parse import urlsplit
 
 import trio
 from attrs import define, evolve, field
 
 from fanout.abc import Head, Receiver, Request, Transport
-from fanout.addresses import is_this_machine
-from fanout.answers import Answer
 from fanout.bench.load.arrivals import Arrivals
-from fanout.bench.records.record import Record, Tape, credible
-from fanout.bench.records.timings import told
+from fanout.bench.load.lanes import costs
+from fanout.bench.records.record import Record
+from fanout.bench.records.tape import Tape
+from fanout.bench.records.timings import read_timings
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
 from fanout.engine.attempt import Attempt
-from fanout.errors import UsageError
-from fanout.events import Usage
 from fanout.local.server import LocalModel
 from fanout.plan import Builder, Connections, Settings
 from fanout.policies.all import All
-from fanout.prices import cost
 from fanout.prompt import Prompt
-from fanout.providers.openai import OpenAI
 from fanout.timeouts import Timeouts
 from fanout.transports.choice import transport_named
 
@@ -114,8 +108,8 @@ class Sender:
             del self._watched.arrivals[attempt]
             tape.first_byte = note.head
             known |= {name: getattr(arrivals, name) for name in ("connect", "tls", "unpeeked", "lateness")}
-            note.server.update(told(arrivals.last_words))
-            record = tape.record(server=note.server, **_costs(lane, attempt.answer), **known)
+            note.server.update(read_timings(arrivals.last_words))
+            record = tape.record(server=note.server, **costs(lane, attempt.answer), **known)
             if note.json and len(record.times) < 2:  # at once: then its only piece is no first token
                 record = evolve(record, streamed=False)
             ended(record)
@@ -124,11 +118,6 @@ class Sender:
         group = Builder(self.connections, self._settings, None).build(All(lane))
         (attempt, _), *_ = group.attempts()
         return attempt
-
-
-@cache
-def _is_here(base_url: str) -> bool:
-    return is_this_machine(urlsplit(base_url).hostname)
 
 
 @asynccontextmanager
@@ -160,64 +149,3 @@ def _carrier(name: str | None, *, reuse: bool = True) -> AbstractAsyncContextMan
     from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415  # 100 ms, and seldom needed
 
     return HttpxTransport(reuse=False)
-
-
-def lanes_of(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[LaneSpec, ...]:
-    """The lanes to measure: names made unique, no retries, one key each; `twice`: the first again, under another name.
-
-    Raises UsageError if there is none.
-    """
-    if not specs:
-        raise UsageError("there is no lane to measure; name some with -m")
-    lanes = [*specs, evolve(specs[0], name=f"{specs[0].name}-again")] if twice else list(specs)
-    names: set[str] = set()
-    unique_lanes = []
-    for lane in lanes:
-        name = next(n for n in _numbered(lane.name) if n not in names)
-        names.add(name)
-        unique_lanes.append(evolve(lane, name=name, retries=0, spares=()))
-    return tuple(unique_lanes)
-
-
-def at_full_length(lanes: Sequence[LaneSpec]) -> tuple[LaneSpec, ...]:
-    """The lanes, their services asked not to end an answer before its most tokens, as vLLM and its like can be.
-
-    Raises UsageError for lanes whose wire has no such option.
-    """
-    others = [lane.name for lane in lanes if not isinstance(lane.provider, OpenAI)]
-    if others:
-        raise UsageError(
-            f"--ignore-eos: {', '.join(others)}: only servers of OpenAI's chat completions, such as vLLM, SGLang "
-            "and llama.cpp, can be asked for it; bound the answers with --max-tokens alone"
-        )
-    return tuple(
-        evolve(lane, options=evolve(lane.options, body={"ignore_eos": True, **lane.options.body})) for lane in lanes
-    )
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}#{number}" for number in count(2))
-
-
-def price(lane: LaneSpec, given: int, output: int) -> float | None:
-    """What a request with so many tokens costs in this lane, in US dollars; None if nobody knows."""
-    usage = Usage(input=given, output=output)
-    answer = Answer(lane.name, provider=lane.provider.name, model=lane.provider.model, usage=usage)
-    return _costs(lane, answer)["cost"]
-
-
-def _costs(lane: LaneSpec, answer: Answer) -> dict[str, float | None]:
-    """What the request cost, and what of that was due before its first token.
-
-    A service's prices are not those of a server on this machine that speaks its language.
-    """
-    if _is_here(getattr(lane.provider, "base_url", "")):
-        return {"cost": None}
-    if answer.usage is None:
-        return {"cost": cost(answer)}
-    usage = credible(answer.usage)
-    whole = cost(evolve(answer, usage=usage))
-    if whole is None:
-        return {"cost": None}
-    return {"cost": whole, "prompt_cost": cost(evolve(answer, usage=evolve(usage, output=0)))}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fanout.bench.report.console import aligned, seconds
+from fanout.bench.report.console import align, seconds
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 
@@ -17,7 +17,7 @@ CAUTION = "the runs were at different times: what else changed in between is par
 Row = tuple[str, ...]
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """A table of what changed, lane by lane, and what must be said beside it. Raises UsageError if none is in both."""
     try:
         rows, unlike = _rows(old, new), list(_unlike(old, new))
@@ -29,7 +29,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             raise UsageError(f"no figure of {known} is known in both runs: one of them has too few requests, or failed")
         names = [", ".join(side.get("lanes") or {}) or "none" for side in (old, new)]
         raise UsageError(f"the runs have no lane in common: {names[0]} and {names[1]}")
-    return [*aligned(rows), CAUTION, *unlike]
+    return [*align(rows), CAUTION, *unlike]
 
 
 def _rows(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:

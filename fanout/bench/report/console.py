@@ -25,7 +25,7 @@ def lines(summary: Summary) -> list[str]:
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += ["", f"{_load(level.level, open_loop=summary.open_loop)}"]
-        out += aligned(_table(summary, level))
+        out += align(_table(summary, level))
         out += _errors(level.lanes)
         out += map(_safe, _verdicts(level))
     return [*out, *map(_safe, remarks(summary))]
@@ -37,7 +37,7 @@ def markdown(summary: Summary, title: str) -> str:
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += [f"## {_load(level.level, open_loop=summary.open_loop)}", ""]
-        rows = _filled(_table(summary, level))
+        rows = _drop_empty(_table(summary, level))
         body = [_cells([_escaped(lane), *cells]) for lane, *cells in rows[1:]]
         out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *body, ""]
         said = [*_errors(level.lanes), *_verdicts(level)]
@@ -196,9 +196,9 @@ def _errors(lanes: Mapping[str, Lane]) -> list[str]:
     ]
 
 
-def aligned(rows: Sequence[Row]) -> list[str]:
+def align(rows: Sequence[Row]) -> list[str]:
     """The rows as columns: names to the left, figures to the right. Columns that are empty are left out."""
-    filled = _filled(rows)
+    filled = _drop_empty(rows)
     widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
     return [
         "  ".join(
@@ -209,7 +209,7 @@ def aligned(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _filled(rows: Sequence[Row]) -> list[Row]:
+def _drop_empty(rows: Sequence[Row]) -> list[Row]:
     """The rows without the columns that are empty but for their heads."""
     return list(zip(*(column for column in zip(*rows, strict=True) if any(column[1:])), strict=True))
 

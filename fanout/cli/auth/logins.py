@@ -17,12 +17,12 @@ def find_site(name: str, base_url: str | None) -> "tuple[Site, str]":
 
     Raises UsageError.
     """
-    from fanout.catalog.spec import unknown
     from fanout.errors import UsageError
     from fanout.login.services import SERVICES, checked
+    from fanout.settings import explain_unknown
 
     if name not in SERVICES:
-        raise UsageError(unknown("service with a login", name, SERVICES, f"there are {', '.join(SERVICES)}"))
+        raise UsageError(explain_unknown("service with a login", name, SERVICES, f"there are {', '.join(SERVICES)}"))
     site = SERVICES[name]
     return site, checked(base_url or os.environ.get(site.base_url_variable) or site.base_url)
 

@@ -1,17 +1,11 @@
 """What the user can do about a lane that failed."""
 
 from fanout.answers import Answer
+from fanout.cli.options import CLOCK_FLAGS
 from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
 from fanout.formats.summary import one_line, reason
 
-_CLOCKS = {
-    "connect": "--connect",
-    "first": "--first",
-    "idle": "--idle",
-    "total": "--timeout",
-    "min_tps": "--min-tps",
-    "deadline": "--deadline",
-}
+_CLOCKS = {**CLOCK_FLAGS, "deadline": "--deadline"}
 _ADVICE = {
     "auth": "`fanout providers` shows which variable holds the key",
     "quota": "top up the account, or choose another lane with -m",

@@ -11,7 +11,7 @@ import click
 import trio
 from attrs import frozen
 
-from fanout import History, Run, Status, Timeouts, open_fanout, open_transport
+from fanout import History, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
 from fanout.catalog.config import load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, last, stop
@@ -218,13 +218,7 @@ def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None
 
 def _settings(choices: Choices) -> dict[str, Any]:
     return {
-        "timeouts": Timeouts(
-            connect=choices.connect,
-            first=choices.first,
-            idle=choices.idle,
-            total=choices.timeout,
-            min_tps=choices.min_tps,
-        ),
+        "timeouts": choices.timeouts,
         "retries": choices.retries,
         "on_lose": choices.on_lose,
         "deadline": choices.deadline,

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from fanout.bench.analysis.metrics import LATENCIES, SPEEDS, measure, meets, objectives, stalls, tokens
+from fanout.bench.analysis.metrics import LATENCIES, SPEEDS, measure, meets, parse_objectives, stalls, tokens
 from fanout.errors import UsageError
 from tests.bench.answers import answer, failure, timeout
 
@@ -95,9 +95,9 @@ def test_a_stall_is_long_beside_the_others_and_long_at_all() -> None:
 
 
 def test_objectives_are_read_in_milliseconds() -> None:
-    assert objectives("ttft:500 itl:50") == {"ttft": 0.5, "itl": 0.05}
-    assert objectives("e2e:1500.5,tpot:9") == {"e2e": 1.5005, "tpot": 0.009}
-    assert objectives("") == {}
+    assert parse_objectives("ttft:500 itl:50") == {"ttft": 0.5, "itl": 0.05}
+    assert parse_objectives("e2e:1500.5,tpot:9") == {"e2e": 1.5005, "tpot": 0.009}
+    assert parse_objectives("") == {}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_objectives_are_read_in_milliseconds() -> None:
 )
 def test_another_objective_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        objectives(text)
+        parse_objectives(text)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from fanout.bench.analysis.lane import measured
 from fanout.bench.analysis.verdict import Comparison, compare, percent
-from fanout.bench.load.design.order import interleaved
+from fanout.bench.load.design.order import interleave
 from fanout.bench.records.record import Record
 from tests.bench.answers import answer, failure
 
@@ -156,7 +156,7 @@ def ratio(records: list[Record]) -> float:
 
 
 def mixed(blocks: int) -> list[tuple[int, str]]:
-    return [(block, name) for block, order in enumerate(interleaved("ab", blocks, seed=1)) for name in order]
+    return [(block, name) for block, order in enumerate(interleave("ab", blocks, seed=1)) for name in order]
 
 
 def apart(blocks: int) -> list[tuple[int, str]]:

@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from fanout.abc import Head
 from fanout.bench.load.arrivals import Arrivals
-from fanout.bench.records.record import Record, Tape
+from fanout.bench.records.record import Record
+from fanout.bench.records.tape import Tape
 from fanout.events import Delta, End, Event, Status
 from fanout.transports.stamps import Stamp
 

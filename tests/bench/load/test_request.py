@@ -10,7 +10,8 @@ from attrs import define, evolve
 from trio.testing import MockClock
 
 from fanout.abc import Flow, Head, Reply, Request
-from fanout.bench.load.request import Sender, _carrier, at_full_length, lanes_of, open_stamped, price
+from fanout.bench.load.lanes import ask_full_length, prepare_lanes, price
+from fanout.bench.load.request import Sender, _carrier, open_stamped
 from fanout.bench.records.record import Record, from_line, to_line
 from fanout.catalog import LaneSpec, find
 from fanout.errors import UsageError
@@ -109,11 +110,11 @@ async def test_a_request_that_could_not_even_be_made_is_a_record(autojump_clock:
 
 def test_lanes_have_different_names_one_key_and_no_retries() -> None:
     spare = LaneSpec("a", Words("a"), retries=4, spares=(Words("a"),))
-    lanes = lanes_of([spare, spare, LaneSpec("b", Words("b"))], twice=True)
+    lanes = prepare_lanes([spare, spare, LaneSpec("b", Words("b"))], twice=True)
     assert [lane.name for lane in lanes] == ["a", "a#2", "b", "a-again"]
     assert {(lane.retries, lane.spares) for lane in lanes} == {(0, ())}
     with pytest.raises(UsageError, match="-m"):
-        lanes_of([])
+        prepare_lanes([])
 
 
 def test_prices_are_a_service_s_and_not_those_of_a_server_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,12 +214,12 @@ async def test_a_new_connection_resumes_no_session_of_tls(
 
 def test_lanes_are_asked_for_answers_of_the_full_length_where_their_wire_can_say_so() -> None:
     lanes = [find("a=openai/m?base_url=https://h/v1&key_env=&body.top_k=1"), find("local?body.ignore_eos=false")]
-    assert [dict(lane.options.body) for lane in at_full_length(lanes)] == [
+    assert [dict(lane.options.body) for lane in ask_full_length(lanes)] == [
         {"ignore_eos": True, "top_k": 1},
         {"ignore_eos": False},
     ]
     with pytest.raises(UsageError, match=r"--ignore-eos: b, ollama/m: only servers of .* --max-tokens alone"):
-        at_full_length([lanes[0], LaneSpec("b", Words("b")), find("ollama/m")])
+        ask_full_length([lanes[0], LaneSpec("b", Words("b")), find("ollama/m")])
 
 
 async def test_without_libcurl_measurements_go_over_httpx(monkeypatch: pytest.MonkeyPatch) -> None:

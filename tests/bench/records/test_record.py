@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.bench.records.record import LETTERS, Record, Tape, from_line, to_line
+from fanout.bench.records.record import Record, from_line, to_line
+from fanout.bench.records.tape import LETTERS, Tape
 from fanout.errors import RateLimited, TimedOut, UsageError
 from fanout.events import CONTENT, Delta, End, File, Reasoning, Replace, Started, Status, ToolCall, Usage
 from tests.bench.answers import answer, failure, timeout

@@ -12,7 +12,7 @@ from fanout.bench.analysis.statistics import Interval
 from fanout.bench.analysis.summary import summarize
 from fanout.bench.analysis.whatif import Policy, WhatIf
 from fanout.bench.records.record import Record
-from fanout.bench.report.page import page
+from fanout.bench.report.page import make_page
 from fanout.bench.report.sections.comparisons import beaten
 from fanout.bench.report.sections.definitions import DEFINITIONS
 from fanout.bench.report.sections.digest import INTERVALS, REQUESTS, Digest, digest, outcomes
@@ -174,7 +174,7 @@ def test_policies_are_named_by_what_they_do() -> None:
 
 def shown(**how: Any) -> str:
     records = [record(lane, block, 0.2, connect=0.05, level=1.0) for block in range(10) for lane in "abc"]
-    return page(summarize(records, **how), records, {})
+    return make_page(summarize(records, **how), records, {})
 
 
 def test_a_baseline_comes_last_in_the_title_and_is_said() -> None:
@@ -195,7 +195,7 @@ def test_connections_that_count_are_told_and_have_a_column() -> None:
 def test_what_a_lane_does_in_a_second_is_not_shown_where_it_waited_for_the_others() -> None:
     assert 'href="#def-tps_total"' not in shown()
     alone = [record("a", block, 0.2, level=1.0) for block in range(10)]
-    assert 'href="#def-tps_total"' in page(summarize(alone), alone, {})
+    assert 'href="#def-tps_total"' in make_page(summarize(alone), alone, {})
 
 
 def test_every_metric_that_has_a_name_is_defined() -> None:

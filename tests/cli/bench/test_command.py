@@ -2,13 +2,14 @@
 
 import pytest
 
+from fanout.bench.load.about import hide_secrets
 from fanout.cli.bench import bench
-from fanout.cli.bench.command import public, retold
+from fanout.cli.bench.command import describe_command
 
 
 def told(*arguments: str) -> str:
     context = bench.make_context("bench", list(arguments))
-    return retold(context)
+    return describe_command(context)
 
 
 @pytest.mark.parametrize(
@@ -72,4 +73,4 @@ def test_the_rest_of_a_lane_stays() -> None:
     ],
 )
 def test_of_an_address_everybody_may_see_the_host_and_the_path(address: str, rest: str) -> None:
-    assert public(address) == rest
+    assert hide_secrets(address) == rest

@@ -1,4 +1,8 @@
-"""Events that differ from the one before in a single string: read without parsing their JSON again.
+"""Guesses that save work, each behind a check that proves it right: what the next bytes are, by what came before.
+
+`Lines` guesses that a read is whole events of the same two lines, and finds their data with one split. `Repeats`
+guesses that an event differs from the one before only in its text, and gets the text without parsing JSON. Each has
+`try_read`, which answers None where the guess does not hold and the ordinary way must be taken, and `learn`.
 
 Most services write one event over and over, with nothing new in it but the text. Once such an event has been read the
 ordinary way and its one text is known, so is its form: the bytes before the text and those after. Bytes that begin and
@@ -10,7 +14,7 @@ from orjson import JSONDecodeError, loads
 
 from fanout.events import Delta, Event, Reasoning
 
-LONGEST = 4096
+HELD = 4096
 """Bytes of an unfinished event that are held back; a longer one is read the ordinary way."""
 
 TRIES = 4
@@ -19,6 +23,58 @@ TRIES = 4
 _END = b"\n\n"
 # What ends a JSON string, begins an escape in it, or may not be in it.
 _SPECIAL = bytes([*range(0x20), *b'"\\'])
+
+Group = tuple[str, list[str]]
+"""The name of events that follow one another, and the data of each."""
+
+
+class Lines:
+    """Knows how the last event began: `data: `, or `event: NAME` and `data: ` below it, which are its `start`.
+
+    It reads bytes that begin and end between two events and have no line ends but LF.
+    """
+
+    __slots__ = ("_between", "event", "start")
+
+    def __init__(self) -> None:
+        self.event = "message"
+        self.start = b"data: "
+        self._between = "\n\ndata: "
+
+    def try_read(self, data: bytes) -> list[Group] | None:
+        """Returns the events that `data` is, or None if any of it is of another form."""
+        if data[-2:] != b"\n\n" or not (data.startswith(self.start) or self.learn(data)):
+            return None
+        # Decoding it all at once is the same as line by line: no UTF-8 sequence swallows an LF, not even a broken one.
+        text = data[len(self.start) : -2].decode("utf-8", "replace")
+        values = text.split(self._between)
+        if "\n" not in "".join(values):
+            return [(self.event, values)]
+        return self._named(data)
+
+    def learn(self, data: bytes) -> bool:
+        """Takes over how the first event of `data` begins; False if it is of neither form."""
+        if data[:6] == b"data: ":
+            name, self.start = b"message", b"data: "
+        else:
+            line, mark, _ = data.partition(b"\ndata: ")
+            if not mark or line[:7] != b"event: " or b"\n" in line:
+                return False
+            name, self.start = line[7:] or b"message", line + mark
+        self.event = name.decode("utf-8", "replace")
+        self._between = "\n\n" + self.start.decode("utf-8", "replace")
+        return True
+
+    @staticmethod
+    def _named(data: bytes) -> list[Group] | None:
+        """Reads events of an `event: ` line and a `data: ` line each, whatever their names."""
+        groups: list[Group] = []
+        for block in data[:-2].decode("utf-8", "replace").split("\n\n"):
+            event, mark, value = block.partition("\ndata: ")
+            if not mark or event[:7] != "event: " or "\n" in event or "\n" in value:
+                return None
+            groups.append((event[7:] or "message", [value]))
+        return groups
 
 
 class Repeats:
@@ -34,8 +90,8 @@ class Repeats:
         self._fitted = True
         self._tries = TRIES
 
-    def events(self, data: bytes) -> list[Event] | None:
-        """What `held` and the bytes of one read complete; None if any of it is of another form.
+    def try_read(self, data: bytes) -> list[Event] | None:
+        """Returns the events that `held` and the bytes of one read complete; None if any of it is of another form.
 
         Then `held` is as before, and none of the bytes are taken.
         """
@@ -61,7 +117,7 @@ class Repeats:
         cut = data.rfind(after) + len(after)
         cut = 0 if cut < len(after) else cut
         rest, data = data[cut:], data[:cut]
-        if len(rest) > LONGEST or not (rest.startswith(before) or before.startswith(rest)):
+        if len(rest) > HELD or not (rest.startswith(before) or before.startswith(rest)):
             return None
         if _END in rest or b"\r" in rest:  # it is whole, or may be: its line ends are others
             return None

@@ -11,7 +11,7 @@ from fanout.events import Delta, Reasoning
 from fanout.providers.anthropic import MessagesReader
 from fanout.providers.openai import ChatReader
 from fanout.providers.reader import JsonReader
-from fanout.wire.repeats import LONGEST, TRIES, Repeats
+from fanout.wire.shortcut import HELD, TRIES, Repeats
 
 FORM = b'data: {"id":"x","choices":[{"delta":{"content":"%b"}}]}\n\n'
 
@@ -24,11 +24,11 @@ def known(text: bytes = b"sky") -> Repeats:
 
 
 def test_another_text_in_the_same_form_is_known() -> None:
-    assert known().events(FORM % b" blue") == [Delta(" blue")]
+    assert known().try_read(FORM % b" blue") == [Delta(" blue")]
 
 
 def test_several_events_come_in_one_read() -> None:
-    assert known().events(FORM % b"is" + FORM % b" it" + FORM % "\u00fc?".encode()) == [
+    assert known().try_read(FORM % b"is" + FORM % b" it" + FORM % "\u00fc?".encode()) == [
         Delta("is"),
         Delta(" it"),
         Delta("\u00fc?"),
@@ -39,7 +39,7 @@ def test_an_event_that_is_cut_anywhere_is_held_until_its_end_comes() -> None:
     data = FORM % b"one" + FORM % b"two"
     for cut in range(1, len(data)):
         repeats = known()
-        first, second = repeats.events(data[:cut]), repeats.events(data[cut:])
+        first, second = repeats.try_read(data[:cut]), repeats.try_read(data[cut:])
         assert [*(first or ()), *(second or ())] == [Delta("one"), Delta("two")], cut
         assert not repeats.held
 
@@ -49,7 +49,7 @@ def test_an_event_that_is_cut_anywhere_is_held_until_its_end_comes() -> None:
     [(rb"a\nb", "a\nb"), (rb"say \"hi\"", 'say "hi"'), (rb"\ud83d\ude00", "\U0001f600"), (rb"\\", "\\")],
 )
 def test_escapes_are_undone(inside: bytes, text: str) -> None:
-    assert known().events(FORM % inside + FORM % b"!") == [Delta(text), Delta("!")]
+    assert known().try_read(FORM % inside + FORM % b"!") == [Delta(text), Delta("!")]
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_escapes_are_undone(inside: bytes, text: str) -> None:
 )
 def test_what_does_not_fit_is_left_alone(data: bytes) -> None:
     repeats = known()
-    repeats.events((FORM % b"half")[:9])
-    assert repeats.events((FORM % b"half")[9:] + data) is None
+    repeats.try_read((FORM % b"half")[:9])
+    assert repeats.try_read((FORM % b"half")[9:] + data) is None
     assert repeats.forget() == (FORM % b"half")[:9]
-    assert repeats.events(FORM % b"a") is None
+    assert repeats.try_read(FORM % b"a") is None
 
 
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\r"])
 def test_an_event_with_other_line_ends_is_not_held_back(line_end: bytes) -> None:
     other = (FORM % b"b").replace(b"\n", line_end)
     for cut in range(other.index(b"\r") + 1, len(other) + 1):
-        assert known().events(other[:cut]) is None
-        assert known().events(FORM % b"a" + other[:cut]) is None
+        assert known().try_read(other[:cut]) is None
+        assert known().try_read(FORM % b"a" + other[:cut]) is None
 
 
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\r"])
@@ -94,11 +94,11 @@ def test_the_last_text_is_read_where_the_line_ends_change(line_end: bytes) -> No
 
 
 def test_an_empty_text_is_no_event() -> None:
-    assert known().events(FORM % b"") == []
+    assert known().try_read(FORM % b"") == []
 
 
 def test_a_long_unfinished_event_is_not_held() -> None:
-    assert known().events(FORM[:60] + b"a" * LONGEST) is None
+    assert known().try_read(FORM[:60] + b"a" * HELD) is None
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ def test_a_long_unfinished_event_is_not_held() -> None:
 def test_a_form_is_learnt_only_if_the_place_of_the_text_is_certain(data: bytes, text: str) -> None:
     repeats = Repeats()
     repeats.learn(data, Delta(text))
-    assert repeats.events(data) is None
+    assert repeats.try_read(data) is None
 
 
 def test_reasoning_stays_reasoning() -> None:
     repeats = Repeats()
     repeats.learn(FORM % b"so", Reasoning("so"))
-    assert repeats.events(FORM % b"hm") == [Reasoning("hm")]
+    assert repeats.try_read(FORM % b"hm") == [Reasoning("hm")]
 
 
 def test_forms_that_never_fit_are_given_up() -> None:
