@@ -440,7 +440,7 @@ def examined(report: Report, subjects: Mapping[str, Subject]) -> dict[str, Any]:
 
 def examine_all(cases: Sequence[Case], *, why: bool) -> dict[str, dict[str, Any]]:
     """Our own code, which runs in every cut, and every peer that is installed."""
-    own = {name: subject for name in FORMATS if not isinstance(subject := SUBJECTS[name], tuple)}
+    own = {name: subject[0] if isinstance(subject := SUBJECTS[name], tuple) else subject for name in FORMATS}
     clients: dict[str, Mapping[str, Subject]] = {"fanout": own}
     for name, starts in PEERS.items():
         if version(name):

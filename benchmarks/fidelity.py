@@ -35,11 +35,11 @@ from benchmarks import harnesses
 from benchmarks.clients import child_task, leave, request_bytes, resident_kb
 from benchmarks.load import PATIENCE, CannotMeasure, Failed, allow_sockets, built, child, got, running
 from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
-from fanout.bench.calibrate import most_at_once, run_load
-from fanout.bench.metrics import measure
-from fanout.bench.request import open_stamped
-from fanout.bench.statistics import quantile
-from fanout.bench.truth import Sent, Truth
+from fanout.bench.analysis.metrics import measure
+from fanout.bench.analysis.statistics import quantile
+from fanout.bench.calibration.calibrate import most_at_once, run_load
+from fanout.bench.calibration.truth import Sent, Truth
+from fanout.bench.load.request import open_stamped
 from fanout.plan import Connections
 
 FLOOR = "reader"

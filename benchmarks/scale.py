@@ -37,7 +37,7 @@ from benchmarks.load import Failed, Server, allow_sockets, child, open_server
 from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
 from benchmarks.stream_cost import Cell
 from benchmarks.stream_cost import Line as StreamLine
-from fanout.config import Config
+from fanout.catalog.config import Config
 
 LANES = 3
 """Lanes of a race."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fanout.answers import Answer, Run, Wasted
     from fanout.api import Fanout, ask, fetch_file, gather, open_fanout, open_transport, race
-    from fanout.clocks import Timeouts
     from fanout.errors import AllLanesFailed, FanoutError, ProviderError, UsageError
     from fanout.events import Delta, End, Event, Reasoning, Status, Tagged, ToolCall, Usage
     from fanout.history import History
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
     from fanout.policies.quorum import Quorum
     from fanout.policies.race import Race
     from fanout.prompt import Media, Message, Options, Prompt
+    from fanout.timeouts import Timeouts
 
 _HOMES = {
     "fanout.answers": ("Answer", "Run", "Wasted"),
     "fanout.api": ("Fanout", "ask", "fetch_file", "gather", "open_fanout", "open_transport", "race"),
-    "fanout.clocks": ("Timeouts",),
     "fanout.errors": ("AllLanesFailed", "FanoutError", "ProviderError", "UsageError"),
     "fanout.events": ("Delta", "End", "Event", "Reasoning", "Status", "Tagged", "ToolCall", "Usage"),
     "fanout.history": ("History",),
@@ -33,6 +32,7 @@ _HOMES = {
     "fanout.policies.quorum": ("Quorum",),
     "fanout.policies.race": ("Race",),
     "fanout.prompt": ("Media", "Message", "Options", "Prompt"),
+    "fanout.timeouts": ("Timeouts",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -17,7 +17,6 @@ from fanout.credentials import Credentials
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import Event, Status
 from fanout.prompt import Prompt
-from fanout.proxy import Proxy, as_proxy
 from fanout.secret import Secret
 
 
@@ -26,8 +25,8 @@ class Request:
     """One HTTP request. Header names are lower case; credentials among the values are Secrets until they are sent.
 
     `url` goes out byte for byte as it is: a service may have its query signed. `impersonate` names a browser that the
-    connection should look like ("chrome"), for transports that can. `proxy` is the proxy to go through, or NO_PROXY for
-    none at all; None leaves it to the environment's variables. Its URL may be given as a str or as a Secret.
+    connection should look like ("chrome"), for transports that can. `proxy` is an address that the request goes by way
+    of, or `none` for the direct way; None leaves it to the environment.
     """
 
     method: str
@@ -35,7 +34,7 @@ class Request:
     headers: Mapping[str, str | Secret] = field(factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     impersonate: str | None = None
-    proxy: Proxy | None = field(default=None, converter=as_proxy)
+    proxy: str | None = field(default=None, repr=False)
 
     def plain_headers(self) -> dict[str, str]:
         """The headers as they go over the wire, credentials in clear: for transports, at the moment of sending."""

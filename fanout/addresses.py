@@ -1,29 +1,114 @@
-"""Where a lane's key may go: to its provider's own address, and elsewhere only on the user's word."""
+"""Hosts and base URLs: this machine, the networks around it, and where a secret may go in clear."""
 
 import re
-from collections.abc import Callable
-from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from fanout.config import FILE
-from fanout.entries import Entry
 from fanout.errors import UsageError
-from fanout.spec import Given
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""The hosts that are this machine."""
+from fanout.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_NUMBER = re.compile(r"0x[0-9a-f]{1,32}|0[0-7]{0,32}|[1-9][0-9]{0,32}")
+_LIKE_A_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _USER = re.compile(r"[^/?#]*//[^/?#]*@")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_PORTS = {"http": 80, "https": 443}
+_PORT = re.compile(r"[0-9]{1,9}")
+_HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?")
+
+_PRIVATE: tuple[IPv4Network | IPv6Network, ...] = (
+    *map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),  # RFC 1918
+    IPv4Network("169.254.0.0/16"),  # link-local, RFC 3927
+    IPv6Network("fc00::/7"),  # RFC 4193
+    IPv6Network("fe80::/10"),  # link-local, RFC 4291
+)
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+NO_PROXY = "none"
+"""In the place of a proxy: the lane goes directly, whatever the environment says."""
+
+PROXY_FORM = "http://, https://, socks5:// or socks5h://HOST:PORT, or none"
+
+OLLAMA_PORT = 11434
 
 
-def checked(url: str) -> str:
-    """The base URL, which is http or https, without credentials in it; plain http goes only to this machine.
+def is_this_machine(host: str | None) -> bool:
+    """Tells whether a connection to this host stays on this machine: loopback in any spelling, or a `localhost` name.
 
-    Raises UsageError.
+    Names are not looked up; those below `localhost` are loopback by RFC 6761. 0.0.0.0 and :: count, because systems
+    connect to themselves where they are dialled.
     """
+    name = _normal(host)
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = _address(name)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def is_private(host: str | None) -> bool:
+    """Tells whether a host is this machine or on a network around it, on which plain http may carry a secret.
+
+    Private are the networks of RFC 1918 and RFC 4193, link-local addresses, `.local` names (RFC 6762), and names
+    without a dot, which mean something on one's own network only. 100.64.0.0/10 is not: all the customers of an access
+    provider share it (RFC 6598).
+    """
+    if is_this_machine(host):
+        return True
+    name = _normal(host)
+    if (address := _address(name)) is not None:
+        return any(address in network for network in _PRIVATE)
+    # With a dot at its end a single word is a top-level domain, which may have an address in public.
+    return _is_name(name) and (name.endswith(".local") or "." not in (host or ""))
+
+
+def is_public(host: str | None) -> bool:
+    """Tells whether a host is a name or an address that means the same everywhere: none of this machine or around it.
+
+    Names are not looked up. What ends in a number is an address, and only one in its usual form is taken for public.
+    """
+    if is_private(host):
+        return False
+    if _is_name(name := _normal(host)):
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    meant = getattr(address, "ipv4_mapped", None) or address
+    return meant.is_global and not meant.is_multicast
+
+
+def _normal(host: str | None) -> str:
+    return (host or "").lower().removesuffix(".")
+
+
+def _is_name(host: str) -> bool:
+    return bool(_NAME.fullmatch(host)) and not _LIKE_A_NUMBER.fullmatch(host.rpartition(".")[2])
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """Returns the address that a host is written as, in all forms that inet_aton(3) takes, or None for a name."""
+    if ":" in host:
+        try:
+            address = IPv6Address(host)
+        except ValueError:
+            return None
+        return address.ipv4_mapped or address
+    words = host.split(".")
+    if len(words) > 4 or not all(map(_NUMBER.fullmatch, words)):
+        return None
+    *bytes_before, last = map(_number, words)
+    if any(byte > 255 for byte in bytes_before) or last >= 256 ** (4 - len(bytes_before)):
+        return None
+    return IPv4Address(sum(byte << 24 - 8 * place for place, byte in enumerate(bytes_before)) + last)
+
+
+def _number(word: str) -> int:
+    octal = word.startswith("0") and not word.startswith("0x")
+    return int(word, 8 if octal else 0)
+
+
+def check_base_url(url: str) -> None:
+    """Raises UsageError unless it is an http or https address (or the embedded model's) without credentials in it."""
     password = UsageError("a base URL carries no user or password; put the key into a variable and name it by key_env")
     if _USER.match(url):  # first, because all other errors repeat the address
         raise password
@@ -34,84 +119,75 @@ def checked(url: str) -> str:
         raise UsageError(f"base_url {url!r}: {error}") from None
     if parts.username is not None or parts.password is not None:
         raise password
-    if parts.scheme not in ("http", "https", "local") or not parts.netloc:
+    if parts.scheme not in ("http", "https", "local") or not parts.hostname or not url.isprintable() or " " in url:
         raise UsageError(f"base_url must be an http or https address, not {url!r}")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise UsageError(f"base_url {url!r} would send the key and the prompt in clear; use https")
-    return url
 
 
-def is_public(host: str) -> bool:
-    """Whether it is a name, or an address that means the same everywhere: not this machine, nor a network around it.
-
-    Names are not looked up. What ends in a number is an address, which systems also take in forms such as 127.1.
-    """
-    host = host.lower().removesuffix(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return False
-    if _NAME.fullmatch(host) and not _NUMBER.fullmatch(host.rpartition(".")[2]):
+def is_proxy(text: str) -> bool:
+    """Tells whether a text is `none` or the address of a proxy of a kind in PROXY_SCHEMES, without path or query."""
+    if text == NO_PROXY:
         return True
     try:
-        address = ip_address(host)
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    meant = getattr(address, "ipv4_mapped", None) or address
-    return meant.is_global and not meant.is_multicast
+    rest = parts.path.strip("/") + parts.query + parts.fragment
+    sendable = text.isprintable() and " " not in text and unquote(parts.netloc).isprintable()
+    return named and not rest and parts.scheme in PROXY_SCHEMES and sendable
 
 
-def is_own(entry: Entry, url: str) -> bool:
-    """Whether this is the provider's own address: its host and port, or the whole address that the environment gives.
+def passwords_in(proxy: str) -> list[Secret]:
+    """Returns user and password in a proxy's address, and the password alone, in the forms that errors might repeat."""
+    user = urlsplit(proxy).netloc.rpartition("@")[0]
+    password = user.partition(":")[2]
+    return [Secret(text) for text in dict.fromkeys((user, password, unquote(password))) if text]
 
-    What the environment gives must be the same to the end, because such a host may serve others besides the user.
+
+def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:
+    """Raises UsageError where a request to `url` by way of `proxy` would show others the secret that `secret` names.
+
+    Plain http carries a secret to this machine and to private networks only; a proxy elsewhere reads it too.
     """
-    if entry.url_in_environment and _alike(url, entry.url_in_environment, _whole):
-        return True
-    if entry.unset:
-        return False
-    own = entry.filled()
-    return _alike(url, own, _origin if own == entry.base_url else _whole)
+    if urlsplit(url).scheme != "http":
+        return
+    ways = [url, *([proxy] if proxy and proxy != NO_PROXY else [])]
+    exposed = [host for host in (urlsplit(way).hostname for way in ways) if not is_private(host)]
+    if exposed:
+        raise UsageError(
+            f"base_url {url!r} would send {secret} in clear to {exposed[0]}; use https, or where the way is safe (a "
+            "tunnel, a VPN) add insecure=true to the lane, or insecure = true to its table in your own fanout.toml"
+        )
 
 
-def key_variables(entry: Entry, url: str, given: Given) -> tuple[str, ...]:
-    """The variables of which the first that is set holds the key for this address; none: no key goes there.
+def read_ollama_host(text: str) -> str | None:
+    """Returns the base URL that OLLAMA_HOST means, read as Ollama's own clients read it; None if it is blank.
 
-    Raises UsageError where a project's file would give away a key that it was not trusted with.
+    Without a scheme it is http at port 11434, with one at that scheme's port; what is no port is the usual one. Blanks
+    and quotes around it do not count. The server finds the address to listen on in the same variable: everywhere
+    (0.0.0.0, ::) is reached at 127.0.0.1. Sources: Host and ConnectableHost in Ollama's envconfig/config.go, and
+    _parse_host in its Python client.
     """
-    own, key_env = is_own(entry, url), given.own.get("key_env")
-    if key_env is None:
-        return entry.keys if own else ()
-    named = given.files.get("key_env")
-    if named and key_env and key_env not in entry.keys:
-        what = f"{named} sends {key_env}, which is not one of {entry.name}'s variables, to {_host(url)}"
-        raise UsageError(_untrusted(what))
-    file = named or given.files.get("base_url")
-    if file and key_env and not own and urlsplit(url).hostname not in LOOPBACK:
-        what = f"{file} sends {key_env} to {_host(url)}, which is not {entry.name}'s own address"
-        raise UsageError(_untrusted(what))
-    return (key_env,) if key_env else ()
+    text = text.strip().strip("\"'").strip()
+    if not text:
+        return None
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        scheme, rest = ("https", f"{text}:443") if text == "ollama.com" else ("http", text)
+    usual = {"http": 80, "https": 443}.get(scheme, OLLAMA_PORT) if mark else OLLAMA_PORT
+    place, _, path = rest.partition("/")
+    path = f"/{path.strip('/')}".rstrip("/")
+    if "@" in place:  # for check_base_url, which refuses it
+        return f"{scheme}://{place}{path}"
+    matched = _HOST_AND_PORT.fullmatch(place)
+    # An IPv6 address may lack its brackets.
+    host, given = (matched[1].strip("[]") or "127.0.0.1", matched[2] or "") if matched else (place, "")
+    port = int(given) if _PORT.fullmatch(given) and 0 < int(given) < 65536 else usual
+    if (address := _address(host)) is not None and address.is_unspecified:
+        host = "127.0.0.1"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
-def _untrusted(what: str) -> str:
-    return (
-        f"{what}. A file in the current directory may be somebody else's: put the lane into the {FILE} of your "
-        f"configuration directory, or set FANOUT_TRUST_PROJECT=1 where you trust this file"
-    )
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc
-
-
-def _alike(url: str, other: str, part: Callable[[SplitResult], object]) -> bool:
-    try:
-        return part(urlsplit(url)) == part(urlsplit(other))
-    except ValueError:  # what is no address is nobody's
-        return False
-
-
-def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
-
-
-def _whole(parts: SplitResult) -> tuple[object, ...]:
-    return *_origin(parts), parts.path.rstrip("/"), parts.query
+def origin_of(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    """Returns scheme, host and port of an address, the usual port where it names none. Raises ValueError."""
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -32,7 +32,8 @@ class Answer:
     """What became of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
 
     `ttft` is the time to the first content, `itl` the mean gap between pieces of content. `elapsed` the
-    time to its end, None if it never started. `headers` are those of the response that tell of rate limits.
+    time to its end, None if it never started. `headers` are those of the response that tell of rate limits. `notes`
+    say what should be known of the answer, a sentence each: a finish reason or a part of it that is not known.
     """
 
     lane: str
@@ -57,6 +58,7 @@ class Answer:
     request_id: str | None = None
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     chunks: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -204,13 +206,14 @@ class Fold:
             request_id=end.request_id,
             headers=end.headers,
             chunks=self.chunks,
+            notes=end.notes,
         )
 
     def _usage(self) -> Usage | None:
-        """The service's count; after the end of an answer that it did not count, an estimate."""
+        """The service's count; after the end of an answer that it did not count, an estimate. No content costs 0."""
         kept = self._kept.get(Usage)
         usage = kept if isinstance(kept, Usage) else None
-        if (usage and usage.output is not None) or self._end is None or not self.chunks:
+        if (usage and usage.output) or self._end is None or not self.chunks:
             return usage
         usage = usage or Usage()
         asked = -(-self.asked // 4) if usage.input is None else usage.input

@@ -117,7 +117,11 @@ class LoginNeeded:
 
 @define
 class Usage:
-    """Token counts, cumulative: the last one is right. None where the service did not say."""
+    """Token counts, cumulative: the last one is right. None where the service did not say.
+
+    `output` holds the tokens of reasoning too, `input` those that were cached. A 0 for the output of an answer that has
+    content counts nothing.
+    """
 
     input: int | None = None
     output: int | None = None
@@ -131,7 +135,8 @@ class End:
     """The last event of every lane, exactly once.
 
     `finish_reason` is one of stop, length, tool_calls, content_filter, unknown; `raw` is the service's own word for it.
-    `headers` are those of the response that tell of rate limits and of the request.
+    `headers` are those of the response that tell of rate limits and of the request. `notes` say, a sentence each, what
+    a reader of the answer should know: a finish reason that is not known, parts of the answer that are not.
     """
 
     status: Status
@@ -141,6 +146,7 @@ class End:
     model: str | None = None
     request_id: str | None = None
     headers: Mapping[str, str] = field(factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 Event = (

@@ -4,24 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout import catalog
 from fanout.abc import Login, OnLose, Policy, Provider, Receiver, Request, Transport
-from fanout.alarms import Alarms
-from fanout.attempt import Attempt
-from fanout.channel import Channel
-from fanout.clocks import Timeouts
-from fanout.config import Config
-from fanout.errors import UsageError
-from fanout.group import Group
+from fanout.addresses import passwords_in
+from fanout.catalog.config import Config
+from fanout.engine.alarms import Alarms
+from fanout.engine.attempt import Attempt
+from fanout.engine.channel import Channel
+from fanout.engine.group import Group
+from fanout.engine.keys import Keys, Known
+from fanout.engine.retry import Budget
+from fanout.errors import ProviderError, UsageError
 from fanout.history import History
-from fanout.keys import Keys, Known
 from fanout.policies.race import Race
-from fanout.retry import Budget
+from fanout.scrub import scrub
+from fanout.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
-"""What can stand as a lane: a spec, a provider, or another plan."""
+"""Anything that can stand as a lane: a spec, a provider, or another plan."""
 
 
 @define(eq=False)
@@ -43,11 +45,11 @@ class Connections:
         await self.transport.exchange(request, receiver, connect)
 
     def budget(self, provider: Provider) -> Budget:
-        """How much repeating the service behind this provider still gets."""
+        """The budget for repeating requests to the service behind this provider."""
         return self.budgets.setdefault(f"{provider.name} {getattr(provider, 'base_url', '')}", Budget())
 
     def login_for(self, provider: Provider) -> Login | None:
-        """What gets other credentials for this provider, if it is one that people log in to."""
+        """The source of other credentials for this provider, if it is one that people log in to."""
         if not hasattr(provider, "credentials"):
             return None
         if self.login is None:
@@ -57,15 +59,31 @@ class Connections:
         return self.login
 
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
-        """What bounds the lanes of this name, if anything does."""
+        """The bound of the lanes of this name, if there is one."""
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
 
 
 @frozen
+class _ByProxy(Transport):
+    """The connections of a lane with a proxy of its own: every request of the lane goes by way of it."""
+
+    transport: Transport
+    proxy: str = field(repr=False)
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request` as Transport says; an error repeats no password of the proxy's."""
+        try:
+            await self.transport.exchange(evolve(request, proxy=self.proxy), receiver, connect)
+        except ProviderError as error:
+            scrub(error, passwords_in(self.proxy))
+            raise
+
+
+@frozen
 class Settings:
-    """What a call, and below it the configuration, says about all its lanes."""
+    """The settings of all lanes of a call: its own, and below them the configuration's."""
 
     timeouts: Timeouts
     retries: int | None
@@ -86,8 +104,7 @@ class Settings:
         if on_lose not in ("cancel", "keep"):
             raise UsageError(f"on_lose must be cancel or keep, not {on_lose!r}")
         d = config.defaults
-        usual = Timeouts(d.connect, d.first, d.idle, d.total, d.min_tps)
-        clocks = (timeouts or Timeouts()).over(usual)
+        clocks = (timeouts or Timeouts()).over(d.timeouts)
         return cls(clocks, d.retries if retries is None else retries, on_lose, config, history)
 
 
@@ -135,7 +152,7 @@ class Builder:
         return Attempt(
             name,
             lane.provider,
-            self.connections,
+            self.connections if lane.proxy is None else _ByProxy(self.connections, lane.proxy),
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
             retries=next(number for number in retries if number is not None),
             options=lane.options,

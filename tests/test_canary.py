@@ -15,7 +15,7 @@ from attrs import define, field
 
 import fanout
 from fanout import AllLanesFailed, Timeouts, catalog
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.errors import AuthError
 from fanout.events import Tagged
 from fanout.formats import Output

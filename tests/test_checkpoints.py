@@ -12,8 +12,8 @@ import fanout
 from fanout import All, Fallback, Hedge, Quorum, Race, Status
 from fanout.abc import Head, Policy, Request
 from fanout.catalog import LaneSpec
-from fanout.channel import Channel
-from fanout.config import Config
+from fanout.catalog.config import Config
+from fanout.engine.channel import Channel
 from fanout.events import Delta, End, Event, Started
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, memory, said, words

@@ -8,7 +8,7 @@ import pytest
 
 import fanout
 from fanout.abc import Head
-from fanout.config import Config, GroupTable
+from fanout.catalog.config import Config, GroupTable
 from fanout.transports.memory import MemoryTransport, Script
 from tests.servers.script import open_script_server
 

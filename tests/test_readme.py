@@ -13,7 +13,7 @@ import pytest
 import fanout
 import fanout.cli
 from fanout import catalog
-from fanout.config import load
+from fanout.catalog.config import load
 from tests.servers.openai import open_server
 
 ROOT = Path(__file__).parent.parent

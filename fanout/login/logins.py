@@ -13,8 +13,8 @@ from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, LoginRequired, ProviderError, UsageError
 from fanout.login import store
-from fanout.login.folder import Busy, lock
 from fanout.login.services import SERVICES, Site, normal
+from fanout.storage.folder import Busy, take_lock
 
 Obtain = Callable[[Site, str], Awaitable[Credentials]]
 """Logs a person in to a site at a base URL. Raises ProviderError if that comes to nothing."""
@@ -83,7 +83,7 @@ class Logins(Login):
         assert self._obtain is not None
         try:
             if self._policy == "ask" and not (self._confirm and await self._confirm(site, base_url)):
-                raise LoginRequired("nobody agreed to log in now", command=site.command)
+                raise LoginRequired("nobody agreed to log in now", command=site.command(base_url))
             credentials = await self._obtain(site, base_url)
         except ProviderError as error:
             flight.failures += 1
@@ -138,7 +138,7 @@ async def _alone(provider: str, base_url: str) -> AsyncGenerator[None]:
     """Waits until no other process logs in to this service, and keeps them from it."""
     descriptor = await _store(partial(store.open_login_file, provider, base_url))
     try:
-        while not lock(descriptor, wait=False):  # noqa: ASYNC110  # no event says so, and a wait in a thread is not cancelled
+        while not take_lock(descriptor, wait=False):  # noqa: ASYNC110  # no event says so, and a wait in a thread is not cancelled
             await trio.sleep(LOOK)
         yield
     finally:

@@ -214,6 +214,16 @@ _REASONS = {
 }
 
 
+# What the service does itself, or keeps to itself, on the way to the answer.
+_PASSED = frozenset(
+    {
+        *("redacted_thinking", "server_tool_use", "mcp_tool_use", "mcp_tool_result", "web_fetch_tool_result"),
+        *("code_execution_tool_result", "bash_code_execution_tool_result", "tool_search_tool_result"),
+        *("text_editor_code_execution_tool_result", "web_search_tool_result"),
+    }
+)
+
+
 class MessagesReader(JsonReader):
     """Reads Messages by the type in the data: proxies drop the names of events."""
 
@@ -229,7 +239,7 @@ class MessagesReader(JsonReader):
         """Appends the events of one event of the stream; those of an unknown type have none."""
         kind = value.get("type")
         if kind == "content_block_delta":
-            delta = value["delta"]
+            delta = value["delta"] or {}
             if delta.get("type") != "text_delta":
                 self._read_delta(value.get("index"), delta, out)
             elif (text := delta.get("text")) and isinstance(text, str):
@@ -237,7 +247,7 @@ class MessagesReader(JsonReader):
             return
         match kind:
             case "content_block_start":
-                self._read_block(value.get("index"), value["content_block"], out)
+                self._read_block(value.get("index"), value["content_block"] or {}, out)
             case "content_block_stop":
                 self._read_inputs([value.get("index")], out)
             case "message_start":
@@ -249,6 +259,10 @@ class MessagesReader(JsonReader):
                 if not self.complete:
                     self.finish("unknown")
                 self.end()
+            case "ping":
+                pass
+            case _:
+                self.refuse(value)
 
     def document(self, value: dict[str, Any], out: list[Event], /) -> None:
         """The same for a whole message in one JSON document."""
@@ -276,7 +290,7 @@ class MessagesReader(JsonReader):
                 self._inputs[index] = ""
                 out.append(self.tool_call(index, None, None, piece))
         elif kind == "citations_delta":
-            self._cite(delta["citation"], out)
+            self._cite(delta.get("citation"), out)
 
     def _read_block(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
         """A block begins, or is there as a whole."""
@@ -293,6 +307,8 @@ class MessagesReader(JsonReader):
             piece = self.tool_call(index, block.get("id"), block.get("name"), "")
             out += [piece] if piece.id or piece.name else []
             self._inputs[index] = encode(block.get("input") or {})
+        elif kind is not None and kind not in _PASSED:
+            self.note(f"a part of the answer is a {kind}, which is not known")
 
     def _read_inputs(self, indices: Iterable[Any], out: list[Event]) -> None:
         """The inputs that came with their blocks, or an empty one if none came at all."""
@@ -301,14 +317,17 @@ class MessagesReader(JsonReader):
                 self._inputs[index] = ""
                 out.append(self.tool_call(index, None, None, whole))
 
-    def _cite(self, citation: dict[str, Any], out: list[Event]) -> None:
+    def _cite(self, citation: Any, out: list[Event]) -> None:
+        if not isinstance(citation, dict):
+            return
         self._citations.add(citation.get("url") or citation.get("source"), citation.get("title"), out)
 
     def _read_usage(self, usage: Any, out: list[Event]) -> None:
         """Every count is cumulative, and not all are said again."""
         if usage and isinstance(usage, dict):
-            self._counts.update({name: count for name, count in usage.items() if count is not None})
-            out.append(_usage(self._counts))
+            # A 0 after a count says only that it is not counted here (envoyproxy/ai-gateway#1631).
+            self._counts.update({name: count for name, count in usage.items() if count or name not in self._counts})
+            self.count(_usage(self._counts), out)
 
     def _read_stop(self, delta: dict[str, Any], out: list[Event]) -> None:
         raw = text_of(delta.get("stop_reason"))

@@ -224,12 +224,12 @@ class CohereReader(JsonReader):
     def _read_end(self, end: dict[str, Any], out: list[Event]) -> None:
         """The end mark, unless it says that the answer has failed."""
         if (usage := end.get("usage")) and isinstance(usage, dict):
-            out.append(_usage(usage))
+            self.count(_usage(usage), out)
         raw, words = text_of(end.get("finish_reason")), text_of(end.get("error"))
         said = excerpt(words or f"the service broke off: {raw}", MESSAGE_LENGTH)
         if raw == "TIMEOUT":
             raise TimedOut(said)
-        if raw == "ERROR" or (words and not raw):
+        if (raw or "").startswith("ERROR") or (words and not raw):
             raise ServerError(said)
         self.finish(_REASONS.get(raw or "", "unknown"), raw)
         self.end()

@@ -252,7 +252,7 @@ class GeminiReader(JsonReader):
     def rest(self, out: list[Event], /) -> list[Event]:
         """Every chunk counts all tokens so far; the last one's are told."""
         if isinstance(self._counts, dict):
-            out.append(_usage(self._counts))
+            self.count(_usage(self._counts), out)
         return out
 
     def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:

@@ -1,10 +1,12 @@
 """Pictures, sounds and files as text, in the forms that several wires share."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from mimetypes import guess_type
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from fanout.errors import InvalidRequest
+from fanout.events import File
 from fanout.prompt import Media
 
 
@@ -23,3 +25,27 @@ def base64_of(media: Media) -> str:
 def data_uri(media: Media) -> str:
     """Its bytes as a `data:TYPE;base64,…` URI. Raises InvalidRequest if it has only an address."""
     return f"data:{type_of(media)};base64,{base64_of(media)}"
+
+
+def file_of(address: Any, media_type: str | None = None, name: str | None = None) -> File | None:
+    """A picture or file of an answer, given its address on the web or a `data:` URI; None for anything else."""
+    if not isinstance(address, str):
+        return None
+    if address.startswith(("http://", "https://")):
+        return File(name, media_type, address)
+    head, comma, data = address.partition(",")
+    if not comma or not head.startswith("data:"):
+        return None
+    kind, _, coding = head.removeprefix("data:").partition(";")
+    if coding.rpartition(";")[2] == "base64":
+        return file_of_base64(data, media_type or kind or None, name)
+    return File(name, media_type or kind or None, data=unquote_to_bytes(data))
+
+
+def file_of_base64(data: Any, media_type: str | None = None, name: str | None = None) -> File | None:
+    """A picture or file of an answer, given its bytes in base64; None for anything else, or for no bytes."""
+    try:
+        decoded = b64decode(data, validate=True) if isinstance(data, str) else b""
+    except ValueError:  # characters that are no ASCII, too
+        return None
+    return File(name, media_type, data=decoded) if decoded else None

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
 from fanout.errors import InvalidRequest, ProtocolError
 from fanout.events import Delta, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
-from fanout.providers.media import base64_of, type_of
+from fanout.providers.media import base64_of, file_of_base64, type_of
 from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.secret import Secret
 from fanout.wire.faults import response_error
 from fanout.wire.json_text import JsonText, encode, excerpt
 
@@ -23,19 +24,21 @@ _THINK: Mapping[str, bool] = {"true": True, "false": False, "none": False}
 
 @frozen
 class Ollama(Provider):
-    """An Ollama server, which asks for no key."""
+    """An Ollama server. It asks for no key itself; Ollama's cloud does, and so may what stands before a server.
+
+    `key_env` names the environment variables that may hold the key; they serve the message that there is none.
+    """
 
     model: str | None = None
     name: str = "ollama"
     base_url: str = BASE_URL
+    key: Secret | None = field(default=None, repr=False)
+    key_env: tuple[str, ...] = ("OLLAMA_API_KEY",)
+    needs_key: bool = False
 
     def request(self, prompt: Prompt) -> Request:
-        """The request that asks `prompt`. Raises InvalidRequest for what it cannot carry."""
-        headers = {
-            "accept": "application/x-ndjson",
-            "accept-encoding": "identity",  # a coding may hold lines back
-            "content-type": "application/json",
-        }
+        """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
+        headers = {**self._headers("application/x-ndjson"), "content-type": "application/json"}
         return Request("POST", f"{self._root}/api/chat", headers, encode(self._body(prompt)).encode())
 
     def read(self, head: Head) -> "OllamaReader":
@@ -43,9 +46,8 @@ class Ollama(Provider):
         return OllamaReader(head)
 
     def models_request(self) -> Request:
-        """The request that lists the models on this server."""
-        headers = {"accept": "application/json", "accept-encoding": "identity"}
-        return Request("GET", f"{self._root}/api/tags", headers)
+        """The request that lists the models on this server. Raises AuthError without a key."""
+        return Request("GET", f"{self._root}/api/tags", self._headers("application/json"))
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds no list."""
@@ -60,6 +62,12 @@ class Ollama(Provider):
     @property
     def _root(self) -> str:
         return self.base_url.rstrip("/")
+
+    def _headers(self, accept: str) -> dict[str, str | Secret]:
+        if self.key is None and self.needs_key:
+            raise terms.no_key(self.key_env)
+        key = {} if self.key is None else {"authorization": Secret(f"Bearer {self.key.reveal()}")}
+        return {"accept": accept, "accept-encoding": "identity", **key}  # a coding may hold lines back
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         options = prompt.options
@@ -153,14 +161,20 @@ class OllamaReader(JsonReader):
         """Appends the events of one line."""
         if self.model is None:
             self.model = text_of(value.get("model"))
-        message = value.get("message") or {}
-        if "thinking" in message and (thinking := text_of(message["thinking"])):
+        message = value.get("message")
+        if not message:
+            message = {}
+            if not value.get("done"):
+                self.refuse(value)
+        more = len(message) != 2 or "role" not in message  # than role and content
+        if more and (thinking := text_of(message.get("thinking"))):
             out.append(Reasoning(thinking))
         if (text := message.get("content")) and isinstance(text, str):
             out.append(Delta(text))
-        if "tool_calls" in message:
-            for call in message["tool_calls"] or ():
+        if more:
+            for call in message.get("tool_calls") or ():
                 self._read_call(call, out)
+            out += [file for image in message.get("images") or () if (file := file_of_base64(image))]
         if value.get("done"):
             self._read_done(value, out)
 
@@ -169,13 +183,14 @@ class OllamaReader(JsonReader):
         function = call["function"]
         index, self._next_call = self._next_call, self._next_call + 1
         call_id = text_of(call.get("id")) or f"call_{index}"
-        out.append(self.tool_call(index, call_id, function.get("name"), encode(function.get("arguments") or {})))
+        arguments = function.get("arguments") or {}
+        text = arguments if isinstance(arguments, str) else encode(arguments)  # other servers of this wire write a text
+        out.append(self.tool_call(index, call_id, function.get("name"), text))
 
     def _read_done(self, value: dict[str, Any], out: list[Event]) -> None:
         # A count of 0 is left out: a prompt that is cached has none.
         usage = Usage(count_of(value.get("prompt_eval_count")), count_of(value.get("eval_count")))
-        if usage != Usage():
-            out.append(usage)
+        self.count(usage, out)
         raw = text_of(value.get("done_reason"))
         self.finish(_REASONS.get(raw or "", "unknown"), raw)
         self.end()

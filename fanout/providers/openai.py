@@ -218,7 +218,7 @@ class ChatReader(JsonReader):
             usage = usage or extra.get("usage")
         if usage and isinstance(usage, dict):
             self._counted = True
-            out.append(_usage(usage))
+            self.count(_usage(usage), out)
         if "timings" in value:
             self._timings = value["timings"]
 
@@ -227,7 +227,7 @@ class ChatReader(JsonReader):
         if self._message and not self._came:
             self._read_delta(self._message, out)
         if isinstance(self._timings, dict) and not self._counted:
-            out.append(_processed(self._timings))
+            self.count(_processed(self._timings), out)
         return out
 
     def _read_delta(self, delta: dict[str, Any], out: list[Event]) -> None:

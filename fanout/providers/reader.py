@@ -1,36 +1,40 @@
 """What every reader of a JSON chat protocol shares: all but the meaning of one JSON object."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from fanout import sense
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
-from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall
+from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall, Usage
 from fanout.wire.body import Body
-from fanout.wire.faults import fault, kept_headers, request_id, stray_fault
-from fanout.wire.json_events import IDLE_EVENTS
+from fanout.wire.faults import fault, is_answer, kept_headers, request_id, stray_fault
+from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
-from fanout.wire.repeats import Repeats
+from fanout.wire.shortcut import Repeats
 from fanout.wire.sse import Message, ServerSentEvents
 
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
 
+MAX_NOTES = 16
+"""Notes on one answer."""
+
 SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
 """What taking the shape of a service's data for granted may raise."""
 
 _BLANK_LINE = b"\n\n"
-_NOTHING = object()
+_DONE = "[DONE]"
 
 
 class JsonReader(ABC):
     """Reads one response into events. A subclass says what one JSON object means.
 
-    Its `read` appends the events of one object, calls `finish` at the protocol's end mark, and `end` when nothing of
-    interest can follow. It may take the shape of its objects for granted: a KeyError, TypeError and the like become a
-    ProtocolError here. An object with a truthy `error`, or in an SSE event of that name, does not get to it.
+    Its `read` appends the events of one object, calls `count` for what the service counts, `finish` at the protocol's
+    end mark, and `end` when nothing of interest can follow. It may take the shape of its objects for granted: a
+    KeyError, TypeError and the like become a ProtocolError here. An object with a truthy `error`, or in an SSE event of
+    that name, does not get to it.
     """
 
     lines: ClassVar[bool] = False
@@ -56,7 +60,12 @@ class JsonReader(ABC):
         self._raw: str | None = None
         self._over = False
         self._ended = False
-        self._calls: set[int] = set()
+        self._calls: dict[int, bool] = {}  # of each tool call, whether arguments came
+        self._nulls: dict[int, str] = {}  # and what may yet become a `null` in place of arguments
+        self._came = False  # content came, in any read before this one
+        self._usage: Usage | None = None
+        self._counted_early = False  # the output was counted before any of it came
+        self._notes: dict[str, None] = {}
         self._joiners: dict[tuple[type, int], Joiner] = {}
         self._repeats = Repeats() if self.repeats else None
 
@@ -69,7 +78,7 @@ class JsonReader(ABC):
         self.read(value, out)
 
     def rest(self, out: list[Event], /) -> list[Event]:
-        """`out`, the events before the End, with those that were held back until then."""
+        """Returns `out`, the events before the End, with those that were held back until then."""
         return out
 
     def finish(self, reason: str, raw: str | None = None) -> None:
@@ -81,16 +90,49 @@ class JsonReader(ABC):
         """Nothing of interest follows: the End comes now, not with the end of the body."""
         self._over = True
 
+    def count(self, usage: Usage, out: list[Event]) -> None:
+        """Takes what the service has counted so far, to be told before the End; `out` are the events of this read.
+
+        Not all is counted each time: a None or a 0 leaves what was counted before. Output that was counted before any
+        of it came is not the answer's: Anthropic's message_start says 1, llama.cpp's 0.
+        """
+        if usage.output:
+            self._counted_early = not self._has_come(out)
+        if (known := self._usage) is not None:
+            usage.input = usage.input or known.input
+            usage.output = usage.output or known.output
+            usage.cached = usage.cached or known.cached
+            usage.reasoning = usage.reasoning or known.reasoning
+        self._usage = usage
+
+    def _has_come(self, out: list[Event]) -> bool:
+        """True if there is content in the answer, before this read or among its events."""
+        return self._came or any(type(event) in CONTENT for event in out)
+
+    def note(self, text: str) -> None:
+        """Has the answer say `text`, which a reader of it should know."""
+        if len(self._notes) < MAX_NOTES:
+            self._notes[excerpt(text, 200)] = None
+
     def refuse(self, value: object, *, named: bool = False) -> None:
         """Raises the error that `value` is, if it is one."""
         if error := fault(value, self._head, named=named):
             raise error
 
     def tool_call(self, index: Any, call_id: Any, name: Any, arguments: str) -> ToolCall:
-        """A piece of a tool call. Raises ProtocolError if there are too many."""
+        """A piece of a tool call. Raises ProtocolError if there are too many.
+
+        A call of which no arguments come gets those of a function without parameters, `{}`, at the answer's end. Some
+        services say `null` for them.
+        """
         if type(index) is not int:
             raise ProtocolError(f"a tool call with the index {index!r:.40}")
-        self._calls.add(index)
+        argued = self._calls.get(index, False)
+        if arguments and not argued:
+            arguments = self._nulls.pop(index, "") + arguments
+            if "null".startswith(arguments.strip()):
+                self._nulls[index], arguments = arguments, ""
+        self._calls[index] = argued or bool(arguments)
         if len(self._calls) > MAX_TOOL_CALLS:
             raise ProtocolError(f"more than {MAX_TOOL_CALLS} tool calls")
         return ToolCall(index, text_of(call_id), text_of(name), arguments)
@@ -99,7 +141,7 @@ class JsonReader(ABC):
         """Takes the bytes of one read and returns their events."""
         if self._repeats is None:
             return self._feed(data)
-        if (events := self._repeats.events(data)) is not None:
+        if (events := self._repeats.try_read(data)) is not None:
             return events
         return self._feed_unrepeated(self._repeats, data)
 
@@ -127,6 +169,8 @@ class JsonReader(ABC):
             return out
         framing = self._body.framing or self._body
         self._take(framing.feed(data), self.read, out)
+        if not self._came and out:
+            self._came = self._has_come(out)
         if self._over or self._error or framing.error:
             self._end(out, framing.error)
         return self._joined(out) if self._json.halves else out
@@ -140,11 +184,11 @@ class JsonReader(ABC):
             self._body.feed(held)  # the beginning of an event, which completes none
         # A document's only frame comes with the end.
         self._take(self._body.close(), self.document if self._body.is_document else self.read, out)
-        if self._head.status != 200:
+        if not is_answer(self._head.status):
             error = self._body.error  # says more than how the body ended
-        elif isinstance(events := self._body.framing, ServerSentEvents) and not self.complete:
+        elif isinstance(events := self._body.framing, JsonEvents) and not self.complete:
             if not error and events.pending:
-                self._take_pending(events.pending)
+                self._take_pending(events.pending, out, whole=events.unspaced)
             self._error = self._error or stray_fault(events.stray, self._head)
         self._end(out, error or self._body.error)
         return self._joined(out) if self._json.halves else out
@@ -157,45 +201,49 @@ class JsonReader(ABC):
                     break
                 if type(value) is dict and "error" not in value:
                     read(value, out)  # nearly always
-                elif (found := self._object(value)) is not None:
-                    read(found, out)
+                else:
+                    self._take_unusual(value, read, out)
         except SENSELESS as error:
             self._error = typed(error)
 
-    def _object(self, frame: Any) -> dict[str, Any] | None:
-        """The object in a frame out of the ordinary, if there is one to be read. Raises the error that it is."""
-        event = frame.event if isinstance(frame, Message) else ""
-        value = self._value(frame) if isinstance(frame, Message) else frame
-        if value is _NOTHING:
-            return None
-        if event == "error" or not isinstance(value, dict) or "error" in value:
-            self.refuse(value, named=event == "error")
-        if not isinstance(value, dict):
-            raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
-        return value
-
-    def _value(self, message: Message) -> Any:
-        """The value of a message, or _NOTHING."""
-        text = message.data.strip()
-        if text == "[DONE]" and self.done_ends:
+    def _take_unusual(self, frame: Any, read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
+        """Takes a frame that may be anything: several values, an error, the end mark. Raises the error that it is."""
+        named = isinstance(frame, Message) and frame.event == "error"
+        for value in self._values(frame) if isinstance(frame, Message) else (frame,):
+            if named or not isinstance(value, dict) or "error" in value:
+                self.refuse(value, named=named)
+            if not isinstance(value, dict):
+                raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
+            read(value, out)
+        if isinstance(frame, Message) and self.done_ends and frame.data.rstrip().endswith(_DONE):
             if not self.complete:
                 self.finish("unknown")
             self.end()
-        if text in ("[DONE]", "") or message.event in IDLE_EVENTS:
-            return _NOTHING
-        try:
-            return self._json.decode(text)
-        except ProtocolError:
-            if message.event == "error":
-                return text
-            raise
 
-    def _take_pending(self, message: Message) -> None:
-        """An event without its blank line may still be an error or the end mark, and nothing else."""
+    def _values(self, message: Message) -> Iterator[Any]:
+        """The values in the data of a message, without an end mark behind them.
+
+        Nearly always it is one. Some services leave out the blank line between events, whose values then stand there a
+        line each (rexxars/eventsource-parser#31).
+        """
+        text = message.data.strip().removesuffix(_DONE)
+        if message.event in IDLE_EVENTS or not text:
+            return
+        if message.event != "error":
+            yield from self._json.decode_all(text)
+            return
         try:
-            value = self._value(message)
-            if value is not _NOTHING:
-                self.refuse(value, named=message.event == "error")
+            yield self._json.decode(text)
+        except ProtocolError:
+            yield text
+
+    def _take_pending(self, message: Message, out: list[Event], *, whole: bool) -> None:
+        """Takes an event without its blank line: it may still be an error or the end mark, and nothing else.
+
+        `whole`: this service writes no blank lines, so what can be decoded counts.
+        """
+        try:
+            self._take_unusual(message, self.read if whole else _ignore, out)
         except ProtocolError:
             pass  # cut short like the stream
         except ProviderError as error:
@@ -204,12 +252,21 @@ class JsonReader(ABC):
     def _end(self, out: list[Event], error: ProviderError | None) -> None:
         self._ended = True
         error = self._error or error
+        uncounted = self._counted_early and self._has_come(out)
         try:
             self.rest(out)
         except SENSELESS as wrong:
             error = error or typed(wrong)
+        for index, argued in self._calls.items():
+            held = self._nulls.get(index, "").strip()
+            if not argued and (self.complete or held not in ("", "null")):
+                out.append(ToolCall(index, arguments="{}" if held in ("", "null") else held))
+        if self._usage is not None:
+            if uncounted or (not self._usage.output and self._has_come(out)):
+                self._usage.output = None
+            out += [] if self._usage == Usage() else [self._usage]
         if self._body.is_document and not error and not self.complete:
-            if any(type(event) in CONTENT for event in out):
+            if self._has_come(out):
                 self.finish("unknown")
             else:
                 error = NotAStream("a JSON document that is no answer")
@@ -218,8 +275,12 @@ class JsonReader(ABC):
     def _finished(self) -> End:
         # Some services say "stop" although they have called tools.
         reason = "tool_calls" if self._reason == "stop" and self._calls else self._reason
+        if reason == "unknown" and self._raw:
+            self.note(f"the service ended with the reason {self._raw!r}, which is not known")
         headers = self._head.headers
-        return End(Status.FINISHED, reason, None, self._raw, self.model, request_id(headers), kept_headers(headers))
+        end = End(Status.FINISHED, reason, None, self._raw, self.model, request_id(headers), kept_headers(headers))
+        end.notes = tuple(self._notes)
+        return end
 
     def _failed(self, error: ProviderError | None) -> End:
         if error is None:
@@ -228,7 +289,8 @@ class JsonReader(ABC):
         clock = error.clock if isinstance(error, TimedOut) else None
         status = Status.TIMED_OUT if clock else Status.FAILED
         headers = kept_headers(self._head.headers)
-        return End(status, error=error, model=self.model, request_id=error.request_id, headers=headers)
+        notes = tuple(self._notes)
+        return End(status, error=error, model=self.model, request_id=error.request_id, headers=headers, notes=notes)
 
     def _joined(self, events: list[Event]) -> list[Event]:
         """The events with their surrogate pairs made whole."""
@@ -257,6 +319,10 @@ class JsonReader(ABC):
         """Halves whose other half never came."""
         held = [(kind, index, text) for (kind, index), joiner in self._joiners.items() if (text := joiner.close())]
         return [ToolCall(index, arguments=text) if kind is ToolCall else kind(text) for kind, index, text in held]
+
+
+def _ignore(_value: dict[str, Any], _out: list[Event], /) -> None:
+    """Reads nothing."""
 
 
 def typed(error: Exception) -> ProviderError:

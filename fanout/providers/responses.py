@@ -246,7 +246,7 @@ class ResponsesReader(JsonReader):
         if not self._came:
             self._read_output(response.get("output") or (), out)
         if isinstance(usage := response.get("usage"), dict):
-            out.append(_usage(usage))
+            self.count(_usage(usage), out)
         if status == "completed":
             self.finish("stop", status)
         elif status == "incomplete":

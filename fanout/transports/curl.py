@@ -17,12 +17,13 @@ import trio
 from curl_cffi import CurlHttpVersion, CurlOpt
 
 from fanout.abc import Receiver, Request
+from fanout.addresses import is_this_machine
 from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.proxy import Proxy
 from fanout.transports.curl_errors import Route, translate
 from fanout.transports.libcurl import IN, TIMER, Easy, Multi, is_browser
-from fanout.transports.outgoing import LOOPBACK, headers_of, host_of
+from fanout.transports.outgoing import headers_of, host_of
 from fanout.transports.pollers import Poller, open_poller
+from fanout.transports.proxy import Proxy, read_proxy
 from fanout.transports.stamps import Stamped, StampingPoller, wants_stamps
 from fanout.transports.transfer import Transfer
 
@@ -231,8 +232,8 @@ class CurlTransport:
         easy.set_list(CurlOpt.HTTPHEADER, map(str.encode, lines))
         easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
         if request.proxy is not None:
-            _set_proxy(easy, request.proxy)
-        elif not self._proxies or host in LOOPBACK:
+            _set_proxy(easy, read_proxy(request.proxy, host))
+        elif not self._proxies or is_this_machine(host):
             easy.set(CurlOpt.PROXY, b"")
 
     async def _watch_sockets(self, poller: Poller) -> None:
@@ -424,11 +425,11 @@ class _Pool:
         self.template.close()
 
 
-def _set_proxy(easy: Easy, proxy: Proxy) -> None:
+def _set_proxy(easy: Easy, proxy: Proxy | None) -> None:
     """Sets the request's own proxy, or none; libcurl uses no connection for it that another proxy was used for."""
-    easy.set(CurlOpt.PROXY, b"" if proxy.direct else proxy.url.encode())
+    easy.set(CurlOpt.PROXY, proxy.url.encode() if proxy else b"")
     easy.set(CurlOpt.NOPROXY, b"")  # else `no_proxy` of the environment counts here too
-    if proxy.credentials is not None:
+    if proxy is not None and proxy.credentials is not None:
         user, password = proxy.credentials
         easy.set(CurlOpt.PROXYUSERNAME, user.reveal().encode())
         easy.set(CurlOpt.PROXYPASSWORD, password.reveal().encode())

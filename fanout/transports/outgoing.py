@@ -7,9 +7,6 @@ from urllib.parse import urlsplit
 from fanout.abc import Request
 from fanout.errors import AuthError, ConnectError, InvalidRequest, TimedOut
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""This machine, before which no proxy stands."""
-
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What may be the name of a header (RFC 9110, 5.1 and 5.6.2)."""
 

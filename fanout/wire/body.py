@@ -5,7 +5,7 @@ from typing import Any
 
 from fanout.abc import Framing, Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TooLarge, Truncated
-from fanout.wire.faults import response_error
+from fanout.wire.faults import is_answer, page_error, response_error
 from fanout.wire.json_array import JsonArray
 from fanout.wire.json_events import JsonEvents
 from fanout.wire.json_text import JsonText, excerpt, is_cut
@@ -13,6 +13,9 @@ from fanout.wire.ndjson import JsonLines
 
 ERROR_CAP = 64 << 10
 """Bytes that are kept of an error's body."""
+
+PAGE_CAP = 8 << 10
+"""Bytes of a web page in which its title is looked for."""
 
 DOCUMENT_CAP = 8 << 20
 """Bytes of an answer that comes as one JSON document."""
@@ -31,13 +34,13 @@ class Body:
     """Cuts a body into Messages, if it is a text/event-stream, or into JSON values, if it is anything else.
 
     The label is believed only where the first bytes leave a doubt: services call event streams text/plain, and login
-    pages event streams. With a status other than 200 there are no frames, only an `error`. `lines`: a body that begins
+    pages event streams. With the status of no answer there are no frames, only an `error`. `lines`: a body that begins
     with an object is newline-delimited JSON, whatever its media type. Once it is known, `framing` is what cuts the
     body, and `is_document` that it is one JSON document in place of a stream.
     """
 
     def __init__(self, head: Head, json: JsonText | None = None, *, lines: bool = False) -> None:
-        self.framing: Framing[Any] | None = None if head.status == 200 else _ErrorBody(head)
+        self.framing: Framing[Any] | None = None if is_answer(head.status) else _ErrorBody(head)
         self._media_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._json = json or JsonText()
         self._lines = lines or bool(_LINES.fullmatch(self._media_type))
@@ -81,7 +84,7 @@ class Body:
     def _framing_of(self, start: bytes) -> Framing[Any]:
         match start[:1]:
             case b"<":
-                return _Refused(NotAStream("a web page in the place of an answer"))
+                return _Page()
             case b"{":
                 self.is_document = not self._lines
                 return JsonLines(self._json) if self._lines else JsonDocument(self._json)
@@ -134,6 +137,24 @@ class _ErrorBody:
 
     def close(self) -> list[Any]:
         self.error = response_error(self._head, bytes(self._body))
+        return []
+
+
+class _Page:
+    """A web page in the place of an answer: as much of it as says which."""
+
+    def __init__(self) -> None:
+        self.error: ProviderError | None = None
+        self._body = bytearray()
+
+    def feed(self, data: bytes, /) -> list[Any]:
+        self._body += data[: PAGE_CAP - len(self._body)]
+        if len(self._body) == PAGE_CAP or b"</title>" in self._body.lower():
+            self.close()
+        return []
+
+    def close(self) -> list[Any]:
+        self.error = NotAStream(page_error("an answer", self._body.decode("utf-8", "replace")))
         return []
 
 

@@ -8,22 +8,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from fanout.abc import Head
-from fanout.errors import (
-    AuthError,
-    InvalidRequest,
-    NotAStream,
-    NotFound,
-    Overloaded,
-    ProtocolError,
-    ProviderError,
-    QuotaError,
-    RateLimited,
-    RedirectRefused,
-    ServerError,
-    TimedOut,
-    Truncated,
-)
-from fanout.wire.json_text import JsonText, encode, excerpt
+from fanout.errors import NotAStream, ProtocolError, ProviderError, QuotaError, RedirectRefused, Truncated
+from fanout.wire.fault_kinds import Kind, kind_of, kind_of_base_resp, kind_of_status
+from fanout.wire.fault_words import error_object, number_of, page_words, words_of
+from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.sse import ServerSentEvents
 
 MESSAGE_LENGTH = 500
 """Characters that are kept of a service's own words."""
@@ -31,71 +20,25 @@ MESSAGE_LENGTH = 500
 DAY = 86400.0
 """A Retry-After beyond a day says nothing useful, and is taken for none."""
 
-Kind = type[ProviderError]
-
-_STATUSES: dict[int, Kind] = {
-    401: AuthError,
-    402: QuotaError,
-    403: AuthError,
-    404: NotFound,
-    408: TimedOut,
-    409: ServerError,
-    425: ServerError,
-    429: RateLimited,
-    498: Overloaded,  # Groq: the flex tier is full
-    503: Overloaded,
-    504: TimedOut,
-    529: Overloaded,  # Anthropic
-}
-
-# What these say is more exact than the status they come with: a 429 with insufficient_quota is a matter of money.
-_SPECIFIC: dict[str, Kind] = {
-    "insufficient_quota": QuotaError,
-    "billing_error": QuotaError,
-    "billing_not_active": QuotaError,
-    "rate_limit_exceeded": RateLimited,
-    "rate_limit_error": RateLimited,
-    "RESOURCE_EXHAUSTED": RateLimited,
-    "overloaded_error": Overloaded,
-    "UNAVAILABLE": Overloaded,
-    "capacity_exceeded": Overloaded,
-    "invalid_api_key": AuthError,
-    "API_KEY_INVALID": AuthError,
-    "authentication_error": AuthError,
-    "permission_error": AuthError,
-    "UNAUTHENTICATED": AuthError,
-    "PERMISSION_DENIED": AuthError,
-    "invalid_prompt": InvalidRequest,
-    "context_length_exceeded": InvalidRequest,
-    "not_found_error": NotFound,
-    "model_not_found": NotFound,
-    "NOT_FOUND": NotFound,
-    "timeout_error": TimedOut,
-    "DEADLINE_EXCEEDED": TimedOut,
-}
-
-# And these less: a 401 may come with invalid_request_error. Every other name means ServerError.
-_GENERIC: dict[str, Kind] = {
-    "invalid_request_error": InvalidRequest,
-    "INVALID_ARGUMENT": InvalidRequest,
-    "FAILED_PRECONDITION": InvalidRequest,
-}
-
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _ERROR_FIELD = re.compile(r"^error:(.*)", re.MULTILINE)
+_EVENT = re.compile(r"(?:data|event|id|retry):|:")
 _BARE_OBJECT = re.compile(r"^[ \t]*\{", re.MULTILINE)
 
 
 _KEPT = re.compile(r"ratelimit|rate-limit|retry-after|request-id|generation-id|processing-ms")
 
 
-def kind_of_status(status: int) -> Kind:
-    """The error that an HTTP status from 400 up stands for."""
-    return _STATUSES.get(status) or (InvalidRequest if 400 <= status < 500 else ServerError)
+def is_answer(status: int) -> bool:
+    """True for a status whose body may be an answer: 2xx, but for those that promise one later, or none.
+
+    Gateways made with NestJS answer a POST with 201 unless they are told otherwise.
+    """
+    return 200 <= status < 300 and status not in (202, 204, 205)
 
 
 def response_error(head: Head, body: bytes = b"") -> ProviderError:
-    """The error that a response with a status other than 200 stands for; `body` may be cut off."""
+    """The error that a response stands for whose status is that of no answer; `body` may be cut off."""
     status = head.status
     if status >= 400:
         return _status_error(head, body)
@@ -108,68 +51,55 @@ def response_error(head: Head, body: bytes = b"") -> ProviderError:
 
 def _status_error(head: Head, body: bytes) -> ProviderError:
     text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
+    return fault(_said(text), head, named=True) or _of(kind_of_status(head.status), "", head)
+
+
+def _said(text: str) -> Any:
+    """The value that the body of an error holds: JSON, also as an event, the heading of a page, or its words."""
+    if text.startswith("<"):
+        return page_words(text) or text
     try:
-        value = JsonText().decode(text)
+        return JsonText().decode(text)
     except ProtocolError:
-        value = {"error": text}
-    return fault(value, head) or fault({"error": value}, head) or _of(kind_of_status(head.status), "", head)
+        pass
+    if not _EVENT.match(text):
+        return text
+    events = ServerSentEvents()
+    messages = events.feed(text.encode()) + events.close()
+    for message in [*messages, events.pending]:
+        if message is not None and message.data.strip() not in ("", "[DONE]"):
+            return _first(message.data) or message.data
+    return text
 
 
 def fault(value: Any, head: Head | None = None, *, named: bool = False) -> ProviderError | None:
-    """The error that a decoded object says it is, or None. `named`: the event it came in was called `error`."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, dict):
-        value = {"error": value} if named else {}
-    inner = value.get("error")
-    if not inner:
-        if not (named or value.get("object") == "error" or value.get("type") == "error"):
-            return None
-        inner = value
-    elif not isinstance(inner, dict):
-        # A name or a number may stand beside a text.
-        inner = {**value, "message": inner}
-    return _of(_kind(inner, head), _words(inner), head, _number(inner), _retry_delay(inner))
+    """The error that a decoded object says it is, or None. `named`: it came as an error, or in an event called so."""
+    if isinstance(value, dict) and (error := _base_resp(value, head)):
+        return error
+    inner = error_object(value, named=named)
+    if inner is None:
+        return None
+    words, number = words_of(inner), number_of(inner)
+    status = head.status if head else None
+    return _of(kind_of(_names(inner), number, status, words), words, head, number, _retry_delay(inner))
 
 
-def _kind(inner: Mapping[str, Any], head: Head | None) -> Kind:
-    """A specific name, then a number, then the HTTP status, then a generic name."""
+def _base_resp(value: Mapping[str, Any], head: Head | None) -> ProviderError | None:
+    """MiniMax's way to say what is wrong, with the status 200; its code 0 says that nothing is."""
+    base = value.get("base_resp")
+    if not isinstance(base, dict) or type(code := base.get("status_code")) is not int or code == 0:
+        return None
+    return _of(kind_of_base_resp(code), words_of(base) or f"code {code}", head)
+
+
+def _names(inner: Mapping[str, Any]) -> list[str]:
+    """The names that an error object gives its kind, Google's details included."""
     names = [name for key in ("code", "type", "status") if isinstance(name := inner.get(key), str)]
-    names += [name for detail in _details(inner) if isinstance(name := detail.get("reason"), str)]
-    for name in names:
-        if name in _SPECIFIC:
-            return _SPECIFIC[name]
-    number = _number(inner) or (head.status if head and head.status >= 400 else None)
-    if number:
-        return kind_of_status(number)
-    return next((_GENERIC[name] for name in names if name in _GENERIC), ServerError)
-
-
-def _details(inner: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Google's details of an error."""
     details = inner.get("details")
-    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
-
-
-def _number(inner: Mapping[str, Any]) -> int | None:
-    """The HTTP status that an error object itself names."""
-    for key in ("code", "type", "status", "http_status", "status_code"):
-        value = inner.get(key)
-        if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
-            value = int(value)
-        if type(value) is int and 400 <= value <= 599:
-            return value
-    return None
-
-
-def _words(inner: Mapping[str, Any]) -> str:
-    for key in ("message", "detail", "code", "type"):
-        if words := inner.get(key):
-            try:
-                return words if isinstance(words, str) else encode(words)
-            except ProtocolError:
-                continue
-    return ""
+    reasons = (
+        [detail.get("reason") for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    )
+    return [*names, *(reason for reason in reasons if isinstance(reason, str))]
 
 
 def _of(
@@ -182,6 +112,8 @@ def _of(
     fields = _fields(head) if head else {}
     if fields.get("status") is None:
         fields["status"] = number
+    if kind is QuotaError or fields["status"] == 413:
+        fields["retryable"] = False  # whatever the service says: neither money nor room for it comes by waiting
     if fields.get("retry_after") is None:
         fields["retry_after"] = delay
     return kind(excerpt(words, MESSAGE_LENGTH) or "the service gave no reason", **fields)
@@ -191,7 +123,7 @@ def _fields(head: Head) -> dict[str, Any]:
     """What every error takes from the head of its response."""
     should_retry = head.headers.get("x-should-retry", "").strip().lower()
     return {
-        "status": None if head.status == 200 else head.status,
+        "status": None if is_answer(head.status) else head.status,
         "retry_after": retry_after(head.headers),
         "retryable": {"true": True, "false": False}.get(should_retry),
         "request_id": request_id(head.headers),
@@ -257,12 +189,18 @@ def stray_fault(lines: list[bytes], head: Head | None = None) -> ProviderError |
     """The error that a server wrote beside its events: in a field `error`, as a bare JSON object, or as a web page."""
     text = b"\n".join(lines).decode("utf-8", "replace").lstrip()
     if text.startswith("<"):
-        return NotAStream("a web page in the place of events")
+        return NotAStream(page_error("events", text))
     if field := _ERROR_FIELD.search(text):
         words = field[1].strip()
         return fault(_first(words) or words, head, named=True)
     bare = _BARE_OBJECT.search(text)
     return fault(_first(text[bare.start() :]), head) if bare else None
+
+
+def page_error(place: str, text: str) -> str:
+    """The message that a web page came in the place of something, with the page's title."""
+    words = page_words(text)
+    return f"a web page in the place of {place}" + (f": {excerpt(words, MESSAGE_LENGTH)}" if words else "")
 
 
 def _first(text: str) -> Any:

@@ -16,12 +16,17 @@ class JsonEvents(ServerSentEvents):
     """Cuts a text/event-stream into objects, each a dict, and a Message for each event that may be anything else.
 
     A Message may hold an object too: one whose event has a name that tells, or that came in an unusual form or cut.
+    A line of data that is a whole object ends its event where the next one begins, also without a blank line between
+    them: `unspaced` tells that this has happened (GLM and Kimi are seen to do it, rexxars/eventsource-parser#31).
     """
 
-    def _whole_events(self, data: bytes) -> list[Any]:
+    unspaced = False
+
+    def _read_whole(self, data: bytes) -> list[Any] | None:
         # One event a read is the commonest case. Bytes that orjson takes are UTF-8, and need not become a text first.
-        if data[-2:] == b"\n\n" and data.startswith(self._usual) and self._usual_event not in _TOLD_BY_NAME:
-            line = data[len(self._usual) : -2]
+        lines = self._lines
+        if data[-2:] == b"\n\n" and data.startswith(lines.start) and lines.event not in _TOLD_BY_NAME:
+            line = data[len(lines.start) : -2]
             if 0x0A not in line and len(data) <= self._whole_cap:
                 try:
                     value = loads(line)
@@ -30,7 +35,7 @@ class JsonEvents(ServerSentEvents):
                 if type(value) is dict:
                     self.last_id = self._id
                     return [value]
-        return super()._whole_events(data)
+        return super()._read_whole(data)
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
         if event in _TOLD_BY_NAME:
@@ -43,3 +48,15 @@ class JsonEvents(ServerSentEvents):
                 value = None
             frames.append(value if type(value) is dict else Message(event, text, self._id))
         return frames
+
+    def _end_unspaced(self, messages: list[Any]) -> None:
+        """Ends the event before this line if its only line of data is a whole object: tried once an event."""
+        if len(self._data) != 1 or self._data[0][-1:] != b"}":
+            return
+        try:
+            value = loads(self._data[0])
+        except JSONDecodeError:
+            return
+        if type(value) is dict:
+            self.unspaced = True
+            self._dispatch(messages)

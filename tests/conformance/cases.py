@@ -14,6 +14,15 @@ from attrs import field, frozen
 PROJECT_FILE = Path(__file__).parent.parent / "data" / "cases.jsonl"
 FURTHER_FILE = PROJECT_FILE.with_name("further_cases.jsonl")
 """What the other file leaves out of the same rules."""
+REPORTED_FILE = PROJECT_FILE.with_name("reported_cases.jsonl")
+"""What services were reported, recorded and run to send, kind by kind."""
+
+_FIELDS = frozenset(
+    (
+        *("name", "format", "why", "source", "chunks", "gen", "content_type", "split", "deadline", "large"),
+        *("tolerate_tail", "end", "drip", "probe", "needs", "wire", "expect", "expect_without", "also"),
+    )
+)
 
 _MEDIA_TYPES = {
     "ollama": "application/x-ndjson",
@@ -39,6 +48,8 @@ class Case:
     @classmethod
     def of(cls, line: str | bytes) -> "Case":
         fields = orjson.loads(line)
+        unknown = fields.keys() - _FIELDS
+        assert not unknown, f"{fields.get('name')}: no such field: {', '.join(sorted(unknown))}"
         return cls(fields["name"], fields["format"], fields["expect"], fields)
 
     @property
@@ -58,6 +69,29 @@ class Case:
     def needs(self) -> str | None:
         """A decoder that not every client has; without it, `expect_without` counts."""
         return self.fields.get("needs")
+
+    @property
+    def also(self) -> Mapping[str, Any]:
+        """What is expected beside the keys of `expect`: files, sources, notes, the outcome of a lane …"""
+        also: Mapping[str, Any] = self.fields.get("also", {})
+        return also
+
+    @property
+    def lane(self) -> Mapping[str, Any] | None:
+        """The outcome that a lane must have, if the case says it in keys; words about it are for the reader only."""
+        lane = self.also.get("lane")
+        return lane if isinstance(lane, dict) else None
+
+    @property
+    def gap(self) -> float | None:
+        """Seconds between two chunks, where they count."""
+        drip: float | None = self.fields.get("drip")
+        return drip
+
+    @property
+    def wire(self) -> str:
+        """The chat protocol of a case of raw HTTP."""
+        return str(self.fields.get("wire", "openai-chat"))
 
     @property
     def chunks(self) -> list[bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fanout import errors
+from tests.conformance import also
 from tests.conformance.cases import Case
 
 Got = dict[str, Any]
@@ -18,6 +19,15 @@ KINDS = frozenset(
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, errors.ProviderError) and kind is not errors.ProviderError
 )
+
+_KEYS = frozenset(
+    (
+        *("events", "event_lens", "event_sha256", "retry", "last_id", "comments", "values", "value", "value_or_error"),
+        *("error", "or_error", "text", "reasoning", "refusal", "finish", "tool_calls", "usage", "status", "message"),
+        *("retry_after", "retryable", "retry_safe", "no_credentials_at", "linear", "encodable"),
+    )
+)
+"""The keys of `expect`, each also with _any."""
 
 _BY_SUBJECT = frozenset(
     {"or_error", "linear", "no_credentials_at"}
@@ -33,9 +43,12 @@ def judge(case: Case, got: Got, *, lacks: bool = False) -> list[str]:
     if case.fields.get("tolerate_tail") and len(got.get("events", ())) == len(expect["events"]) + 1:
         got = {**got, "events": got["events"][:-1]}
     for key, want in expect.items():
-        if key not in _BY_SUBJECT and not _is_met(key, want, got):
-            name = key.removesuffix("_any")
+        name = key.removesuffix("_any")
+        if name not in _KEYS:
+            wrong.append(f"expect: no such key: {key}")
+        elif key not in _BY_SUBJECT and not _is_met(key, want, got):
             wrong.append(f"{name}: expected {_short(want)}, got {_short(got.get(name))}")
+    wrong += also.misses(case, got)
     if case.format in CHAT:
         wrong += _broken_invariants(expect, got)
     elif got.get("error") and not expect.keys() & {"error", "error_any", "value_or_error"}:

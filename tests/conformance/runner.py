@@ -7,6 +7,7 @@ from attrs import define, field, frozen
 
 from tests.conformance.cases import Case
 from tests.conformance.judge import judge
+from tests.conformance.lanes import Lane
 from tests.conformance.own import SUBJECTS
 from tests.conformance.subjects import Subject
 
@@ -48,6 +49,8 @@ Subjects = Mapping[str, Subject | tuple[Subject, ...]]
 def examine(case: Case, subjects: Subject | tuple[Subject, ...]) -> Failure | None:
     """Runs one case in every cut, up to the first failure."""
     several = subjects if isinstance(subjects, tuple) else (subjects,)
+    if case.lane is not None and not any(isinstance(subject, Lane) for subject in several):
+        return Failure(case, "in a lane", [f"no lane is run for {case.format}"])
     return next((failure for subject in several if (failure := _examine(case, subject))), None)
 
 

@@ -10,15 +10,13 @@ from attrs import define, field
 
 import fanout
 from fanout.abc import Transport
-from fanout.answers import Answer
-from fanout.events import End
-from fanout.providers.openai import OpenAI
-from fanout.secret import Secret
+from fanout.events import End, Event
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from tests.conformance.cases import Case, Cut, cut_at_sizes, prefixes
 from tests.conformance.judge import Got
-from tests.conformance.subjects import error_of, is_encodable, usage_of
+from tests.conformance.lanes import provider_at
+from tests.conformance.subjects import got_of
 from tests.servers.http import Received, read_request, reset, serve
 
 CLOCKS = fanout.Timeouts(connect=0.7, first=0.7, idle=0.7, total=2)
@@ -43,7 +41,7 @@ class Wire:
 
 
 class Http1:
-    """A Subject for `http1` cases: the OpenAI provider over a transport that `open_transport` opens."""
+    """A Subject for `http1` cases: a provider, OpenAI's unless the case names another wire, over a transport."""
 
     can: frozenset[str] = frozenset()
 
@@ -55,39 +53,41 @@ class Http1:
         """As given, in one piece, and byte by byte where that is bearable."""
         chunks = case.chunks
         yield f"{self._name}as given", chunks
-        if not case.large and "drip" not in case.fields:
+        if not case.large and case.gap is None:
             yield f"{self._name}in one piece", [b"".join(chunks)]
             if sum(map(len, chunks)) <= SMALL:
                 yield f"{self._name}byte by byte", cut_at_sizes(b"".join(chunks), repeat(1))
 
     def run(self, case: Case, chunks: Sequence[bytes]) -> Got:
         """Asks once, and says what became of it and what the server saw."""
-        answer, wire, problems = trio.run(self._ask, case, chunks)
+        got, wire, problems = trio.run(self._ask, case, chunks)
         if case.deadline and list(chunks) == case.chunks:
-            ended_there = [trio.run(self._ask, case, [part])[0].text for part in prefixes(chunks)]
+            ended_there = [trio.run(self._ask, case, [part])[0]["text"] for part in prefixes(chunks)]
             if wire.texts != ended_there[: len(wire.texts)]:
                 problems.append("late: what a chunk completes is not out before the next")
-        return {**_got(answer), "problems": [*problems, *_misbehaviour(case, wire)]}
+        return {**got, "problems": [*problems, *_misbehaviour(case, wire)]}
 
-    async def _ask(self, case: Case, chunks: Sequence[bytes]) -> tuple[Answer, Wire, list[str]]:
+    async def _ask(self, case: Case, chunks: Sequence[bytes]) -> tuple[Got, Wire, list[str]]:
         wire = Wire()
+        events: list[Event] = []
         texts: list[str] = []
         problems: list[str] = []
         with trio.fail_after(ALARM):
             async with self._open_player(case, chunks, wire, texts) as url, self._open_transport() as transport:
-                provider = OpenAI("m-1", base_url=f"{url}/v1", key=Secret("canary"))
+                provider = provider_at(case.wire, url)
                 began = trio.current_time()
                 clocks = _clocks(case, chunks)
                 async with fanout.open_fanout("?", [provider], transport=transport, timeouts=clocks, retries=0) as run:
-                    ends = 0
                     async for tagged in run:
-                        ends += isinstance(tagged.event, End)
+                        events.append(tagged.event)
                         texts.append(getattr(tagged.event, "text", ""))
+                ends = sum(isinstance(event, End) for event in events)
                 if ends != 1:
                     problems.append(f"{ends} Ends")
                 if trio.current_time() - began > LONGEST + SLACK:
                     problems.append("overran its clocks")
-        return run.run.answers[0], wire, problems
+        answer = run.run.answers[0]
+        return {**got_of(answer, events), "complete": answer.status == "finished"}, wire, problems
 
     def _open_player(
         self, case: Case, chunks: Sequence[bytes], wire: Wire, texts: list[str]
@@ -133,7 +133,7 @@ async def _open_player(
         port = stream.socket.getsockname()[1]
         for number, chunk in enumerate(chunks):
             if number and list(chunks) == case.chunks:
-                await trio.sleep(case.fields.get("drip", GAP))
+                await trio.sleep(case.gap or GAP)
                 wire.texts.append("".join(texts))
             await stream.send_all(chunk.replace(b"{port}", str(port).encode()))
         await _end(stream, str(case.fields.get("end", "close")))
@@ -176,19 +176,6 @@ async def read_preface_and_headers(stream: trio.SocketStream) -> Received | None
         if data[at + 3] == HEADERS:
             return Received("POST", "", {}, b"")
         at += 9 + int.from_bytes(data[at : at + 3])
-
-
-def _got(answer: Answer) -> Got:
-    return {
-        "text": answer.text,
-        "reasoning": answer.reasoning,
-        "finish": answer.finish_reason,
-        "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in answer.tool_calls],
-        "usage": usage_of(answer.usage),
-        "complete": answer.status == "finished",
-        "encodable": is_encodable(answer.text),
-        **error_of(answer.error),
-    }
 
 
 def _misbehaviour(case: Case, wire: Wire) -> Iterator[str]:

@@ -8,9 +8,9 @@ from resource import RUSAGE_SELF, getrusage
 from typing import Any, Protocol
 
 from fanout.abc import Framing, Head, Provider
-from fanout.answers import Fold
+from fanout.answers import Answer, Fold
 from fanout.errors import ProtocolError, ProviderError
-from fanout.events import End, Event, Usage
+from fanout.events import End, Event, ToolCall, Usage
 from fanout.wire.json_text import JsonText, repair
 from fanout.wire.sse import Message, ServerSentEvents
 from tests.conformance.cases import Case, Cut, cut_at_sizes, prefixes, recut
@@ -213,27 +213,45 @@ class ChatTrial:
         return answer.text, answer.reasoning, answer.refusal, answer.tool_calls
 
     def got(self) -> Got:
-        answer = self._fold.answer
-        got = {
-            "text": answer.text,
-            "reasoning": answer.reasoning,
-            "refusal": answer.refusal,
-            "finish": answer.finish_reason,
-            "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in answer.tool_calls],
-            "usage": usage_of(answer.usage),
-            "complete": self._reader.complete,
-            "encodable": is_encodable(answer.text),
-            **error_of(answer.error),
-        }
+        got = {**got_of(self._fold.answer, self._events), "complete": self._reader.complete}
         ends = [place for place, event in enumerate(self._events) if isinstance(event, End)]
         if ends != [len(self._events) - 1]:
             got["problems"] = [f"{len(ends)} Ends, at {ends} of {len(self._events)} events"]
         return got
 
 
-def usage_of(usage: Usage | None) -> dict[str, int | None] | None:
-    if usage is None or usage.estimated:
-        return None
+def got_of(answer: Answer, events: Sequence[Event]) -> Got:
+    """The results of an answer that these events make, by the keys of `expect` and `also`."""
+    indexes = sorted({event.index for event in events if isinstance(event, ToolCall)})
+    return {
+        "text": answer.text,
+        "reasoning": answer.reasoning,
+        "refusal": answer.refusal,
+        "finish": answer.finish_reason,
+        "tool_calls": [
+            {"index": index, "id": call.id, "name": call.name, "arguments": call.arguments}
+            for index, call in zip(indexes, answer.tool_calls, strict=True)
+        ],
+        "files": [
+            {"media_type": f.media_type, "bytes": None if f.data is None else len(f.data), "url": f.url, "name": f.name}
+            for f in answer.files
+        ],
+        "sources": [[source.url, source.title] for source in answer.sources],
+        "notes": list(answer.notes),
+        "usage": _counted(events),
+        "encodable": is_encodable(answer.text),
+        **error_of(answer.error),
+    }
+
+
+def _counted(events: Sequence[Event]) -> dict[str, int | None] | None:
+    """The service's own counts, without what is estimated; None if it counted nothing."""
+    usages = [event for event in events if isinstance(event, Usage)]
+    return counts_of(usages[-1]) if usages else None
+
+
+def counts_of(usage: Usage) -> dict[str, int | None]:
+    """The counts by their names."""
     return {name: getattr(usage, name) for name in ("input", "output", "cached", "reasoning")}
 
 

@@ -174,7 +174,6 @@ TRANSCRIPT: list[dict[str, Any]] = [
 ]
 PAGES = [Source("https://example.com/a", "A"), Source("https://example.com/b")]
 EVENTS: list[Event] = [
-    Usage(33, 1, 20),
     Reasoning("hmm"),
     Delta("Hé"),
     Sources(PAGES[:1]),
@@ -501,7 +500,7 @@ def test_a_document_that_is_no_answer_is_an_error() -> None:
 
 def test_a_stream_without_its_end_is_truncated() -> None:
     events = read(*TRANSCRIPT[:-2])
-    assert events[:-1] == EVENTS[:-2]
+    assert events[:-1] == [*EVENTS[:-2], Usage(33, None, 20)]  # the 1 of message_start counts nothing of the answer
     assert type(end_of(events).error) is Truncated
     assert type(end_of(read()).error) is Truncated
 
@@ -592,3 +591,32 @@ async def test_the_embedded_model_answers_on_this_wire() -> None:
     assert answer.text
     assert answer.usage and answer.usage.output == 8
     assert answer.usage.input and answer.usage.input > 8
+
+
+def test_a_later_0_is_no_count() -> None:
+    events = read(
+        begun(input_tokens=15, output_tokens=1),
+        text("Hi"),
+        stopped("end_turn", {"input_tokens": 0, "output_tokens": 5}),
+        STOP,
+    )
+    assert events[1] == Usage(15, 5)
+
+
+def test_a_part_that_is_not_known_is_noted_and_no_reason_to_lose_the_answer() -> None:
+    parts = (
+        block(0, type="hologram", data="x"),
+        over(0),
+        block(1, type="redacted_thinking", data="x"),
+        over(1),
+        text("Hi"),
+    )
+    end = end_of(read(begun(), *parts, stopped("end_turn"), STOP))
+    assert (end.status, end.notes) == (Status.FINISHED, ("a part of the answer is a hologram, which is not known",))
+
+
+def test_an_error_in_a_gateways_own_words_is_one() -> None:
+    error = end_of(
+        read(begun(), {"type": "odd", "success": False, "errors": [{"code": 429, "message": "slow down"}]})
+    ).error
+    assert (type(error), error and error.message) == (RateLimited, "slow down")

@@ -1,8 +1,11 @@
+from typing import Any
+
 import pytest
 
 from fanout.errors import InvalidRequest
+from fanout.events import File
 from fanout.prompt import Media
-from fanout.providers.media import base64_of, data_uri, type_of
+from fanout.providers.media import base64_of, data_uri, file_of, file_of_base64, type_of
 
 
 @pytest.mark.parametrize(
@@ -31,3 +34,29 @@ def test_an_address_is_not_bytes() -> None:
     for text in (base64_of, data_uri):
         with pytest.raises(InvalidRequest, match=r"audio/\S+ is sent as bytes only; .* https://example.com/a.wav"):
             text(Media(url="https://example.com/a.wav"))
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        ("https://a.example/x.png", File(url="https://a.example/x.png")),
+        ("data:image/png;base64,aGVsbG8=", File(media_type="image/png", data=b"hello")),
+        ("data:image/png;name=a;base64,aGVsbG8=", File(media_type="image/png", data=b"hello")),
+        ("data:text/plain,a%20b", File(media_type="text/plain", data=b"a b")),
+        ("data:image/png;base64,not base64", None),
+        ("data:image/png;base64,ä", None),
+        ("data:image/png;base64,", None),
+        ("data:image/png", None),
+        ("file:///etc/passwd", None),
+        ("", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_an_address_or_data_uri_is_a_file_of_the_answer(address: Any, file: File | None) -> None:
+    assert file_of(address) == file
+
+
+def test_bytes_in_base64_are_a_file_of_the_answer() -> None:
+    assert file_of_base64("aGVsbG8=", "image/png", "a.png") == File("a.png", "image/png", data=b"hello")
+    assert file_of_base64({"b64": 1}) is None

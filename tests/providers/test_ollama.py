@@ -20,9 +20,10 @@ from fanout.errors import (
     ServerError,
     Truncated,
 )
-from fanout.events import Delta, End, Event, Reasoning, Status, ToolCall, Usage
+from fanout.events import Delta, End, Event, File, Reasoning, Status, ToolCall, Usage
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.ollama import Ollama
+from fanout.secret import Secret
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import ollama
 
@@ -331,3 +332,28 @@ async def test_what_the_service_says_is_the_lanes_error(model: str | None, kind:
     (error,) = failed.value.exceptions
     assert type(error) is kind
     assert isinstance(error, ProviderError) and error.partial == ("Hel" if model == "broken" else "")
+
+
+def test_a_key_goes_along_where_there_is_one() -> None:
+    lane = Ollama("m", base_url="https://ollama.com", key=Secret("canary"))
+    for made in (lane.request(Prompt.of("Hi")), lane.models_request()):
+        assert made.plain_headers()["authorization"] == "Bearer canary"
+        assert "canary" not in repr(made) + repr(lane)
+    assert "authorization" not in Ollama("m").request(Prompt.of("Hi")).headers
+    with pytest.raises(AuthError, match="set OLLAMA_API_KEY"):
+        Ollama("m", needs_key=True).request(Prompt.of("Hi"))
+
+
+def test_a_picture_of_a_message_is_a_file() -> None:
+    reader = Ollama("m").read(Head(200))
+    events = reader.feed(
+        b'{"message":{"content":"","images":["aGVsbG8=",7,"-"]}}\n{"done":true,"done_reason":"stop"}\n'
+    )
+    assert events[0] == File(data=b"hello")
+    assert [type(event) for event in events] == [File, End]
+
+
+def test_a_gateways_words_are_its_error() -> None:
+    (end,) = Ollama("m").read(Head(200)).feed(b'{"success":false,"errors":[{"code":429,"message":"slow down"}]}\n')
+    assert isinstance(end, End)
+    assert isinstance(end.error, RateLimited)

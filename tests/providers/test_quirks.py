@@ -8,7 +8,7 @@ import pytest
 from fanout import catalog
 from fanout.abc import Head
 from fanout.answers import Answer, Fold
-from fanout.catalog import QUIRKS
+from fanout.catalog.lookup import QUIRKS
 from fanout.prompt import Message, Options, Prompt
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret

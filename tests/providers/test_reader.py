@@ -16,7 +16,7 @@ from fanout.errors import (
     TooLarge,
     Truncated,
 )
-from fanout.events import Delta, End, Event, Reasoning, Status, ToolCall
+from fanout.events import Delta, End, Event, Reasoning, Status, ToolCall, Usage
 from fanout.providers.reader import MAX_TOOL_CALLS, JsonReader, count_of, text_of
 from fanout.wire.sse import CAP
 from tests.conformance.cases import cut_at_sizes
@@ -37,8 +37,13 @@ class Words(JsonReader):
             out.append(self.tool_call(value["call"], value.get("id"), None, value.get("arguments", "")))
         if "inner" in value:
             out.append(Delta(value["inner"]["text"].upper()))
+        if "count" in value:
+            self.count(Usage(*value["count"]), out)
         if "stop" in value:
             self.finish("stop", value["stop"])
+        if "odd" in value:
+            self.finish("unknown", value["odd"])
+            self.note("n")
         if "last" in value:
             self.end()
 
@@ -211,6 +216,22 @@ def test_an_unfinished_text_is_never_delivered() -> None:
     assert isinstance(error_of(events), Truncated)
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("mark", ["[DONE]", '{"stop":"done"}'])
+def test_events_without_blank_lines_between_them_are_read_all_the_same(mark: str, size: int) -> None:
+    data = f'data: {{"text":"a"}}\ndata: {{"text":"b"}}\ndata: {mark}\n'.encode()
+    events = read(*cut_at_sizes(data, repeat(size)), kind=Done)
+    assert events[:-1] == [Delta("a"), Delta("b")]
+    assert end_of(events).status is Status.FINISHED
+
+
+@pytest.mark.parametrize("between", [" ", "", "\t", "\ndata: "])
+def test_several_values_in_one_event_are_several_objects(between: str) -> None:
+    events = read(f'data: {{"text":"a"}}{between}{{"text":"b"}}{between}[DONE]\n\n'.encode(), kind=Done)
+    assert events[:-1] == [Delta("a"), Delta("b")]
+    assert end_of(events).status is Status.FINISHED
+
+
 def test_what_cut_the_body_off_is_the_error() -> None:
     lost = ResetError("gone")
     assert error_of(read(TEXT, error=lost)) is lost
@@ -241,8 +262,22 @@ def test_another_status_is_an_error_with_the_words_of_the_service(status: int, k
     assert status < 400 or error.message == "no"
 
 
-def test_a_web_page_is_not_a_stream() -> None:
+def test_a_web_page_is_not_a_stream_and_its_title_says_which() -> None:
     assert isinstance(error_of(read(b"<html>Sign in</html>")), NotAStream)
+    page = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>"
+    for pieces in ([page], [page[:3], page[3:40], page[40:]], [page + b"x" * 100_000]):
+        assert error_of(read(*pieces)).message == "a web page in the place of an answer: Sign in"
+
+
+@pytest.mark.parametrize("status", [200, 201, 203, 206])
+def test_a_2xx_with_an_answer_in_it_is_an_answer(status: int) -> None:
+    assert end_of(read(TEXT, STOP, status=status)).status is Status.FINISHED
+    assert type(error_of(read(b'{"error":{"code":429}}', status=status))) is RateLimited
+
+
+@pytest.mark.parametrize("status", [202, 204, 205])
+def test_a_2xx_that_promises_an_answer_or_none_is_not_one(status: int) -> None:
+    assert error_of(read(TEXT, STOP, status=status)).status == status
 
 
 def test_lines_are_read_without_a_label_by_a_protocol_of_lines() -> None:
@@ -291,6 +326,61 @@ def test_there_is_a_limit_to_tool_calls() -> None:
     calls = [b'data: {"call":%d}\n\n' % index for index in range(MAX_TOOL_CALLS)]
     assert end_of(read(*calls, *calls, STOP)).status is Status.FINISHED
     assert isinstance(error_of(read(*calls, b'data: {"call":-1}\n\n', STOP)), ProtocolError)
+
+
+@pytest.mark.parametrize("arguments", ["", "null", " null "])
+def test_a_call_without_arguments_has_an_empty_object(arguments: str) -> None:
+    call = b'data: {"call":0,"id":"c","arguments":"%b"}\n\n' % arguments.encode()
+    events = read(call, b'data: {"call":1,"id":"d","arguments":"{}"}\n\n', STOP)
+    assert events[-2] == ToolCall(0, arguments="{}")
+    assert events[:-2] == [ToolCall(0, "c"), ToolCall(1, "d", arguments="{}")]
+
+
+def test_a_null_within_arguments_is_theirs_and_a_call_that_is_cut_off_gets_none() -> None:
+    pieces = [b'data: {"call":0,"arguments":"%b"}\n\n' % piece for piece in (b"[", b"null", b"]")]
+    assert read(*pieces, STOP)[:-1] == [ToolCall(0, arguments=piece) for piece in ("[", "null", "]")]
+    assert read(b'data: {"call":0,"id":"c"}\n\n')[:-1] == [ToolCall(0, "c")]
+
+
+def test_a_null_in_pieces_is_no_argument_and_what_only_begins_like_one_is() -> None:
+    pieces = [b'data: {"call":0,"arguments":"%b"}\n\n' % piece for piece in (b"n", b"ul", b"l")]
+    assert "".join(e.arguments for e in read(*pieces, STOP) if isinstance(e, ToolCall)) == "{}"
+    assert "".join(e.arguments for e in read(*pieces[:2], STOP) if isinstance(e, ToolCall)) == "nul"
+    other = b'data: {"call":0,"arguments":"o"}\n\n'
+    assert "".join(e.arguments for e in read(pieces[0], other, STOP) if isinstance(e, ToolCall)) == "no"
+
+
+def counted(*counts: str, text: bytes = TEXT, first: str = "") -> Usage | None:
+    """The counts that are told of an answer, with those that come before its text."""
+    before = b'data: {"count":%b}\n\n' % first.encode() if first else b""
+    events = read(before, text, *(b'data: {"count":%b}\n\n' % count.encode() for count in counts), STOP)
+    usages = [event for event in events if isinstance(event, Usage)]
+    assert usages == events[-1 - len(usages) : -1]
+    return usages[0] if usages else None
+
+
+def test_counts_are_told_once_before_the_end_and_a_0_or_nothing_leaves_them_as_they_were() -> None:
+    assert counted("[3,1]", "[3,2,1,1]") == Usage(3, 2, 1, 1)
+    assert counted("[3,2,1,1]", "[0,0,0,0]", "[null,null]") == Usage(3, 2, 1, 1)
+    assert counted("[3]", "[null,2]") == Usage(3, 2)
+    assert counted() is None
+
+
+def test_output_that_was_counted_before_it_came_or_as_0_is_not_counted() -> None:
+    assert counted(first="[3,1]") == Usage(3)
+    assert counted("[0,5]", first="[3,1]") == Usage(3, 5)
+    assert counted("[3,0]") == Usage(3)
+    assert counted("[3,0]", text=b"") == Usage(3, 0)
+    assert counted(first="[3,5]", text=b"") == Usage(3, 5)
+
+
+def test_a_reason_that_is_not_known_is_noted_once() -> None:
+    end = end_of(read(TEXT, b'data: {"odd":"wow"}\n\n', b'data: {"odd":"wow"}\n\n'))
+    assert (end.finish_reason, end.notes) == (
+        "unknown",
+        ("n", "the service ended with the reason 'wow', which is not known"),
+    )
+    assert end_of(read(TEXT, b'data: {"odd":"wow"}\n\n', STOP)).notes == ("n",)
 
 
 def test_a_stop_after_tool_calls_is_because_of_them() -> None:

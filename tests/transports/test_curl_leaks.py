@@ -14,7 +14,7 @@ from curl_cffi import CurlOpt
 
 import fanout
 from fanout.abc import Request
-from fanout.config import Config
+from fanout.catalog.config import Config
 from fanout.errors import AuthError
 from fanout.transports import libcurl
 from fanout.transports.curl import CurlTransport

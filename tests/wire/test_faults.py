@@ -232,6 +232,157 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("status", "value", "kind", "message"),
+    [
+        (
+            401,
+            {"success": False, "errors": [{"code": 10000, "message": "no key"}], "result": None},
+            AuthError,
+            "no key",
+        ),
+        (400, {"errors": ["a is missing"]}, InvalidRequest, "a is missing"),
+        (400, {"errors": {"a": ["is missing"]}, "title": "Bad"}, InvalidRequest, "Bad"),
+        (429, {"statusCode": 429, "message": "20 a minute", "error": "Too Many"}, RateLimited, "Too Many: 20 a minute"),
+        (
+            400,
+            {"message": ["a is bad", "b is bad"], "error": "Bad Request"},
+            InvalidRequest,
+            "Bad Request: a is bad; b is bad",
+        ),
+        (500, {"status": 500, "error": "Internal", "message": ""}, ServerError, "Internal"),
+        (403, {"Message": "not allowed"}, AuthError, "not allowed"),
+        (400, {"error_code": 17, "error_msg": "daily limit"}, InvalidRequest, "daily limit"),
+        (500, {"code": 500, "msg": "no such page", "success": False}, ServerError, "no such page"),
+        (
+            429,
+            {"error": {"message": "Provider returned error", "metadata": {"raw": "slow down"}}},
+            RateLimited,
+            "Provider returned error: slow down",
+        ),
+        (
+            429,
+            {
+                "error": {
+                    "message": "Provider returned error",
+                    "metadata": {"raw": '{"error":{"message":"slow"}}', "provider_name": "V"},
+                }
+            },
+            RateLimited,
+            "Provider returned error (V): slow",
+        ),
+        (
+            400,
+            {"error": {"message": '{"error": {"message": "{\\"error\\": {\\"message\\": \\"inner\\"}}"}}'}},
+            InvalidRequest,
+            "inner",
+        ),
+        (
+            400,
+            {"error": {"message": '[{"loc": ["body", "seed"], "msg": "extra"}]'}},
+            InvalidRequest,
+            '[{"loc": ["body", "seed"], "msg": "extra"}]',
+        ),
+        (
+            502,
+            {"error": {"message": "<html><head><title>502 Bad Gateway</title></head>"}},
+            ServerError,
+            "502 Bad Gateway",
+        ),
+    ],
+)
+def test_the_reason_is_found_where_it_stands(status: int, value: Any, kind: type[ProviderError], message: str) -> None:
+    error = response_error(Head(status), orjson.dumps(value))
+    assert (type(error), error.message) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'data: {"error": {"message": "No room", "code": "429"}}\n\ndata: [DONE]\n\n', "No room"),
+        (b'event: error\ndata: {"message": "No room"}\n\n', "No room"),
+        (b'data: {"error": "No room"}', "No room"),
+        (b": hello\ndata: No room\n\n", "No room"),
+        (b"<!doctype html><html><head><title>\n 429 &amp; out \n</title>", "429 & out"),
+        (b"<html><body><h1>Out</h1><p>of room</p>", "Out"),
+        (b'<?xml version="1.0"?><Error><Code>Throttled</Code><Message>No room</Message></Error>', "No room"),
+        (b"<p>nothing that is a heading", "<p>nothing that is a heading"),
+        (b"data processing is off", "data processing is off"),
+    ],
+)
+def test_an_error_comes_as_an_event_a_page_or_plain_words(body: bytes, message: str) -> None:
+    error = response_error(Head(429, {"content-type": "text/event-stream"}), body)
+    assert (type(error), error.message) == (RateLimited, message)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "retryable"),
+    [
+        (1002, RateLimited, True),
+        (1004, AuthError, False),
+        (1008, QuotaError, False),
+        (1039, RateLimited, True),
+        (1000, ServerError, True),
+        (1026, InvalidRequest, False),
+        (2013, InvalidRequest, False),
+    ],
+)
+def test_minimax_says_under_status_200_what_is_wrong(code: int, kind: type[ProviderError], *, retryable: bool) -> None:
+    error = fault({"choices": None, "base_resp": {"status_code": code, "status_msg": "m"}}, Head(200))
+    assert error is not None
+    assert (type(error), error.message, error.retryable) == (kind, "m", retryable)
+
+
+@pytest.mark.parametrize("code", [0, None, "0", True, "x"])
+def test_minimaxs_0_is_no_error(code: Any) -> None:
+    assert fault({"base_resp": {"status_code": code, "status_msg": "success"}}) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (429, {"message": "Your account is suspended due to insufficient balance, please recharge your account"}),
+        (429, {"message": "m", "type": "exceeded_current_quota_error"}),
+        (400, {"message": "Your credit balance is too low to access the API", "type": "invalid_request_error"}),
+        (403, {"message": "Your newly created team doesn't have any credits yet."}),
+        (403, {"code": "AccountOverdueError", "message": "overdue"}),
+        (400, {"code": "Arrearage", "message": "Access denied"}),
+        (429, {"code": "1113", "message": "no package"}),
+        (429, {"message": "used all available credits or reached its monthly spending limit"}),
+        (402, {"message": "This request requires more credits"}),
+        (400, {"message": "You have reached your specified API usage limits."}),
+    ],
+)
+def test_no_money_is_no_rate_limit_and_is_not_repeated(status: int, error: dict[str, Any]) -> None:
+    found = response_error(Head(status, {"x-should-retry": "true", "retry-after": "1"}), orjson.dumps({"error": error}))
+    assert (type(found), found.retryable) == (QuotaError, False)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You exceeded your current quota, please check your plan and billing details.",  # Gemini, of a minute
+        "Rate limit reached. Need more tokens? Visit your billing page.",
+        "Too many requests, balance your load",
+    ],
+)
+def test_a_limit_of_a_minute_is_no_matter_of_money(message: str) -> None:
+    error = response_error(Head(429), orjson.dumps({"error": {"message": message, "status": "RESOURCE_EXHAUSTED"}}))
+    assert (type(error), error.retryable) == (RateLimited, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (413, {"message": "Limit 6000, Requested 8214", "code": "rate_limit_exceeded"}),
+        (429, {"message": "Request too large for m on tokens per min (TPM): Limit 1", "code": "rate_limit_exceeded"}),
+    ],
+)
+def test_more_than_a_minute_allows_is_not_repeated(status: int, error: dict[str, Any]) -> None:
+    found = response_error(Head(status, {"retry-after": "1"}), orjson.dumps({"error": error}))
+    assert (type(found), found.retryable) == (InvalidRequest, False)
+
+
 @given(value=JSON, status=st.sampled_from([200, 429]), named=st.booleans())
 @settings(deadline=None, max_examples=300)
 def test_no_object_is_too_odd(value: Any, status: int, *, named: bool) -> None:

@@ -1,3 +1,5 @@
+import json
+import time
 from typing import Any
 
 import pytest
@@ -55,3 +57,32 @@ def test_there_is_one_frame_for_each_message_however_it_is_cut(size: int) -> Non
     assert [f for f in found if isinstance(f, Message)] == [
         m for m, f in zip(messages, found, strict=True) if isinstance(f, Message)
     ]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("start", ["data: ", "data:", "event: message\ndata: ", "id: 1\ndata: "])
+def test_events_without_a_blank_line_between_them_end_where_the_next_begins(start: str, size: int) -> None:
+    framing = JsonEvents()
+    data = "".join(f'{start}{{"a":{number}}}\n' for number in range(3)).encode()
+    found = [frame for at in range(0, len(data), size) for frame in framing.feed(data[at : at + size])]
+    assert [json.loads(frame.data) for frame in found] == [{"a": 0}, {"a": 1}]
+    framing.close()
+    assert framing.unspaced
+    assert framing.pending is not None
+    assert json.loads(framing.pending.data) == {"a": 2}
+
+
+def test_an_object_over_several_lines_stays_one() -> None:
+    lines = ['{"a": {"b": 1},', '"c": {', '"d": 2}', "}"]
+    (message,) = frames("".join(f"data: {line}\n" for line in lines).encode() + b"\n")
+    assert json.loads(message.data) == {"a": {"b": 1}, "c": {"d": 2}}
+
+
+def test_an_event_of_many_lines_takes_linear_time() -> None:
+    def seconds(lines: int) -> float:
+        data = b"data: {}\ndata: x\n" + b'data: {"a": 1}\n' * lines
+        began = time.process_time()
+        JsonEvents().feed(data)
+        return time.process_time() - began
+
+    assert min(seconds(40_000) for _ in range(3)) < 3 * min(seconds(20_000) for _ in range(3)) + 0.01

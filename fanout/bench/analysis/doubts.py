@@ -1,0 +1,87 @@
+"""What a reader should know before believing a run: sentences."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, pairwise
+
+from fanout.bench.analysis.lane import Lane, counts, sending
+from fanout.bench.analysis.verdict import percent
+from fanout.bench.records.record import Record
+
+DRIFT_P = 0.01
+DRIFT_CHANGE = 0.05
+WORTH = 0.5
+LENGTHS = 1.5
+CACHED = 0.05
+
+
+def of_lane(lane: Lane) -> Iterator[str]:
+    """What is to be said of one lane at one level."""
+    drift = lane.drift
+    if drift and drift.p < DRIFT_P and abs(drift.change) > DRIFT_CHANGE:
+        way = "slower" if drift.change > 0 else "faster"
+        yield f"{lane.name} got {percent(abs(drift.change))} {way} from the first half of the run to the second"
+    if lane.independent is not None and lane.independent < WORTH * lane.requests:
+        yield (
+            f"{lane.name}: its {lane.requests} requests depend on one another and are worth {lane.independent:.0f}: "
+            "its intervals are too narrow"
+        )
+    if lane.cancelled:
+        yield f"{lane.name}: requests that were cancelled and are left out: {lane.cancelled}"
+    if lane.requests and not lane.trust.trusted:
+        yield f"{lane.name}: its times are not to be trusted to a hundredth: {lane.trust.reason}"
+    if lane.cached_share is not None and lane.cached_share > CACHED:
+        yield f"{lane.name}: {percent(lane.cached_share)} of the prompt tokens came out of the service's cache"
+
+
+def of_lanes(lanes: Mapping[str, Lane]) -> Iterator[str]:
+    """What is to be said of lanes beside one another."""
+    for first, second in combinations(lanes.values(), 2):
+        lengths = sorted((lane.tokens / lane.finished, lane.name) for lane in (first, second) if lane.finished)
+        if len(lengths) == 2 and lengths[1][0] > LENGTHS * lengths[0][0]:
+            (few, short), (many, long) = lengths
+            yield (
+                f"{long} answers at greater length than {short} ({many:.0f} and {few:.0f} tokens): "
+                "compare them per token, not to the end"
+            )
+
+
+def of_method(records: Sequence[Record], *, fresh_connections: bool, ignore_eos: bool) -> Iterator[str]:
+    """What is to be said of how the requests were made."""
+    if fresh_connections:
+        yield "every request opened a connection of its own, and the time for that is in all times"
+    if not ignore_eos:
+        return
+    ended: dict[str, list[bool]] = defaultdict(list)
+    for record in filter(counts, records):
+        if record.finished and record.finish_reason is not None:
+            ended[record.lane].append(record.finish_reason != "length")
+    for lane, early in ended.items():
+        if any(early):
+            yield (
+                f"{lane}: {sum(early)} of {len(early)} answers ended before their bound: "
+                "its service does not heed ignore_eos"
+            )
+
+
+def of_order(records: Sequence[Record]) -> Iterator[str]:
+    """What is to be said of how a run went about it."""
+    kept = sorted(filter(counts, records), key=sending)
+    if any(_one_after_the_other(group) for group in _by_level(kept)):
+        yield "the lanes were asked one after the other: a difference may be one of the hour, not of the lanes"
+    if kept and not any(record.intended is not None for record in kept):
+        yield "closed loop: service time, not response time; a slow answer delays the next request and hides its wait"
+
+
+def _by_level(records: Sequence[Record]) -> list[list[Record]]:
+    found: dict[float | None, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.level].append(record)
+    return list(found.values())
+
+
+def _one_after_the_other(records: Sequence[Record]) -> bool:
+    """Whether each lane's requests all came before the next lane's, though there were several of each."""
+    runs = sum(former.lane != later.lane for former, later in pairwise(records)) + 1
+    lanes = len({record.lane for record in records})
+    return runs == lanes > 1 and len(records) > 2 * lanes

@@ -1,0 +1,194 @@
+"""One metric of one lane: its percentiles with and without the requests that failed, and whether to trust them."""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from statistics import fmean, median
+
+from attrs import frozen
+
+from fanout.bench.analysis.metrics import LATENCIES, SPEEDS, Metrics
+from fanout.bench.analysis.statistics import QUANTILES, Interval, gap_intervals, quantile, quantile_interval
+from fanout.bench.records.record import Record
+from fanout.events import Status
+
+MOST_COALESCED = 0.005
+"""The share of pieces without an exact stamp of the kernel up to which a lane's times are trusted."""
+
+MOST_LATENESS = 0.01
+"""Else how late our own stamps may be (p99), as a share of the metric's median."""
+
+Measured = Sequence[tuple[Record, Metrics]]
+
+
+@frozen
+class Figure:
+    """One metric of one lane, in its own unit (docs/metrics.md).
+
+    `all` counts a request that did not finish as infinitely long (a speed: as 0), `finished` leaves it out; both hold
+    an Interval for each of p50, p90, p95, p99. `mean` is over finished requests. `n` is how many requests `all` counts.
+    `beyond` holds, for a percentile that is infinite, what it is known to exceed. `trusted` is whether the stamps are
+    good enough for this metric.
+    """
+
+    mean: float | None
+    all: Mapping[str, Interval]
+    finished: Mapping[str, Interval]
+    n: int
+    beyond: Mapping[str, float]
+    trusted: bool
+
+
+@frozen
+class Trust:
+    """Whose stamps the pieces of content carry: kernel, user or mixed. The rest is shares of pieces, and seconds.
+
+    `coalesced` pieces may be stamped too late, `unpeeked` ones have only our own stamp though the kernel's was asked
+    for. `lateness` is how much later than the kernel's our own stamps were. `trusted` is of the lane's main metric, and
+    `reason` says why not.
+    """
+
+    stamp: str
+    coalesced: float
+    unpeeked: float
+    lateness_p50: float | None
+    lateness_p99: float | None
+    trusted: bool
+    reason: str | None
+
+
+@frozen
+class Stamps:
+    """What the stamps of a lane's pieces are worth: `doubtful` is the share without an exact one of the kernel."""
+
+    pieces: int
+    kernel: int
+    coalesced: int
+    unpeeked: int
+    lateness: tuple[float, ...]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> "Stamps":
+        """Counted over the records; lateness in ascending order."""
+        return cls(
+            pieces=sum(len(record.times) for record in records),
+            kernel=sum(record.kernel for record in records),
+            coalesced=sum(record.coalesced for record in records),
+            unpeeked=sum(record.unpeeked for record in records),
+            lateness=tuple(sorted(record.lateness for record in records if record.lateness is not None)),
+        )
+
+    def trusts(self, size: float | None) -> bool:
+        """Whether they are good enough for a metric of this typical size in seconds."""
+        if self.pieces and (self.pieces - self.kernel + self.coalesced) / self.pieces < MOST_COALESCED:
+            return True
+        late = self.lateness_at(0.99)
+        return late is not None and size is not None and late < MOST_LATENESS * size
+
+    def lateness_at(self, q: float) -> float | None:
+        """A percentile of the lateness, of however few requests."""
+        return quantile(self.lateness, q) if self.lateness else None
+
+    def trust(self, size: float | None) -> Trust:
+        """What to tell of them, for a lane whose main metric is of this typical size in seconds."""
+        trusted = self.trusts(size)
+        stamp = "user" if not self.kernel else "kernel" if self.kernel == self.pieces else "mixed"
+        return Trust(
+            stamp=stamp,
+            coalesced=self.coalesced / self.pieces if self.pieces else 0.0,
+            unpeeked=self.unpeeked / self.pieces if self.pieces else 0.0,
+            lateness_p50=self.lateness_at(0.5),
+            lateness_p99=self.lateness_at(0.99),
+            trusted=trusted,
+            reason=None if trusted else self._doubt(),
+        )
+
+    def _doubt(self) -> str:
+        late = self.lateness_at(0.99)
+        if not self.pieces:
+            return "no content came"
+        if not self.kernel:
+            return "the stamps are our own, and nothing tells how late they are"
+        share = (self.pieces - self.kernel + self.coalesced) / self.pieces
+        doubt = f"{100 * share:.1f} % of the pieces have no exact stamp of the kernel"
+        return doubt if late is None else f"{doubt}, and our own are up to {late * 1000:.1f} ms late (p99)"
+
+
+def typical(measured: Measured, metric: str) -> float | None:
+    """The median of what is known of a metric, of however few requests."""
+    if metric == "gap":
+        known = [gap for _, figures in measured for gap in figures.gaps]
+    else:
+        known = [value for _, figures in measured if (value := getattr(figures, metric)) is not None]
+    return median(known) if known else None
+
+
+def all_figures(measured: Measured, stamps: Stamps, seed: int) -> dict[str, Figure]:
+    """Every metric by name; one that does not exist in this lane has n = 0."""
+    pace = typical(measured, "itl")
+    found = {name: latency(measured, name, stamps) for name in LATENCIES}
+    found |= {name: speed(measured, name, trusted=stamps.trusts(pace)) for name in SPEEDS}
+    found["gap"] = gap(measured, stamps, seed)
+    return found
+
+
+def latency(measured: Measured, metric: str, stamps: Stamps) -> Figure:
+    """A metric of which less is better."""
+    finished = _finished(measured, metric)
+    lost = [record for record, _ in measured if not record.finished]
+    if not finished and len(lost) < len(measured):
+        lost = []  # the finished ones do not have it: it does not exist here
+    values = finished + [inf] * len(lost)
+    percentiles = _percentiles(values)
+    least = _exceeded(finished, lost, metric)
+    return Figure(
+        mean=fmean(finished) if finished else None,
+        all=percentiles,
+        finished=_percentiles(finished),
+        n=len(values),
+        beyond={name: least for name, found in percentiles.items() if found.estimate == inf},
+        trusted=stamps.trusts(typical(measured, metric)),
+    )
+
+
+def _exceeded(finished: Sequence[float], lost: Sequence[Record], metric: str) -> float:
+    """What the requests that did not finish are known to exceed; those that timed out took at least until then."""
+    known = max(finished, default=0.0)
+    if metric in ("e2e", "response") and all(record.status is Status.TIMED_OUT for record in lost):
+        return max(known, min((record.ended for record in lost), default=0.0))
+    return known
+
+
+def speed(measured: Measured, metric: str, *, trusted: bool) -> Figure:
+    """A metric of which more is better."""
+    finished = _finished(measured, metric)
+    lost = sum(not record.finished for record, _ in measured)
+    values = finished + [0.0] * (lost if finished or lost == len(measured) else 0)
+    return Figure(
+        fmean(finished) if finished else None, _percentiles(values), _percentiles(finished), len(values), {}, trusted
+    )
+
+
+def gap(measured: Measured, stamps: Stamps, seed: int) -> Figure:
+    """The gaps between pieces, pooled; a request that timed out in silence ends with an infinite one."""
+    finished = [figures.gaps for record, figures in measured if record.finished]
+    every = [(*figures.gaps, inf) if record.clock == "idle" else figures.gaps for record, figures in measured]
+    pooled = [length for gaps in finished for length in gaps]
+    intervals = gap_intervals(every, seed)
+    return Figure(
+        mean=fmean(pooled) if pooled else None,
+        all=intervals,
+        finished=intervals if every == finished else gap_intervals(finished, seed),
+        n=sum(map(bool, every)),
+        beyond={name: max(pooled, default=0.0) for name, found in intervals.items() if found.estimate == inf},
+        trusted=stamps.trusts(typical(measured, "gap")),
+    )
+
+
+def _finished(measured: Measured, metric: str) -> list[float]:
+    return [
+        value for record, figures in measured if record.finished and (value := getattr(figures, metric)) is not None
+    ]
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, Interval]:
+    return {name: quantile_interval(values, q) for name, q in QUANTILES.items()}

@@ -1,0 +1,268 @@
+"""`fanout.toml`: lanes and groups by name, and defaults for all lanes; the project's file goes before the user's."""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import NOTHING, define, evolve, field, fields_dict, frozen
+from platformdirs import user_config_path
+
+from fanout.addresses import PROXY_FORM, is_proxy
+from fanout.catalog.entries import entries
+from fanout.errors import UsageError
+from fanout.prompt import Options
+from fanout.settings import (
+    CLOCK,
+    COUNT,
+    DELAY,
+    FROM_ONE,
+    SWITCH,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    Form,
+    Setting,
+    aliases_of,
+    check_names,
+    check_settings,
+    setting,
+    settings_of,
+)
+from fanout.storage.places import app_directory
+from fanout.timeouts import Timeouts
+
+FILE = "fanout.toml"
+
+TRUST = "FANOUT_TRUST_PROJECT"
+"""The variable whose 1 says that the file in the current directory is the user's own."""
+
+_SEPARATOR = re.compile("[/:]")
+
+
+LANE: Mapping[str, Setting] = {
+    "base_url": Setting(TEXT, "The service's address."),
+    "key_env": Setting(TEXT, "The variable that holds the key; empty: no key.", empty=True),
+    "proxy": Setting(
+        Form(PROXY_FORM, str, (str,), "a text in quotes", is_proxy),
+        "The proxy of this lane's requests.",
+        users=True,
+        hidden=True,
+    ),
+    "insecure": Setting(SWITCH, "Whether a key or login may go over plain http to a public network.", users=True),
+    "web_search": Setting(SWITCH, "Whether the service searches the web, where it can."),
+    "retries": Setting(COUNT, "How often it is tried again."),
+    "concurrency": Setting(FROM_ONE, "How many lanes of this name may run at once."),
+}
+"""The settings of a lane beside its clocks and the options of its prompt."""
+
+NEEDED = ("spec", "policy", "lanes")
+"""The keys that a table must have, where it knows them."""
+
+LANE_SETTINGS: Mapping[str, Setting] = {**LANE, **settings_of(Timeouts), **settings_of(Options)}
+"""All settings of a lane."""
+
+ALIASES = aliases_of(Timeouts)
+"""Other names of these, in specs and on the command line."""
+
+
+@frozen(init=False)
+class LaneTable:
+    """`[lanes.NAME]`: a lane spec and what it is asked with, by the names of LANE_SETTINGS. Times are seconds."""
+
+    spec: str
+    given: Mapping[str, Any] = field(repr=False)
+
+    def __init__(self, spec: str, **given: Any) -> None:
+        """Raises UsageError for a name that a lane does not know, and for a value out of its range."""
+        check_names("setting", given, LANE_SETTINGS, ALIASES)
+        said = {name: value for name, value in given.items() if value is not None}
+        for name, value in said.items():
+            LANE_SETTINGS[name].check(name, value)
+        self.__attrs_init__(spec, said)
+
+
+@frozen
+class GroupTable:
+    """`[groups.NAME]`: a policy and its lanes, usable wherever a lane is."""
+
+    policy: str = setting(TEXT, default=NOTHING)
+    lanes: list[str] = setting(TEXTS, default=NOTHING)
+    on: str | None = setting(TEXT)
+    after: float | None = setting(DELAY)
+    k: int | None = setting(WHOLE)
+    deadline: float | None = setting(CLOCK)
+    on_lose: str | None = setting(TEXT)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises UsageError for a value out of its range."""
+        check_settings(self)
+
+
+@frozen
+class DefaultsTable(Timeouts):
+    """`[defaults]`: what holds for every lane that does not say otherwise."""
+
+    retries: int | None = setting(COUNT)
+    transport: str | None = setting(TEXT)
+    unofficial: list[str] | None = setting(TEXTS)
+
+    def __attrs_post_init__(self) -> None:
+        """Raises UsageError for a value out of its range."""
+        check_settings(self)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The clocks among them."""
+        return Timeouts(**{name: getattr(self, name) for name in settings_of(Timeouts)})
+
+
+@frozen
+class Tables:
+    """The tables of one file."""
+
+    lanes: dict[str, LaneTable] = field(factory=dict)
+    groups: dict[str, GroupTable] = field(factory=dict)
+    defaults: DefaultsTable = DefaultsTable()
+
+
+@frozen
+class Config(Tables):
+    """The tables of one or both files.
+
+    `untrusted` has the `lanes.NAME` and `groups.NAME` of a file that is not known to be the user's, and that file: it
+    may not send keys to addresses of its own choice.
+    """
+
+    untrusted: Mapping[str, Path] = field(factory=dict, eq=False)
+
+
+def distrust(what: str) -> UsageError:
+    """Returns the error that a project's file does `what` it may not, with what the user can do about it."""
+    return UsageError(
+        f"{what}. A file in the current directory may be somebody else's: put the lane into the {FILE} of your "
+        f"configuration directory, or set {TRUST}=1 where you trust this file"
+    )
+
+
+def load(project: Path | None = None, user: Path | None = None) -> Config:
+    """The configuration of the directory `project` (default: the current one), over that of the user's directory.
+
+    The project's is not trusted with keys, unless FANOUT_TRUST_PROJECT is 1. Raises UsageError that names the file, the
+    place in it, and the nearest right key.
+    """
+    file = (project or Path.cwd()) / FILE
+    own = _users_file(user)
+    theirs = _read(own) if own else Tables()
+    if own and file.resolve() == own.resolve():
+        return Config(theirs.lanes, theirs.groups, theirs.defaults)
+    ours = _read(file)
+    _check_names(ours, file)
+    said = {name: value for name in fields_dict(DefaultsTable) if (value := getattr(ours.defaults, name)) is not None}
+    names = [*(f"lanes.{name}" for name in ours.lanes), *(f"groups.{name}" for name in ours.groups)]
+    return Config(
+        {**theirs.lanes, **ours.lanes},
+        {**theirs.groups, **ours.groups},
+        evolve(theirs.defaults, **said),
+        {} if os.environ.get(TRUST) == "1" else dict.fromkeys(names, file),
+    )
+
+
+def _users_file(directory: Path | None) -> Path | None:
+    try:
+        return (directory or app_directory(user_config_path)) / FILE
+    except UsageError:  # without a home there is no file, and nothing is wrong with that
+        return None
+
+
+def _check_names(tables: Tables, file: Path) -> None:
+    """Nobody gets another lane than the provider that they wrote, because of the directory that they are in."""
+    plug_ins = entry_points(group="fanout.providers").names if tables.lanes or tables.groups else set()
+    for kind, names in (("lanes", tables.lanes), ("groups", tables.groups)):
+        for name in names:
+            if _SEPARATOR.search(name) or name in entries() or name in plug_ins:
+                raise UsageError(
+                    f"{file}: {kind}: {name!r} is a provider's name, or looks like one; give it another name"
+                )
+
+
+def _read(path: Path) -> Tables:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):  # a daemon's home may be /dev/null
+        return Tables()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return _Reading(path).read(table)
+
+
+Made = TypeVar("Made")
+
+
+@define
+class _Reading:
+    """The reading of one file, which goes on to the end to name all that is wrong in it."""
+
+    path: Path
+    mistakes: list[str] = field(factory=list)
+
+    def read(self, table: dict[str, Any]) -> Tables:
+        """Returns what the file says. Raises UsageError with every mistake and its place."""
+        self._check_keys("", table, fields_dict(Tables))
+        tables = Tables(
+            self._read_all("lanes", table, LaneTable, {"spec": Setting(TEXT), **LANE_SETTINGS}),
+            self._read_all("groups", table, GroupTable, settings_of(GroupTable)),
+            self._read_one("defaults", table.get("defaults", {}), DefaultsTable, settings_of(DefaultsTable))
+            or DefaultsTable(),
+        )
+        if self.mistakes:
+            raise UsageError("\n".join(self.mistakes))
+        return tables
+
+    def _read_all(
+        self, name: str, table: dict[str, Any], kind: Callable[..., Made], settings: Mapping[str, Setting]
+    ) -> dict[str, Made]:
+        rows = table.get(name, {})
+        if not isinstance(rows, dict):
+            self._add(name, f"this should be tables, as [{name}.NAME]")
+            return {}
+        read = {key: self._read_one(f"{name}[{key!r}]", row, kind, settings) for key, row in rows.items()}
+        return {key: made for key, made in read.items() if made is not None}
+
+    def _read_one(
+        self, place: str, table: Any, kind: Callable[..., Made], settings: Mapping[str, Setting]
+    ) -> Made | None:
+        if not isinstance(table, dict):
+            self._add(place, "this should be a table")
+            return None
+        before = len(self.mistakes)
+        self._check_keys(place, table, settings)
+        for key in NEEDED:
+            if key in settings and key not in table:
+                self._add(f"{place}.{key}", "this is missing")
+        values = {key: self._value(f"{place}.{key}", settings[key], table[key]) for key in settings if key in table}
+        if len(self.mistakes) == before:
+            try:
+                return kind(**values)
+            except UsageError as error:
+                self._add(place, str(error))
+        return None
+
+    def _value(self, place: str, setting: Setting, value: Any) -> Any:
+        try:
+            return setting.form.from_toml(value)
+        except ValueError as error:
+            self._add(place, f"{error}{'' if setting.hidden else f', not {value!r}'}")
+
+    def _check_keys(self, place: str, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+        for key in sorted(set(table) - set(known)):
+            near = [ALIASES[key]] if ALIASES.get(key) in known else get_close_matches(key, list(known), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            self._add(place, f"there is no key {key!r}; {hint}")
+
+    def _add(self, place: str, what: str) -> None:
+        self.mistakes.append(f"{self.path}: {place or 'top level'}: {what}")

@@ -1,0 +1,82 @@
+"""A lane's clocks: how long it may take, and which of them fires next."""
+
+from math import inf
+
+from attrs import define
+
+from fanout.errors import TimedOut
+from fanout.timeouts import Timeouts
+
+RATE_WINDOW = 5.0
+"""Seconds over which `min_tps` is measured, again and again from the first content on."""
+
+LINGER = 2.0
+"""Seconds that a complete answer waits for its usage and the end of its stream, before it ends without them."""
+
+
+Alarm = tuple[float, str, float]
+"""When a clock fires (on the caller's clock), its name, and what it was set to."""
+
+
+@define
+class Clocks:
+    """What has been heard of one lane, and when its next clock fires. Reads no clock itself."""
+
+    timeouts: Timeouts
+    started: float
+    until: float = inf
+    first_at: float | None = None
+    last_at: float = 0.0
+    complete_at: float | None = None
+    tokens: int = 0
+    _window_at: float = 0.0
+    _window_tokens: int = 0
+
+    def content(self, at: float, tokens: int) -> bool:
+        """Content arrived: `tokens` of it. True for the first, which may bring the next alarm forward."""
+        self.last_at = at
+        self.tokens += tokens
+        if self.first_at is not None:
+            return False
+        self.first_at = self._window_at = at
+        return True
+
+    def next_alarm(self) -> Alarm:
+        """The alarm that comes first if nothing more arrives."""
+        t = self.timeouts
+        alarms = [(self.until, "deadline", self.until - self.started)]
+        if t.total is not None:
+            alarms.append((self.started + t.total, "total", t.total))
+        if self.complete_at is not None:
+            alarms.append((self.complete_at + LINGER, "linger", LINGER))
+        if self.first_at is None:
+            if t.first is not None:
+                alarms.append((self.started + t.first, "first", t.first))
+            return min(alarms)
+        if t.idle is not None:
+            alarms.append((self.last_at + t.idle, "idle", t.idle))
+        if t.min_tps:
+            alarms.append((self._window_at + RATE_WINDOW, "min_tps", t.min_tps))
+        return min(alarms)
+
+    def fired(self, now: float) -> TimedOut | None:
+        """The error of the clock that has fired by `now`, or None if none has."""
+        at, clock, setting = self.next_alarm()
+        if at > now:
+            return None
+        if clock == "min_tps":
+            rate = (self.tokens - self._window_tokens) / RATE_WINDOW
+            self._window_at, self._window_tokens = at, self.tokens
+            if rate >= setting:
+                return self.fired(now)
+        return TimedOut(_WORDS[clock].format(setting), clock=clock, seconds=setting)
+
+
+_WORDS = {
+    "deadline": "the deadline of all lanes together passed",
+    "total": "not finished within {:g} s",
+    "linger": "the stream did not end within {:g} s after the answer",
+    "first": "no content within {:g} s",
+    "idle": "no content for {:g} s",
+    "min_tps": "slower than {:g} tokens per second",
+}

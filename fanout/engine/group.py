@@ -1,0 +1,220 @@
+"""A lane made of lanes: the nursery, and where the policy's word is carried out."""
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+
+import trio
+from attrs import define
+
+from fanout.abc import Hear, OnLose, Policy, nobody
+from fanout.answers import Answer
+from fanout.engine.attempt import Attempt
+from fanout.errors import ProviderError, Refused, TimedOut
+from fanout.events import CONTENT, End, Event, Status
+from fanout.prompt import Prompt
+from fanout.unwrapped import unwrapped
+
+
+@define(eq=False)
+class Seat:
+    """One lane's place in a group: what a policy may know of it."""
+
+    lane: "Attempt | Group"
+    status: Status | None = None
+    lost: bool = False
+    refused: bool = False
+    place: int = 0
+    started: bool = False
+
+    @property
+    def answer(self) -> Answer:
+        """The lane's answer so far."""
+        return self.lane.answer
+
+
+class Group:
+    """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
+
+    def __init__(
+        self, name: str, policy: Policy, lanes: "Sequence[Attempt | Group]", on_lose: OnLose = "cancel"
+    ) -> None:
+        self.name = name
+        self.hear: Hear = nobody
+        self.seats = [Seat(lane) for lane in lanes]
+        self.ended_at: float | None = None
+        for index, lane in enumerate(lanes):
+            lane.hear = partial(self.heard, index)
+        self._policy = policy
+        self._heeds = policy.heeds
+        self._keep = (policy.on_lose or on_lose) == "keep"
+        self._cancelling = False
+        self._ended_lanes = 0
+        self._open = len(self.seats)
+        self._failures = 0
+        self._spoke_at = 0.0
+        self._turn = trio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether the group has ended: every lane has ended or lost."""
+        return self.ended_at is not None
+
+    @property
+    def winner(self) -> Seat | None:
+        """The seat whose answer is the group's, if the policy chose one."""
+        index = self._policy.winner(self.seats)
+        return None if index is None else self.seats[index]
+
+    @property
+    def answer(self) -> Answer:
+        """The winner's answer; where nobody won, that of the first lane that finished, or of the first lane."""
+        kept = [seat for seat in self.seats if seat.status is Status.FINISHED and not seat.lost]
+        first = min(kept, key=lambda seat: seat.place) if kept else self.seats[0]
+        return (self.winner or first).answer
+
+    def attempts(self) -> Iterator[tuple[Attempt, bool]]:
+        """Every attempt below, in the order of the plan, and whether its answer was kept."""
+        for seat in self.seats:
+            kept = seat.status is Status.FINISHED and not seat.lost
+            if isinstance(seat.lane, Attempt):
+                yield seat.lane, kept
+            else:
+                for attempt, inner in seat.lane.attempts():
+                    yield attempt, kept and inner
+
+    def errors(self) -> Iterator[ProviderError]:
+        """Why each lane below gave no answer; lanes that were only cancelled have no error."""
+        for seat in self.seats:
+            if isinstance(seat.lane, Group) and not seat.refused:
+                yield from seat.lane.errors()
+            elif seat.refused:
+                yield _refusal(seat.answer)
+            elif error := seat.answer.error:
+                yield error
+
+    async def run(self, prompt: Prompt, until: float) -> None:
+        """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
+        until = min(until, trio.current_time() + self._policy.deadline)
+        try:
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    await self._start_lanes(nursery, prompt, until)
+        finally:
+            self.cancel()  # nothing to do, unless cancelled from outside
+
+    def cancel(self, error: TimedOut | None = None, /) -> None:
+        """Ends every lane that has not ended, and with them the group."""
+        self._cancelling = True
+        for seat in self.seats:
+            if seat.status is None:
+                seat.lane.cancel(error)
+
+    def close(self) -> None:
+        """Starts nothing new from now on: the lanes that run may end."""
+        for seat in self.seats:
+            if seat.started:
+                seat.lane.close()
+            elif seat.status is None:
+                seat.lane.cancel()
+
+    async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
+        for index, seat in enumerate(self.seats):
+            if index and self._policy.pace > 0 and seat.status is None:
+                await self._wait_for_turn(until)
+            if seat.status is None and not seat.lost:
+                seat.started = True
+                self._spoke_at = trio.current_time()
+                self._failures = max(0, self._failures - 1)
+                nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
+
+    async def _wait_for_turn(self, until: float) -> None:
+        """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
+
+        It also returns where no lane runs: none of them could fail any more.
+        """
+        while not self._failures and not self.over and self._any_runs():
+            due = min(self._spoke_at + self._policy.pace, until)
+            if trio.current_time() >= due:
+                break
+            self._turn = trio.Event()
+            with trio.move_on_at(due):
+                await self._turn.wait()
+        if trio.current_time() >= until:
+            late = TimedOut("the group's deadline passed before its turn came", clock="deadline")
+            for seat in self.seats:
+                if not seat.started and seat.status is None:
+                    seat.lane.cancel(late)
+
+    def _any_runs(self) -> bool:
+        return any(seat.started and seat.status is None and not seat.lost for seat in self.seats)
+
+    def heard(self, index: int, events: Sequence[Event], at: float) -> None:
+        """Events of a lane, at the moment they arrive: the verdict falls here, and climbs to the group above."""
+        seat = self.seats[index]
+        if len(events) == 1 and (kind := type(events[0])) in CONTENT and self._ignores(kind):
+            if not seat.lost:  # the commonest: a piece that decides nothing
+                self._spoke_at = at
+                self.hear(events, at)
+            return
+        if isinstance(end := events[-1], End):
+            self._ended_lanes += 1
+            self._open -= not seat.lost
+            seat.status, seat.place = end.status, self._ended_lanes
+        if seat.lost:
+            return
+        over = seat.status is not None
+        failed = over and seat.status is not Status.FINISHED
+        # Content that comes together with its lane's failure wins nothing, here or above.
+        contents = () if failed else events[:-1] if over else events
+        kinds = set(map(type, events))
+        if not self._cancelling and (self._heeds is None or not self._heeds.isdisjoint(kinds)):
+            for event in events[-1:] if failed else events:
+                if losers := self._policy.losers(index, event, self.seats):
+                    self._lose(index, losers)
+                    over = True
+        if not self._cancelling and ((failed and seat.started) or seat.refused):
+            self._failures += 1
+            self._turn.set()
+        if not seat.lost and contents and not CONTENT.isdisjoint(kinds):
+            self._spoke_at = at
+            self.hear(contents, at)
+        if over:
+            self._end_if_over(at)
+
+    def _ignores(self, kind: type) -> bool:
+        return self._heeds is not None and kind not in self._heeds
+
+    def _lose(self, index: int, lost: Collection[int]) -> None:
+        """The policy has just said, for an event of lane `index`, that these have lost."""
+        losers = [i for i in lost if not self.seats[i].lost]
+        for i in losers:
+            self.seats[i].lost = True
+            self._open -= self.seats[i].status is None
+        if index in losers:
+            self.seats[index].refused = self.seats[index].status is Status.FINISHED
+        for i in losers:
+            seat = self.seats[i]
+            if seat.status is None and self._keep and seat.started:
+                seat.lane.close()
+            elif seat.status is None:
+                seat.lane.cancel()
+
+    def _end_if_over(self, at: float) -> None:
+        if self.over or self._open:
+            return
+        self.ended_at = at
+        self._turn.set()
+        statuses = {seat.status for seat in self.seats if not seat.lost}
+        if Status.FINISHED in statuses:
+            status = Status.FINISHED
+        elif self._cancelling and Status.CANCELLED in statuses:
+            status = Status.CANCELLED
+        else:
+            status = Status.TIMED_OUT if statuses == {Status.TIMED_OUT} else Status.FAILED
+        self.hear([End(status)], at)
+
+
+def _refusal(answer: Answer) -> Refused:
+    error = Refused("its answer was not accepted" if answer.answered else "its answer was empty")
+    error.lane, error.partial = answer.lane, answer.text
+    return error

@@ -1,0 +1,132 @@
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable, load
+from fanout.errors import UsageError
+
+CLOCKS = ("connect", "first", "idle", "total")
+
+
+def configured(tmp_path: Path, project: str = "", user: str = "") -> Config:
+    for name, text in (("project", project), ("user", user)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "fanout.toml").write_text(text, "utf-8")
+    return load(tmp_path / "project", tmp_path / "user")
+
+
+def test_without_a_file_nothing_is_configured(tmp_path: Path) -> None:
+    assert load(tmp_path, tmp_path) == Config()
+
+
+def test_lanes_groups_and_defaults_are_read(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        """
+        [lanes.mine]
+        spec = "openai/my-model"
+        base_url = "http://127.0.0.1:8000/v1"
+        key_env = ""
+        first = 5
+        stop = ["a", "b"]
+        body = {top_k = 40}
+        [groups.quick]
+        policy = "race"
+        lanes = ["mine", "local"]
+        on = "first_token"
+        [defaults]
+        idle = 20
+        retries = 0
+        """,
+    )
+    mine = LaneTable(
+        "openai/my-model",
+        base_url="http://127.0.0.1:8000/v1",
+        key_env="",
+        first=5.0,
+        stop=["a", "b"],
+        body={"top_k": 40},
+    )
+    quick = GroupTable("race", ["mine", "local"], on="first_token")
+    assert config == Config({"mine": mine}, {"quick": quick}, DefaultsTable(idle=20.0, retries=0))
+
+
+def test_the_projects_file_goes_before_the_users(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        '[lanes.a]\nspec = "x/project"\n[defaults]\nfirst = 1',
+        '[lanes.a]\nspec = "x/user"\n[lanes.b]\nspec = "x/b"\n[defaults]\nfirst = 9\nidle = 9',
+    )
+    assert {name: lane.spec for name, lane in config.lanes.items()} == {"a": "x/project", "b": "x/b"}
+    assert (config.defaults.first, config.defaults.idle) == (1, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[lanes.a]\nspec = "x/y"\nfrist = 5', r"lanes\['a'\]: there is no key 'frist'; did you mean 'first'\?"),
+        ("[lanes.a]\nfirst = 5", r"lanes\['a'\].spec: this is missing"),
+        ('[lanes.a]\nspec = "x/y"\nfirst = "5"', r"lanes\['a'\].first: this should be a number, not '5'"),
+        ('[lanes.a]\nspec = "x/y"\nmax_tokens = 3.5', "max_tokens: this should be a whole number, not 3.5"),
+        ('[lanes.a]\nspec = "x/y"\nseed = true', "seed: this should be a whole number, not True"),
+        ('[groups.q]\npolicy = "race"\nlanes = "a"', r"groups\['q'\].lanes: this should be a list of texts"),
+        ('[lane.a]\nspec = "x/y"', "top level: there is no key 'lane'; did you mean 'lanes'"),
+        ("[defaults]\nzzz = 1", "there is no key 'zzz'; there are connect, first"),
+        ('[lanes.a\nspec = "x/y"', "at line 1"),
+    ],
+)
+def test_a_mistake_is_named_with_file_place_and_the_nearest_right_key(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        configured(tmp_path, text)
+    assert str(tmp_path / "project" / "fanout.toml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        *[(f"{clock} = {bad}", f"{clock} takes a time above 0") for clock in CLOCKS for bad in ("nan", "0", "-1.5")],
+        ("min_tps = -1", "min_tps takes a rate from 0 on"),
+        ("min_tps = inf", "min_tps takes"),
+        ("min_tps = nan", "min_tps takes"),
+        ("retries = -1", "retries takes a whole number from 0 on, not -1"),
+    ],
+)
+@pytest.mark.parametrize("table", ["defaults", "lanes.a"])
+def test_a_value_out_of_range_is_refused(tmp_path: Path, table: str, setting: str, words: str) -> None:
+    spec = 'spec = "x/y"' if table == "lanes.a" else ""
+    with pytest.raises(UsageError, match=words) as caught:
+        configured(tmp_path, f"[{table}]\n{spec}\n{setting}")
+    place = "lanes['a']" if table == "lanes.a" else table
+    assert f"fanout.toml: {place}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("concurrency = 0", "concurrency takes a whole number from 1 on, not 0"),
+        ("concurrency = -3", "concurrency takes a whole number from 1 on, not -3"),
+        ("temperature = nan", "temperature takes a number, not nan"),
+        ("top_p = inf", "top_p takes a number, not inf"),
+        ("max_tokens = 9223372036854775808", "max_tokens takes a whole number of at most 64 bits"),
+    ],
+)
+def test_a_lane_s_value_out_of_range_is_refused(tmp_path: Path, setting: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        configured(tmp_path, f'[lanes.a]\nspec = "x/y"\n{setting}')
+
+
+@pytest.mark.parametrize("setting", ["deadline = nan", "deadline = 0", "after = nan", "after = -1"])
+def test_a_group_s_time_out_of_range_is_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UsageError, match=f"{setting.split(maxsplit=1)[0]} takes a time"):
+        configured(tmp_path, f'[groups.a]\npolicy = "hedge"\nlanes = ["local"]\n{setting}')
+
+
+def test_a_clock_of_inf_is_off(tmp_path: Path) -> None:
+    assert configured(tmp_path, "[defaults]\ntotal = inf\nretries = 0").defaults == DefaultsTable(total=inf, retries=0)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        configured(tmp_path, "[lanes.a]\nfirst = true\n[lanes.b]\nspec = 5")
+    assert len(str(caught.value).splitlines()) == 3

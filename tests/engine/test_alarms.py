@@ -1,0 +1,72 @@
+"""Whether one task wakes for many, at the times that were set."""
+
+from math import inf
+
+import pytest
+import trio
+import trio.testing
+
+from fanout.engine.alarms import Alarms, open_alarms
+
+
+async def test_each_rings_at_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    rung: list[tuple[str, float, float]] = []
+    async with open_alarms() as alarms:
+        for name, at in (("late", 9.0), ("early", 2.0), ("never", inf), ("between", 4.0)):
+            alarms.set(at, lambda due, name=name: rung.append((name, due, trio.current_time())))  # type: ignore[misc]
+        await trio.sleep(20)
+    assert rung == [("early", 2.0, 2.0), ("between", 4.0, 4.0), ("late", 9.0, 9.0)]
+
+
+async def test_what_is_set_while_it_sleeps_may_be_earlier(autojump_clock: trio.testing.MockClock) -> None:
+    rung: list[float] = []
+    async with open_alarms() as alarms:
+        alarms.set(9.0, rung.append)
+        await trio.sleep(1)
+        alarms.set(3.0, rung.append)
+        await trio.sleep(3)
+        assert rung == [3.0]
+        await trio.sleep(6)
+    assert rung == [3.0, 9.0]
+
+
+async def test_a_ring_may_set_the_next(autojump_clock: trio.testing.MockClock) -> None:
+    rung: list[float] = []
+
+    def ring(at: float) -> None:
+        rung.append(at)
+        alarms.set(at + 2, ring)
+
+    async with open_alarms() as alarms:
+        alarms.set(1.0, ring)
+        await trio.sleep(6)
+    assert rung == [1.0, 3.0, 5.0]
+
+
+async def test_what_is_past_rings_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    rung: list[float] = []
+    async with open_alarms() as alarms:
+        await trio.sleep(5)
+        alarms.set(2.0, rung.append)
+        await trio.testing.wait_all_tasks_blocked()
+        assert rung == [2.0]
+
+
+async def test_after_the_block_nothing_rings(autojump_clock: trio.testing.MockClock) -> None:
+    rung: list[float] = []
+    async with open_alarms() as alarms:
+        alarms.set(1.0, rung.append)
+    await trio.sleep(2)
+    assert rung == []
+
+
+async def test_an_error_of_the_block_comes_out_as_itself(autojump_clock: trio.testing.MockClock) -> None:
+    with pytest.raises(KeyError):
+        async with open_alarms():
+            raise KeyError("x")
+
+
+async def test_it_sleeps_where_nothing_is_set(autojump_clock: trio.testing.MockClock) -> None:
+    with trio.move_on_after(5):
+        await Alarms().run()
+    assert trio.current_time() == 5

@@ -1,0 +1,100 @@
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from fanout.engine.channel import Channel
+from fanout.events import Delta, Event, Tagged
+
+
+def deltas(*texts: str) -> list[Event]:
+    return [Delta(text) for text in texts]
+
+
+async def test_everything_put_before_the_close_comes_out_in_order_and_tagged() -> None:
+    channel = Channel(zero=100.0)
+    channel.put("a", deltas("x", "y"), 101.0)
+    channel.put("b", deltas("z"), 102.5)
+    channel.close()
+    assert [tagged async for tagged in channel] == [
+        Tagged("a", 1.0, Delta("x")),
+        Tagged("a", 1.0, Delta("y")),
+        Tagged("b", 2.5, Delta("z")),
+    ]
+
+
+async def test_a_parked_consumer_is_woken_once_for_all_that_is_put_before_it_runs(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    channel = Channel()
+    wakes: list[int] = []
+
+    async def consume() -> None:
+        while True:
+            try:
+                await channel.__anext__()
+            except StopAsyncIteration:
+                return
+            wakes.append(1 + len(channel._at_hand))
+            channel._at_hand.clear()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consume)
+        await wait_all_tasks_blocked()
+        for lane in "abc":
+            channel.put(lane, deltas("1"), 0.0)
+        await wait_all_tasks_blocked()
+        channel.put("a", deltas("2"), 0.0)
+        await wait_all_tasks_blocked()
+        channel.close()
+    assert wakes == [3, 1]
+
+
+async def test_a_cancelled_consumer_leaves_the_channel_usable() -> None:
+    channel = Channel()
+    with trio.move_on_after(0) as scope:
+        await channel.__anext__()
+    assert scope.cancelled_caught
+    channel.put("a", deltas("x"), 0.0)
+    assert (await channel.__anext__()).event == Delta("x")
+
+
+async def test_a_second_consumer_is_refused() -> None:
+    channel = Channel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(channel.__anext__)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await channel.__anext__()
+        nursery.cancel_scope.cancel()
+
+
+async def test_taking_what_is_at_hand_still_makes_a_checkpoint_a_batch() -> None:
+    channel = Channel()
+    channel.put("a", deltas("x"), 0.0)
+    with trio.testing.assert_checkpoints():
+        await channel.__anext__()
+
+
+async def test_a_closed_channel_stays_at_its_end() -> None:
+    channel = Channel()
+    channel.close()
+    for _ in range(2):
+        with pytest.raises(StopAsyncIteration):
+            await channel.__anext__()
+
+
+async def test_a_second_consumer_is_refused_also_while_there_is_something_at_hand() -> None:
+    channel = Channel()
+    channel.put("a", deltas("x"), 0.0)
+    refused = []
+
+    async def consume() -> None:
+        try:
+            await channel.__anext__()
+        except trio.BusyResourceError:
+            refused.append(True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consume)
+        nursery.start_soon(consume)
+    assert refused == [True]

@@ -1,0 +1,63 @@
+from math import inf
+
+from fanout.engine.clocks import LINGER, RATE_WINDOW, Clocks
+from fanout.timeouts import DEFAULTS, Timeouts
+
+
+def clocks(**set_to: float) -> Clocks:
+    return Clocks(Timeouts(**set_to).over(Timeouts(inf, inf, inf, inf, 0)), started=100.0)
+
+
+def test_before_content_the_first_clock_is_the_next() -> None:
+    assert clocks(first=5, idle=2, total=60).next_alarm() == (105.0, "first", 5)
+
+
+def test_content_stops_the_first_clock_and_restarts_the_idle_one() -> None:
+    lane = clocks(first=5, idle=2, total=60)
+    assert lane.content(103.0, 1) is True
+    assert lane.next_alarm() == (105.0, "idle", 2)
+    assert lane.content(104.5, 1) is False
+    assert lane.next_alarm() == (106.5, "idle", 2)
+
+
+def test_the_total_clock_fires_however_much_arrives() -> None:
+    lane = clocks(idle=2, total=3)
+    lane.content(102.5, 1)
+    assert lane.next_alarm() == (103.0, "total", 3)
+    error = lane.fired(103.0)
+    assert error and (error.clock, error.seconds) == ("total", 3)
+    assert str(error) == "timeout: not finished within 3 s"
+
+
+def test_nothing_fires_early() -> None:
+    assert clocks(first=5).fired(104.999) is None
+
+
+def test_a_group_deadline_comes_before_the_lanes_own_clocks() -> None:
+    lane = Clocks(DEFAULTS, started=100.0, until=101.0)
+    assert lane.next_alarm() == (101.0, "deadline", 1.0)
+
+
+def test_a_complete_answer_is_waited_for_only_briefly() -> None:
+    lane = clocks(idle=30)
+    lane.content(101.0, 1)
+    lane.complete_at = 101.0
+    assert lane.next_alarm() == (101.0 + LINGER, "linger", LINGER)
+
+
+def test_a_lane_below_its_rate_is_cut_and_one_above_is_not() -> None:
+    slow, fast = clocks(min_tps=2), clocks(min_tps=2)
+    for lane, tokens in ((slow, 9), (fast, 10)):
+        lane.content(100.0, tokens)
+    assert fast.fired(100.0 + RATE_WINDOW) is None
+    assert fast.next_alarm() == (100.0 + 2 * RATE_WINDOW, "min_tps", 2)
+    error = slow.fired(100.0 + RATE_WINDOW)
+    assert error and error.clock == "min_tps"
+
+
+def test_the_rate_is_measured_window_by_window() -> None:
+    lane = clocks(min_tps=2)
+    lane.content(100.0, 1000)
+    assert lane.fired(105.0) is None
+    error = lane.fired(110.0)
+    assert error and error.clock == "min_tps"
