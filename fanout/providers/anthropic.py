@@ -313,10 +313,7 @@ class MessagesReader(JsonReader):
     def _begin_call(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
         """Begins the tool call of a block; a gateway that begins anew in the middle gives its index to another call."""
         begun = self._begun.get(index)
-        if begun and begun[1] != block.get("id"):
-            call = max(self._inputs) + 1
-        else:
-            call = index
+        call = max(self._inputs) + 1 if begun and begun[1] != block.get("id") else index
         piece = self.tool_call(call, block.get("id"), block.get("name"), "")
         out += [piece] if piece.id or piece.name else []
         self._begun[index] = call, block.get("id")
