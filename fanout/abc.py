@@ -133,7 +133,7 @@ class Provider(ABC):
 
     @classmethod
     def from_access(cls, access: Access, **more: Any) -> Self:
-        """Makes the provider for a lane of the catalog from `access` and `more`, which give its fields of the same names.
+        """Makes the provider of a lane from `access` and `more`, which give its fields of the same names.
 
         A provider that knows more of its service, or has settings for its quirks, adds them to `more`.
         """
