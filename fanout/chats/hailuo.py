@@ -31,6 +31,7 @@ from fanout.prompt import Media, Prompt
 from fanout.providers.citations import Citations
 from fanout.providers.media import type_of
 from fanout.providers.reader import text_of
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt, repair
 from fanout.wire.multipart import Part, content_type, multipart
 from fanout.wire.sse import Message
@@ -122,7 +123,7 @@ class Hailuo(Provider):
 
     def read(self, head: Head) -> Reader:
         """A Reader for a response with this head, whatever its status."""
-        if head.status != 200:
+        if not is_answer(head.status):
             return website.RefusalReader(head, self._refusal)
         return HailuoReader(head, self._state(self._login()))
 
@@ -201,7 +202,7 @@ class Hailuo(Provider):
 
     def _data(self, reply: Reply) -> dict[str, Any]:
         """The data of a reply in JSON. Raises ProviderError for a refusal."""
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             raise self._refusal(reply.head, reply.body)
         value = JsonText().decode(reply.body.decode("utf-8", "replace"))
         _check_status(value)
@@ -223,7 +224,7 @@ class Hailuo(Provider):
         name = f"{self.uuid()}{guess_extension(kind) or ''}"
         put = Place.of(policy).put(name, media.data, kind, self.now(), self.base_url)
         reply = yield put
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             words = excerpt(reply.body.decode("utf-8", "replace"), 200)
             raise ServerError(f"the service's storage refused the file: {words}", status=reply.head.status)
         told = {
