@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from mimetypes import guess_extension
-from typing import Any
+from typing import Any, Self
 
 from attrs import field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Access, Head, Provider, Reply, Request
 from fanout.errors import InvalidRequest, ServerError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.prompt import Media, Message, Options, Prompt
@@ -15,6 +15,7 @@ from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import base64_of, data_uri, type_of
 from fanout.providers.openai import BASE_URL
+from fanout.providers.quirks import account_of
 from fanout.providers.reader import JsonReader, count_of, text_of
 from fanout.secret import Secret
 from fanout.wire.json_text import encode
@@ -38,6 +39,11 @@ class Responses(Provider):
     organization: str | None = None
     project: str | None = None
     summary: str | None = None
+
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider for a lane of the catalog, with the account's organization."""
+        return super().from_access(access, **{**account_of(access), **more})
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`.
