@@ -110,6 +110,15 @@ class Provider(ABC):
     name: str
     model: str | None
 
+    base_url: str = ""
+    """The address of the service, below which all requests go; empty for a provider that has none."""
+
+    credentials: Credentials | None = None
+    """The login that requests carry. When the service refuses it, a lane goes on with others in this field."""
+
+    takes_login: ClassVar[bool] = True
+    """False for a provider that no `credentials` can help: where it raises LoginRequired, none are looked for."""
+
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
         # The author's mistake and no service's failure: it leaves the nursery.

@@ -237,7 +237,7 @@ class Attempt:
         error: ProviderError = needed
         found = None
         try:
-            found = await self._login.renew(self._provider, getattr(self._provider, "credentials", None))
+            found = await self._login.renew(self._provider, self._provider.credentials)
         except ProviderError as failed:
             error = failed
         self._logged_in = True
@@ -258,7 +258,7 @@ class Attempt:
         self._reader = self._wait = self._renewed = None
         self._cut_off = False
         self._received = 0
-        if isinstance(login := getattr(self._provider, "credentials", None), Credentials):
+        if (login := self._provider.credentials) is not None:
             self._secrets.update(login.cookies.values(), login.secrets.values())
         self._emit([Started(self._tried)])
         failed: ProviderError | None = None
