@@ -26,6 +26,7 @@ from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from fanout.prompt import Options
+from fanout.proxy import Proxy, as_proxy
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.settings import explain_unknown
@@ -80,7 +81,7 @@ class LaneSpec:
 
     `timeouts` are this lane's own; `usual` those of its provider, which give way to what the call says. `spares` are
     the same provider with further keys. At most `concurrency` lanes of this name run at once. Its requests go by way
-    of `proxy`; `none` is directly, and None leaves it to the environment.
+    of `proxy`; None leaves it to the environment.
     """
 
     name: str
@@ -91,7 +92,7 @@ class LaneSpec:
     options: Options = field(factory=Options)
     spares: tuple[Provider, ...] = ()
     concurrency: int | None = None
-    proxy: str | None = field(default=None, repr=False)
+    proxy: Proxy | None = field(default=None, converter=as_proxy)
 
 
 def providers() -> list[Entry]:
@@ -247,7 +248,8 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     keys = list(keys_in_environment(names)) if "key" in fields_dict(wire) else []
     if (keys or credentials) and not given.get("insecure"):
         secret = f"the key in {' or '.join(names)}" if keys else "the login"
-        check_secrecy(base_url, secret, given.get("proxy"))
+        proxy = as_proxy(given.get("proxy"))
+        check_secrecy(base_url, secret, proxy.host if proxy else None)
     if not keys:
         return [wire(**accepted)], entry.timeouts
     return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts

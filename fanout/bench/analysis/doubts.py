@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 
-from fanout.bench.analysis.lane import Lane, counts, sending
+from fanout.bench.analysis.lane import LaneSummary
+from fanout.bench.analysis.metrics import counts, sending_order
 from fanout.bench.analysis.verdict import percent
 from fanout.bench.records.record import Record
 
@@ -15,7 +16,7 @@ LENGTHS = 1.5
 CACHED = 0.05
 
 
-def of_lane(lane: Lane) -> Iterator[str]:
+def of_lane(lane: LaneSummary) -> Iterator[str]:
     """What is to be said of one lane at one level."""
     drift = lane.drift
     if drift and drift.p < DRIFT_P and abs(drift.change) > DRIFT_CHANGE:
@@ -34,7 +35,7 @@ def of_lane(lane: Lane) -> Iterator[str]:
         yield f"{lane.name}: {percent(lane.cached_share)} of the prompt tokens came out of the service's cache"
 
 
-def of_lanes(lanes: Mapping[str, Lane]) -> Iterator[str]:
+def of_lanes(lanes: Mapping[str, LaneSummary]) -> Iterator[str]:
     """What is to be said of lanes beside one another."""
     for first, second in combinations(lanes.values(), 2):
         lengths = sorted((lane.tokens / lane.finished, lane.name) for lane in (first, second) if lane.finished)
@@ -66,7 +67,7 @@ def of_method(records: Sequence[Record], *, fresh_connections: bool, ignore_eos:
 
 def of_order(records: Sequence[Record]) -> Iterator[str]:
     """What is to be said of how a run went about it."""
-    kept = sorted(filter(counts, records), key=sending)
+    kept = sorted(filter(counts, records), key=sending_order)
     if any(_one_after_the_other(group) for group in _by_level(kept)):
         yield "the lanes were asked one after the other: a difference may be one of the hour, not of the lanes"
     if kept and not any(record.intended is not None for record in kept):

@@ -6,19 +6,8 @@ from math import inf
 
 from attrs import evolve, frozen
 
-from fanout.bench.analysis.metrics import Metrics
+from fanout.bench.analysis.metrics import METRICS, Measurements
 from fanout.bench.analysis.statistics import ALPHA, LEAST_PAIRS, RESAMPLES, Difference, difference, holm
-from fanout.bench.records.record import Record
-
-WORDS: Mapping[str, tuple[str, str]] = {
-    "ttft": ("to first token", "time to first token"),
-    "e2e": ("to the end of the answer", "time to the end of the answer"),
-    "response": ("to the end of the answer", "time to the end of the answer, with the wait to be sent"),
-    "itl": ("per token", "time per token"),
-}
-"""The metrics that verdicts are given on: how they are said after `faster`, and as a noun."""
-
-Measured = Sequence[tuple[Record, Metrics]]
 
 
 @frozen
@@ -34,7 +23,7 @@ class Comparison:
 
 
 def compare(
-    lanes: Mapping[str, Measured],
+    lanes: Mapping[str, Measurements],
     metrics: Sequence[str],
     seed: int,
     looks: int = 1,
@@ -63,14 +52,14 @@ def compare(
     return found
 
 
-def _values(measured: Measured, metric: str) -> dict[int, float]:
+def _values(measured: Measurements, metric: str) -> dict[int, float]:
     """The metric by block, +inf for a failed request; empty where no finished request has it."""
     values = {
-        record.block: value if record.finished else inf
-        for record, figures in measured
-        if (value := getattr(figures, metric)) is not None or not record.finished
+        request.record.block: inf if value is None or not request.record.finished else value
+        for request in measured
+        if (value := request[metric]) is not None or not request.record.finished
     }
-    exists = any(value < inf for value in values.values()) or not any(record.finished for record, _ in measured)
+    exists = any(value < inf for value in values.values()) or not any(request.record.finished for request in measured)
     return values if exists else {}
 
 
@@ -86,7 +75,7 @@ def _comparison(first: str, second: str, metric: str, found: Difference, alpha: 
     elif verdict == "none":
         largest = _largest(found)
         bound = f" larger than {percent(largest)}" if largest < 1 else ""
-        sentence = f"no difference in {WORDS[metric][1]}{bound} can be claimed between {first} and {second}"
+        sentence = f"no difference in {_noun(metric)}{bound} can be claimed between {first} and {second}"
     elif verdict == "faster":
         sentence = _faster(first, second, metric, found)
     elif not turned:
@@ -134,7 +123,7 @@ def _faster(first: str, second: str, metric: str, found: Difference) -> str:
     assert ratio.low is not None
     assert ratio.high is not None
     return (
-        f"{first} is {percent(1 - ratio.estimate)} faster {WORDS[metric][0]} than {second}, "
+        f"{first} is {percent(1 - ratio.estimate)} faster {_after_faster(metric)} than {second}, "
         f"95 % CI {percent(1 - ratio.high, unit='')} to {percent(1 - ratio.low)}, "
         f"wins {percent(found.wins)} of prompts"
     )
@@ -148,13 +137,13 @@ def _slower(first: str, second: str, metric: str, found: Difference) -> str:
     least = percent(ratio.low - 1, unit="")
     bounds = f"{least} to {percent(ratio.high - 1)}" if ratio.high < inf else f"{least} % or more"
     return (
-        f"{first} is {percent(ratio.estimate - 1)} slower {WORDS[metric][0]} than {second}, "
+        f"{first} is {percent(ratio.estimate - 1)} slower {_after_faster(metric)} than {second}, "
         f"95 % CI {bounds}, wins {percent(found.wins)} of prompts"
     )
 
 
 def _withheld(first: str, second: str, metric: str, found: Difference) -> str:
-    noun = WORDS[metric][1]
+    noun = _noun(metric)
     if found.failures_p < ALPHA:
         shares = [percent(failed / found.n) for failed in found.failures]
         return f"no verdict on {noun}: {first} failed {shares[0]} of its requests, {second} {shares[1]}"
@@ -162,6 +151,16 @@ def _withheld(first: str, second: str, metric: str, found: Difference) -> str:
         return f"no verdict on {noun}: {first} and {second} both answered too few of the same prompts ({found.ratio.n})"
     failed = " and ".join(f"{count} of {lane}" for count, lane in zip(found.failures, (first, second), strict=True))
     return f"no verdict on {noun}: too many requests failed, {failed}"
+
+
+def _after_faster(metric: str) -> str:
+    verdict = METRICS[metric].verdict
+    return verdict[0] if verdict else f"in {METRICS[metric].label}"
+
+
+def _noun(metric: str) -> str:
+    verdict = METRICS[metric].verdict
+    return verdict[1] if verdict else METRICS[metric].label
 
 
 def percent(share: float, unit: str = " %") -> str:

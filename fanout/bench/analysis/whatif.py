@@ -30,7 +30,7 @@ HELP = 0.05
 
 
 @frozen
-class Policy:
+class SimulatedPolicy:
     """Lanes in their order, and the seconds of silence after which the next one starts.
 
     0 is a race, inf a fallback, anything between a hedge; one lane is that lane alone. `on` is what wins.
@@ -57,7 +57,7 @@ class WhatIf:
     cancelled, `cost` in US dollars (None where any price is unknown). `failed` is the share without an answer.
     """
 
-    policy: Policy
+    policy: SimulatedPolicy
     n: int
     first: dict[str, Interval]
     total: dict[str, Interval]
@@ -172,7 +172,7 @@ def spent(record: Record, seconds: float) -> float | None:
     return given + (record.cost - given) * (produced(record, seconds) / count if count else 0.0)
 
 
-def replay(records: Sequence[Record], policy: Policy) -> WhatIf:
+def replay(records: Sequence[Record], policy: SimulatedPolicy) -> WhatIf:
     """Replays a policy over every block in which all its lanes have a record. Raises UsageError if there is none."""
     blocks = _blocks(records, policy.lanes)
     if not blocks:
@@ -237,11 +237,11 @@ def silences(records: Iterable[Record]) -> list[float]:
 def alternatives(records: Sequence[Record], lanes: Sequence[str]) -> tuple[WhatIf, ...]:
     """Each lane alone, then race, fallback and hedges (at p50, p90, p95 of the first lane's silences) in this order."""
     names = tuple(lanes)
-    policies = [Policy((lane,)) for lane in names if _blocks(records, (lane,))]
+    policies = [SimulatedPolicy((lane,)) for lane in names if _blocks(records, (lane,))]
     if len(names) > 1 and (blocks := _blocks(records, names)):
-        policies += [Policy(names), Policy(names, inf)]
+        policies += [SimulatedPolicy(names), SimulatedPolicy(names, inf)]
         quiet = silences(block[0] for block in blocks)
-        policies += [Policy(names, quantile(quiet, q)) for q in DELAYS if quiet]
+        policies += [SimulatedPolicy(names, quantile(quiet, q)) for q in DELAYS if quiet]
     return tuple(replay(records, policy) for policy in policies)
 
 
@@ -256,9 +256,9 @@ def recommend(records: Sequence[Record], lanes: Sequence[str], budget: float = 0
     quiet = silences(block[0] for block in blocks)
     if len(quiet) < LEAST_PROMPTS:
         return None
-    plain = replay(records, Policy(names, inf))
+    plain = replay(records, SimulatedPolicy(names, inf))
     for q in (1 - budget, *(q for q in LONGER if q > 1 - budget)):
-        hedge = replay(records, Policy(names, quantile(quiet, q)))
+        hedge = replay(records, SimulatedPolicy(names, quantile(quiet, q)))
         if hedge.requests - plain.requests <= budget + 1 / len(blocks):
             return hedge if _tail(hedge) < (1 - HELP) * _tail(plain) else None
     return None

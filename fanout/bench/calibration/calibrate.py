@@ -200,7 +200,7 @@ def errors(records: Sequence[Record], sent: Sequence[Sent]) -> dict[str, float |
     measured = [measure(record) for record in records if record.finished]
     true = [answer.times for answer in sent if answer.how == "done"]
     found = {
-        "ttft": ([m.ttft for m in measured if m.ttft is not None], [times[0] for times in true]),
+        "ttft": ([first for m in measured if (first := m["ttft"]) is not None], [times[0] for times in true]),
         "gap": ([gap for m in measured for gap in m.gaps], [b - a for times in true for a, b in pairwise(times)]),
     }
     return {

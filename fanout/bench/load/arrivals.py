@@ -54,7 +54,12 @@ class Arrivals:
     _tail: bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.data = self.receiver.data
+        self.pass_to(self.receiver)
+
+    def pass_to(self, receiver: Receiver) -> None:
+        """Passes on to `receiver` from now on: each try of an attempt is another."""
+        self.receiver = receiver
+        self.data = receiver.data
 
     def sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
         """The request goes out: see StampedReceiver."""

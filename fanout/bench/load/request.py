@@ -18,10 +18,9 @@ from fanout.bench.records.tape import Tape
 from fanout.bench.records.timings import read_timings
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
-from fanout.engine.attempt import Attempt
+from fanout.engine.trial import Trial
 from fanout.local.server import LocalModel
 from fanout.plan import Builder, Connections, Settings
-from fanout.policies.all import All
 from fanout.prompt import Prompt
 from fanout.timeouts import Timeouts
 from fanout.transports.choice import transport_named
@@ -39,21 +38,31 @@ class Note:
     server: dict[str, float] = field(factory=dict)
 
 
+class _Nobody:
+    """Receives what comes before the request has gone out: nothing."""
+
+    def head(self, head: Head, /) -> None:
+        raise NotImplementedError
+
+    def data(self, data: bytes, /) -> bool:
+        raise NotImplementedError
+
+
 @define(eq=False)
 class _Watched:
-    """A transport that notes when a request goes out and when its response begins."""
+    """A transport for one attempt, that notes when its request goes out and when the response begins."""
 
     inner: Transport
-    arrivals: dict[Receiver, Arrivals] = field(factory=dict)
+    arrivals: Arrivals
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Hands the request on."""
-        arrivals = self.arrivals.get(receiver)
-        if arrivals is None:  # a round trip before the last one
+        if not isinstance(receiver, Trial):  # a round trip before the last one
             await self.inner.exchange(request, receiver, connect)
             return
-        arrivals.tape.sent = trio.current_time()
-        await self.inner.exchange(request, arrivals, connect)
+        self.arrivals.pass_to(receiver)
+        self.arrivals.tape.sent = trio.current_time()
+        await self.inner.exchange(request, self.arrivals, connect)
 
 
 def _see(note: Note, head: Head, at: float) -> None:
@@ -81,12 +90,9 @@ class Sender:
     config: Config = field(factory=Config)
     began: float = field(factory=trio.current_time)
     fresh: bool = False
-    _watched: _Watched = field(init=False)
     _settings: Settings = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._watched = _Watched(self.connections.transport)
-        self.connections = evolve(self.connections, transport=self._watched)
         clocks = Timeouts(first=inf, idle=inf, total=self.timeout)
         self._settings = Settings.of(clocks, 0, "cancel", self.config)
 
@@ -99,13 +105,13 @@ class Sender:
         """
         note = Note()
         tape = Tape(lane.name, block, trio.current_time(), origin=self.began)
-        attempt = self._attempt(lane)
-        arrivals = self._watched.arrivals[attempt] = Arrivals(attempt, tape, partial(_see, note), self.fresh)
+        arrivals = Arrivals(_Nobody(), tape, partial(_see, note), self.fresh)
+        connections = evolve(self.connections, transport=_Watched(self.connections.transport, arrivals))
+        attempt = Builder(connections, self._settings, None).attempt(lane)
         attempt.hear = arrivals.hear
         try:
             await attempt.run(prompt, inf)
         finally:
-            del self._watched.arrivals[attempt]
             tape.first_byte = note.head
             known |= {name: getattr(arrivals, name) for name in ("connect", "tls", "unpeeked", "lateness")}
             note.server.update(read_timings(arrivals.last_words))
@@ -113,11 +119,6 @@ class Sender:
             if note.json and len(record.times) < 2:  # at once: then its only piece is no first token
                 record = evolve(record, streamed=False)
             ended(record)
-
-    def _attempt(self, lane: LaneSpec) -> Attempt:
-        group = Builder(self.connections, self._settings, None).build(All(lane))
-        (attempt, _), *_ = group.attempts()
-        return attempt
 
 
 @asynccontextmanager

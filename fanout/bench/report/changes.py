@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fanout.bench.analysis.metrics import METRICS, SECONDS
 from fanout.bench.report.console import align, seconds
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 
-METRICS = {"ttft": "TTFT", "response": "response", "e2e": "e2e", "itl": "ITL", "tps_user": "tok/s"}
-"""Those that are compared, and their names in the table."""
+COMPARED = ("ttft", "response", "e2e", "itl", "tps_user")
+"""The metrics that are compared."""
 
 NOISE = "within noise"
 
@@ -35,7 +36,7 @@ def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _rows(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
     rows: list[Row] = [("lane", "metric", "old p50", "new p50", "change", "")]
     metrics = [
-        name for name in METRICS if name != ("e2e" if old.get("open_loop") and new.get("open_loop") else "response")
+        name for name in COMPARED if name != ("e2e" if old.get("open_loop") and new.get("open_loop") else "response")
     ]
     for level, before, after in _levels(old, new):
         for name, was, now in _lanes(before, after):
@@ -73,10 +74,11 @@ def _row(label: str, metric: str, was: Any, now: Any) -> Row | None:
     if not old:
         return None
     clear = _apart(*bounds)
-    shown = (f"{old:.1f}", f"{new:.1f}") if metric == "tps_user" else (seconds(old), seconds(new))
+    in_seconds = METRICS[metric].unit == SECONDS
+    shown = (seconds(old), seconds(new)) if in_seconds else (f"{old:.1f}", f"{new:.1f}")
     return (
         one_line(label, 40),
-        METRICS[metric],
+        METRICS[metric].short,
         *shown,
         f"{100 * (new / old - 1):+.1f} %",
         "" if clear else NOISE,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from math import inf, isinf
 
 from fanout.bench.analysis.statistics import Interval
-from fanout.bench.analysis.summary import Lane, Level, Summary
+from fanout.bench.analysis.summary import LaneSummary, Level, Summary
 from fanout.formats.markdown import escaped
 from fanout.formats.summary import one_line
 from fanout.formats.terminal import sanitised
@@ -139,7 +139,7 @@ def _head(summary: Summary) -> Row:
     )
 
 
-def _row(lane: Lane, summary: Summary, level: Level) -> Row:
+def _row(lane: LaneSummary, summary: Summary, level: Level) -> Row:
     ttft = lane.figures["ttft"].all
     whole = lane.figures["response" if summary.open_loop else "e2e"].all["p50"]
     mark = "~" if lane.estimated else ""
@@ -188,7 +188,7 @@ def _range(interval: Interval) -> str:
     return f"{low.rpartition(' ')[0] if same and interval.high < inf else low}-{high}"
 
 
-def _errors(lanes: Mapping[str, Lane]) -> list[str]:
+def _errors(lanes: Mapping[str, LaneSummary]) -> list[str]:
     return [
         f"  {one_line(lane.name, 40)}: {errors.count} x {errors.kind}: {one_line(errors.sample, 160)}"
         for lane in lanes.values()

@@ -7,7 +7,16 @@ import pytest
 from trio.testing import MockClock
 
 import fanout
-from fanout.bench.analysis.whatif import Policy, alternatives, play, produced, recommend, replay, silences, spent
+from fanout.bench.analysis.whatif import (
+    SimulatedPolicy,
+    alternatives,
+    play,
+    produced,
+    recommend,
+    replay,
+    silences,
+    spent,
+)
 from fanout.bench.records.record import Record
 from fanout.errors import UsageError
 from fanout.events import Status
@@ -206,7 +215,7 @@ def test_no_delay_is_recommended_where_none_helps() -> None:
 def test_a_fallback_saves_the_failed_requests_and_only_those() -> None:
     records = [failure("a", block, 0.1) if block % 10 == 0 else answer("a", block) for block in range(100)]
     records += [answer("b", block) for block in range(100)]
-    alone, fallback = replay(records, Policy(("a",))), replay(records, Policy(("a", "b"), inf))
+    alone, fallback = replay(records, SimulatedPolicy(("a",))), replay(records, SimulatedPolicy(("a", "b"), inf))
     assert (alone.failed, fallback.failed) == (0.1, 0)
     assert fallback.requests == pytest.approx(0.1)
     assert alone.total["p95"].estimate == inf
@@ -215,8 +224,8 @@ def test_a_fallback_saves_the_failed_requests_and_only_those() -> None:
 
 def test_money_is_unknown_as_soon_as_one_price_is() -> None:
     records = [*run(40)[:-1], answer("b", 39)]
-    assert replay(records, Policy(("a",))).cost == pytest.approx(0.01)
-    assert replay(records, Policy(("a", "b"))).cost is None
+    assert replay(records, SimulatedPolicy(("a",))).cost == pytest.approx(0.01)
+    assert replay(records, SimulatedPolicy(("a", "b"))).cost is None
 
 
 def test_only_prompts_that_all_lanes_got_are_replayed() -> None:
@@ -229,14 +238,14 @@ def test_only_prompts_that_all_lanes_got_are_replayed() -> None:
         answer("b", 3),
     ]
     records += [answer("a", 4, race=True), answer("b", 4), answer("a", 5, status=Status.CANCELLED), answer("b", 5)]
-    assert replay(records, Policy(("a", "b"))).n == 1
+    assert replay(records, SimulatedPolicy(("a", "b"))).n == 1
     with pytest.raises(UsageError, match="nothing to replay"):
-        replay(records, Policy(("a", "c")))
+        replay(records, SimulatedPolicy(("a", "c")))
 
 
 def test_blocks_of_two_levels_are_two() -> None:
     records = [answer(name, 0, level=level) for name in "ab" for level in (1.0, 8.0)]
-    assert replay(records, Policy(("a", "b"))).n == 2
+    assert replay(records, SimulatedPolicy(("a", "b"))).n == 2
 
 
 def test_a_silence_is_the_longest_wait_of_a_request_its_first_and_its_last_among_them() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fanout.bench.analysis.metrics import METRICS
 from fanout.bench.analysis.summary import Comparison
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.forest import Pair, change, forest
@@ -10,7 +11,7 @@ from fanout.bench.report.markup import Child, Markup, tag
 from fanout.bench.report.sections import layout
 from fanout.bench.report.sections.digest import outcomes
 from fanout.bench.report.sections.layout import Table, Term
-from fanout.bench.report.sections.view import NAMES, View
+from fanout.bench.report.sections.view import View
 
 MOST_PAIRS = 10
 """Pairs that are drawn; where there are more, only those with the leading lane."""
@@ -33,7 +34,7 @@ def differences(shown: View) -> Markup:
 
 
 def _forest(shown: View, metric: str) -> Markup:
-    found, name = shown.comparisons(metric), NAMES.get(metric, metric)
+    found, name = shown.comparisons(metric), METRICS[metric].label
     drawn = [one for one in found if len(found) <= MOST_PAIRS or shown.leader in (one.first, one.second)]
     chart = forest(f"Differences in {name}", [_pair(shown, one) for one in drawn])
     rows = [_row(one) for one in found]
@@ -82,9 +83,8 @@ def wins(shown: View) -> Markup:
     rows = [Row(lane, index, found[lane]) for index, lane in enumerate(shown.names)]
     if not any("w" in row.outcomes for row in rows):
         return Markup()
-    says = (
-        f"By {NAMES[shown.first]}{shown.at()}. A filled cell is a prompt that the lane won, a red top one that failed."
-    )
+    by = f"By {METRICS[shown.first].label}{shown.at()}."
+    says = f"{by} A filled cell is a prompt that the lane won, a red top one that failed."
     cells = [(row.lane, *(f"{row.outcomes.count(letter):,}" for letter in "wlf-")) for row in rows]
     table = Table(("lane", "won", "lost", "failed", "not asked"), cells)
     chart = layout.figure("Who won which prompt", says, winners("Who won which prompt", rows), table)

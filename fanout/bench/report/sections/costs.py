@@ -1,6 +1,6 @@
 """What the run cost, and what each lane costs for a thousand requests."""
 
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.intervals import Row, intervals
 from fanout.bench.report.markup import Child, Markup
@@ -44,7 +44,7 @@ def _table(shown: View) -> Table:
     return Table(head, [_row(lane) for _, lane in shown.lanes])
 
 
-def _row(lane: Lane) -> list[Child]:
+def _row(lane: LaneSummary) -> list[Child]:
     each = None if lane.cost is None or not lane.tokens else lane.cost / lane.tokens * 1e6
     guess = "~" if lane.estimated else ""
     return [

@@ -93,7 +93,7 @@ def _take(made: Digest, record: Record, total: str) -> None:
     if record.race or record.status is Status.CANCELLED or record.lane not in made.seen:
         return
     seen, figures = made.seen[record.lane], measure(record)
-    ttft, end = figures.ttft, getattr(figures, total)
+    ttft, end = figures["ttft"], figures[total]
     if not record.finished:
         ttft = end = inf
     if ttft is not None:

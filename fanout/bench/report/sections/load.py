@@ -5,7 +5,8 @@ from math import inf
 
 from attrs import evolve
 
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.metrics import METRICS
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.amounts import Written
 from fanout.bench.report.charts.sweep import Curve, sweep
@@ -14,9 +15,9 @@ from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.report.markup import Child, Markup
 from fanout.bench.report.sections import layout, view
 from fanout.bench.report.sections.layout import Table, Term
-from fanout.bench.report.sections.view import NAMES, View
+from fanout.bench.report.sections.view import View
 
-Of = Callable[[Lane], float | None]
+Of = Callable[[LaneSummary], float | None]
 """A figure of a lane."""
 
 
@@ -80,10 +81,12 @@ def _latency(shown: View, metric: str) -> Markup:
     curves = [*slow, *typical]
     limit = shown.summary.objectives.get(metric)
     highest = max((value for curve in curves for value in curve.values.values() if value and value < 1e9), default=1.0)
-    chart = sweep(NAMES[metric], curves, _load(shown), _like(highest), limit=limit)
+    chart = sweep(METRICS[metric].label, curves, _load(shown), _like(highest), limit=limit)
     dotted = ", dotted the 95th percentile" if slow else ""
     says = f"Median with its 95 % interval{dotted}; failures count as never. A cross: never."
-    return layout.figure(NAMES[metric], says, chart, _by_level(shown, curves, amounts.seconds), lanes=shown.names)
+    return layout.figure(
+        METRICS[metric].label, says, chart, _by_level(shown, curves, amounts.seconds), lanes=shown.names
+    )
 
 
 def _bounds(shown: View, name: str, metric: str) -> dict[float, tuple[float, float]]:
@@ -122,7 +125,7 @@ def _balance(shown: View) -> Markup:
             if lane is not None and delay is not None and lane.rate is not None and level.level is not None:
                 spots.append(Spot(amounts.short(level.level), index, lane.rate, delay, path=name))
     rates = Axis("finished requests a second", amounts.short, amounts.short, zero=True, log=False)
-    delays = Axis(f"{NAMES[shown.first]}, median", amounts.seconds, amounts.log_seconds)
+    delays = Axis(f"{METRICS[shown.first].label}, median", amounts.seconds, amounts.log_seconds)
     chart = tradeoff("Latency against throughput", spots, rates, delays)
     says = "A point a level, with its load beside it; right and down is better."
     rows = [(spot.path, spot.name, rates.written(spot.x), delays.written(spot.y)) for spot in spots]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.markup import Child, Markup, tag
 from fanout.bench.report.sections import layout, view
@@ -75,7 +75,7 @@ def sentences(shown: View) -> list[Child]:
     return said
 
 
-def _alone(shown: View, lane: Lane) -> str:
+def _alone(shown: View, lane: LaneSummary) -> str:
     found = view.interval(lane, shown.first, "p50")
     if found.estimate is None:
         return f"{lane.name} has too few requests for a median: {lane.requests:,} of the 6 that it needs."
@@ -102,7 +102,7 @@ def _trust(shown: View) -> Markup:
     return tag("div", tag("p", badge, f" {stamps} time stamps"), tag("ul", reasons), class_="trust")
 
 
-def _lateness(lanes: Sequence[Lane]) -> str:
+def _lateness(lanes: Sequence[LaneSummary]) -> str:
     known = [lane.trust.lateness_p99 for lane in lanes if lane.trust.lateness_p99 is not None]
     coalesced = max(lane.trust.coalesced for lane in lanes)
     late = f"fanout itself was late by {amounts.seconds(max(known))} (p99), which they leave out; " if known else ""

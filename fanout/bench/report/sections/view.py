@@ -1,13 +1,12 @@
 """A run as the sections look at it."""
 
-from collections.abc import Mapping
 from math import isfinite
 
 from attrs import frozen
 
-from fanout.bench.analysis.metrics import SPEEDS
+from fanout.bench.analysis.metrics import METRICS, SECONDS
 from fanout.bench.analysis.statistics import Interval
-from fanout.bench.analysis.summary import Comparison, Lane, Level, Summary
+from fanout.bench.analysis.summary import Comparison, LaneSummary, Level, Summary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.amounts import Written
 from fanout.bench.report.charts.intervals import Row
@@ -16,27 +15,6 @@ from fanout.bench.report.sections.digest import Digest
 from fanout.bench.report.sections.layout import Term
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
-
-NAMES: Mapping[str, str] = {
-    "connect": "connect",
-    "ttfb": "TTFB",
-    "ttft": "TTFT",
-    "ttfo": "TTFO",
-    "ttst": "TTST",
-    "e2e": "end to end",
-    "response": "response",
-    "gap": "gap",
-    "itl": "ITL",
-    "tpot": "TPOT",
-    "ntpot": "NTPOT",
-    "tps_user": "user speed",
-    "speed": "speed",
-    "characters": "characters/s",
-    "bytes": "bytes/s",
-}
-"""The metrics as people read them."""
-
-UNITS: Mapping[str, str] = {"tps_user": "tok/s", "speed": "tok/s", "characters": "char/s", "bytes": "B/s"}
 
 
 @frozen
@@ -57,7 +35,7 @@ class View:
         return lanes_of(self.summary)
 
     @property
-    def lanes(self) -> list[tuple[int, Lane]]:
+    def lanes(self) -> list[tuple[int, LaneSummary]]:
         """The lanes with their indices."""
         return list(enumerate(self.level.lanes.values()))
 
@@ -88,7 +66,7 @@ class View:
         names = self.names
         return names.index(lane) if lane in names else len(names)
 
-    def has(self, lane: Lane, metric: str) -> bool:
+    def has(self, lane: LaneSummary, metric: str) -> bool:
         """Whether the lane has any figure of this metric."""
         return metric in lane.figures and lane.figures[metric].n > 0
 
@@ -114,7 +92,7 @@ def lanes_of(summary: Summary) -> list[str]:
     return list(summary.lanes) or list(summary.races)
 
 
-def interval(lane: Lane, metric: str, percentile: str) -> Interval:
+def interval(lane: LaneSummary, metric: str, percentile: str) -> Interval:
     """A percentile of all requests, failures among them."""
     figure = lane.figures.get(metric)
     if figure is None or percentile not in figure.all:
@@ -124,7 +102,8 @@ def interval(lane: Lane, metric: str, percentile: str) -> Interval:
 
 def written(metric: str) -> Written:
     """How the metric's figures are written."""
-    return amounts.rate(UNITS[metric]) if metric in SPEEDS else amounts.seconds
+    unit = METRICS[metric].unit
+    return amounts.seconds if unit == SECONDS else amounts.rate(unit)
 
 
 def value(found: Interval, write: Written) -> str:
@@ -140,7 +119,7 @@ def cell(found: Interval, write: Written) -> Child:
     return tag("span", text, class_="faint") if found.estimate is None else text
 
 
-def figure(lane: Lane, metric: str, percentile: str, write: Written, guess: str = "") -> Child:
+def figure(lane: LaneSummary, metric: str, percentile: str, write: Written, guess: str = "") -> Child:
     """A percentile for a table, after a `guess` sign; of one that is infinite, what it is known to exceed."""
     found = interval(lane, metric, percentile)
     if found.estimate is None:
@@ -156,7 +135,7 @@ def bounds(found: Interval, write: Written) -> str:
     return amounts.between(found.low, found.high, write)
 
 
-def row(lane: Lane, index: int, metric: str, percentile: str = "p50") -> Row:
+def row(lane: LaneSummary, index: int, metric: str, percentile: str = "p50") -> Row:
     """The lane's row of a chart of intervals."""
     found = interval(lane, metric, percentile)
     note = f"needs {found.needs:,} requests, has {found.n:,}" if found.estimate is None and found.n else ""
@@ -165,4 +144,4 @@ def row(lane: Lane, index: int, metric: str, percentile: str = "p50") -> Row:
 
 def term(metric: str, percentile: str = "") -> Term:
     """A column's head, which links to the definition."""
-    return Term(f"{NAMES[metric]} {percentile}".strip(), metric)
+    return Term(f"{METRICS[metric].label} {percentile}".strip(), metric)
