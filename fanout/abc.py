@@ -132,6 +132,15 @@ class Provider(ABC):
     name: str
     model: str | None
 
+    base_url: str = ""
+    """The address of the service, below which all requests go; empty for a provider that has none."""
+
+    credentials: Credentials | None = None
+    """The login that requests carry. When the service refuses it, a lane goes on with others in this field."""
+
+    takes_login: ClassVar[bool] = True
+    """False for a provider that no `credentials` can help: where it raises LoginRequired, none are looked for."""
+
     @classmethod
     def from_access(cls, access: Access, **more: Any) -> Self:
         """Makes the provider of a lane from `access` and `more`, which give its fields of the same names.

@@ -50,8 +50,7 @@ class Trial:
     _received: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        login = getattr(self.provider, "credentials", None)
-        if isinstance(login, Credentials):
+        if (login := self.provider.credentials) is not None:
             self.secrets.update(login.cookies.values(), login.secrets.values())
 
     async def exchange(self, prompt: Prompt) -> ProviderError | None:
