@@ -118,6 +118,13 @@ class JsonReader(AnswerEnding, ABC):
             raise ProtocolError(f"more than {MAX_TOOL_CALLS} tool calls")
         return ToolCall(index, text_of(call_id), text_of(name), arguments)
 
+    def text_call(self, index: Any, call_id: Any, name: Any, text: str) -> ToolCall:
+        """A piece of a call of a tool that takes any text in place of JSON; no text at all stays none."""
+        piece = self.tool_call(index, call_id, name, "")
+        self._calls[index] = True
+        piece.arguments = text
+        return piece
+
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
         if self._repeats is None:
