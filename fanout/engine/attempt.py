@@ -27,13 +27,13 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status, Usage
-from fanout.fetch import fetch
 from fanout.history import Turns
 from fanout.prompt import Message, Options, Prompt
 from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.sense import SENSELESS, sense_only, typed
 from fanout.timeouts import DEFAULTS, Timeouts
+from fanout.transports.fetch import fetch
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a lane may receive."""
