@@ -21,7 +21,6 @@ from fanout.engine.observer import tell
 from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
 from fanout.events import File, Status, Tagged
-from fanout.fetch import fetch
 from fanout.history import History, Turns
 from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
@@ -31,6 +30,7 @@ from fanout.prompt import Message, Prompt
 from fanout.scrub import scrub
 from fanout.settings import check_names
 from fanout.timeouts import Timeouts
+from fanout.transports.fetch import fetch
 from fanout.unwrapped import unwrapped
 from fanout.wire.faults import response_error
 

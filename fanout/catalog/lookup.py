@@ -18,7 +18,6 @@ from fanout.catalog.trust import is_own, key_variables
 from fanout.chats.unusable import Unusable
 from fanout.credentials import Credentials, command
 from fanout.errors import NotFound, ProviderError, UsageError
-from fanout.fetch import fetch
 from fanout.policies.all import All
 from fanout.policies.fallback import Fallback
 from fanout.policies.hedge import Hedge
@@ -30,6 +29,7 @@ from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.settings import explain_unknown
 from fanout.timeouts import Timeouts
+from fanout.transports.fetch import fetch
 
 DEFAULT_LANES = (
     "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",
