@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from platformdirs import user_state_path
 
 from fanout.credentials import VERSION, Credentials, command
 from fanout.errors import UsageError
@@ -35,7 +34,7 @@ SETTLED = timedelta(minutes=1)
 
 def directory() -> Path:
     """Where the credentials are stored. Raises UsageError."""
-    return app_directory(user_state_path) / "credentials"
+    return app_directory("state") / "credentials"
 
 
 def name_of(provider: str, base_url: str) -> str:
