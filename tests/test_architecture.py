@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fanout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CHATS = ("chats", "chats/huggingchat")
-PLUG_INS = ("engine", "wire", "providers", *CHATS, "transports", "policies", "formats", "local", "login")
+TRANSPORTS = ("transports", "transports/curl")
+PLUG_INS = ("engine", "wire", "providers", *CHATS, *TRANSPORTS, "policies", "formats", "local", "login")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -48,8 +49,8 @@ def length(function: Function) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", tools.TOOLS)
-def test_tool_finds_nothing(name: str) -> None:
-    done = tools.started()[name].result()
+def test_checker_finds_nothing(name: str) -> None:
+    done = tools.start()[name].result()
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -10,6 +10,7 @@ from attrs import evolve
 from fanout.abc import Head, Reader, Receiver, Request
 from fanout.events import End, Event, File, Sources, Status, ToolCall
 from fanout.providers.openai import OpenAI
+from fanout.proxy import Proxy
 from fanout.transports.httpx import HttpxTransport
 from fanout.wire.sse import Message, ServerSentEvents
 from tests.conformance import lanes, subjects
@@ -458,8 +459,8 @@ def command(path: Path) -> subprocess.CompletedProcess[str]:
 class Following(HttpxTransport):
     """Follows redirects, as the libraries do unless told otherwise."""
 
-    def _client(self, url: str) -> Any:
-        client = super()._client(url)
+    def _make(self, secure: bool, proxy: Proxy | None) -> Any:
+        client = super()._make(secure, proxy)
         client.follow_redirects = True
         return client
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from attrs import NOTHING, define, evolve, field, fields_dict, frozen
 from platformdirs import user_config_path
 
-from fanout.addresses import PROXY_FORM, is_proxy
 from fanout.catalog.entries import entries
 from fanout.errors import UsageError
 from fanout.prompt import Options
+from fanout.proxy import FORM, is_proxy
 from fanout.settings import (
     CLOCK,
     COUNT,
@@ -48,7 +48,7 @@ LANE: Mapping[str, Setting] = {
     "base_url": Setting(TEXT, "The service's address."),
     "key_env": Setting(TEXT, "The variable that holds the key; empty: no key.", empty=True),
     "proxy": Setting(
-        Form(PROXY_FORM, str, (str,), "a text in quotes", is_proxy),
+        Form(FORM, str, (str,), "a text in quotes", is_proxy),
         "The proxy of this lane's requests.",
         users=True,
         hidden=True,

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from hashlib import md5
 from mimetypes import guess_extension
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
 from attrs import define, evolve, field, frozen
 
-from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
+from fanout.abc import Access, Flow, Head, Provider, Reader, Reply, Request
 from fanout.chats import website
 from fanout.chats.event_reader import EventReader
 from fanout.chats.flatten import flatten, media_since_last_answer, trailing_user_text
@@ -31,6 +31,7 @@ from fanout.prompt import Media, Prompt
 from fanout.providers.citations import Citations
 from fanout.providers.media import type_of
 from fanout.providers.reader import text_of
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt, repair
 from fanout.wire.multipart import Part, content_type, multipart
 from fanout.wire.sse import Message
@@ -73,6 +74,10 @@ class Device:
     until: float
 
 
+DEVICES: dict[str, Device] = {}
+"""The devices that the service has registered us as, by account, for as long as this process lasts."""
+
+
 @frozen
 class Hailuo(Provider):
     """A server of Hailuo's chat. Its credentials need a `token` among the secrets, and nothing else.
@@ -92,6 +97,11 @@ class Hailuo(Provider):
     now: Callable[[], float] = field(default=time.time, repr=False)
     uuid: Callable[[], str] = field(default=lambda: str(uuid4()), repr=False)
     devices: dict[str, Device] = field(factory=dict, repr=False)
+
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider for a lane of the catalog; all of them share the devices of this process."""
+        return super().from_access(access, **{"devices": DEVICES, **more})
 
     def flow(self, prompt: Prompt) -> Flow:
         """Registers a device where there is none, stores the files, and asks.
@@ -113,7 +123,7 @@ class Hailuo(Provider):
 
     def read(self, head: Head) -> Reader:
         """A Reader for a response with this head, whatever its status."""
-        if head.status != 200:
+        if not is_answer(head.status):
             return website.RefusalReader(head, self._refusal)
         return HailuoReader(head, self._state(self._login()))
 
@@ -192,7 +202,7 @@ class Hailuo(Provider):
 
     def _data(self, reply: Reply) -> dict[str, Any]:
         """The data of a reply in JSON. Raises ProviderError for a refusal."""
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             raise self._refusal(reply.head, reply.body)
         value = JsonText().decode(reply.body.decode("utf-8", "replace"))
         _check_status(value)
@@ -214,7 +224,7 @@ class Hailuo(Provider):
         name = f"{self.uuid()}{guess_extension(kind) or ''}"
         put = Place.of(policy).put(name, media.data, kind, self.now(), self.base_url)
         reply = yield put
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             words = excerpt(reply.body.decode("utf-8", "replace"), 200)
             raise ServerError(f"the service's storage refused the file: {words}", status=reply.head.status)
         told = {

@@ -18,6 +18,7 @@ from fanout.events import Conversation, Delta, Event
 from fanout.prompt import SYSTEM, Prompt
 from fanout.prompt import Message as Turn
 from fanout.providers.reader import text_of
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import Joiner, encode
 from fanout.wire.sse import Message
 
@@ -64,11 +65,11 @@ class Koala(Provider):
 
     def read(self, head: Head) -> Reader:
         """A Reader for a response with this head, whatever its status; it does not know the visitor's number."""
-        return KoalaReader(head) if head.status == 200 else website.RefusalReader(head)
+        return KoalaReader(head) if is_answer(head.status) else website.RefusalReader(head)
 
     def read_answer(self, request: Request, head: Head) -> Reader:
         """A Reader for the answer to `request`, which tells how to continue the conversation as the same visitor."""
-        if head.status != 200:
+        if not is_answer(head.status):
             return self.read(head)
         return KoalaReader(head, {"origin": self._origin, "visitor": request.headers["visitor-id"]})
 

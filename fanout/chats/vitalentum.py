@@ -13,6 +13,7 @@ from fanout.errors import InvalidRequest, NotFound, ProtocolError
 from fanout.events import Event
 from fanout.prompt import SYSTEM, Prompt
 from fanout.providers.openai import ChatReader
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents
 
@@ -44,7 +45,7 @@ class Vitalentum(Provider):
 
     def read(self, head: Head) -> Reader:
         """A Reader for a response with this head, whatever its status."""
-        return VitalentumReader(head) if head.status == 200 else website.RefusalReader(head)
+        return VitalentumReader(head) if is_answer(head.status) else website.RefusalReader(head)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         options = prompt.options

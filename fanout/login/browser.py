@@ -241,7 +241,7 @@ def _nodriver(site: Site, base_url: str) -> Any:
     try:
         return import_module("nodriver")
     except ImportError:
-        problem = "a browser login needs nodriver (AGPL-3.0): pip install 'fanout[browser]'"
+        problem = "a browser login needs nodriver (AGPL-3.0): pip install 'fanout-llm[browser]'"
         raise UsageError(_instead(problem, site, base_url)) from None
 
 

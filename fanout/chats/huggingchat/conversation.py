@@ -8,6 +8,7 @@ from attrs import frozen
 from fanout.abc import Head, Reply
 from fanout.errors import NotAStream, ProtocolError, ProviderError
 from fanout.wire.devalue import page_nodes, unflatten
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt
 
 Api = Literal["data", "v2"]
@@ -65,7 +66,7 @@ def messages_in(reply: Reply, api: Api, judge: Judge) -> list[Mapping[str, Any]]
 
     Raises what `judge` makes of a refusal, and ProtocolError if there are none.
     """
-    if reply.head.status != 200:
+    if not is_answer(reply.head.status):
         raise judge(reply.head, reply.body)
     if is_web_page(reply):
         return None

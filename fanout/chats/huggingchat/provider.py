@@ -45,6 +45,7 @@ from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, Provider
 from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers.media import base64_of, type_of
 from fanout.secret import Secret
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt
 from fanout.wire.multipart import Part, content_type, multipart
 
@@ -112,7 +113,7 @@ class HuggingChat(Provider):
     def read_answer(self, request: Request | None, head: Head) -> Reader:
         """A Reader for the response to `request`, which knows the conversation; the response does not name it."""
         send = request if isinstance(request, Send) else None
-        if head.status == 200:
+        if is_answer(head.status):
             return AnswerReader(head, send)
         judge = partial(judged, command=self._command, conversation=send.conversation if send else None)
         return website.RefusalReader(head, judge)
@@ -141,7 +142,7 @@ class HuggingChat(Provider):
         that the server has dropped that one, and renews nothing.
         """
         given = {name: (value, expires) for name, value, expires in map(_cookie, head.set_cookie) if value}
-        if head.status != 200 or self.cookie_name not in given:
+        if not is_answer(head.status) or self.cookie_name not in given:
             return None
         session, expires = given[self.cookie_name]
         if self.credentials is None:
@@ -223,7 +224,7 @@ class HuggingChat(Provider):
         system = system_text(prompt.messages)
         body = {"model": model, **({"preprompt": system} if system else {})}
         reply = yield self._request("POST", "conversation", login, body)
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             raise unknown_model(judged(reply.head, reply.body, self._command), model)
         value = json_of(reply)
         login = self._with_session(login, reply.head)
@@ -243,7 +244,7 @@ class HuggingChat(Provider):
         return choose(self._rows((yield self._request("GET", "api/models", login))), types, usual)
 
     def _rows(self, reply: Reply) -> list[Row]:
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             raise judged(reply.head, reply.body, self._command)
         return rows_of(reply)
 

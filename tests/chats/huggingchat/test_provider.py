@@ -30,10 +30,10 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Conversation, Delta, End, Event, File, Reasoning, Replace, Status, Title
-from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.secret import Secret
 from fanout.sense import SENSELESS
+from fanout.transports.fetch import fetch
 from fanout.transports.httpx import HttpxTransport
 from tests.providers.exchange import Exchange, exchange, text_in
 from tests.servers import huggingchat as server_of
@@ -506,6 +506,14 @@ def test_a_response_that_is_none_of_a_message_has_no_conversation() -> None:
     reader = provider().read(Head(200, {"content-type": "application/jsonl"}))
     data = b'{"type":"finalAnswer","text":"Hi","interrupted":false}\n'
     assert reader.feed(data) + reader.close() == [Delta("Hi"), End(Status.FINISHED, "stop")]
+
+
+def test_a_gateway_may_answer_with_the_status_that_something_was_created() -> None:
+    made = json_reply({"conversationId": CHAT}, 201)
+    assert run(provider(), "Hi", [made, page({"id": ROOT, "from": "system", "content": ""})])[1].conversation is None
+    reader = provider().read(Head(201, {"content-type": "application/jsonl"}))
+    assert reader.feed(b'{"type":"finalAnswer","text":"Hi","interrupted":false}\n') == [Delta("Hi")]
+    assert provider(credentials=LOGIN).renewed(Head(201, set_cookie=(COOKIE,))) is not None
 
 
 def test_a_refused_message_is_judged_with_its_conversation() -> None:
