@@ -23,10 +23,10 @@ from fanout.wire.json_text import Joiner, encode
 from fanout.wire.sse import Message
 
 BASE_URL = "https://koala.sh"
-"""Where the chat is, or was."""
+"""The address that the chat has, or had."""
 
 MODEL = "gpt-4o-mini"
-"""What is asked where no model is named."""
+"""The model that is asked where none is named."""
 
 _VISITOR = re.compile(r"[a-z0-9]{20}")
 
@@ -101,7 +101,7 @@ class Koala(Provider):
 
 
 def _histories(messages: Sequence[Turn]) -> tuple[list[str], list[str], str | None]:
-    """What was asked, what was answered to each of it, and what is asked now: None if the last word is an answer."""
+    """Returns the questions, the answer to each, and the question that is open: None if the last word is an answer."""
     talk = [message for message in messages if message.role not in SYSTEM]
     turns = [(role, "\n".join(m.text for m in turn)) for role, turn in groupby(talk, key=lambda m: m.role)]
     if turns and turns[0][0] == "assistant":

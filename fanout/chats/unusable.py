@@ -1,4 +1,4 @@
-"""In place of a provider whose stored login cannot be used: asks nobody, and says why."""
+"""A stand-in for a provider whose stored login cannot be used: it asks nobody, and says why."""
 
 from attrs import frozen
 

@@ -18,7 +18,7 @@ from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents
 
 BASE_URL = "https://app.vitalentum.io"
-"""Where the chat was."""
+"""The address that the chat had."""
 
 MODELS = ("gpt-3.5-turbo", "gpt-3.5")
 """The names of its one model, which is not sent."""
@@ -79,7 +79,7 @@ class VitalentumReader(ChatReader):
     """Reads Chat Completions whose last event may lack the blank line after it."""
 
     def rest(self, out: list[Event], /) -> list[Event]:
-        """A last event that is whole counts."""
+        """Takes a last event that is whole."""
         framing = self._body.framing
         if isinstance(framing, ServerSentEvents) and framing.pending and not (self.complete or self._error):
             try:
