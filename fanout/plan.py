@@ -141,7 +141,7 @@ class Builder:
         if isinstance(plan, str):
             found = catalog.resolve(plan, self.settings.config)
             plan = found if isinstance(found, Policy) else Race(found)
-        policy = plan if isinstance(plan, Policy) else Race(*several(plan))
+        policy = plan if isinstance(plan, Policy) else Race(*as_lanes(plan))
         return self._group(policy)
 
     def _group(self, policy: Policy) -> Group:
@@ -195,7 +195,7 @@ class Builder:
         return unique
 
 
-def several(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
+def as_lanes(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
     """Several lanes, also where there is only one."""
     if isinstance(lanes, str) or not isinstance(lanes, Sequence):
         return (lanes,)

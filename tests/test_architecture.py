@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fanout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CHATS = ("chats", "chats/huggingchat")
-PLUG_INS = ("engine", "wire", "providers", *CHATS, "transports", "policies", "formats", "local", "login")
+TRANSPORTS = ("transports", "transports/curl")
+PLUG_INS = ("engine", "wire", "providers", *CHATS, *TRANSPORTS, "policies", "formats", "local", "login")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

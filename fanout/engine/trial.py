@@ -14,10 +14,10 @@ from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
 from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TimedOut, TooLarge, Truncated
 from fanout.events import End, Event, Status, Usage
-from fanout.fetch import fetch
 from fanout.prompt import Prompt
 from fanout.secret import Secret
 from fanout.sense import SENSELESS, sense_only, typed
+from fanout.transports.fetch import fetch
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a try may receive."""

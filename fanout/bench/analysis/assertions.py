@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from fanout.bench.analysis.metrics import METRICS, SECONDS
-from fanout.bench.analysis.statistics import LEAST_REQUESTS_WITH_GAPS, QUANTILES, needed
+from fanout.bench.analysis.statistics import LEAST_REQUESTS_WITH_GAPS, QUANTILES, least_sample
 from fanout.bench.analysis.summary import LaneSummary, Summary
 from fanout.errors import UsageError
 
@@ -41,7 +41,7 @@ class Assertion:
 
     @classmethod
     def of(cls, text: str) -> "Assertion":
-        """Takes the condition apart. Raises UsageError for what is none."""
+        """Reads a condition. Raises UsageError for anything else."""
         match = _FORM.fullmatch(text.strip())
         if not match:
             raise UsageError(f"--assert {text!r}: write it like 'p95(ttft) < 800ms' or 'failures <= 1%'")
@@ -66,14 +66,14 @@ class Assertion:
 
     @property
     def requests(self) -> int:
-        """How many requests of a lane it takes at least for its figure to be known."""
+        """The requests of a lane that its figure needs at least to be known."""
         if self.metric == "gap":
             return LEAST_REQUESTS_WITH_GAPS
         q = QUANTILES.get(self.statistic or "")
-        return needed(q) if q else 1
+        return least_sample(q) if q else 1
 
     def failures(self, summary: Summary) -> list[str]:
-        """A sentence for every lane and level that does not meet it. What is not known does not."""
+        """A sentence for every lane and level that does not meet it. A figure that is not known does not."""
         told = []
         found = False
         for level in summary.levels:

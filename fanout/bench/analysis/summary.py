@@ -1,4 +1,4 @@
-"""Everything that may be said of a run: what the console, the JSON file and the report show."""
+"""A run summed up: all that the console, the JSON file and the report show."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,12 +39,12 @@ VERSION = 1
 Percentiles = Mapping[str, Interval]
 
 _NESTED = ("name", "figures", "errors")
-"""Fields of a lane that JSON holds in another shape."""
+"""Fields of a lane that have another shape in JSON."""
 
 
 @frozen
 class Level:
-    """The lanes at one level of load, and what may be said of their differences, the main metric's first."""
+    """The lanes at one level of load and the comparisons between them, those of the main metric first."""
 
     level: float | None
     lanes: Mapping[str, LaneSummary]
@@ -77,7 +77,7 @@ class Summary:
         return self.levels[0].lanes
 
     def takes_turns(self, level: float | None) -> bool:
-        """Whether the lanes were asked one after the other at this level: then a lane's time is the others' too."""
+        """True if the lanes were asked one after the other at this level: then each also waited for the others."""
         return not self.open_loop and level == 1 and len(self.lanes) > 1
 
     @property
@@ -158,7 +158,7 @@ def _level(
 
 
 def _races(records: Iterable[Record], names: Sequence[str]) -> dict[str, dict[str, Percentiles]]:
-    """By lane, percentiles of what races recorded; a lane that was cancelled would have taken longer."""
+    """Percentiles by lane from records of races; a lane that was cancelled would have taken longer."""
     own: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.race and not record.warmup:
@@ -174,7 +174,7 @@ def _races(records: Iterable[Record], names: Sequence[str]) -> dict[str, dict[st
 
 
 def _survived(record: Record, metric: str) -> tuple[float, bool]:
-    """The time, and whether it is that of the event, or only known to be shorter than it."""
+    """A time, and True if the event happened then; False if it is only known to happen later."""
     if record.times and (metric == "ttft" or record.finished):
         return record.times[0 if metric == "ttft" else -1], True
     return (inf if record.status is Status.FAILED else record.ended), False

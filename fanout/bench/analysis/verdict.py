@@ -1,4 +1,4 @@
-"""Which lane is faster, and in what words that may be said."""
+"""Verdicts on which lane is faster, and their sentences."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -30,7 +30,7 @@ def compare(
     resamples: int = RESAMPLES,
     baseline: str | None = None,
 ) -> list[Comparison]:
-    """Every two lanes in each metric, or each lane with the `baseline`, which is then the second and what is said of.
+    """Compares every two lanes in each metric, or each lane with the `baseline`, which is the second one then.
 
     Each metric is a family of its own: Holm corrects for its pairs of lanes. A verdict needs p below 5 %, divided by
     the number of times that a stop rule looked at the data.
@@ -68,7 +68,7 @@ def _pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[tupl
 
 
 def _comparison(first: str, second: str, metric: str, found: Difference, alpha: float, *, turned: bool) -> Comparison:
-    """What may be said; `turned`: of the second lane, if that is the faster one."""
+    """Makes the verdict and its sentence; with `turned` that is of the second lane, if it is the faster one."""
     verdict = _verdict(found, alpha)
     if verdict == "withheld":
         sentence = _withheld(first, second, metric, found)
@@ -81,7 +81,7 @@ def _comparison(first: str, second: str, metric: str, found: Difference, alpha: 
     elif not turned:
         sentence = _slower(first, second, metric, found)
     else:
-        sentence = _faster(second, first, metric, _turned(found))
+        sentence = _faster(second, first, metric, _turn_round(found))
     return Comparison(first, second, metric, found, verdict, sentence)
 
 
@@ -93,8 +93,8 @@ def _verdict(found: Difference, alpha: float) -> str:
     return "faster" if found.ratio.estimate < 1 else "slower"
 
 
-def _turned(found: Difference) -> Difference:
-    """The same, seen from the second lane."""
+def _turn_round(found: Difference) -> Difference:
+    """The same difference, seen from the second lane."""
     ratio = found.ratio
     low, middle, high = (_inverse(value) for value in (ratio.high, ratio.estimate, ratio.low))
     return evolve(

@@ -1,4 +1,4 @@
-"""One request of a load: an attempt of the engine, watched from both sides, and what became of it as a record."""
+"""One request of a load: an attempt of the engine, between a stamping transport and its own events, as a record."""
 
 import gc
 from collections.abc import AsyncGenerator, Callable
@@ -26,12 +26,12 @@ from fanout.timeouts import Timeouts
 from fanout.transports.choice import transport_named
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}
-"""Response headers in which services say how long they took, and their unit in seconds."""
+"""Response headers with the time that a service took, and their unit in seconds."""
 
 
 @define(eq=False)
 class Note:
-    """What the head of a response tells, and when its first byte came."""
+    """Facts from the head of a response, and the Trio time of its first byte (`head`)."""
 
     head: float | None = None
     json: bool = False

@@ -1,4 +1,4 @@
-"""What differs between two runs, from the JSON of their summaries."""
+"""The differences between two runs, from the JSON of their summaries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ NOISE = "within noise"
 
 CAUTION = "the runs were at different times: what else changed in between is part of the difference"
 
-Row = tuple[str, ...]
+Cells = tuple[str, ...]
 
 
 def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """A table of what changed, lane by lane, and what must be said beside it. Raises UsageError if none is in both."""
+    """Lists what changed, lane by lane, with cautions below. Raises UsageError if no lane is in both runs."""
     try:
         rows, unlike = _rows(old, new), list(_unlike(old, new))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -33,8 +33,8 @@ def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [*align(rows), CAUTION, *unlike]
 
 
-def _rows(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
-    rows: list[Row] = [("lane", "metric", "old p50", "new p50", "change", "")]
+def _rows(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cells]:
+    rows: list[Cells] = [("lane", "metric", "old p50", "new p50", "change", "")]
     metrics = [
         name for name in COMPARED if name != ("e2e" if old.get("open_loop") and new.get("open_loop") else "response")
     ]
@@ -65,7 +65,7 @@ def _lanes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tupl
             yield name, before[name], after[name]
 
 
-def _row(label: str, metric: str, was: Any, now: Any) -> Row | None:
+def _row(label: str, metric: str, was: Any, now: Any) -> Cells | None:
     try:
         old, new = float(was[metric]["p50"]), float(now[metric]["p50"])
         bounds = was[metric]["intervals"]["p50"], now[metric]["intervals"]["p50"]
@@ -85,7 +85,7 @@ def _row(label: str, metric: str, was: Any, now: Any) -> Row | None:
     )
 
 
-def _failures(label: str, was: Any, now: Any) -> list[Row]:
+def _failures(label: str, was: Any, now: Any) -> list[Cells]:
     """A row with the shares of requests that failed, if there are such."""
     try:
         old, new = was["failure_share"], now["failure_share"]
@@ -100,7 +100,7 @@ def _failures(label: str, was: Any, now: Any) -> list[Row]:
 
 
 def _apart(first: Sequence[float | None], second: Sequence[float | None]) -> bool:
-    """Whether the intervals have nothing in common: then the difference is clear, if not the other way round."""
+    """True if the intervals have nothing in common: then the difference is clear."""
     (low, high), (least, most) = first, second
     if None in (low, high, least, most):
         return False
@@ -108,7 +108,7 @@ def _apart(first: Sequence[float | None], second: Sequence[float | None]) -> boo
 
 
 def _unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """What was asked for differently."""
+    """Sentences about what the two runs were asked for differently."""
     before, after = old.get("about") or {}, new.get("about") or {}
     for key, words in {
         "fingerprint": "the prompts differ",

@@ -106,7 +106,7 @@ def calibrate(concurrency: list[int], duration: float | None, as_json: bool) -> 
 
     if not as_json:
         click.echo(service.HEAD)
-    found = service.calibrate(concurrency or service.LEVELS, seconds=duration or service.SECONDS, heard=show)
+    found = service.calibrate(concurrency or service.LEVELS, seconds=duration or service.LOAD_SECONDS, heard=show)
     click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.verdict)
     return 0
 

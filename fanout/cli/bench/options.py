@@ -32,7 +32,7 @@ _SEEDS = click.IntRange(-(2**63), 2**63 - 1)
 
 @frozen
 class Output:
-    """Where the results go: into files in `out`, to stdout as a table or `as_json`, and into the store of runs."""
+    """The places of the results: files in `out`, stdout as a table or `as_json`, and the store of runs."""
 
     out: Path | None
     as_json: bool

@@ -10,12 +10,12 @@ import fanout
 from fanout.bench.analysis.whatif import (
     SimulatedPolicy,
     alternatives,
+    cost_so_far,
     play,
-    produced,
     recommend,
     replay,
     silences,
-    spent,
+    tokens_made,
 )
 from fanout.bench.records.record import Record
 from fanout.errors import UsageError
@@ -142,25 +142,25 @@ def asked(events: list[Any]) -> bool:
 
 def test_a_cancelled_lane_has_made_the_tokens_that_had_come() -> None:
     record = answer(first=0.2, gap=0.1, pieces=10)
-    assert produced(record, 0.1) == 0
-    assert produced(record, nextafter(0.4, 1)) == 3
-    assert produced(record, 99) == 10
-    assert produced(failure(), 99) == 0
+    assert tokens_made(record, 0.1) == 0
+    assert tokens_made(record, nextafter(0.4, 1)) == 3
+    assert tokens_made(record, 99) == 10
+    assert tokens_made(failure(), 99) == 0
 
 
 def test_hidden_reasoning_is_made_before_the_first_piece() -> None:
     record = answer(first=4.0, pieces=10, output=110, reasoning=100)
-    assert produced(record, 1.0) == pytest.approx(25)
-    assert produced(record, 4.0) == pytest.approx(101)
-    assert produced(record, 9.0) == 110
+    assert tokens_made(record, 1.0) == pytest.approx(25)
+    assert tokens_made(record, 4.0) == pytest.approx(101)
+    assert tokens_made(record, 9.0) == 110
 
 
 def test_a_cancelled_lane_costs_its_prompt_and_its_share_of_the_rest() -> None:
     record = answer(first=0.2, gap=0.1, pieces=10, cost=0.012, prompt_cost=0.002)
-    assert spent(record, 0.1) == pytest.approx(0.002)
-    assert spent(record, nextafter(0.4, 1)) == pytest.approx(0.002 + 0.003)
-    assert spent(record, 99) == pytest.approx(0.012)
-    assert spent(answer(), 0.1) is None
+    assert cost_so_far(record, 0.1) == pytest.approx(0.002)
+    assert cost_so_far(record, nextafter(0.4, 1)) == pytest.approx(0.002 + 0.003)
+    assert cost_so_far(record, 99) == pytest.approx(0.012)
+    assert cost_so_far(answer(), 0.1) is None
 
 
 # Runs

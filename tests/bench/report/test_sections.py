@@ -14,7 +14,7 @@ from fanout.bench.analysis.summary import summarize
 from fanout.bench.analysis.whatif import SimulatedPolicy, WhatIf
 from fanout.bench.records.record import Record
 from fanout.bench.report.page import make_page
-from fanout.bench.report.sections.comparisons import beaten
+from fanout.bench.report.sections.comparisons import win_share
 from fanout.bench.report.sections.definitions import DEFINITIONS
 from fanout.bench.report.sections.digest import INTERVALS, REQUESTS, Digest, digest, outcomes
 from fanout.bench.report.sections.layout import Table, Term, foreign, grid
@@ -91,8 +91,8 @@ def test_a_share_of_wins_counts_ties_half_and_failures_as_lost() -> None:
         record("a", 4, 0.1),
     ]
     shown = View(summarize(records), read(*records))
-    assert beaten(shown, "a", "b") == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
-    assert beaten(shown, "b", "a") == pytest.approx(1 - (1 + 0 + 0.5 + 0.5) / 4)
+    assert win_share(shown, "a", "b") == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
+    assert win_share(shown, "b", "a") == pytest.approx(1 - (1 + 0 + 0.5 + 0.5) / 4)
 
 
 def test_the_timeline_counts_every_request_once_and_its_time_under_way() -> None:

@@ -10,14 +10,14 @@ from fanout.bench.report.markup import Markup, tag
 
 LANE = 13
 """Pixels from one lane to the next."""
-HEAD = 20
+HEAD_PIXELS = 20
 """Pixels of a prompt's own line."""
 NEAREST = 1 / 300
 """Of the width: pieces of content that are nearer to one another are drawn as one."""
 
-LONGER = 1.25
-"""How many times as far as the longest finished request the chart reaches."""
-ENDS = {"cancelled": "stop", "timed_out": "clock"}
+REACH = 1.25
+"""The chart reaches so many times as far as the longest finished request."""
+END_SIGNS = {"cancelled": "stop", "timed_out": "clock"}
 """The signs of what ended a request; a cross for all others."""
 
 
@@ -42,18 +42,18 @@ class Bar:
 
 
 @frozen
-class Group:
+class PromptBars:
     """The requests of one prompt, in the lanes' order."""
 
     name: str
     bars: Sequence[Bar]
 
 
-def waterfall(name: str, groups: Sequence[Group]) -> Markup:
+def waterfall(name: str, groups: Sequence[PromptBars]) -> Markup:
     """The chart."""
     bars = [bar for group in groups for bar in group.bars]
     scale = _scale(bars)
-    height = sum(HEAD + LANE * len(group.bars) for group in groups) + 6
+    height = sum(HEAD_PIXELS + LANE * len(group.bars) for group in groups) + 6
     parts = [drawing.x_axis(scale, height, amounts.seconds_like(scale.high))] if bars else []
     if scale.low < 0:
         parts.append([drawing.line(scale.at(0), 0, scale.at(0), height, "axis")])
@@ -62,11 +62,11 @@ def waterfall(name: str, groups: Sequence[Group]) -> Markup:
     for group in groups:
         parts.append([drawing.words(group.name, 0, top + 15, "t halo")])
         for place, bar in enumerate(group.bars):
-            middle = top + HEAD + (place + 0.5) * LANE
+            middle = top + HEAD_PIXELS + (place + 0.5) * LANE
             parts.append([tag("g", tag("title", bar.words), _bar(bar, middle, scale))])
             _add_ticks(ticks, bar, middle, scale)
-        top += HEAD + LANE * len(group.bars)
-    parts.append([drawing.stretched(path, height, class_) for class_, path in ticks.items()])
+        top += HEAD_PIXELS + LANE * len(group.bars)
+    parts.append([drawing.stretch(path, height, class_) for class_, path in ticks.items()])
     described = f"{len(groups)} prompts, {len(bars)} requests; the table has their times"
     return drawing.chart(name, f"A line a request, time across. {described}.", height, *parts, bare=True)
 
@@ -75,7 +75,7 @@ def _scale(bars: Sequence[Bar]) -> Scale:
     """As far as the finished ones need; one that took far longer, such as a timeout, leaves the chart."""
     finished = [bar.ended for bar in bars if bar.end == "finished"]
     last = max((bar.ended for bar in bars), default=1.0)
-    last = min(last, LONGER * max(finished, default=last))
+    last = min(last, REACH * max(finished, default=last))
     return Scale(-max((bar.before for bar in bars if not bar.counted), default=0.0), max(last, 1e-3) * 1.03)
 
 
@@ -95,7 +95,7 @@ def _bar(bar: Bar, y: float, scale: Scale) -> list[Markup]:
         parts.append(drawing.mark(bar.index, scale.at(first), y, small=True))
     if bar.end != "finished":
         class_ = "stopped" if bar.end == "cancelled" else "bad"
-        parts.append(drawing.sign(ENDS.get(bar.end, "cross"), scale.at(bar.ended), y, class_))
+        parts.append(drawing.sign(END_SIGNS.get(bar.end, "cross"), scale.at(bar.ended), y, class_))
     if bar.ended > scale.high:
         words = f"{amounts.seconds(bar.ended)} →"
         parts.append(drawing.words(words, 1, y + 4, "t halo", anchor="end", dx=-10))

@@ -1,11 +1,11 @@
-"""How long requests and gaps take, whole distributions of them."""
+"""The distributions of the times of requests and of gaps."""
 
 from math import log10
 
 from fanout.bench.analysis.metrics import METRICS, STALL_FACTOR, STALL_SECONDS
 from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.ecdf import Curve, ecdf
+from fanout.bench.report.charts.ecdf import Sample, ecdf
 from fanout.bench.report.charts.gaps import Gaps, gaps, start_of
 from fanout.bench.report.charts.tail import SHARES, tail
 from fanout.bench.report.markup import Markup
@@ -31,11 +31,11 @@ def distributions(shown: View) -> Markup:
     )
 
 
-def _curves(shown: View, metric: str) -> list[Curve]:
+def _curves(shown: View, metric: str) -> list[Sample]:
     curves = []
     for index, name in enumerate(shown.names):
         seen = shown.digest.seen[name]
-        curves.append(Curve(name, index, seen.ttft if metric == "ttft" else seen.total))
+        curves.append(Sample(name, index, seen.ttft if metric == "ttft" else seen.total))
     streams = metric != "ttft" or shown.digest.streams
     return [curve for curve in curves if len(curve.values)] if streams else []
 
@@ -48,7 +48,7 @@ def _ecdf(shown: View, metric: str) -> Markup:
     return layout.figure(name, says, chart, _table(curves), lanes=shown.names)
 
 
-def _table(curves: list[Curve]) -> Table:
+def _table(curves: list[Sample]) -> Table:
     rows = []
     for curve in curves:
         ordered = sorted(curve.values)

@@ -1,4 +1,4 @@
-"""What failed, by kind, with a message as the service sent it."""
+"""The failures by kind, each with a message as the service sent it."""
 
 from fanout.bench.analysis.summary import ErrorCount, LaneSummary
 from fanout.bench.report.charts import amounts

@@ -1,4 +1,4 @@
-"""What the load did: the levels of a sweep, and the run over time."""
+"""The effects of the load: the levels of a sweep, and the run over time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
@@ -8,8 +8,8 @@ from attrs import evolve
 from fanout.bench.analysis.metrics import METRICS
 from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.amounts import Written
-from fanout.bench.report.charts.sweep import Curve, sweep
+from fanout.bench.report.charts.amounts import Writer
+from fanout.bench.report.charts.sweep import LoadCurve, sweep
 from fanout.bench.report.charts.timeline import timeline
 from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.report.markup import Child, Markup
@@ -40,13 +40,13 @@ def _percentile(metric: str, percentile: str) -> Of:
     return lambda lane: view.interval(lane, metric, percentile).estimate
 
 
-def _curves(shown: View, of: Of) -> list[Curve]:
+def _curves(shown: View, of: Of) -> list[LoadCurve]:
     """The figure of each lane at each level; nothing where no lane has it."""
     curves = []
     for index, name in enumerate(shown.names):
         rows = ((level.level, level.lanes.get(name)) for level in shown.summary.levels)
         values = {at: of(lane) for at, lane in rows if at is not None and lane is not None}
-        curves.append(Curve(name, index, values))
+        curves.append(LoadCurve(name, index, values))
     return curves if any(value is not None for curve in curves for value in curve.values.values()) else []
 
 
@@ -100,12 +100,12 @@ def _bounds(shown: View, name: str, metric: str) -> dict[float, tuple[float, flo
     }
 
 
-def _like(highest: float) -> Written:
+def _like(highest: float) -> Writer:
     write = amounts.seconds_like(highest)
     return lambda value: write(value) if value < inf else "never"
 
 
-def _by_level(shown: View, curves: Sequence[Curve], write: Written) -> Table:
+def _by_level(shown: View, curves: Sequence[LoadCurve], write: Writer) -> Table:
     """The figures of a chart, a column a level; what is drawn dotted has its row too."""
     levels = [level.level for level in shown.summary.levels if level.level is not None]
     rows = []

@@ -1,4 +1,4 @@
-"""Where the figures come from: clocks, the services' own timings, the machine, and the command that made them."""
+"""The origin of the figures: clocks, the services' own timings, the machine, and the command that made them."""
 
 from collections.abc import Mapping
 

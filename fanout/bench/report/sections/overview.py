@@ -5,7 +5,7 @@ from math import isfinite
 from fanout.bench.analysis.metrics import METRICS, SECONDS
 from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.amounts import Written
+from fanout.bench.report.charts.amounts import Writer
 from fanout.bench.report.charts.intervals import intervals
 from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.report.markup import Child, Markup
@@ -73,7 +73,7 @@ def table(shown: View) -> Table:
     if shown.summary.objectives:
         more.append(Term("goodput", "goodput"))
     rows = [
-        (_named(index, lane), _failed(lane), *_cells(lane, columns), *_rest(shown, lane)) for index, lane in shown.lanes
+        (_name(index, lane), _failed(lane), *_cells(lane, columns), *_rest(shown, lane)) for index, lane in shown.lanes
     ]
     groups: list[tuple[Cell, int]] = [(None, 2), *((_group(metric), len(row)) for metric, row in columns)]
     head = ("lane", Term("failed", "failure"), *(name for _, row in columns for name in row), *more)
@@ -99,7 +99,7 @@ def _median(lane: LaneSummary, metric: str) -> float | None:
     return view.interval(lane, metric, "p50").estimate
 
 
-def _named(index: int, lane: LaneSummary) -> Child:
+def _name(index: int, lane: LaneSummary) -> Child:
     return [layout.swatch(index), lane.name]
 
 
@@ -117,7 +117,7 @@ def _cells(lane: LaneSummary, columns: list[tuple[str, tuple[str, ...]]]) -> lis
     ]
 
 
-def _short(metric: str) -> Written:
+def _short(metric: str) -> Writer:
     """Speeds have their unit in the head of their column."""
     return amounts.seconds if METRICS[metric].unit == SECONDS else amounts.count
 
@@ -131,12 +131,12 @@ def _rest(shown: View, lane: LaneSummary) -> list[str]:
 
 
 def _turns(shown: View) -> bool:
-    """Whether a lane also waited for the others, so that what it does in a second is not its own."""
+    """True if each lane also waited for the others, so that its rates are not its own."""
     return shown.summary.takes_turns(shown.level.level)
 
 
 def _opening(lane: LaneSummary) -> str:
-    """How long the connections took, and their TLS if they had it."""
+    """The times to open connections, and for their TLS if they had it."""
     connect = amounts.seconds(lane.connect)
     return connect if lane.tls is None else f"{connect}, {amounts.seconds(lane.tls)}"
 

@@ -1,4 +1,4 @@
-"""What races tell of their lanes: whoever lost was cancelled, and would have taken longer."""
+"""Percentiles of lanes from races, in which losers are cancelled and would have taken longer."""
 
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.markup import Markup

@@ -8,8 +8,8 @@ from fanout.bench.analysis.metrics import METRICS, SECONDS
 from fanout.bench.analysis.statistics import Interval
 from fanout.bench.analysis.summary import Comparison, LaneSummary, Level, Summary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.amounts import Written
-from fanout.bench.report.charts.intervals import Row
+from fanout.bench.report.charts.amounts import Writer
+from fanout.bench.report.charts.intervals import IntervalRow
 from fanout.bench.report.markup import Child, tag
 from fanout.bench.report.sections.digest import Digest
 from fanout.bench.report.sections.layout import Term
@@ -67,7 +67,7 @@ class View:
         return names.index(lane) if lane in names else len(names)
 
     def has(self, lane: LaneSummary, metric: str) -> bool:
-        """Whether the lane has any figure of this metric."""
+        """True if the lane has any figure of this metric."""
         return metric in lane.figures and lane.figures[metric].n > 0
 
     def comparisons(self, metric: str) -> list[Comparison]:
@@ -100,26 +100,26 @@ def interval(lane: LaneSummary, metric: str, percentile: str) -> Interval:
     return figure.all[percentile]
 
 
-def written(metric: str) -> Written:
-    """How the metric's figures are written."""
+def written(metric: str) -> Writer:
+    """The writer of the metric's figures."""
     unit = METRICS[metric].unit
     return amounts.seconds if unit == SECONDS else amounts.rate(unit)
 
 
-def value(found: Interval, write: Written) -> str:
+def value(found: Interval, write: Writer) -> str:
     """The estimate, or how many requests it would need."""
     if found.estimate is not None:
         return write(found.estimate)
     return f"needs {found.needs:,}" if found.needs and found.n else amounts.NONE
 
 
-def cell(found: Interval, write: Written) -> Child:
+def cell(found: Interval, write: Writer) -> Child:
     """The same for a table: pale where there is no figure."""
     text = value(found, write)
     return tag("span", text, class_="faint") if found.estimate is None else text
 
 
-def figure(lane: LaneSummary, metric: str, percentile: str, write: Written, guess: str = "") -> Child:
+def figure(lane: LaneSummary, metric: str, percentile: str, write: Writer, guess: str = "") -> Child:
     """A percentile for a table, after a `guess` sign; of one that is infinite, what it is known to exceed."""
     found = interval(lane, metric, percentile)
     if found.estimate is None:
@@ -130,16 +130,16 @@ def figure(lane: LaneSummary, metric: str, percentile: str, write: Written, gues
     return write(found.estimate) if least is None else f">{write(least)}"
 
 
-def bounds(found: Interval, write: Written) -> str:
+def bounds(found: Interval, write: Writer) -> str:
     """The interval, or that there is none."""
     return amounts.between(found.low, found.high, write)
 
 
-def row(lane: LaneSummary, index: int, metric: str, percentile: str = "p50") -> Row:
+def row(lane: LaneSummary, index: int, metric: str, percentile: str = "p50") -> IntervalRow:
     """The lane's row of a chart of intervals."""
     found = interval(lane, metric, percentile)
     note = f"needs {found.needs:,} requests, has {found.n:,}" if found.estimate is None and found.n else ""
-    return Row(lane.name, index, found.estimate, found.low, found.high, note)
+    return IntervalRow(lane.name, index, found.estimate, found.low, found.high, note)
 
 
 def term(metric: str, percentile: str = "") -> Term:
