@@ -49,8 +49,8 @@ class Aura(Provider):
         """The request that asks `prompt`. Raises InvalidRequest for what it cannot carry."""
         return self._post("api/chat", self._body(prompt))
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status."""
         return AuraReader(head) if is_answer(head.status) else website.RefusalReader(head, refusal)
 
     def models_request(self) -> Request:

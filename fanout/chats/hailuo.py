@@ -121,8 +121,8 @@ class Hailuo(Provider):
             files.append((yield from self._store(login, device, one)))  # noqa: PERF401  # no comprehension may yield
         return self._message(login, device, text, chat, files)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status."""
         if not is_answer(head.status):
             return website.RefusalReader(head, self._refusal)
         return HailuoReader(head, self._state(self._login()))

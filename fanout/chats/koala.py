@@ -63,15 +63,12 @@ class Koala(Provider):
         url = f"{website.root_of(self.base_url)}/api/gpt/"
         return Request("POST", url, headers, encode(self._body(prompt)).encode(), website.IMPERSONATE)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status; it does not know the visitor's number."""
-        return KoalaReader(head) if is_answer(head.status) else website.RefusalReader(head)
-
-    def read_answer(self, request: Request, head: Head) -> Reader:
-        """A Reader for the answer to `request`, which tells how to continue the conversation as the same visitor."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response to `request`, whose visitor a caller needs to continue the conversation."""
         if not is_answer(head.status):
-            return self.read(head)
-        return KoalaReader(head, {"origin": self._origin, "visitor": request.headers["visitor-id"]})
+            return website.RefusalReader(head)
+        visitor = request.headers.get("visitor-id") if request else None
+        return KoalaReader(head, {"origin": self._origin, "visitor": visitor} if visitor else None)
 
     @property
     def _origin(self) -> str:

@@ -27,7 +27,7 @@ class Unusable(Provider):
         """Raises LoginRequired."""
         raise self._error()
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         """Raises LoginRequired: no answer can come to what was not asked."""
         raise self._error()
 

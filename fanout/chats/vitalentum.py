@@ -43,8 +43,8 @@ class Vitalentum(Provider):
         url = f"{website.root_of(self.base_url)}/api/converse-edge"
         return Request("POST", url, headers, encode(self._body(prompt)).encode(), website.IMPERSONATE)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status."""
         return VitalentumReader(head) if is_answer(head.status) else website.RefusalReader(head)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import trio
 from attrs import evolve, frozen
 from trio.testing import wait_all_tasks_blocked
 
-from fanout.abc import Head, Provider, Reader
+from fanout.abc import Head, Provider, Reader, Request
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, LoginRequired
 from fanout.login import store
@@ -29,7 +29,7 @@ class Chat(Provider):
     base_url: str = BASE
     model: str | None = None
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         raise NotImplementedError
 
 
@@ -40,7 +40,7 @@ class Plain(Provider):
     name: str = "echo"
     model: str | None = None
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         raise NotImplementedError
 
 

@@ -107,12 +107,8 @@ class HuggingChat(Provider):
         place, login = yield from self._begin(prompt, login, model)
         return self._send(place, login, flatten(said), files, prompt)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status, without the conversation it belongs to."""
-        return self.read_answer(None, head)
-
-    def read_answer(self, request: Request | None, head: Head) -> Reader:
-        """A Reader for the response to `request`, which knows the conversation; the response does not name it."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response to `request`, which knows the conversation; the response does not name it."""
         send = request if isinstance(request, Send) else None
         if is_answer(head.status):
             return AnswerReader(head, send)
