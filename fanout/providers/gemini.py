@@ -55,8 +55,8 @@ class Gemini(Provider):
         url = f"{self._root}/{self._path}:streamGenerateContent?alt=sse"
         return Request("POST", url, headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> GeminiReader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> GeminiReader:
+        """Makes the Reader for a response with this head, whatever its status."""
         return GeminiReader(head)
 
     def models_request(self) -> Request:

@@ -57,7 +57,7 @@ def _load_last() -> "Last":
 
 @frozen
 class Question:
-    """What is asked, and whom: the plan and the specs that it was made of, and what was said before."""
+    """A prompt, the plan of whom it is put to with the specs that it was made of, and what was said before."""
 
     prompt: Prompt
     plan: Policy
@@ -111,11 +111,11 @@ async def _follow(f: Any, screen: Screen, output: Output, person: "Person | None
             run = f.run
             text += output.answer(run[tagged.lane])
             if run.winner:
-                screen.won(run.winner.lane)
+                screen.mark_winner(run.winner.lane)
         if text:
             # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
             async with person.asking if person and sys.stdout.isatty() else nullcontext():
-                with screen.held():
+                with screen.hold():
                     await stdout.write(text)
 
 
@@ -157,7 +157,7 @@ def _make_output(name: str, prompt: Prompt, who: Who) -> Output:
 
 
 def exit_code(run: Run, who: Who, *, strict: bool) -> int:
-    """What the run comes to: answered, all failed, some failed if that counts, or out of time."""
+    """Returns the code for a run: answered, all failed, some failed if that counts, or out of time."""
     if not summary.counted(run, who):
         late = [a for a in run.answers if isinstance(a.error, TimedOut) and a.error.clock == "deadline"]
         return DEADLINE if late else FAILED
@@ -187,7 +187,7 @@ def _sum_up(run: Run, choices: Choices, who: Who) -> None:
 
 
 def _check_login(choices: Choices) -> None:
-    """Nobody is asked who could not answer. Raises UsageError."""
+    """Raises UsageError if a person is to be asked who could not answer."""
     if choices.login == "ask":
         from fanout.cli.screen import person
 
@@ -199,7 +199,7 @@ def _check_login(choices: Choices) -> None:
 
 
 def _person(choices: Choices) -> "Person | None":
-    """Who is asked and told about logins, where lanes may start one."""
+    """Returns the person to ask and tell about logins, where lanes may start one."""
     if choices.login == "never":
         return None
     from fanout.cli.screen.person import Person
@@ -218,7 +218,7 @@ def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncC
 
 
 async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport) -> bool:
-    """Saves the files of the answers that count, if the user wants them; whether all are saved. Raises UsageError."""
+    """Saves the files of the answers that count, if the user wants it; False if one fails. Raises UsageError."""
     answers, directory = summary.counted(run, who), choices.save_files
     if directory is None or not any(answer.files for answer in answers):
         return True
