@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from attrs import field, frozen
 
-from fanout.answers import Answer
+from fanout.answers import Answer, Run
 from fanout.credentials import Credentials
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import Event, Status
 from fanout.prompt import Prompt
+from fanout.proxy import Proxy, as_proxy
 from fanout.secret import Secret
 
 
@@ -25,7 +26,8 @@ class Request:
     """One HTTP request. Header names are lower case; credentials among the values are Secrets until they are sent.
 
     `url` goes out byte for byte as it is: a service may have its query signed. `impersonate` names a browser that the
-    connection should look like ("chrome"), for transports that can.
+    connection should look like ("chrome"), for transports that can. `proxy` is the proxy to go through, or NO_PROXY for
+    none at all; None leaves it to the environment's variables. Its URL may be given as a str or as a Secret.
     """
 
     method: str
@@ -33,6 +35,7 @@ class Request:
     headers: Mapping[str, str | Secret] = field(factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     impersonate: str | None = None
+    proxy: Proxy | None = field(default=None, converter=as_proxy)
 
     def plain_headers(self) -> dict[str, str]:
         """The headers as they go over the wire, credentials in clear: for transports, at the moment of sending."""
@@ -252,6 +255,51 @@ class Login(Protocol):
 
     async def keep(self, credentials: Credentials) -> None:
         """Stores credentials that a service renewed, unless others have been stored meanwhile."""
+        ...
+
+
+class Observed(Protocol):
+    """A lane with one provider, as an observer sees it."""
+
+    name: str
+
+    @property
+    def provider(self) -> Provider:
+        """The provider of its last try, with the key and in the form that it used."""
+        ...
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """The prompt as it is put to the service, with the lane's options; None before the lane has started."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """The number of its tries so far."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """The answer so far."""
+        ...
+
+
+class Observer(Protocol):
+    """Whoever wants to know of lanes and runs, and decides nothing: a log, what is learnt of services, metrics, traces.
+
+    It is told at once, in the lane's own task, and must not take long. What it raises is logged, and breaks no run.
+    """
+
+    def lane_started(self, lane: Observed, at: float, /) -> None:
+        """The lane starts at `at` (a Trio time); a lane that never starts is not told of."""
+        ...
+
+    def lane_ended(self, lane: Observed, at: float, /) -> None:
+        """The lane, which started before, has its End; who has won is not decided yet."""
+        ...
+
+    def run_ended(self, run: Run, lanes: Sequence[Observed], at: float, /) -> None:
+        """The run is over, also if it was cut off from outside; `lanes` are in the order of its answers."""
         ...
 
 

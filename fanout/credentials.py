@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
+from shlex import quote
 
 from attrs import field, frozen
 
@@ -44,3 +45,14 @@ class Credentials:
         if not self.cookies:
             return None
         return Secret("; ".join(f"{name}={value.reveal()}" for name, value in self.cookies.items()))
+
+
+def command(verb: str, provider: str, base_url: str, home: str) -> str:
+    """The line to type into a shell for `verb` (login, auth import): with the base URL, where that is not `home`.
+
+    Without it the verb would be about the provider's own address, which is `home`. A lane's base URL may come from a
+    file that somebody else wrote: it is quoted.
+    """
+    words = f"fanout {verb} {provider}"
+    address = base_url.rstrip("/")
+    return words if address == home.rstrip("/") else f"{words} --base-url {quote(address)}"

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout import catalog
-from fanout.abc import Login, OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.catalog.config import Config
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
@@ -18,10 +18,11 @@ from fanout.engine.retry import Budget
 from fanout.errors import UsageError
 from fanout.history import History
 from fanout.policies.race import Race
+from fanout.proxy import Proxy
 from fanout.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
-"""What can stand as a lane: a spec, a provider, or another plan."""
+"""Anything that can stand as a lane: a spec, a provider, or another plan."""
 
 
 @define(eq=False)
@@ -30,6 +31,7 @@ class Connections:
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
     `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
+    `observer` is told of all lanes and runs.
     """
 
     transport: Transport
@@ -37,17 +39,18 @@ class Connections:
     known: Known = field(factory=Known)
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
     login: Login | None = None
+    observer: Observer | None = None
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response."""
         await self.transport.exchange(request, receiver, connect)
 
     def budget(self, provider: Provider) -> Budget:
-        """How much repeating the service behind this provider still gets."""
+        """The budget for repeating requests to the service behind this provider."""
         return self.budgets.setdefault(f"{provider.name} {getattr(provider, 'base_url', '')}", Budget())
 
     def login_for(self, provider: Provider) -> Login | None:
-        """What gets other credentials for this provider, if it is one that people log in to."""
+        """The source of other credentials for this provider, if it is one that people log in to."""
         if not hasattr(provider, "credentials"):
             return None
         if self.login is None:
@@ -57,15 +60,27 @@ class Connections:
         return self.login
 
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
-        """What bounds the lanes of this name, if anything does."""
+        """The bound of the lanes of this name, if there is one."""
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
 
 
 @frozen
+class _ByProxy(Transport):
+    """The connections of a lane with a proxy of its own: every request of the lane goes by way of it."""
+
+    transport: Transport
+    proxy: Proxy
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request` as Transport says."""
+        await self.transport.exchange(evolve(request, proxy=self.proxy), receiver, connect)
+
+
+@frozen
 class Settings:
-    """What a call, and below it the configuration, says about all its lanes."""
+    """The settings of all lanes of a call: its own, and below them the configuration's."""
 
     timeouts: Timeouts
     retries: int | None
@@ -86,8 +101,7 @@ class Settings:
         if on_lose not in ("cancel", "keep"):
             raise UsageError(f"on_lose must be cancel or keep, not {on_lose!r}")
         d = config.defaults
-        usual = Timeouts(d.connect, d.first, d.idle, d.total, d.min_tps)
-        clocks = (timeouts or Timeouts()).over(usual)
+        clocks = (timeouts or Timeouts()).over(d.timeouts)
         return cls(clocks, d.retries if retries is None else retries, on_lose, config, history)
 
 
@@ -125,27 +139,30 @@ class Builder:
             lane = catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
         if not isinstance(lane, catalog.LaneSpec):
             raise UsageError(f"a lane is a spec like 'openai/gpt-5-mini', a provider or a plan, not {lane!r}")
-        return self._attempt(lane, policy)
+        return self.attempt(lane, policy.retries)
 
-    def _attempt(self, lane: catalog.LaneSpec, policy: Policy) -> Attempt:
-        """A lane's own settings go before the call's, these before the provider's and the policy's."""
-        retries = (lane.retries, self.settings.retries, policy.retries)
+    def attempt(self, lane: catalog.LaneSpec, retries: int = 0) -> Attempt:
+        """Makes one lane, which is tried again `retries` times unless the lane or the call says otherwise.
+
+        A lane's own settings go before the call's, these before the provider's.
+        """
+        tries = (lane.retries, self.settings.retries, retries)
         name = self._unique(lane.name)
         history = self.settings.history
         return Attempt(
             name,
             lane.provider,
-            self.connections,
+            self.connections if lane.proxy is None else _ByProxy(self.connections, lane.proxy),
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
-            retries=next(number for number in retries if number is not None),
+            retries=next(number for number in tries if number is not None),
             options=lane.options,
             budget=self.connections.budget(lane.provider),
-            keys=Keys((lane.provider, *lane.spares), self.connections.known),
+            keys=Keys((lane.provider, *lane.spares), self.connections.known, self.connections.login_for(lane.provider)),
             limiter=self.connections.limiter(lane),
             channel=self.channel,
             alarms=self.alarms,
+            observer=self.connections.observer,
             turns=history.turns(name) if history else None,
-            login=self.connections.login_for(lane.provider),
         )
 
     def _unique(self, name: str) -> str:

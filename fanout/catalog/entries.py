@@ -1,4 +1,4 @@
-"""What a lane spec can name: the embedded model, the table of hosts, and the services that nobody offers."""
+"""The providers that a lane spec can name: the embedded model, the table of hosts, and what nobody offers."""
 
 import os
 import re
@@ -31,8 +31,8 @@ class Entry:
     For `{VARIABLE}` in `base_url` stands what the environment says. `models_url` is where its models are listed, if
     that is in no usual place. `any_model` says that a lane may leave the model to the service.
 
-    For an interface that nobody offers, `status` says what has been seen of it and `evidence` until what day; it is off
-    until somebody switches it on.
+    For an interface that nobody offers, `wire` is a module of `fanout.chats`. `status` says what has been seen of it,
+    `evidence` until what day; it is off until somebody switches it on.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Entry:
 
     @property
     def key_present(self) -> bool:
-        """Whether one of its variables is set, and those in its address too."""
+        """True if one of its variables is set, and those in its address too."""
         return not self.unset and any(True for _ in keys_in_environment(self.keys))
 
     @property
     def unofficial(self) -> bool:
-        """Whether nobody offers this interface."""
+        """True for an interface that nobody offers."""
         return bool(self.status)
 
     @property

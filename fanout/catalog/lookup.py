@@ -14,9 +14,10 @@ from fanout.abc import Policy, Provider, Transport
 from fanout.addresses import check_base_url, check_secrecy
 from fanout.catalog.config import Config, GroupTable
 from fanout.catalog.entries import Entry, entries, keys_in_environment
-from fanout.catalog.spec import Given, Spec, unknown
+from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
-from fanout.credentials import Credentials
+from fanout.chats.unusable import Unusable
+from fanout.credentials import Credentials, command
 from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.fetch import fetch
 from fanout.policies.all import All
@@ -25,9 +26,10 @@ from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from fanout.prompt import Options
-from fanout.providers.unusable import Unusable
+from fanout.proxy import Proxy, as_proxy
 from fanout.scrub import scrub
 from fanout.secret import Secret
+from fanout.settings import explain_unknown
 from fanout.timeouts import Timeouts
 
 DEFAULT_LANES = (
@@ -79,7 +81,7 @@ class LaneSpec:
 
     `timeouts` are this lane's own; `usual` those of its provider, which give way to what the call says. `spares` are
     the same provider with further keys. At most `concurrency` lanes of this name run at once. Its requests go by way
-    of `proxy`; `none` is directly, and None leaves it to the environment.
+    of `proxy`; None leaves it to the environment.
     """
 
     name: str
@@ -90,7 +92,7 @@ class LaneSpec:
     options: Options = field(factory=Options)
     spares: tuple[Provider, ...] = ()
     concurrency: int | None = None
-    proxy: str | None = field(default=None, repr=False)
+    proxy: Proxy | None = field(default=None, converter=as_proxy)
 
 
 def providers() -> list[Entry]:
@@ -112,18 +114,17 @@ def _found(text: str, config: Config, file: Path | None) -> LaneSpec:
     spec = Spec.of(text)
     given = Given()
     base = _base(spec, config, given, (), file)
-    options, timeouts = given.made()
     made, usual = _providers(base, given, config)
     return LaneSpec(
         name=spec.label or spec.name,
         provider=made[0],
-        timeouts=timeouts,
+        timeouts=given.timeouts(),
         usual=usual,
-        retries=given.own.get("retries"),
-        options=options,
+        retries=given.get("retries"),
+        options=given.options(),
         spares=tuple(made[1:]),
-        concurrency=given.own.get("concurrency"),
-        proxy=given.own.get("proxy"),
+        concurrency=given.get("concurrency"),
+        proxy=None if base.provider == "local" else given.get("proxy"),  # the embedded model has no network
     )
 
 
@@ -165,7 +166,7 @@ async def check_keys(name: str, transport: Transport) -> list[ProviderError | No
 
 def _for_listing(name: str, config: Config) -> list[Provider]:
     if name not in entries():
-        raise UsageError(unknown("provider", name, entries(), "`fanout providers` lists them all"))
+        raise UsageError(explain_unknown("provider", name, entries(), "`fanout providers` lists them all"))
     return _providers(Spec(LISTING, None, name, ""), Given(), config)[0]
 
 
@@ -194,7 +195,7 @@ def _base(spec: Spec, config: Config, given: Given, within: tuple[str, ...], fil
         raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
     elif spec.provider not in entries() and _plug_in("fanout.providers", spec.provider) is None:
         known = [*entries(), *config.lanes, *config.groups]
-        raise UsageError(unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
+        raise UsageError(explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
     given.add_query(spec, file)
     return base
 
@@ -209,12 +210,13 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     model = spec.model or entry.default_model
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
-    base_url = given.own.get("base_url") or entry.url_in_environment or entry.filled()
+    base_url = given.get("base_url") or entry.url_in_environment or entry.filled()
     check_base_url(base_url)
     try:
         credentials = _credentials(entry, base_url)
     except UsageError as error:  # this lane's misfortune, not that of those beside it
-        return [Unusable(entry.name, model or None, base_url, str(error), f"fanout login {entry.name}")], entry.timeouts
+        typed = command("login", entry.name, base_url, entry.base_url)
+        return [Unusable(entry.name, model or None, base_url, str(error), typed)], entry.timeouts
     if entry.unofficial and base_url == entry.base_url and not credentials:
         _check_switched_on(entry, config)
     names = key_variables(entry, base_url, given)
@@ -224,9 +226,9 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
         "model": model or None,
         "base_url": base_url,
         "key_env": names,
-        "needs_key": entry.needs_key if own and "key_env" not in given.own else bool(names),
+        "needs_key": entry.needs_key if own and given.get("key_env") is None else bool(names),
         "credentials": credentials,
-        **{key: given.own[key] for key in ("web_search", "insecure") if key in given.own},
+        **{key: given.values[key] for key in ("web_search", "insecure") if key in given.values},
     }
     if entry.models_url and own:
         settings["models_url"] = entry.models_url
@@ -237,16 +239,17 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     if entry.keys == ("OPENAI_API_KEY",) and names:
         settings["organization"] = os.environ.get("OPENAI_ORG_ID")
         settings["project"] = os.environ.get("OPENAI_PROJECT_ID")
-    wire = _wire(entry.wire)
+    wire = _wire(entry)
     if "devices" in fields_dict(wire):
         settings["devices"] = _devices()
-    if "web_search" in given.own and "web_search" not in fields_dict(wire):
+    if "web_search" in given.values and "web_search" not in fields_dict(wire):
         raise UsageError(f"{spec.text}: {entry.name} has no option web_search")
     accepted = {name: value for name, value in settings.items() if name in fields_dict(wire)}
     keys = list(keys_in_environment(names)) if "key" in fields_dict(wire) else []
-    if (keys or credentials) and not given.own.get("insecure"):
+    if (keys or credentials) and not given.get("insecure"):
         secret = f"the key in {' or '.join(names)}" if keys else "the login"
-        check_secrecy(base_url, secret, given.own.get("proxy"))
+        proxy = as_proxy(given.get("proxy"))
+        check_secrecy(base_url, secret, proxy.host if proxy else None)
     if not keys:
         return [wire(**accepted)], entry.timeouts
     return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts
@@ -278,10 +281,10 @@ def _check_switched_on(entry: Entry, config: Config) -> None:
         )
 
 
-def _wire(name: str) -> Any:
-    """The provider class that speaks a wire, which its module names first: the only one with its name in it."""
-    module = import_module(f"fanout.providers.{name}")
-    return next(getattr(module, found) for found in vars(module) if found.lower() == name)
+def _wire(entry: Entry) -> Any:
+    """Returns the class that speaks an entry's wire: it alone has the name of its module."""
+    module = import_module(f"fanout.{'chats' if entry.unofficial else 'providers'}.{entry.wire}")
+    return next(getattr(module, found) for found in vars(module) if found.lower() == entry.wire)
 
 
 def _plug_in(group: str, name: str) -> Callable[..., Any] | None:
@@ -293,7 +296,7 @@ def _plug_in(group: str, name: str) -> Callable[..., Any] | None:
 def _policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Policy:
     kind: Any = POLICIES.get(table.policy) or _plug_in("fanout.policies", table.policy)
     if kind is None:
-        near = unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
+        near = explain_unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
         raise UsageError(f"groups.{name}.policy: {near}")
     settings = {key: getattr(table, key) for key in ("on", "after", "k", "deadline", "on_lose")}
     try:

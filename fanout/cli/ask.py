@@ -19,7 +19,7 @@ def ask(plan: str, **values: Any) -> int:
     """
     from fanout import All, Quorum, Race, catalog
     from fanout.catalog.config import load
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
     from fanout.formats.summary import Who
 
     choices = Choices(**values)

@@ -15,6 +15,6 @@ def compare(**values: Any) -> int:
     fanout compare -m openai/gpt-5-mini,local "Why is the sky blue?"
     """
     from fanout import All
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
 
     return show(Choices(**values), lambda lanes: All(*lanes), who="all")

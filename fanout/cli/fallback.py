@@ -16,6 +16,6 @@ def fallback(on: Any, **values: Any) -> int:
     fanout fallback -m openai/gpt-5-mini,local "Why is the sky blue?"
     """
     from fanout import Fallback
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
 
     return show(Choices(**values), lambda lanes: Fallback(*lanes, on=on))

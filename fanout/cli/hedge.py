@@ -17,6 +17,6 @@ def hedge(after: float, on: Any, **values: Any) -> int:
     fanout hedge --after 1.5s -m openai/gpt-5-mini,local "Why is it blue?"
     """
     from fanout import Hedge
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
 
     return show(Choices(**values), lambda lanes: Hedge(*lanes, after=after, on=on))

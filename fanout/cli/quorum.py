@@ -16,6 +16,6 @@ def quorum(k: int, **values: Any) -> int:
     fanout quorum --k 2 -m openai/gpt-5-mini,groq/x,local "Is 7 prime?"
     """
     from fanout import Quorum
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
 
     return show(Choices(**values), lambda lanes: Quorum(*lanes, k=k), who="quorum")

@@ -16,6 +16,6 @@ def race(on: Any, **values: Any) -> int:
     fanout race -m groq/llama-3.3-70b-versatile,local "Why is the sky blue?"
     """
     from fanout import Race
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
 
     return show(Choices(**values), lambda lanes: Race(*lanes, on=on))

@@ -148,7 +148,7 @@ class _Child:
 
     def _settings(self) -> bytes:
         if not importlib.util.find_spec("xllamacpp"):
-            raise LocalModelError("its runtime is missing; `pip install 'fanout[local]'` installs it")
+            raise LocalModelError("its runtime is missing; `pip install 'fanout-llm[local]'` installs it")
         model = os.fspath(weights.locate())
         size = {"slots": self.slots, "context": self.context, "threads": self.threads}
         return json.dumps({"model": model, "key": self.key.reveal(), **size}).encode() + b"\n"

@@ -123,8 +123,8 @@ async def log_in(site: Site, base_url: str, tell: Tell, settings: Settings = DEF
     """
     base_url = checked(base_url)
     _look_around(site, base_url, settings)
-    await trio.to_thread.run_sync(_nodriver, site, abandon_on_cancel=True)
-    async with open_tab(site, settings) as tab:
+    await trio.to_thread.run_sync(_nodriver, site, base_url, abandon_on_cancel=True)
+    async with open_tab(site, settings, base_url) as tab:
         with trio.move_on_after(settings.patience):
             tell(f"waiting for you to log in at {base_url}{site.page} (Ctrl-C gives up)")
             await tab.show(f"{base_url}{site.page}")
@@ -139,16 +139,16 @@ async def obtain(site: Site, base_url: str, tell: Tell, settings: Settings = DEF
     try:
         return await log_in(site, base_url, tell, settings)
     except UsageError as error:
-        raise LoginRequired(str(error), command=site.import_command) from None
+        raise LoginRequired(str(error), command=site.import_command(base_url)) from None
 
 
 @asynccontextmanager
-async def open_tab(site: Site, settings: Settings = DEFAULT) -> AsyncGenerator[Tab, None]:
+async def open_tab(site: Site, settings: Settings = DEFAULT, base_url: str | None = None) -> AsyncGenerator[Tab, None]:
     """Runs a browser with one empty page. Raises UsageError if there is none, BrowserClosed if it does not start.
 
     LoginCancelled comes out of the block if the person closes the browser.
     """
-    nodriver = _nodriver(site)
+    nodriver = _nodriver(site, base_url or site.base_url)
 
     def command(profile: Path) -> Sequence[str]:
         try:
@@ -159,7 +159,7 @@ async def open_tab(site: Site, settings: Settings = DEFAULT) -> AsyncGenerator[T
             )
         except FileNotFoundError:
             message = "no Chromium or Chrome is found: install one, or name it with --browser"
-            raise UsageError(_instead(message, site)) from None
+            raise UsageError(_instead(message, site, base_url or site.base_url)) from None
         return [config.browser_executable_path, *chromium.arguments(config(), headless=settings.headless)]
 
     async with chromium.open_chromium(command, settings.profile) as browser:
@@ -234,16 +234,16 @@ def _look_around(site: Site, base_url: str, settings: Settings) -> None:
     if not problem and settings.browser and not which(settings.browser):
         problem = f"--browser {settings.browser}: there is no such program"
     if problem:
-        raise UsageError(_instead(problem, site))
+        raise UsageError(_instead(problem, site, base_url))
 
 
-def _nodriver(site: Site) -> Any:
+def _nodriver(site: Site, base_url: str) -> Any:
     try:
         return import_module("nodriver")
     except ImportError:
-        problem = "a browser login needs nodriver (AGPL-3.0): pip install 'fanout[browser]'"
-        raise UsageError(_instead(problem, site)) from None
+        problem = "a browser login needs nodriver (AGPL-3.0): pip install 'fanout-llm[browser]'"
+        raise UsageError(_instead(problem, site, base_url)) from None
 
 
-def _instead(problem: str, site: Site) -> str:
-    return f"{problem}; `{site.import_command}` takes a login from elsewhere"
+def _instead(problem: str, site: Site, base_url: str) -> str:
+    return f"{problem}; `{site.import_command(base_url)}` takes a login from elsewhere"

@@ -83,7 +83,7 @@ class Logins(Login):
         assert self._obtain is not None
         try:
             if self._policy == "ask" and not (self._confirm and await self._confirm(site, base_url)):
-                raise LoginRequired("nobody agreed to log in now", command=site.command)
+                raise LoginRequired("nobody agreed to log in now", command=site.command(base_url))
             credentials = await self._obtain(site, base_url)
         except ProviderError as error:
             flight.failures += 1

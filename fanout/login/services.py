@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from fanout.abc import Reply, Request
 from fanout.addresses import is_private
-from fanout.credentials import Credentials
+from fanout.credentials import Credentials, command
 from fanout.errors import LoginRequired, UsageError
 from fanout.secret import Secret
 from fanout.wire.faults import response_error
@@ -44,15 +44,13 @@ class Site:
     def _base_url_variable(self) -> str:
         return f"FANOUT_{self.name.upper()}_BASE_URL"
 
-    @property
-    def command(self) -> str:
-        """What a person types to log in with a browser."""
-        return f"fanout login {self.name}"
+    def command(self, base_url: str) -> str:
+        """The line that logs a person in at `base_url` with a browser."""
+        return command("login", self.name, base_url, self.base_url)
 
-    @property
-    def import_command(self) -> str:
-        """What a person types on a machine without a display."""
-        return f"fanout auth import {self.name}"
+    def import_command(self, base_url: str) -> str:
+        """The line that takes over a login at `base_url`, for a machine without a display."""
+        return command("auth import", self.name, base_url, self.base_url)
 
     def needed(self, base_url: str) -> tuple[str, ...]:
         """The names of the cookies and tokens without which there is no login at `base_url`."""
@@ -133,12 +131,12 @@ def user_request(site: Site, credentials: Credentials) -> Request | None:
     return Request("GET", normal(credentials.base_url) + site.user, headers)
 
 
-def user(site: Site, reply: Reply) -> str | None:
-    """Who is logged in, as the reply to `user_request` says; None where the deployment has no such address.
+def user(site: Site, base_url: str, reply: Reply) -> str | None:
+    """The name of who is logged in at `base_url`, by the reply to `user_request`; None if it has no such address.
 
     Raises LoginRequired where nobody is logged in, and another ProviderError where the service fails.
     """
-    head, refused = reply.head, LoginRequired("nobody is logged in with these", command=site.command)
+    head, refused = reply.head, LoginRequired("nobody is logged in with these", command=site.command(base_url))
     if head.status in (301, 302, 303, 307, 308, 401):
         raise refused
     # Older deployments answer what they do not know with their front page.

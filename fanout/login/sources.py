@@ -249,7 +249,7 @@ def from_browser(browser: str, profile: str | None = None) -> Found:
         yt_dlp: Any = import_module("yt_dlp")
     except ImportError:
         raise UsageError(
-            "to read another browser's cookies, pip install 'fanout[cookies]'; or export them to a file: --file"
+            "to read another browser's cookies, pip install 'fanout-llm[cookies]'; or export them to a file: --file"
         ) from None
     notes = _Notes()
     try:

@@ -21,9 +21,9 @@ from typing import Any
 from attrs import evolve
 from platformdirs import user_state_path
 
-from fanout.credentials import VERSION, Credentials
+from fanout.credentials import VERSION, Credentials, command
 from fanout.errors import UsageError
-from fanout.login.services import normal
+from fanout.login.services import SERVICES, normal
 from fanout.login.sources import from_environment
 from fanout.secret import Secret
 from fanout.storage.folder import Folder, open_folder
@@ -110,7 +110,8 @@ def stored() -> tuple[list[Credentials], list[UsageError]]:
         for name in folder.names():
             if re.fullmatch(r"\w.*\.json", name):
                 try:
-                    found += filter(None, [_read_named(folder, name)])
+                    remedy = _remedy(f"fanout auth logout {name.rpartition('-')[0]}")  # the address is not known
+                    found += filter(None, [_read_named(folder, name, remedy)])
                 except UsageError as error:
                     problems.append(error)
     return found, problems
@@ -144,13 +145,15 @@ def _nearly_equal(one: Credentials, other: Credentials) -> bool:
 
 def _read(folder: Folder, provider: str, base_url: str) -> Credentials | None:
     name = name_of(provider, base_url)
-    found = _read_named(folder, name)
+    home = SERVICES[provider].base_url if provider in SERVICES else base_url
+    remedy = _remedy(command("auth logout", provider, base_url, home))
+    found = _read_named(folder, name, remedy)
     if found and (found.provider, normal(found.base_url)) != (provider, normal(base_url)):
-        raise UsageError(f"{folder.path / name} holds the login to another service; {_remedy(name)}")
+        raise UsageError(f"{folder.path / name} holds the login to another service; {remedy}")
     return found
 
 
-def _read_named(folder: Folder, name: str) -> Credentials | None:
+def _read_named(folder: Folder, name: str, remedy: str) -> Credentials | None:
     """What the file of this name holds, None if there is none. Raises UsageError, which repeats nothing of it."""
     data = folder.read(name)
     if data is None:
@@ -160,7 +163,7 @@ def _read_named(folder: Folder, name: str) -> Credentials | None:
     except UsageError as error:
         raise UsageError(f"{folder.path / name}: {error}") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"{folder.path / name} is damaged; {_remedy(name)}") from None
+        raise UsageError(f"{folder.path / name} is damaged; {remedy}") from None
 
 
 def _write(folder: Folder, credentials: Credentials) -> None:
@@ -168,8 +171,8 @@ def _write(folder: Folder, credentials: Credentials) -> None:
     folder.replace(name_of(credentials.provider, credentials.base_url), data.encode())
 
 
-def _remedy(name: str) -> str:
-    return f"fanout auth logout {name.rpartition('-')[0]}, and log in again"
+def _remedy(logout: str) -> str:
+    return f"{logout}, and log in again"
 
 
 def structured(value: Any) -> Credentials:

@@ -234,8 +234,9 @@ class CohereReader(JsonReader):
         self.finish(_REASONS.get(raw or "", "unknown"), raw)
         self.end()
 
-    def _failed(self, error: ProviderError | None) -> End:
-        return super()._failed(error and _error_of_key(error))
+    def make_end(self, error: ProviderError) -> End:
+        """Makes the End, by an error that says what is wrong with the key."""
+        return super().make_end(_error_of_key(error))
 
 
 def _read_content(content: dict[str, Any], out: list[Event]) -> None:

@@ -19,7 +19,8 @@ from curl_cffi import CurlHttpVersion, CurlOpt
 from fanout.abc import Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.transports.curl_errors import typed
+from fanout.proxy import Proxy
+from fanout.transports.curl_errors import Route, translate
 from fanout.transports.libcurl import IN, TIMER, Easy, Multi, is_browser
 from fanout.transports.outgoing import headers_of, host_of
 from fanout.transports.pollers import Poller, open_poller
@@ -145,7 +146,7 @@ class CurlTransport:
         try:
             self._prepare(easy, request, host, connect)
             transfer = Transfer(easy, receiver, self._news, decode=request.impersonate is None)
-            transfer.host, transfer.connect, transfer.pool = host, connect, pool
+            transfer.request, transfer.host, transfer.connect, transfer.pool = request, host, connect, pool
             transfer.task = trio.lowlevel.current_task()
             if self._stamps and wants_stamps(receiver):
                 transfer.stamped = Stamped(easy, receiver, request.url.startswith("https:"), not request.impersonate)
@@ -230,7 +231,9 @@ class CurlTransport:
         lines += [f"{name}:" for name in _NOT_OURS if name not in headers]
         easy.set_list(CurlOpt.HTTPHEADER, map(str.encode, lines))
         easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
-        if not self._proxies or is_this_machine(host):
+        if request.proxy is not None:
+            _set_proxy(easy, request.proxy)
+        elif not self._proxies or is_this_machine(host):
             easy.set(CurlOpt.PROXY, b"")
 
     async def _watch_sockets(self, poller: Poller) -> None:
@@ -335,7 +338,8 @@ class CurlTransport:
                     transfer.complete()
                 elif not transfer.deliver() and transfer.wanted:
                     easy = transfer.easy
-                    error = typed(code, easy.error, easy.os_errno, transfer.host, transfer.connect)
+                    route = Route.of(easy, transfer.secure, transfer.proxy)
+                    error = translate(code, easy.error, easy.os_errno, transfer.host, transfer.connect, route)
             except BaseException as broken:  # noqa: ASYNC103, BLE001  # as in `_deliver`
                 self._end(transfer, broken)
         self._end(transfer, error)
@@ -419,6 +423,16 @@ class _Pool:
         """Closes the connections."""
         self.multi.close()
         self.template.close()
+
+
+def _set_proxy(easy: Easy, proxy: Proxy) -> None:
+    """Sets the request's own proxy, or none; libcurl uses no connection for it that another proxy was used for."""
+    easy.set(CurlOpt.PROXY, b"" if proxy.direct else proxy.url.encode())
+    easy.set(CurlOpt.NOPROXY, b"")  # else `no_proxy` of the environment counts here too
+    if proxy.credentials is not None:
+        user, password = proxy.credentials
+        easy.set(CurlOpt.PROXYUSERNAME, user.reveal().encode())
+        easy.set(CurlOpt.PROXYPASSWORD, password.reveal().encode())
 
 
 def _authorities(ca_file: str | None) -> bytes:

@@ -100,17 +100,15 @@ class Easy:
     @property
     def took(self) -> tuple[float | None, float | None, float]:
         """Seconds that the connection, its TLS and the sending of the request took; None for one that was open."""
-        seconds = ffi.new("int64_t*")
-        times = []
-        for info in (
-            CurlInfo.CONNECT_TIME_T,
-            CurlInfo.APPCONNECT_TIME_T,
-            CurlInfo.PRETRANSFER_TIME_T,
-            CurlInfo.POSTTRANSFER_TIME_T,
-        ):
-            lib.curl_easy_getinfo(self.handle, info, seconds)
-            times.append(seconds[0] / 1e6)
-        connected, secured, before, after = times
+        connected, secured, before, after = (
+            microseconds / 1e6
+            for microseconds in self._times(
+                CurlInfo.CONNECT_TIME_T,
+                CurlInfo.APPCONNECT_TIME_T,
+                CurlInfo.PRETRANSFER_TIME_T,
+                CurlInfo.POSTTRANSFER_TIME_T,
+            )
+        )
         return connected or None, secured - connected if secured else None, max(0.0, after - before)
 
     def impersonate(self, browser: str, default_headers: bool) -> bool:
@@ -129,9 +127,41 @@ class Easy:
     @property
     def os_errno(self) -> int:
         """The operating system's number for the last failure to connect, or 0."""
-        number = ffi.new("long*")
-        lib.curl_easy_getinfo(self.handle, CurlInfo.OS_ERRNO, number)
-        return int(number[0])
+        return self._numbers(CurlInfo.OS_ERRNO)[0]
+
+    @property
+    def used_proxy(self) -> bool:
+        """True if the last transfer went by way of a proxy."""
+        return bool(self._numbers(CurlInfo.USED_PROXY)[0])
+
+    @property
+    def proxy_facts(self) -> tuple[int, int, int, int, int]:
+        """How far a transfer by way of a proxy got, in libcurl's numbers.
+
+        The status of the answer to CONNECT; what came of TLS with the proxy and of TLS with the service, 0 if it is
+        well or was not tried; and the microseconds until there was a connection, and until its TLS was done, 0 if it
+        did not get there.
+        """
+        tunnel, proxy_tls, service_tls = self._numbers(
+            CurlInfo.HTTP_CONNECTCODE, CurlInfo.PROXY_SSL_VERIFYRESULT, CurlInfo.SSL_VERIFYRESULT
+        )
+        connected, secured = self._times(CurlInfo.CONNECT_TIME_T, CurlInfo.APPCONNECT_TIME_T)
+        return tunnel, proxy_tls, service_tls, connected, secured
+
+    def _numbers(self, *infos: int) -> list[int]:
+        return self._read("long*", infos)
+
+    def _times(self, *infos: int) -> list[int]:
+        """In microseconds."""
+        return self._read("int64_t*", infos)
+
+    def _read(self, kind: str, infos: tuple[int, ...]) -> list[int]:
+        numbers = []
+        for info in infos:
+            number = ffi.new(kind)
+            lib.curl_easy_getinfo(self.handle, info, number)
+            numbers.append(int(number[0]))
+        return numbers
 
     def close(self) -> None:
         """Frees it."""

@@ -4,14 +4,17 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from fanout.abc import Head, Receiver
+from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
 from fanout.transports.chunked import Chunks
 from fanout.transports.libcurl import Easy
+from fanout.transports.outgoing import environment_proxy, refusal, unreachable
 from fanout.wire.coding import CAP, Decoder
 
 HEAD_CAP = 100 << 10
 """Bytes of a response's head, as h11 has it; libcurl's own limit is three times that."""
+
+_NO_REQUEST = Request("GET", "")
 
 
 class Transfer:
@@ -39,6 +42,7 @@ class Transfer:
         "host",
         "parked",
         "pool",
+        "request",
         "stamped",
         "task",
         "wanted",
@@ -48,6 +52,7 @@ class Transfer:
         self.easy = easy
         self.wanted = True
         self.error: BaseException | None = None
+        self.request = _NO_REQUEST
         self.host = ""
         self.connect = 0.0
         self.parked = False
@@ -89,6 +94,17 @@ class Transfer:
             self._pieces.clear()
             raise OverflowError
         self._hear_body(data)
+
+    @property
+    def secure(self) -> bool:
+        """True if there is TLS between this machine and the service."""
+        return self.request.url.startswith("https:")
+
+    @property
+    def proxy(self) -> str:
+        """The address of the proxy, if one was used: the request's own, or the environment's."""
+        proxy = self.request.proxy
+        return environment_proxy(self.request.url) if proxy is None else proxy.address
 
     @property
     def waiting(self) -> int:
@@ -156,6 +172,8 @@ class Transfer:
         if sum(map(len, self._lines)) > HEAD_CAP:
             raise TooLarge(f"{self.host} sends more than is allowed: a head of over {HEAD_CAP} bytes")
         protocol, status, reason = _status_line(self._lines[0])
+        if status == 407 and not self.secure and self.easy.used_proxy:
+            raise unreachable(self.host, refusal(status), self.proxy, by_proxy=True)
         fields = list(_fields(self._lines[1:]))
         self._lines.clear()
         self._told = True

@@ -13,9 +13,10 @@ from trio.testing import MockClock
 from fanout import Status, Timeouts
 from fanout.abc import Flow, Head, Login, Provider, Reader, Receiver, Reply, Request
 from fanout.credentials import Credentials
-from fanout.engine.attempt import LANE_BYTES, Attempt
+from fanout.engine.attempt import Attempt
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Budget
+from fanout.engine.trial import LANE_BYTES
 from fanout.errors import (
     AuthError,
     ConnectError,
@@ -45,9 +46,12 @@ class Lane:
     def __init__(self, script: Script | MemoryTransport, provider: Provider | None = None, **settings: Any) -> None:
         self.transport = script if isinstance(script, MemoryTransport) else memory(a=script)
         settings.setdefault("timeouts", OFF)
-        self.attempt = Attempt("a", provider or Words("a"), self.transport, random=Random(0), **settings)
+        provider = provider or Words("a")
+        settings.setdefault("keys", Keys((provider,), login=settings.pop("login", None)))
+        self.attempt = Attempt("a", provider, self.transport, random=Random(0), **settings)
         self.attempt.hear = self.hear
         self.heard: list[tuple[float, Event]] = []
+        self.started = 0.0
 
     def hear(self, events: Any, at: float) -> None:
         self.heard += [(at - self.started, event) for event in events]
@@ -305,7 +309,6 @@ async def test_a_lane_is_cut_off_though_its_reader_makes_no_sense_of_the_rest(au
 
 async def test_a_lane_cancelled_before_its_start_sends_nothing(autojump_clock: MockClock) -> None:
     lane = Lane(said("x"))
-    lane.started = 0
     lane.attempt.cancel()
     await lane.attempt.run(Prompt.of("?"), inf)
     assert [type(event) for _, event in lane.heard] == [End]
@@ -872,4 +875,4 @@ async def test_a_lane_goes_on_from_what_was_said(autojump_clock: MockClock) -> N
     lane = await Lane(said("x"), Noting("a"), turns=turns).run()
     assert [message.text for message in seen[0].messages] == ["hi", "hello", "?"]
     assert seen[0].state == {"chat": "1"}
-    assert lane.attempt.asked == seen[0].messages
+    assert lane.attempt.prompt == seen[0]

@@ -211,7 +211,7 @@ async def test_ask_logs_in_only_after_a_person_agreed(state: Path, agreed: bool 
     else:
         with pytest.raises(LoginRequired, match="nobody agreed") as caught:
             await logins.renew(Chat(), None)
-        assert caught.value.command == "fanout login huggingchat"
+        assert caught.value.command == f"fanout login huggingchat --base-url {BASE}"
     assert asked == ([] if agreed is None else [("huggingchat", BASE)])
     assert browser.opened == bool(agreed)
 

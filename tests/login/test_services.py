@@ -1,4 +1,5 @@
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -38,7 +39,18 @@ def test_only_huggingface_co_asks_for_the_account_s_own_cookie() -> None:
 
 
 def test_the_commands_name_the_service() -> None:
-    assert (CHAT.command, CHAT.import_command) == ("fanout login huggingchat", "fanout auth import huggingchat")
+    for home in (CHAT.base_url, f"{CHAT.base_url}/"):
+        commands = CHAT.command(home), CHAT.import_command(home)
+        assert commands == ("fanout login huggingchat", "fanout auth import huggingchat")
+
+
+def test_the_commands_name_an_address_that_is_not_the_service_s_own() -> None:
+    there = "--base-url http://127.0.0.1:3040"
+    assert CHAT.command("http://127.0.0.1:3040/") == f"fanout login huggingchat {there}"
+    assert CHAT.import_command("http://127.0.0.1:3040") == f"fanout auth import huggingchat {there}"
+    odd = "https://chat.test/a b;$(rm -r ~)'`"
+    for typed in (CHAT.command(odd), CHAT.import_command(odd)):
+        assert shlex.split(typed)[-2:] == ["--base-url", odd]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +101,7 @@ def test_the_question_who_is_logged_in_carries_the_login_and_its_browser() -> No
     ],
 )
 def test_the_answer_names_who_is_logged_in_if_the_name_is_safe_to_print(person: dict[str, Any], name: str) -> None:
-    assert user(CHAT, reply({"json": person})) == name
+    assert user(CHAT, LOGIN.base_url, reply({"json": person})) == name
 
 
 @pytest.mark.parametrize(
@@ -97,8 +109,8 @@ def test_the_answer_names_who_is_logged_in_if_the_name_is_safe_to_print(person: 
 )
 def test_an_anonymous_visitor_is_nobody_logged_in(answer: Reply) -> None:
     with pytest.raises(LoginRequired) as caught:
-        user(CHAT, answer)
-    assert caught.value.command == "fanout login huggingchat"
+        user(CHAT, LOGIN.base_url, answer)
+    assert caught.value.command == "fanout login huggingchat --base-url http://127.0.0.1:8000/chat"
 
 
 @pytest.mark.parametrize(
@@ -106,11 +118,11 @@ def test_an_anonymous_visitor_is_nobody_logged_in(answer: Reply) -> None:
     [reply(b"<html>", media_type="text/html"), reply({}, 404), reply({}), reply([]), reply(b"{"), reply(None)],
 )
 def test_a_deployment_without_that_address_says_neither_yes_nor_no(answer: Reply) -> None:
-    assert user(CHAT, answer) is None
+    assert user(CHAT, LOGIN.base_url, answer) is None
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, ProviderError), (500, ServerError), (403, ProviderError)])
 def test_a_service_that_fails_says_nothing_of_the_login(status: int, kind: type[ProviderError]) -> None:
     with pytest.raises(kind) as caught:
-        user(CHAT, reply(b"<title>Just a moment...</title>", status, "text/html"))
+        user(CHAT, LOGIN.base_url, reply(b"<title>Just a moment...</title>", status, "text/html"))
     assert not isinstance(caught.value, LoginRequired)

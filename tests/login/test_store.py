@@ -114,6 +114,15 @@ def test_a_damaged_file_says_how_to_begin_anew(state: Path, data: str) -> None:
     assert store.load("huggingchat", BASE) is None
 
 
+def test_a_damaged_login_to_another_address_is_deleted_without_the_others(state: Path) -> None:
+    there = "http://127.0.0.1:3040"
+    store.save(LOGIN)
+    store.save(evolve(LOGIN, base_url=there))
+    (store.directory() / store.name_of("huggingchat", there)).write_text("{")
+    with pytest.raises(UsageError, match=f"fanout auth logout huggingchat --base-url {there}, and log in again"):
+        store.load("huggingchat", there)
+
+
 @pytest.mark.parametrize("data", ["[]", "7", "null", '"text"'])
 def test_json_that_is_no_object_holds_no_credentials(state: Path, data: str) -> None:
     store.save(LOGIN)

@@ -4,7 +4,7 @@ import pytest
 from curl_cffi import CurlECode
 
 from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, TooLarge
-from fanout.transports.curl_errors import typed
+from fanout.transports.curl_errors import Route, translate
 
 KINDS: dict[type[ProviderError], tuple[str, ...]] = {
     ConnectError: (
@@ -30,7 +30,7 @@ def code(name: str) -> int:
 
 @pytest.mark.parametrize(("name", "kind"), NAMED)
 def test_a_code_is_the_error_that_its_name_says(name: str, kind: type[ProviderError]) -> None:
-    error = typed(code(name), "libcurl's words", 0, "example.com", 5)
+    error = translate(code(name), "libcurl's words", 0, "example.com", 5)
     assert type(error) is kind
     assert "example.com" in str(error)
 
@@ -38,7 +38,7 @@ def test_a_code_is_the_error_that_its_name_says(name: str, kind: type[ProviderEr
 @pytest.mark.parametrize("number", range(1, 102))
 @pytest.mark.parametrize("text", ["", "libcurl's words", "x" * 1000])
 def test_every_code_is_a_typed_error_that_names_the_host(number: int, text: str) -> None:
-    error = typed(number, text, 0, "example.com", 5)
+    error = translate(number, text, 0, "example.com", 5)
     assert isinstance(error, ConnectError | ResetError | TimedOut | TooLarge | ProtocolError)
     assert "example.com" in str(error)
     assert len(str(error)) < 400
@@ -51,15 +51,15 @@ def test_every_code_that_libcurl_has_is_within_these() -> None:
 
 
 def test_only_what_was_surely_not_sent_is_safe_to_repeat() -> None:
-    safe = {number for number in range(1, 102) if typed(number, "", 0, "h", 5).retry_safe}
+    safe = {number for number in range(1, 102) if translate(number, "", 0, "h", 5).retry_safe}
     assert {code(name) for name in ("COULDNT_RESOLVE_HOST", "COULDNT_CONNECT", "OPERATION_TIMEDOUT")} <= safe
     lost = ("SEND_ERROR", "RECV_ERROR", "GOT_NOTHING", "PARTIAL_FILE", "HTTP2", "HTTP2_STREAM", "WRITE_ERROR")
     assert not {code(name) for name in lost} & safe
-    assert typed(code("HTTP2_STREAM"), "stream 3 was reset: REFUSED_STREAM", 0, "h", 5).retry_safe
+    assert translate(code("HTTP2_STREAM"), "stream 3 was reset: REFUSED_STREAM", 0, "h", 5).retry_safe
 
 
 def test_a_refusal_has_the_systems_reason() -> None:
-    error = typed(code("COULDNT_CONNECT"), "Failed to connect to h:80 after 0 ms", errno.ECONNREFUSED, "h", 5)
+    error = translate(code("COULDNT_CONNECT"), "Failed to connect to h:80 after 0 ms", errno.ECONNREFUSED, "h", 5)
     assert str(error) == "connect: cannot reach h: Connection refused"
 
 
@@ -74,20 +74,89 @@ def test_a_refusal_has_the_systems_reason() -> None:
     ],
 )
 def test_where_the_proxy_failed_that_is_said(name: str, text: str) -> None:
-    error = typed(code(name), text, 0, "h", 5)
+    error = translate(code(name), text, 0, "h", 5)
     assert type(error) is ConnectError
     assert "cannot reach h by way of the proxy: " in str(error)
 
 
+P = "p:3128"
+
+
+@pytest.mark.parametrize(
+    ("name", "route", "message"),
+    [
+        ("COULDNT_CONNECT", Route(P), "cannot reach h by way of the proxy: libcurl's words (proxy p:3128)"),
+        (
+            "COULDNT_CONNECT",
+            Route(P, tunnel=407),
+            "cannot reach h by way of the proxy: it asks for credentials, or for others (407) (proxy p:3128)",
+        ),
+        (
+            "COULDNT_CONNECT",
+            Route(P, tunnel=503),
+            "cannot reach h by way of the proxy: it answers 503 to CONNECT (proxy p:3128)",
+        ),
+        (
+            "PEER_FAILED_VERIFICATION",
+            Route(P, proxy_tls=True, opening=True),
+            "cannot reach h by way of the proxy: libcurl's words (proxy p:3128)",
+        ),
+        (
+            "PEER_FAILED_VERIFICATION",
+            Route(P, tunnel=200, service_tls=True, opening=True),
+            "cannot reach h: libcurl's words (behind the proxy p:3128)",
+        ),
+        ("RECV_ERROR", Route(P, opening=True), "cannot reach h by way of the proxy: libcurl's words (proxy p:3128)"),
+        ("RECV_ERROR", Route(P), "the connection to h was lost (behind the proxy p:3128)"),
+        (
+            "RECV_ERROR",
+            Route(P, tunnel=200, opening=True),
+            "the connection to h was lost (behind the proxy p:3128)",
+        ),
+        (
+            "GOT_NOTHING",
+            Route(P),
+            "h closed the connection before the answer was over (behind the proxy p:3128)",
+        ),
+        (
+            "OPERATION_TIMEDOUT",
+            Route(P, opening=True),
+            "no connection to h by way of the proxy within 5 s (proxy p:3128)",
+        ),
+        ("OPERATION_TIMEDOUT", Route(P, tunnel=200), "no connection to h within 5 s (behind the proxy p:3128)"),
+        ("OPERATION_TIMEDOUT", Route(), "no connection to h within 5 s"),
+        (
+            "WEIRD_SERVER_REPLY",
+            Route(P),
+            "h does not speak HTTP as it should: libcurl's words (behind the proxy p:3128)",
+        ),
+    ],
+)
+def test_the_one_that_failed_is_told_from_how_far_libcurl_got(name: str, route: Route, message: str) -> None:
+    error = translate(code(name), "libcurl's words", 0, "h", 5, route)
+    assert error.message == message
+
+
+def test_only_a_connection_on_which_nothing_was_sent_makes_a_lost_one_safe_to_repeat() -> None:
+    for name in ("RECV_ERROR", "SEND_ERROR", "GOT_NOTHING", "HTTP2"):
+        assert translate(code(name), "", 0, "h", 5, Route(P, opening=True)).retry_safe
+        assert not translate(code(name), "", 0, "h", 5, Route(P)).retry_safe
+        assert not translate(code(name), "", 0, "h", 5, Route()).retry_safe
+
+
 def test_the_credentials_of_a_proxy_are_not_shown() -> None:
-    for text in ("Unsupported proxy scheme for 'odd://me:canary@p'", "Unsupported proxy syntax in 'me:can'ary@p:x'"):
-        error = typed(code("COULDNT_RESOLVE_PROXY"), text, 0, "h", 5)
+    for text in (
+        "Unsupported proxy scheme for 'odd://me:canary@p'",
+        "Unsupported proxy syntax in 'me:can'ary@p:x'",
+        "Unsupported proxy syntax in 'http://me:canary': Port number was not a decimal number",
+    ):
+        error = translate(code("COULDNT_RESOLVE_PROXY"), text, 0, "h", 5)
         assert "canary" not in str(error)
         assert "Unsupported proxy" in str(error)
 
 
 def test_a_clock_says_what_it_was_set_to() -> None:
-    error = typed(code("OPERATION_TIMEDOUT"), "Connection timed out after 300 milliseconds", 0, "h", 0.3)
+    error = translate(code("OPERATION_TIMEDOUT"), "Connection timed out after 300 milliseconds", 0, "h", 0.3)
     assert isinstance(error, TimedOut)
     assert (error.clock, error.seconds, error.message) == ("connect", 0.3, "no connection to h within 0.3 s")
 
@@ -108,4 +177,4 @@ def test_a_clock_says_what_it_was_set_to() -> None:
     ],
 )
 def test_where_a_code_is_ambiguous_libcurls_words_decide(name: str, text: str, kind: type[ProviderError]) -> None:
-    assert type(typed(code(name), text, 0, "h", 5)) is kind
+    assert type(translate(code(name), text, 0, "h", 5)) is kind

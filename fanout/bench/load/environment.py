@@ -11,15 +11,17 @@ from typing import Any
 import trio
 from attrs import define, field
 
+from fanout import __version__
+
 TICK_SECONDS = 0.05
 """Between two looks at how late the event loop is."""
 
-_PACKAGES = ("fanout", "trio", "curl_cffi", "httpx", "httpx2", "orjson")
+_PACKAGES = ("trio", "curl_cffi", "httpx", "httpx2", "orjson")
 
 
 def environment() -> dict[str, Any]:
     """Versions, machine and clocks, for the files of a run."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "fanout": __version__}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

@@ -179,5 +179,5 @@ def _check_prices(lanes: Sequence[LaneSpec]) -> None:
     if unknown:
         raise UsageError(
             f"--max-cost: nobody knows what {', '.join(unknown)} costs; bound the run with -n and --max-tokens instead "
-            "(prices come with `pip install 'fanout[prices]'`)"
+            "(prices come with `pip install 'fanout-llm[prices]'`)"
         )

@@ -11,7 +11,7 @@ import trio
 from fanout.bench.load.loop import Load
 from fanout.bench.report.console import align, seconds
 from fanout.bench.run import Board
-from fanout.cli.screen import region
+from fanout.cli.screen.live import region
 from fanout.formats.summary import one_line
 
 FRAME_SECONDS = 0.5

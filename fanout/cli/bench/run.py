@@ -18,11 +18,12 @@ from fanout.bench.records.record import Record
 from fanout.bench.records.store import KeptRun, Store, default_directory, open_store
 from fanout.bench.report import console
 from fanout.bench.run import PlannedRun, keep_run, plan_run, write_files
-from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stdout, stop
+from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stop
 from fanout.cli.bench.board import board_for
 from fanout.cli.bench.options import Output, read_choices
 from fanout.cli.bench.summary import sum_up_with_notice
-from fanout.cli.screen import say
+from fanout.cli.screen import stdout
+from fanout.cli.screen.live import say
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 

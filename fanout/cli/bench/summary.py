@@ -8,7 +8,7 @@ from typing import Any
 from fanout.bench.analysis.summary import Summary
 from fanout.bench.records.record import Record
 from fanout.bench.run import sum_up
-from fanout.cli.screen import say
+from fanout.cli.screen.live import say
 
 PATIENCE = 1.0
 """Seconds after which people want to know what takes so long."""

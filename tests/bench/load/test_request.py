@@ -63,6 +63,22 @@ async def test_an_answer_in_one_piece_of_json_was_not_streamed(autojump_clock: M
     assert (await sent(said("x"))).streamed
 
 
+@define
+class LoggedIn(Words):
+    """A lane that people log in to."""
+
+    credentials: None = None
+
+
+async def test_all_requests_of_a_lane_share_one_source_of_credentials(autojump_clock: MockClock) -> None:
+    sender = Sender(Connections(MemoryTransport(lambda _: said("x"))), 60)
+    logins = []
+    for block in range(2):
+        await sender.send(LaneSpec("a", LoggedIn("a")), Prompt.of("?"), block, lambda _: None)
+        logins.append(sender.connections.login)
+    assert logins[0] is logins[1] is not None
+
+
 async def test_fields_that_nothing_tells_are_given(autojump_clock: MockClock) -> None:
     record = await sent(said("x"), place=3, intended=1.5, warmup=True, level=8.0)
     assert (record.block, record.place, record.intended, record.warmup, record.level) == (7, 3, 1.5, True, 8)
