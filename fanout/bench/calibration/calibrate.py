@@ -56,7 +56,7 @@ HEAD = f"{'streams':>7} {'TTFT p50':>9} {'p99':>8} {'gap p50':>9} {'p99':>8}  {'
 
 @frozen
 class CalibrationRow:
-    """One load. `errors` by name: measured over true, less 1; None where nothing was measured.
+    """The calibration of one load. `errors` by name: measured over true, less 1; None where nothing was measured.
 
     `streams` were asked for, `live` answers really were under way at once, at most. `coalesced` and `unpeeked` are
     shares of pieces, `stamp` is that of the pieces (see Record). `lateness` is the p99 of our own

@@ -206,7 +206,7 @@ class _Script:
         yield last + round(spec.fin * _MS), None, self._end()
 
     def _content(self, due: int, token: int) -> Iterator[Step]:
-        """One chunk; a piece of content is sent when its last byte is."""
+        """The steps of one chunk; a piece of content counts as sent with its last byte."""
         numbers = range(token, min(token + self.spec.tpc, self.tokens))
         text = "".join(_WORDS[number % len(_WORDS)] for number in numbers) + (_SMILE if self.spec.utf8 else "")
         data = self._event({"reasoning_content" if token < self.spec.reason else "content": text})
@@ -270,7 +270,7 @@ class _Connection:
 
 
 class _Server:
-    """One thread: sockets, and a heap of what is due when."""
+    """The service in one thread: sockets, and a heap of due steps."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

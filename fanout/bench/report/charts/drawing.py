@@ -10,7 +10,7 @@ COLOURS = 8
 """Lanes that differ in colour, dashes and mark; the next ones have the same colours with other marks."""
 
 _WIDTH = 1000
-"""Of the coordinates inside a curve, which is stretched across the chart."""
+"""The width of the coordinates inside a curve, which is stretched across the chart."""
 
 Point = tuple[float, float]
 """A share of the width from the left, and pixels from the top."""

@@ -58,7 +58,7 @@ def _ends(values: Sequence[float]) -> list[float]:
 
 
 def finite_part(ordered: Sequence[float]) -> Sequence[float]:
-    """Without the infinite ones at the end."""
+    """The values without the infinite ones at the end."""
     return ordered[: bisect_left(ordered, inf)]
 
 

@@ -13,7 +13,7 @@ LANE = 13
 HEAD_PIXELS = 20
 """Pixels of a prompt's own line."""
 NEAREST = 1 / 300
-"""Of the width: pieces of content that are nearer to one another are drawn as one."""
+"""A share of the width: pieces of content that are nearer to one another are drawn as one."""
 
 REACH = 1.25
 """The chart reaches so many times as far as the longest finished request."""
@@ -23,10 +23,10 @@ END_SIGNS = {"cancelled": "stop", "timed_out": "clock"}
 
 @frozen
 class Bar:
-    """One request; seconds after it was sent. To open its connection took `before` seconds, before that.
+    """One request, in seconds after it was sent.
 
-    Unless these are `counted`: then they are the first ones. `thought` and `times` are when pieces of reasoning and of
-    the answer came; `end` is one of finished, failed, timed_out and cancelled.
+    Its connection took `before` seconds to open, before that or, if they are `counted`, at the beginning. `thought` and
+    `times` are those of the pieces of reasoning and of the answer; `end` is finished, failed, timed_out or cancelled.
     """
 
     lane: str
@@ -72,7 +72,7 @@ def waterfall(name: str, groups: Sequence[PromptBars]) -> Markup:
 
 
 def _scale(bars: Sequence[Bar]) -> Scale:
-    """As far as the finished ones need; one that took far longer, such as a timeout, leaves the chart."""
+    """A scale as long as the finished ones need; one that took far longer, such as a timeout, leaves the chart."""
     finished = [bar.ended for bar in bars if bar.end == "finished"]
     last = max((bar.ended for bar in bars), default=1.0)
     last = min(last, REACH * max(finished, default=last))
@@ -103,7 +103,7 @@ def _bar(bar: Bar, y: float, scale: Scale) -> list[Markup]:
 
 
 def _add_ticks(ticks: dict[str, str], bar: Bar, y: float, scale: Scale) -> None:
-    """One path a lane for all its requests: a page has thousands of pieces of content."""
+    """Adds the pieces to one path a lane: a page has thousands of them."""
     for times, half, kind in ((bar.thought, 2.5, "ticks thought"), (bar.times, 4.0, "ticks")):
         if times:
             path = drawing.strokes(_apart([scale.at(at) for at in times]), y - half, y + half)
@@ -112,7 +112,7 @@ def _add_ticks(ticks: dict[str, str], bar: Bar, y: float, scale: Scale) -> None:
 
 
 def _apart(places: Sequence[float]) -> list[float]:
-    """Without those that would be drawn on top of one another."""
+    """Drops places that would be drawn on top of one another."""
     kept: list[float] = []
     for place in places:
         if not kept or place - kept[-1] >= NEAREST:
