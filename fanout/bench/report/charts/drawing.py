@@ -30,7 +30,7 @@ def chart(label: str, description: str, height: float, *parts: Child, bare: bool
     )
 
 
-def of_lane(index: int, *others: str) -> str:
+def lane_class(index: int, *others: str) -> str:
     """The classes of what belongs to this lane."""
     return " ".join((*others, f"l{index % COLOURS}"))
 
@@ -72,7 +72,7 @@ def mark(
         href=f"#{'s' if small else 'm'}{mark_of(index)}",
         x=across(x),
         y=y,
-        class_=of_lane(index, class_),
+        class_=lane_class(index, class_),
     )
 
 

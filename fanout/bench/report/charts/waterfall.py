@@ -8,7 +8,7 @@ from fanout.bench.report.charts import amounts, drawing
 from fanout.bench.report.charts.scales import Scale
 from fanout.bench.report.markup import Markup, tag
 
-LANE = 13
+LANE_PIXELS = 13
 """Pixels from one lane to the next."""
 HEAD_PIXELS = 20
 """Pixels of a prompt's own line."""
@@ -53,7 +53,7 @@ def waterfall(name: str, groups: Sequence[PromptBars]) -> Markup:
     """The chart."""
     bars = [bar for group in groups for bar in group.bars]
     scale = _scale(bars)
-    height = sum(HEAD_PIXELS + LANE * len(group.bars) for group in groups) + 6
+    height = sum(HEAD_PIXELS + LANE_PIXELS * len(group.bars) for group in groups) + 6
     parts = [drawing.x_axis(scale, height, amounts.seconds_like(scale.high))] if bars else []
     if scale.low < 0:
         parts.append([drawing.line(scale.at(0), 0, scale.at(0), height, "axis")])
@@ -62,10 +62,10 @@ def waterfall(name: str, groups: Sequence[PromptBars]) -> Markup:
     for group in groups:
         parts.append([drawing.words(group.name, 0, top + 15, "t halo")])
         for place, bar in enumerate(group.bars):
-            middle = top + HEAD_PIXELS + (place + 0.5) * LANE
+            middle = top + HEAD_PIXELS + (place + 0.5) * LANE_PIXELS
             parts.append([tag("g", tag("title", bar.words), _bar(bar, middle, scale))])
             _add_ticks(ticks, bar, middle, scale)
-        top += HEAD_PIXELS + LANE * len(group.bars)
+        top += HEAD_PIXELS + LANE_PIXELS * len(group.bars)
     parts.append([drawing.stretch(path, height, class_) for class_, path in ticks.items()])
     described = f"{len(groups)} prompts, {len(bars)} requests; the table has their times"
     return drawing.chart(name, f"A line a request, time across. {described}.", height, *parts, bare=True)
@@ -88,10 +88,10 @@ def _bar(bar: Bar, y: float, scale: Scale) -> list[Markup]:
 
     opened = min(bar.before, byte, bar.ended) if bar.counted else 0.0
     parts = [thick(0 if bar.counted else -bar.before, opened, 4, "connect")] if bar.before else []
-    parts.append(thick(opened, min(byte, bar.ended), 2, drawing.of_lane(bar.index, "wait")))
+    parts.append(thick(opened, min(byte, bar.ended), 2, drawing.lane_class(bar.index, "wait")))
     if first is not None:
-        parts.append(thick(byte, first, 4, drawing.of_lane(bar.index, "head")))
-        parts.append(thick(first, bar.ended, 1.5, drawing.of_lane(bar.index, "tokens")))
+        parts.append(thick(byte, first, 4, drawing.lane_class(bar.index, "head")))
+        parts.append(thick(first, bar.ended, 1.5, drawing.lane_class(bar.index, "tokens")))
         parts.append(drawing.mark(bar.index, scale.at(first), y, small=True))
     if bar.end != "finished":
         class_ = "stopped" if bar.end == "cancelled" else "bad"
@@ -107,7 +107,7 @@ def _add_ticks(ticks: dict[str, str], bar: Bar, y: float, scale: Scale) -> None:
     for times, half, kind in ((bar.thought, 2.5, "ticks thought"), (bar.times, 4.0, "ticks")):
         if times:
             path = drawing.strokes(_apart([scale.at(at) for at in times]), y - half, y + half)
-            class_ = drawing.of_lane(bar.index, kind)
+            class_ = drawing.lane_class(bar.index, kind)
             ticks[class_] = ticks.get(class_, "") + path
 
 
