@@ -28,8 +28,8 @@ _OK = 0
 _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
 
 
-class Sockets(Protocol):
-    """Is told what a multi waits for."""
+class Watcher(Protocol):
+    """Is told what a multi waits for, synchronously."""
 
     def watch(self, fd: int, wanted: int) -> None:
         """Wait for these of IN and OUT on the socket, in place of what was waited for before."""
@@ -203,10 +203,10 @@ def _long(value: int) -> Any:
 class Multi:
     """Many transfers over shared connections."""
 
-    def __init__(self, sockets: Sockets, connections: int, *, share: bool = True) -> None:
+    def __init__(self, watcher: Watcher, connections: int, *, share: bool = True) -> None:
         """At most so many idle `connections` are kept; unless they `share`, each HTTP/2 transfer has one of its own."""
         self._multi = lib.curl_multi_init()
-        self._loop = _Loop(sockets)
+        self._loop = _Loop(watcher)
         self._loop_handle = ffi.new_handle(self._loop)
         self._running = ffi.new("int*")
         self._left = ffi.new("int*")
@@ -281,25 +281,25 @@ class _Loop:
     What they ask for of a socket, in several calls, is collected, and passed on after the call into libcurl.
     """
 
-    def __init__(self, sockets: Sockets) -> None:
+    def __init__(self, watcher: Watcher) -> None:
         self.loop = self
         self.process_data = None
         self._timer = None  # call_later returns nothing to be cancelled
         self._sockfds = _Removals(self)
-        self._sockets = sockets
+        self._watcher = watcher
         self.wanted: dict[int, int] = {}
 
     def tell(self) -> None:
         """Passes on what has changed."""
         if self.wanted:
             for fd, wanted in self.wanted.items():
-                self._sockets.watch(fd, wanted)
+                self._watcher.watch(fd, wanted)
             self.wanted.clear()
 
     def removed(self, fd: int) -> None:
         """At once, and not later: another socket may get this number within the same call into libcurl."""
         self.wanted.pop(fd, None)
-        self._sockets.forget(fd)
+        self._watcher.forget(fd)
 
     def remove_reader(self, fd: int) -> None:
         self.wanted[fd] = 0
@@ -314,7 +314,7 @@ class _Loop:
         self.wanted[fd] = self.wanted.get(fd, 0) | OUT
 
     def call_later(self, delay: float, *_: object) -> None:
-        self._sockets.wake(delay if delay >= 0 else None)  # libcurl says -1 ms for "no timer"
+        self._watcher.wake(delay if delay >= 0 else None)  # libcurl says -1 ms for "no timer"
 
 
 class _Removals(set[int]):

@@ -66,7 +66,7 @@ def attributes_of(name: str, *modules: str) -> set[str]:
     ],
 )
 def test_every_name_that_is_used_is_there(name: str, owner: Any) -> None:
-    used = attributes_of(name, "libcurl", "transport")
+    used = attributes_of(name, "libcurl", "handles")
     assert used
     assert {attribute for attribute in used if not hasattr(owner, attribute)} == set(), WHERE
 
