@@ -3,14 +3,13 @@
 import os
 import ssl
 
-import certifi
 from attrs import frozen
-from curl_cffi import CurlHttpVersion, CurlOpt
 
 from fanout.abc import Request
 from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
 from fanout.transports.curl.libcurl import Easy, is_browser
+from fanout.transports.curl.numbers import CurlHttpVersion, CurlOpt
 from fanout.transports.outgoing import headers_of
 from fanout.transports.proxy import Proxy, read_proxy
 
@@ -137,5 +136,9 @@ def _set_proxy(easy: Easy, proxy: Proxy | None) -> None:
 
 def _authorities(ca_file: str | None) -> bytes:
     """The file of certificate authorities to trust: the caller's, the system's, or certifi's."""
-    found = ca_file or ssl.get_default_verify_paths().cafile or certifi.where()  # the second is SSL_CERT_FILE if set
+    found = ca_file or ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE if that is set
+    if not found:
+        import certifi  # noqa: PLC0415  # 2 ms, and most systems have their own
+
+        found = certifi.where()
     return found.encode()

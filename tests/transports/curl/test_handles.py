@@ -1,11 +1,11 @@
 import pytest
-from curl_cffi import CurlOpt
 
 from fanout.abc import Request
 from fanout.errors import AuthError, UsageError
 from fanout.secret import Secret
 from fanout.transports.curl.handles import LONGEST_CONNECT, Handles
 from fanout.transports.curl.libcurl import Easy
+from fanout.transports.curl.numbers import CurlOpt
 from tests.transports.fuzz import easies
 
 HANDLES = Handles(ca_file=None, proxies=True, prior_knowledge=False, reuse=True)
