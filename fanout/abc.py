@@ -8,9 +8,9 @@ anything that can run, be cancelled, and end.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from math import inf
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
-from attrs import field, frozen
+from attrs import field, fields_dict, frozen
 
 from fanout.answers import Answer, Run
 from fanout.credentials import Credentials
@@ -101,6 +101,27 @@ class Reader(Protocol):
         ...
 
 
+@frozen
+class Access:
+    """The way to a service that a lane takes, as the catalog found it: what a provider is made from.
+
+    `key` is what one of the variables `key_env` holds. `models_url` is where the models are listed, if that is in no
+    usual place. `quirks` name the ways in which the service differs from others on its wire. `given` are the lane's
+    settings that only some providers know, by name.
+    """
+
+    name: str
+    model: str | None
+    base_url: str
+    key: Secret | None = field(default=None, repr=False)
+    key_env: tuple[str, ...] = ()
+    needs_key: bool = True
+    credentials: Credentials | None = field(default=None, repr=False)
+    models_url: str | None = None
+    quirks: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(factory=dict)
+
+
 class Provider(ABC):
     """Speaks one service's language. It holds configuration only, so one object may serve many lanes at once.
 
@@ -110,6 +131,30 @@ class Provider(ABC):
 
     name: str
     model: str | None
+
+    base_url: str = ""
+    """The address of the service, below which all requests go; empty for a provider that has none."""
+
+    credentials: Credentials | None = None
+    """The login that requests carry. When the service refuses it, a lane goes on with others in this field."""
+
+    takes_login: ClassVar[bool] = True
+    """False for a provider that no `credentials` can help: where it raises LoginRequired, none are looked for."""
+
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider of a lane from `access` and `more`, which give its fields of the same names.
+
+        A provider that knows more of its service, or has settings for its quirks, adds them to `more`.
+        """
+        values = {name: getattr(access, name) for name in fields_dict(Access)} | dict(access.given) | more
+        return cls(**{name: value for name, value in values.items() if cls.takes(name)})
+
+    @classmethod
+    def takes(cls, setting: str) -> bool:
+        """Tells whether a setting of this name is one of the provider's fields."""
+        made_of: Any = cls  # an attrs class, where the catalog makes it
+        return setting in fields_dict(made_of)
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""

@@ -21,9 +21,8 @@ from fanout.engine.observer import tell
 from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
 from fanout.events import File, Status, Tagged
-from fanout.fetch import fetch
 from fanout.history import History, Turns
-from fanout.plan import Builder, Connections, Plan, Settings, several
+from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
 from fanout.prices import cost
@@ -31,6 +30,7 @@ from fanout.prompt import Message, Prompt
 from fanout.scrub import scrub
 from fanout.settings import check_names
 from fanout.timeouts import Timeouts
+from fanout.transports.fetch import fetch
 from fanout.unwrapped import unwrapped
 from fanout.wire.faults import response_error
 
@@ -260,7 +260,7 @@ async def race(
             raise UsageError("a plan has its own on and accept: give them to it, not to race")
         if not lanes.chooses:
             raise UsageError(f"{type(lanes).__name__} chooses no winner; use ask or gather")
-    plan = lanes if isinstance(lanes, Policy) else Race(*several(lanes), on=on, accept=accept)
+    plan = lanes if isinstance(lanes, Policy) else Race(*as_lanes(lanes), on=on, accept=accept)
     fanout = await _fan_out(prompt, plan, settings)
     winner = fanout.winner
     if winner is None:
@@ -274,7 +274,7 @@ async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Unpack
     CallSettings says what the settings are. Never raises for what a service did: a failed answer has its error and the
     text up to it. Raises UsageError.
     """
-    plan = lanes if isinstance(lanes, Policy) else All(*several(lanes))
+    plan = lanes if isinstance(lanes, Policy) else All(*as_lanes(lanes))
     return list((await _fan_out(prompt, plan, settings)).run.answers)
 
 

@@ -9,6 +9,7 @@ from attrs import define, evolve, field, frozen
 from fanout import catalog
 from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.catalog.config import Config
+from fanout.credentials import Credentials
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
@@ -47,16 +48,14 @@ class Connections:
 
     def budget(self, provider: Provider) -> Budget:
         """The budget for repeating requests to the service behind this provider."""
-        return self.budgets.setdefault(f"{provider.name} {getattr(provider, 'base_url', '')}", Budget())
+        return self.budgets.setdefault(f"{provider.name} {provider.base_url}", Budget())
 
     def login_for(self, provider: Provider) -> Login | None:
-        """The source of other credentials for this provider, if it is one that people log in to."""
-        if not hasattr(provider, "credentials"):
+        """The source of other credentials for this provider, if they can help it."""
+        if not provider.takes_login:
             return None
         if self.login is None:
-            from fanout.login.logins import Logins  # noqa: PLC0415  # few lanes need it
-
-            self.login = Logins()
+            self.login = _StoredLogins()
         return self.login
 
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
@@ -64,6 +63,27 @@ class Connections:
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+
+
+class _StoredLogins(Login):
+    """The logins that are stored; nobody is asked for one. What reads them is imported by the first lane that does."""
+
+    _logins: Login | None = None
+
+    async def renew(self, provider: Provider, refused: Credentials | None) -> Credentials | None:
+        """Returns other stored credentials than those that were `refused`. Raises ProviderError."""
+        return await self._opened().renew(provider, refused)
+
+    async def keep(self, credentials: Credentials) -> None:
+        """Stores credentials that a service renewed. Raises ProviderError."""
+        await self._opened().keep(credentials)
+
+    def _opened(self) -> Login:
+        if self._logins is None:
+            from fanout.login.logins import Logins  # noqa: PLC0415
+
+            self._logins = Logins()
+        return self._logins
 
 
 @frozen
@@ -121,7 +141,7 @@ class Builder:
         if isinstance(plan, str):
             found = catalog.resolve(plan, self.settings.config)
             plan = found if isinstance(found, Policy) else Race(found)
-        policy = plan if isinstance(plan, Policy) else Race(*several(plan))
+        policy = plan if isinstance(plan, Policy) else Race(*as_lanes(plan))
         return self._group(policy)
 
     def _group(self, policy: Policy) -> Group:
@@ -175,7 +195,7 @@ class Builder:
         return unique
 
 
-def several(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
+def as_lanes(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
     """Several lanes, also where there is only one."""
     if isinstance(lanes, str) or not isinstance(lanes, Sequence):
         return (lanes,)

@@ -17,10 +17,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fanout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CHATS = ("chats", "chats/huggingchat")
+TRANSPORTS = ("transports", "transports/curl")
 BENCH = tuple(f"bench/{room}" for room in ("records", "analysis", "load", "load/design", "calibration"))
 PURE_BENCH = ("bench/records", "bench/analysis", "bench/report", "bench/load/design")
 SHARED = ("storage", "ledger")
-PLUG_INS = ("engine", "wire", "providers", *CHATS, "transports", "policies", "formats", "local", "login")
+PLUG_INS = ("engine", "wire", "providers", *CHATS, *TRANSPORTS, "policies", "formats", "local", "login")
 TESTED = (*PLUG_INS, *SHARED, *BENCH)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

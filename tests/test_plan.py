@@ -217,7 +217,7 @@ def test_keys_are_found_as_a_comma_list_and_by_number(monkeypatch: pytest.Monkey
 
 def test_a_plug_in_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        lookup, "_plug_in", lambda group, name: Words if (group, name) == ("fanout.providers", "w") else None
+        lookup, "_load_plug_in", lambda group, name: Words if (group, name) == ("fanout.providers", "w") else None
     )
     found = catalog.find("w/host?first=1")
     assert found.provider == Words("host")

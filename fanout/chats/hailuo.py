@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from hashlib import md5
 from mimetypes import guess_extension
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
 from attrs import define, evolve, field, frozen
 
-from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
+from fanout.abc import Access, Flow, Head, Provider, Reader, Reply, Request
 from fanout.chats import website
 from fanout.chats.event_reader import EventReader
 from fanout.chats.flatten import flatten, media_since_last_answer, trailing_user_text
@@ -74,6 +74,10 @@ class Device:
     until: float
 
 
+DEVICES: dict[str, Device] = {}
+"""The devices that the service has registered us as, by account, for as long as this process lasts."""
+
+
 @frozen
 class Hailuo(Provider):
     """A server of Hailuo's chat. Its credentials need a `token` among the secrets, and nothing else.
@@ -93,6 +97,11 @@ class Hailuo(Provider):
     now: Callable[[], float] = field(default=time.time, repr=False)
     uuid: Callable[[], str] = field(default=lambda: str(uuid4()), repr=False)
     devices: dict[str, Device] = field(factory=dict, repr=False)
+
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider for a lane of the catalog; all of them share the devices of this process."""
+        return super().from_access(access, **{"devices": DEVICES, **more})
 
     def flow(self, prompt: Prompt) -> Flow:
         """Registers a device where there is none, stores the files, and asks.

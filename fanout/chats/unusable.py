@@ -11,6 +11,8 @@ from fanout.prompt import Prompt
 class Unusable(Provider):
     """A service that cannot be asked for this reason; `command` is what the user types to log in anew."""
 
+    takes_login = False
+
     name: str
     model: str | None
     base_url: str

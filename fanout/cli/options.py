@@ -245,7 +245,7 @@ _SHARED: list[Callable[[Command], Command]] = [
 ]  # fmt: skip
 
 
-def asking(command: Command) -> Command:
+def add_choices(command: Command) -> Command:
     """Gives a verb the shared options, by the names of Choices."""
 
     @wraps(command)

@@ -85,7 +85,7 @@ class Keys:
         Returns None then; or why it cannot, which is `needed` again if there are no others.
         """
         try:
-            found = await self.login.renew(refused, getattr(refused, "credentials", None)) if self.login else None
+            found = await self.login.renew(refused, refused.credentials) if self.login else None
         except ProviderError as error:
             return error
         if found is None:

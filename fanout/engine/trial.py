@@ -14,10 +14,10 @@ from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
 from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TimedOut, TooLarge, Truncated
 from fanout.events import End, Event, Status, Usage
-from fanout.fetch import fetch
 from fanout.prompt import Prompt
 from fanout.secret import Secret
 from fanout.sense import SENSELESS, sense_only, typed
+from fanout.transports.fetch import fetch
 
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a try may receive."""
@@ -50,8 +50,7 @@ class Trial:
     _received: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        login = getattr(self.provider, "credentials", None)
-        if isinstance(login, Credentials):
+        if (login := self.provider.credentials) is not None:
             self.secrets.update(login.cookies.values(), login.secrets.values())
 
     async def exchange(self, prompt: Prompt) -> ProviderError | None:

@@ -62,8 +62,8 @@ class Logins(Login):
         asked; otherwise this may wait for a person, and for a login that somebody else has begun. If that one fails,
         so does this. Raises ProviderError when a login was tried and failed, or the store cannot be used.
         """
-        base_url: str | None = getattr(provider, "base_url", None)
-        if base_url is None:
+        base_url = provider.base_url
+        if not base_url:
             return None
         site = SERVICES.get(provider.name)
         flight = self._flights.setdefault((provider.name, normal(base_url)), _Flight())

@@ -12,7 +12,7 @@ from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import data_uri, type_of
-from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.providers.reader import JsonReader, count_of, object_of, text_of
 from fanout.secret import Secret
 from fanout.wire.faults import MESSAGE_LENGTH, response_error
 from fanout.wire.json_text import JsonText, encode, excerpt
@@ -262,7 +262,7 @@ def _pages(citations: Any) -> Iterator[dict[str, Any]]:
 
 def _usage(value: dict[str, Any]) -> Usage:
     """What is billed; the tokens beside it count the service's own preamble."""
-    counts = value.get("billed_units") or value.get("tokens") or {}
+    counts = object_of(value.get("billed_units")) or object_of(value.get("tokens"))
     return Usage(
         count_of(counts.get("input_tokens")),
         count_of(counts.get("output_tokens")),

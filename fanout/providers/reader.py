@@ -118,6 +118,13 @@ class JsonReader(AnswerEnding, ABC):
             raise ProtocolError(f"more than {MAX_TOOL_CALLS} tool calls")
         return ToolCall(index, text_of(call_id), text_of(name), arguments)
 
+    def text_call(self, index: Any, call_id: Any, name: Any, text: str) -> ToolCall:
+        """A piece of a call of a tool that takes any text in place of JSON; no text at all stays none."""
+        piece = self.tool_call(index, call_id, name, "")
+        self._calls[index] = True
+        piece.arguments = text
+        return piece
+
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
         if self._repeats is None:
@@ -303,6 +310,11 @@ def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def rows_of(value: Any) -> list[dict[str, Any]]:
+    """The objects in a JSON list; none where there is no list."""
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
 def count_of(value: Any) -> int | None:
     """A JSON value if it is a count, else None; some services write counts as floats."""
     if value is None or (type(value) is int and value >= 0):
@@ -310,3 +322,13 @@ def count_of(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         return None
     return int(value)
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """Returns a JSON value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: Any) -> list[dict[str, Any]]:
+    """Returns the objects in a JSON value that is a list of them; none for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -26,10 +26,10 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Delta, End, Status
-from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.secret import Secret
 from fanout.timeouts import Timeouts
+from fanout.transports.fetch import fetch
 from tests.providers.exchange import end_of, error_of, read_by
 from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound

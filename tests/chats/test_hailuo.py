@@ -30,10 +30,10 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Conversation, Delta, End, Event, Replace, Source, Sources, Status, Title
-from fanout.fetch import fetch
 from fanout.policies.all import All
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.secret import Secret
+from fanout.transports.fetch import fetch
 from tests.providers.exchange import end_of, error_of, exchange, read_by, state_of, text_in
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import hailuo, website

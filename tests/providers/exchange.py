@@ -8,8 +8,8 @@ from attrs import define, field
 from fanout.abc import Head, Provider, Reader, Reply, Request
 from fanout.errors import ProviderError
 from fanout.events import Conversation, Delta, End, Event, Replace
-from fanout.fetch import fetch
 from fanout.prompt import Prompt
+from fanout.transports.fetch import fetch
 from fanout.transports.httpx import HttpxTransport
 from tests.servers import website
 from tests.servers.website import EVENTS

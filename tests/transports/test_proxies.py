@@ -18,9 +18,9 @@ from fanout.transports import httpx
 from fanout.transports.httpx import HttpxTransport
 from tests.servers.http import HI, reset, serve
 from tests.servers.script import open_script_server
+from tests.transports.curl.test_transport import say_nothing
 from tests.transports.proxies import open_http_proxy, open_socks_proxy
 from tests.transports.test_contract import REAL, Ears, Real
-from tests.transports.test_curl import say_nothing
 from tests.transports.tls import Certificate, say_hi, secure_url
 
 SERVICE = "http://service.invalid/v1"

@@ -28,7 +28,7 @@ def describe_run(wish: RunWish, setup: Setup, schedules: Sequence[Schedule], com
                 "name": lane.name,
                 "provider": lane.provider.name,
                 "model": lane.provider.model,
-                "base_url": hide_secrets(getattr(lane.provider, "base_url", None) or "") or None,
+                "base_url": hide_secrets(lane.provider.base_url) or None,
             }
             for lane in setup.lanes
         ],

@@ -73,10 +73,10 @@ async def ask_service(site: "Site", credentials: "Credentials", transport: "Tran
     import trio
 
     from fanout.errors import AuthError, LoginRequired, ProviderError
-    from fanout.fetch import fetch
     from fanout.formats.summary import reason
     from fanout.login import services
     from fanout.scrub import scrub
+    from fanout.transports.fetch import fetch
 
     request, provider = services.user_request(site, credentials), None
     if request is None:

@@ -30,10 +30,10 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Conversation, Delta, End, Event, File, Reasoning, Replace, Status, Title
-from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.secret import Secret
 from fanout.sense import SENSELESS
+from fanout.transports.fetch import fetch
 from fanout.transports.httpx import HttpxTransport
 from tests.providers.exchange import Exchange, exchange, text_in
 from tests.servers import huggingchat as server_of

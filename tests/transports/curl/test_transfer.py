@@ -9,9 +9,9 @@ from attrs import define, field
 
 from fanout.abc import Head
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, Truncated
-from fanout.transports import transfer
-from fanout.transports.libcurl import Easy
-from fanout.transports.transfer import Transfer
+from fanout.transports.curl import transfer
+from fanout.transports.curl.libcurl import Easy
+from fanout.transports.curl.transfer import Transfer
 from tests.transports.test_contract import Ears as Timed
 
 OK = b"HTTP/1.1 200 OK\r\n"

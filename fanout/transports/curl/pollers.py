@@ -4,7 +4,7 @@ import select
 from contextlib import suppress
 from typing import Any, Protocol
 
-from fanout.transports.libcurl import IN, OUT
+from fanout.transports.curl.libcurl import IN, OUT
 
 MOST = 1024
 """Sockets that one look may find ready; the others are found by the next."""

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from fanout.transports.chunked import Chunks
+from fanout.transports.curl.chunked import Chunks
 
 PIECES = [b"Hel", b"lo", b"x" * 300, b"\r\n", b"5\r\n", b"\n", b"end"]
 

@@ -17,12 +17,12 @@ from fanout.errors import (
     TooLarge,
     Truncated,
 )
-from fanout.transports import curl
 from fanout.transports.curl import CurlTransport
+from fanout.transports.curl import transport as curl
 from tests.servers.http import HI, Received, read_request, serve
 from tests.servers.script import open_script_server
+from tests.transports.curl.test_cancel import transfers, until
 from tests.transports.test_contract import Ears
-from tests.transports.test_curl_cancel import transfers, until
 from tests.transports.tls import Certificate, say_hi, secure_url
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from fanout.abc import Head, Request
 from fanout.errors import TooLarge, Truncated
-from fanout.fetch import fetch
+from fanout.transports.fetch import fetch
 from tests.words import memory
 
 REQUEST = Request("GET", "http://a/")

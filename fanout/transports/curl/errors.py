@@ -6,7 +6,7 @@ import re
 from attrs import frozen
 
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge
-from fanout.transports.libcurl import Easy
+from fanout.transports.curl.libcurl import Easy
 from fanout.transports.outgoing import behind, refusal, too_slow, unreachable
 
 # The numbers are those of <curl/curl.h>; what is in no list here is a protocol error with libcurl's own words.

@@ -9,11 +9,13 @@ import trio
 
 from fanout.abc import Head, Request
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
-from fanout.transports import curl, transfer
-from fanout.transports.curl import CurlTransport
+from fanout.transports.curl import CurlTransport, transfer
+from fanout.transports.curl import transport as curl
 from fanout.transports.memory import HANG, Script
 from tests.servers.http import serve
 from tests.servers.script import open_script_server
+from tests.transports.curl.test_cancel import Acting, transfers, until
+from tests.transports.curl.test_transport import open_raw_server
 from tests.transports.http2 import (
     END_HEADERS,
     GOAWAY,
@@ -26,8 +28,6 @@ from tests.transports.http2 import (
     open_http2_server,
 )
 from tests.transports.test_contract import Ears
-from tests.transports.test_curl import open_raw_server
-from tests.transports.test_curl_cancel import Acting, transfers, until
 from tests.transports.tls import Certificate, secure_url
 
 

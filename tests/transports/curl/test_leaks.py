@@ -16,14 +16,13 @@ import fanout
 from fanout.abc import Request
 from fanout.catalog.config import Config
 from fanout.errors import AuthError
-from fanout.transports import libcurl
-from fanout.transports.curl import CurlTransport
-from fanout.transports.libcurl import Easy
+from fanout.transports.curl import CurlTransport, libcurl
+from fanout.transports.curl.libcurl import Easy
 from fanout.transports.memory import HANG
 from tests.servers.script import ScriptServer, open_script_server
+from tests.transports.curl.test_cancel import transfers, until
 from tests.transports.fuzz import easies, fds, rss
 from tests.transports.test_contract import Ears
-from tests.transports.test_curl_cancel import transfers, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 

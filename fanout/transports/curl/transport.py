@@ -20,12 +20,13 @@ from fanout.abc import Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.errors import ProviderError, ResetError, UsageError
 from fanout.proxy import Proxy
-from fanout.transports.curl_errors import Route, translate
-from fanout.transports.libcurl import IN, TIMER, Easy, Multi, is_browser
+from fanout.transports.curl.errors import Route, translate
+from fanout.transports.curl.libcurl import IN, TIMER, Easy, Multi, is_browser
+from fanout.transports.curl.pollers import Poller, open_poller
+from fanout.transports.curl.stamping import Stamped, StampingPoller
+from fanout.transports.curl.transfer import Transfer
 from fanout.transports.outgoing import headers_of, host_of
-from fanout.transports.pollers import Poller, open_poller
-from fanout.transports.stamps import Stamped, StampingPoller, wants_stamps
-from fanout.transports.transfer import Transfer
+from fanout.transports.stamps import wants_stamps
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""

@@ -18,9 +18,9 @@ from attrs import define, field
 
 from fanout.abc import Head, Request
 from fanout.errors import ConnectError, ProviderError, ResetError, UsageError
-from fanout.transports import curl
 from fanout.transports.curl import CurlTransport
-from fanout.transports.libcurl import Multi
+from fanout.transports.curl import transport as curl
+from fanout.transports.curl.libcurl import Multi
 from fanout.transports.memory import HANG
 from tests.servers.http import HI, read_request, serve
 from tests.servers.script import open_script_server

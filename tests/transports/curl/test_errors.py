@@ -4,7 +4,7 @@ import pytest
 from curl_cffi import CurlECode
 
 from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, TooLarge
-from fanout.transports.curl_errors import Route, translate
+from fanout.transports.curl.errors import Route, translate
 
 KINDS: dict[type[ProviderError], tuple[str, ...]] = {
     ConnectError: (

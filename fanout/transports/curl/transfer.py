@@ -6,8 +6,8 @@ from typing import Any
 
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
-from fanout.transports.chunked import Chunks
-from fanout.transports.libcurl import Easy
+from fanout.transports.curl.chunked import Chunks
+from fanout.transports.curl.libcurl import Easy
 from fanout.transports.outgoing import environment_proxy, refusal, unreachable
 from fanout.wire.coding import CAP, Decoder
 

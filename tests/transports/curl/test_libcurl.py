@@ -18,11 +18,11 @@ from curl_cffi import CurlHttpVersion, CurlInfo, CurlMOpt, CurlOpt
 from curl_cffi._wrapper import ffi, lib
 from packaging.requirements import Requirement
 
-from fanout.transports import libcurl
-from fanout.transports.libcurl import IN, OUT, TIMER, Easy, Multi, is_browser, version
+from fanout.transports.curl import libcurl
+from fanout.transports.curl.libcurl import IN, OUT, TIMER, Easy, Multi, is_browser, version
 from tests.servers.http import HI
 
-WHERE = f"curl_cffi {version_of('curl-cffi')} is not what fanout/transports/libcurl.py was written for"
+WHERE = f"curl_cffi {version_of('curl-cffi')} is not what fanout/transports/curl/libcurl.py was written for"
 
 
 @define(eq=False)
@@ -66,13 +66,13 @@ def attributes_of(name: str, *modules: str) -> set[str]:
     ],
 )
 def test_every_name_that_is_used_is_there(name: str, owner: Any) -> None:
-    used = attributes_of(name, "libcurl", "curl")
+    used = attributes_of(name, "libcurl", "transport")
     assert used
     assert {attribute for attribute in used if not hasattr(owner, attribute)} == set(), WHERE
 
 
 def test_the_versions_that_pip_may_install_have_an_end_and_this_is_one_of_them() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     (wanted,) = [line for line in map(Requirement, project["dependencies"]) if line.name == "curl_cffi"]
     assert wanted.specifier.contains(version_of("curl-cffi"), prereleases=True), WHERE
     assert {specifier.operator for specifier in wanted.specifier} == {">=", "<"}
