@@ -12,7 +12,6 @@ from contextlib import suppress
 from math import inf
 from typing import Any, Self
 
-import certifi
 import trio
 from curl_cffi import CurlHttpVersion, CurlOpt
 
@@ -438,5 +437,9 @@ def _set_proxy(easy: Easy, proxy: Proxy) -> None:
 
 def _authorities(ca_file: str | None) -> bytes:
     """The file of certificate authorities to trust: the caller's, the system's, or certifi's."""
-    found = ca_file or ssl.get_default_verify_paths().cafile or certifi.where()  # the second is SSL_CERT_FILE if set
+    found = ca_file or ssl.get_default_verify_paths().cafile  # the second is SSL_CERT_FILE if set
+    if not found:
+        import certifi  # noqa: PLC0415  # most systems have their own
+
+        found = certifi.where()
     return found.encode()
