@@ -1,9 +1,7 @@
 """The proxy that a request names: where it is, and its credentials apart from that, because libraries log addresses."""
 
-from typing import Self
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
-
-from attrs import frozen
 
 from fanout.addresses import NO_PROXY, is_proxy
 from fanout.errors import ConnectError
@@ -14,8 +12,7 @@ PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 """The port of each kind of proxy where its address names none."""
 
 
-@frozen
-class Proxy:
+class Proxy(NamedTuple):
     """A proxy: `credentials` are user and password, None for one that asks for neither.
 
     `http` and `https` proxies are asked for a tunnel (CONNECT), or to forward a request that is not encrypted. `socks5`
@@ -28,7 +25,7 @@ class Proxy:
     credentials: tuple[Secret, Secret] | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Proxy":
         """Reads `http://user:password@host:3128`, with percent-encoding in user and password.
 
         Raises ValueError if that is no address of a proxy; the message repeats nothing of it.
