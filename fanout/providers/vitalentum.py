@@ -11,8 +11,8 @@ from fanout.errors import InvalidRequest, NotFound, ProtocolError
 from fanout.events import Event
 from fanout.prompt import SYSTEM, Prompt
 from fanout.providers import website
+from fanout.providers.chat_reader import ChatReader
 from fanout.providers.flatten import system_text
-from fanout.providers.openai import ChatReader
 from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents
 
