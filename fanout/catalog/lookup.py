@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import field, fields_dict, frozen
 
@@ -46,6 +47,11 @@ NOTHING_CONFIGURED = Config()
 QUIRKS: dict[str, dict[str, Any]] = {
     # What a request must heed:
     "max_completion_tokens": {"max_tokens": "max_completion_tokens"},
+    "developer_role": {"developer": True},
+    "random_seed": {"seed": "random_seed"},
+    "tool_names_only": {"names": False},
+    "short_call_ids": {"short_ids": True},
+    "reasoning_back": {"reasoning": "tool turns"},
     "no_stream_options": {"stream_usage": False},
     "timings_per_token": {"timings": True},
     "api_key_header": {"key_header": "api-key"},
@@ -69,6 +75,9 @@ QUIRKS: dict[str, dict[str, Any]] = {
 }
 """The ways in which services differ from OpenAI's chat completions, and the settings of the provider that they need."""
 
+
+ANY_SERVER: dict[str, Any] = {"max_tokens": "max_tokens", "developer": False}
+"""How a server that speaks chat completions is asked, if it has no quirks: older names are known everywhere."""
 
 POLICIES: dict[str, type[Policy]] = {"race": Race, "hedge": Hedge, "fallback": Fallback, "quorum": Quorum, "all": All}
 
@@ -231,8 +240,8 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     if entry.models_url and own:
         settings["models_url"] = entry.models_url
     if entry.wire == "openai":
-        settings["max_tokens"] = "max_tokens"
-    for quirk in entry.quirks:
+        settings.update(ANY_SERVER)
+    for quirk in _quirks(entry, base_url):
         settings.update(QUIRKS[quirk])
     if entry.keys == ("OPENAI_API_KEY",) and names:
         settings["organization"] = os.environ.get("OPENAI_ORG_ID")
@@ -250,6 +259,12 @@ def _providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider]
     if not keys:
         return [wire(**accepted)], entry.timeouts
     return [wire(**accepted, key=Secret(key)) for key in keys], entry.timeouts
+
+
+def _quirks(entry: Entry, base_url: str) -> tuple[str, ...]:
+    """How the service speaks its wire. At another address than OpenAI's, `openai` is any server that speaks it."""
+    moved = entry.name == "openai" and not (urlsplit(base_url).hostname or "").endswith("api.openai.com")
+    return () if moved else entry.quirks
 
 
 @cache

@@ -1,16 +1,16 @@
-"""OpenAI's Chat Completions, and the dialects of all the services that speak it."""
+"""Asks by OpenAI's Chat Completions, as OpenAI or any other service that speaks it wants to be asked."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
-from fanout.errors import InvalidRequest, ProviderError
-from fanout.prompt import Media, Message, Options, Prompt
+from fanout.errors import ProviderError
+from fanout.prompt import Options, Prompt
+from fanout.providers.chat_messages import MessageForm, WhichReasoning
 from fanout.providers.chat_reader import ChatReader
-from fanout.providers.media import base64_of, data_uri, type_of
+from fanout.providers.chat_refusals import changes
 from fanout.providers.terms import model_names, no_key, refuse
 from fanout.secret import Secret
 from fanout.wire.json_text import encode
@@ -21,13 +21,16 @@ BASE_URL = "https://api.openai.com/v1"
 
 @frozen
 class OpenAI(Provider):
-    """A service that speaks Chat Completions.
+    """A service that speaks Chat Completions; the fields' defaults are OpenAI's own ways.
 
-    `key_env` names the environment variables that may hold the key; they serve the message that there is none.
-    `max_tokens` is the service's name for that option: OpenAI has a new one, most hosts keep the old. `stream_usage`
-    asks for token counts by `stream_options`, which a few hosts refuse; `timings` has llama.cpp count with every piece,
-    so that an answer which is cut off is counted too. The key is a bearer token, unless `key_header` names another
-    header, which holds it bare. `models_url` is where the models are listed, if not beside the chat.
+    `key_env` names the environment variables that may hold the key; they serve the message that there is none. The key
+    is a bearer token, unless `key_header` names another header, which holds it bare. `models_url` is where the models
+    are listed, if not beside the chat.
+
+    `max_tokens` and `seed` are the service's names for these options: OpenAI has a new one for the first, most hosts
+    keep the old. `stream` asks for a stream, `stream_usage` for token counts in it by `stream_options`, which a few
+    hosts refuse; `timings` has llama.cpp count with every piece, so that an answer which is cut off is counted too.
+    `developer`, `names`, `nulls`, `short_ids` and `reasoning` are the fields of a MessageForm.
     """
 
     model: str | None = None
@@ -39,15 +42,22 @@ class OpenAI(Provider):
     organization: str | None = None
     project: str | None = None
     max_tokens: str = "max_completion_tokens"
+    seed: str = "seed"
+    stream: bool = True
     stream_usage: bool = True
     timings: bool = False
+    developer: bool = True
+    names: bool = True
+    nulls: bool = True
+    short_ids: bool = False
+    reasoning: WhichReasoning = "none"
     key_header: str = "authorization"
     models_url: str | None = None
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for media it cannot carry."""
         headers = {
-            "accept": "text/event-stream",
+            "accept": "text/event-stream" if self.stream else "application/json",
             "accept-encoding": "identity",  # a coding may hold events back
             "content-type": "application/json",
             **self._credentials(),
@@ -59,16 +69,9 @@ class OpenAI(Provider):
         return ChatReader(head)
 
     def adapted(self, error: ProviderError) -> "OpenAI | None":
-        """Without `stream_options`, or with the other name of `max_tokens`, if the service complains of these."""
-        if not isinstance(error, InvalidRequest) or not _UNKNOWN.search(error.message):
-            return None
-        if self.stream_usage and "stream_options" in error.message:
-            return evolve(self, stream_usage=False)
-        for name, other in (_NAMES, _NAMES[::-1]):
-            # A service that refuses one name of the option names the other: "use 'max_completion_tokens' instead".
-            if self.max_tokens == name and re.search(rf"\b{other}\b", error.message):
-                return evolve(self, max_tokens=other)
-        return None
+        """The same provider without what the service refuses by `error`, or with what it demands; None for others."""
+        forms = (evolve(self, **change) for change in changes(error, self.max_tokens))
+        return next((form for form in forms if form != self), None)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -98,12 +101,13 @@ class OpenAI(Provider):
         return headers
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
+        form = MessageForm(self.developer, self.names, self.nulls, self.short_ids, self.reasoning)
         return {
             "model": self.model,
-            "messages": [_message(message) for message in prompt.messages],
-            "stream": True,
-            **({"stream_options": {"include_usage": True}} if self.stream_usage else {}),
-            **({"timings_per_token": True} if self.timings else {}),
+            "messages": form.write(prompt.messages),
+            "stream": self.stream,
+            **({"stream_options": {"include_usage": True}} if self.stream and self.stream_usage else {}),
+            **({"timings_per_token": True} if self.stream and self.timings else {}),
             **self._options(prompt.options),
             **prompt.options.body,
         }
@@ -115,7 +119,7 @@ class OpenAI(Provider):
             "temperature": options.temperature,
             "top_p": options.top_p,
             "stop": list(options.stop) or None,
-            "seed": options.seed,
+            self.seed: options.seed,
             "reasoning_effort": options.reasoning,
             "tools": list(options.tools) or None,
             "tool_choice": options.tool_choice,
@@ -126,37 +130,3 @@ class OpenAI(Provider):
 
 def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-
-
-def _message(message: Message) -> dict[str, Any]:
-    content: Any = message.text or (None if message.tool_uses else "")
-    if message.media:
-        content = [{"type": "text", "text": message.text}] if message.text else []
-        content += [_part(media) for media in message.media]
-    given: dict[str, Any] = {"role": message.role, "content": content, "name": message.name}
-    if message.tool_call_id:
-        given["tool_call_id"] = message.tool_call_id
-    if message.tool_uses:
-        given["tool_calls"] = [
-            {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": use.arguments}}
-            for use in message.tool_uses
-        ]
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _part(media: Media) -> dict[str, Any]:
-    """A picture by its address or bytes; sound and other files by their bytes."""
-    kind = type_of(media)
-    if kind.startswith("image/"):
-        url = media.url if media.data is None else data_uri(media)
-        return {"type": "image_url", "image_url": {"url": url}}
-    if kind.startswith("audio/"):
-        form = _SOUNDS.get(kind, kind.removeprefix("audio/"))
-        return {"type": "input_audio", "input_audio": {"data": base64_of(media), "format": form}}
-    return {"type": "file", "file": {"filename": media.name or "file", "file_data": data_uri(media)}}
-
-
-_SOUNDS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
-
-_UNKNOWN = re.compile("support|permit|recogni|unknown|unexpected|allowed|instead", re.IGNORECASE)
-_NAMES = ("max_tokens", "max_completion_tokens")
