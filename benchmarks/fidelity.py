@@ -35,11 +35,11 @@ from benchmarks import harnesses
 from benchmarks.clients import child_task, leave, request_bytes, resident_kb
 from benchmarks.load import PATIENCE, CannotMeasure, Failed, allow_sockets, built, child, got, running
 from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
-from fanout.bench.calibrate import most_at_once, run_load
-from fanout.bench.metrics import measure
-from fanout.bench.request import open_stamped
-from fanout.bench.statistics import quantile
-from fanout.bench.truth import Sent, Truth
+from fanout.bench.analysis.metrics import measure
+from fanout.bench.analysis.statistics import quantile
+from fanout.bench.calibration.calibrate import most_at_once, run_load
+from fanout.bench.calibration.truth import Sent, Truth
+from fanout.bench.load.request import open_stamped
 from fanout.plan import Connections
 
 FLOOR = "reader"
@@ -161,7 +161,7 @@ def bench(opened: Any, url: str, streams: int, requests: int, began: float) -> S
     pieces = sum(len(record.times) for record in kept) or 1
     late = sorted(record.lateness for record in kept if record.lateness is not None)
     return Seen(
-        ttft=[found.ttft for found in figures if found.ttft is not None],
+        ttft=[ttft for found in figures if (ttft := found["ttft"]) is not None],
         gaps=[gap for found in figures for gap in found.gaps],
         tokens=sum(len(record.times) for record in records),
         began=began,

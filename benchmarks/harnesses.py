@@ -29,7 +29,7 @@ from attrs import frozen
 from benchmarks.clients import QUESTION
 from benchmarks.load import PATIENCE, CannotMeasure, Failed
 from benchmarks.machine import say
-from fanout.bench.statistics import quantile
+from fanout.bench.analysis.statistics import quantile
 from fanout.errors import FanoutError
 from fanout.local import weights
 

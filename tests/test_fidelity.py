@@ -21,7 +21,7 @@ import pytest
 from benchmarks import fidelity
 from benchmarks.fidelity import FLOOR, Line, Server
 from benchmarks.load import CannotMeasure
-from fanout.bench.truth import _WORDS, Sent
+from fanout.bench.calibration.truth import _WORDS, Sent
 from tests.again import again
 
 ROOT = Path(__file__).parent.parent

@@ -1,5 +1,10 @@
-"""Measuring lanes: sending the requests, what they come to, what may be said of it, and the report.
+"""The benchmark of lanes: sending requests, keeping a record of each, and saying what they come to.
 
-What is computed from records is pure: record, metrics, order, statistics, figures, lane, verdict, doubts, whatif and
-summary have no I/O, no clock and no event loop. docs/metrics.md defines every figure.
+    records/       one request as it is kept: in memory, in files, in the database
+    analysis/      the figures of records, and what may be said of them
+    load/          prompts and times, and the requests that are sent at them
+    report/        a summary as text and as a page
+    calibration/   the whole measured against a service that knows what it sent
+
+docs/metrics.md defines every figure.
 """

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
-from platformdirs import user_state_path
 
 from fanout.errors import UsageError
 from fanout.history import History
-from fanout.login.folder import opened
-from fanout.places import users
+from fanout.storage.folder import open_folder
+from fanout.storage.places import app_directory
 
 NAME = "last.json"
 
@@ -31,19 +30,19 @@ class Last:
 
 def directory() -> Path:
     """Where the run is kept. Raises UsageError."""
-    return users(user_state_path) / "runs"
+    return app_directory("state") / "runs"
 
 
 def save(lanes: Sequence[str], conversation: History) -> None:
     """Keeps a run in place of the one before. Raises UsageError."""
     data = json.dumps({"lanes": list(lanes), "conversation": conversation.to_json()})
-    with opened(directory(), create=True) as folder, folder.locked():
+    with open_folder(directory(), create=True) as folder, folder.lock():
         folder.replace(NAME, data.encode())
 
 
 def load() -> Last:
     """The run that is kept. Raises UsageError if there is none, or it cannot be read."""
-    with opened(directory()) as folder:
+    with open_folder(directory()) as folder:
         data = folder.read(NAME)
     if data is None:
         raise UsageError("there is no earlier run to continue; ask without -c first")

@@ -55,6 +55,7 @@ def answer_object(answer: Answer) -> Object:
         "title": answer.title,
         "usage": asdict(answer.usage) if answer.usage else None,
         "finish_reason": answer.finish_reason,
+        "notes": list(answer.notes),
         "error": error_object(answer.error),
         "ttft": seconds(answer.ttft),
         "itl": seconds(answer.itl),

@@ -54,12 +54,14 @@ def _table(run: Run) -> list[str]:
 
 
 def _section(answer: Answer, run: Run) -> list[str]:
-    if not answer.answered and answer.error is None:
+    if not answer.answered and answer.error is None and not answer.notes:
         return []
     mark = " (winner)" if run.winner and answer.lane == run.winner.lane else ""
     parts = ["", f"# {escaped(answer.lane)}{mark}", ""]
     if answer.error:
         parts += [escaped(reason(answer.error)), ""]
+    for note in answer.notes:
+        parts += [escaped(note), ""]
     if answer.answered:
         parts += [fenced(body(answer)), ""]
     return parts[:-1]

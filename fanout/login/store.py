@@ -19,30 +19,29 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from platformdirs import user_state_path
 
-from fanout.credentials import VERSION, Credentials
+from fanout.credentials import VERSION, Credentials, command
 from fanout.errors import UsageError
-from fanout.login.folder import Folder, opened
-from fanout.login.services import normal
+from fanout.login.services import SERVICES, normalise
 from fanout.login.sources import from_environment
-from fanout.places import users
 from fanout.secret import Secret
+from fanout.storage.folder import Folder, open_folder
+from fanout.storage.places import app_directory
 
 SETTLED = timedelta(minutes=1)
 """By so much the end of stored credentials may be out of date."""
 
 
 def directory() -> Path:
-    """Where the credentials are stored. Raises UsageError."""
-    return users(user_state_path) / "credentials"
+    """Returns the directory of the store. Raises UsageError."""
+    return app_directory("state") / "credentials"
 
 
 def name_of(provider: str, base_url: str) -> str:
     """The name of the file with this provider's credentials for this base URL. Raises UsageError."""
     if not re.fullmatch(r"\w[\w.-]*", provider):
         raise UsageError(f"{provider!r} is not the name of a provider")
-    return f"{provider}-{sha256(normal(base_url).encode()).hexdigest()[:8]}.json"
+    return f"{provider}-{sha256(normalise(base_url).encode()).hexdigest()[:8]}.json"
 
 
 def load(provider: str, base_url: str) -> Credentials | None:
@@ -50,7 +49,7 @@ def load(provider: str, base_url: str) -> Credentials | None:
 
     Raises UsageError where they cannot be used, with what to do about it.
     """
-    with _opened() as folder:
+    with _open_stored() as folder:
         found = _read(folder, provider, base_url)
     return found or from_environment(provider, base_url)
 
@@ -60,7 +59,7 @@ def save(credentials: Credentials, *, wait: bool = True) -> None:
 
     Raises UsageError, and Busy if it is not to `wait` for a process that changes the store just now.
     """
-    with opened(directory(), create=True) as folder, folder.locked(wait=wait):
+    with open_folder(directory(), create=True) as folder, folder.lock(wait=wait):
         _write(folder, credentials)
 
 
@@ -69,7 +68,7 @@ def refresh(credentials: Credentials, *, wait: bool = True) -> bool:
 
     Raises as `save` does.
     """
-    with _opened() as folder, folder.locked(wait=wait):
+    with _open_stored() as folder, folder.lock(wait=wait):
         current = _read(folder, credentials.provider, credentials.base_url)
         if current is None or current.account != credentials.account:
             return False
@@ -80,7 +79,7 @@ def refresh(credentials: Credentials, *, wait: bool = True) -> bool:
 
 def delete_if(credentials: Credentials, *, wait: bool = True) -> bool:
     """Deletes these credentials; False if they are not the stored ones (any more). Raises as `save` does."""
-    with _opened() as folder, folder.locked(wait=wait):
+    with _open_stored() as folder, folder.lock(wait=wait):
         current = _read(folder, credentials.provider, credentials.base_url)
         if current is None or current.account != credentials.account:
             return False
@@ -95,22 +94,23 @@ def delete(provider: str, base_url: str | None = None) -> int:
     """
     of_all = re.compile(rf"{re.escape(provider)}-[0-9a-f]{{8}}\.json")
     wanted = of_all if base_url is None else re.compile(re.escape(name_of(provider, base_url)))
-    with opened(directory()) as folder, folder.locked():
+    with open_folder(directory()) as folder, folder.lock():
         names = [name for name in folder.names() if wanted.fullmatch(name)]
         for name in names:
             folder.remove(name)
     return len(names)
 
 
-def stored() -> tuple[list[Credentials], list[UsageError]]:
+def load_all() -> tuple[list[Credentials], list[UsageError]]:
     """All that is stored, by name, and why some of it cannot be read. Raises UsageError if the directory is refused."""
     found: list[Credentials] = []
     problems: list[UsageError] = []
-    with opened(directory()) as folder:
+    with open_folder(directory()) as folder:
         for name in folder.names():
             if re.fullmatch(r"\w.*\.json", name):
                 try:
-                    found += filter(None, [_read_named(folder, name)])
+                    remedy = _remedy(f"fanout auth logout {name.rpartition('-')[0]}")  # the address is not known
+                    found += filter(None, [_read_named(folder, name, remedy)])
                 except UsageError as error:
                     problems.append(error)
     return found, problems
@@ -119,24 +119,24 @@ def stored() -> tuple[list[Credentials], list[UsageError]]:
 def open_login_file(provider: str, base_url: str) -> int:
     """Opens the file that the one process locks which logs in to this service; a descriptor. Raises UsageError."""
     name = name_of(provider, base_url).replace(".json", ".login")
-    with opened(directory(), create=True) as folder:
+    with open_folder(directory(), create=True) as folder:
         return folder.open(name, os.O_RDWR | os.O_CREAT)
 
 
 @contextmanager
-def _opened() -> Iterator[Folder]:
+def _open_stored() -> Iterator[Folder]:
     """Opens the store to look into it: without a home nothing is stored, and the environment may hold a login."""
     try:
         path = directory()
     except UsageError:
         yield Folder(Path(), None)
         return
-    with opened(path) as folder:
+    with open_folder(path) as folder:
         yield folder
 
 
 def _nearly_equal(one: Credentials, other: Credentials) -> bool:
-    """Whether they differ in nothing but a little of their end: each answer moves it, and not each is worth a write."""
+    """True if they differ at most in a little of their end: each answer moves it, and not each is worth a write."""
     if one.expires and other.expires and abs(one.expires - other.expires) < SETTLED:
         return evolve(one, expires=other.expires) == other
     return one == other
@@ -144,23 +144,25 @@ def _nearly_equal(one: Credentials, other: Credentials) -> bool:
 
 def _read(folder: Folder, provider: str, base_url: str) -> Credentials | None:
     name = name_of(provider, base_url)
-    found = _read_named(folder, name)
-    if found and (found.provider, normal(found.base_url)) != (provider, normal(base_url)):
-        raise UsageError(f"{folder.path / name} holds the login to another service; {_remedy(name)}")
+    home = SERVICES[provider].base_url if provider in SERVICES else base_url
+    remedy = _remedy(command("auth logout", provider, base_url, home))
+    found = _read_named(folder, name, remedy)
+    if found and (found.provider, normalise(found.base_url)) != (provider, normalise(base_url)):
+        raise UsageError(f"{folder.path / name} holds the login to another service; {remedy}")
     return found
 
 
-def _read_named(folder: Folder, name: str) -> Credentials | None:
-    """What the file of this name holds, None if there is none. Raises UsageError, which repeats nothing of it."""
+def _read_named(folder: Folder, name: str, remedy: str) -> Credentials | None:
+    """Reads the file of this name, None if there is none. Raises UsageError, which repeats nothing of it."""
     data = folder.read(name)
     if data is None:
         return None
     try:
-        return structured(json.loads(data))
+        return structure(json.loads(data))
     except UsageError as error:
         raise UsageError(f"{folder.path / name}: {error}") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"{folder.path / name} is damaged; {_remedy(name)}") from None
+        raise UsageError(f"{folder.path / name} is damaged; {remedy}") from None
 
 
 def _write(folder: Folder, credentials: Credentials) -> None:
@@ -168,11 +170,11 @@ def _write(folder: Folder, credentials: Credentials) -> None:
     folder.replace(name_of(credentials.provider, credentials.base_url), data.encode())
 
 
-def _remedy(name: str) -> str:
-    return f"fanout auth logout {name.rpartition('-')[0]}, and log in again"
+def _remedy(logout: str) -> str:
+    return f"{logout}, and log in again"
 
 
-def structured(value: Any) -> Credentials:
+def structure(value: Any) -> Credentials:
     """The credentials that a stored object stands for; fields that it has besides are ignored.
 
     Raises UsageError, which repeats nothing of it.

@@ -41,8 +41,8 @@ class Ollama(Provider):
         headers = {**self._headers("application/x-ndjson"), "content-type": "application/json"}
         return Request("POST", f"{self._root}/api/chat", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "OllamaReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "OllamaReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return OllamaReader(head)
 
     def models_request(self) -> Request:
@@ -161,27 +161,33 @@ class OllamaReader(JsonReader):
         """Appends the events of one line."""
         if self.model is None:
             self.model = text_of(value.get("model"))
-        message = value.get("message") or {}
-        if "thinking" in message and (thinking := text_of(message["thinking"])):
+        message = value.get("message")
+        if not message:
+            message = {}
+            if not value.get("done"):
+                self.refuse(value)
+        more = len(message) != 2 or "role" not in message  # than role and content
+        if more and (thinking := text_of(message.get("thinking"))):
             out.append(Reasoning(thinking))
         if (text := message.get("content")) and isinstance(text, str):
             out.append(Delta(text))
-        if "tool_calls" in message:
-            for call in message["tool_calls"] or ():
-                self._read_call(call, out)
-        if "images" in message:
-            out += [file for image in message["images"] or () if (file := file_of_base64(image))]
+        if more:
+            for call in message.get("tool_calls") or ():
+                if call is not None:
+                    self._read_call(call, out)
+            images = message.get("images")
+            out += [file for image in images if (file := file_of_base64(image))] if isinstance(images, list) else []
         if value.get("done"):
             self._read_done(value, out)
-        elif not message:
-            self.refuse(value)
 
     def _read_call(self, call: dict[str, Any], out: list[Event]) -> None:
         """A call comes whole, and its id only from newer servers."""
         function = call["function"]
         index, self._next_call = self._next_call, self._next_call + 1
         call_id = text_of(call.get("id")) or f"call_{index}"
-        out.append(self.tool_call(index, call_id, function.get("name"), encode(function.get("arguments") or {})))
+        arguments = function.get("arguments") or {}
+        text = arguments if isinstance(arguments, str) else encode(arguments)  # other servers of this wire write a text
+        out.append(self.tool_call(index, call_id, function.get("name"), text))
 
     def _read_done(self, value: dict[str, Any], out: list[Event]) -> None:
         # A count of 0 is left out: a prompt that is cached has none.

@@ -1,16 +1,17 @@
 """Asks by OpenAI's Chat Completions, as OpenAI or any other service that speaks it wants to be asked."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from attrs import evolve, field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Access, Head, Provider, Reply, Request
 from fanout.errors import ProviderError
 from fanout.prompt import Options, Prompt
 from fanout.providers.chat_messages import MessageForm, WhichReasoning
 from fanout.providers.chat_reader import ChatReader
 from fanout.providers.chat_refusals import changes
+from fanout.providers.quirks import account_of, settings_for
 from fanout.providers.terms import model_names, no_key, refuse
 from fanout.secret import Secret
 from fanout.wire.json_text import encode
@@ -54,6 +55,11 @@ class OpenAI(Provider):
     key_header: str = "authorization"
     models_url: str | None = None
 
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider for a lane of the catalog, with what the service's quirks and the account ask for."""
+        return super().from_access(access, **{**settings_for(access), **account_of(access), **more})
+
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for media it cannot carry."""
         headers = {
@@ -64,8 +70,8 @@ class OpenAI(Provider):
         }
         return Request("POST", f"{self._root}/chat/completions", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> ChatReader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> ChatReader:
+        """Makes the Reader for a response with this head, whatever its status."""
         return ChatReader(head)
 
     def adapted(self, error: ProviderError) -> "OpenAI | None":

@@ -1,10 +1,11 @@
-"""What every real transport checks of a request before it goes out."""
+"""Checks of a request before it goes out, and words for a connection that did not come about; for all transports."""
 
+import os
 import re
 from urllib.parse import urlsplit
 
 from fanout.abc import Request
-from fanout.errors import AuthError, ConnectError, InvalidRequest
+from fanout.errors import AuthError, ConnectError, InvalidRequest, TimedOut
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What may be the name of a header (RFC 9110, 5.1 and 5.6.2)."""
@@ -39,3 +40,46 @@ def headers_of(request: Request) -> dict[str, str]:
         del headers
         raise AuthError(f"the credential for {broken} has a character that no HTTP header can carry")
     return headers
+
+
+_HOST_AND_PORT = re.compile(r"(?:\w+://)?(?:[^/@]*@)?((?:\[[^]/@]+\]|[^]/@:\[]+)(?::\d+)?)/?")
+
+
+def environment_proxy(url: str) -> str:
+    """The address of the proxy that the environment's variables name for `url`, as libcurl reads them; for messages.
+
+    `http_proxy` counts in lower case only: a web server sets HTTP_PROXY from a header that anybody may send.
+    """
+    names = ("https_proxy", "HTTPS_PROXY") if url.startswith("https:") else ("http_proxy",)
+    value = next(filter(None, map(os.environ.get, (*names, "all_proxy", "ALL_PROXY"))), "")
+    match = _HOST_AND_PORT.fullmatch(value)
+    return match[1] if match else "of the environment"
+
+
+def unreachable(host: str, reason: str, proxy: str | None = None, *, by_proxy: bool = False) -> ConnectError:
+    """Makes the error for a connection that did not come about.
+
+    `proxy` is the address of the proxy, if there is one; `by_proxy` says that it failed, and not the service behind it.
+    """
+    if by_proxy:
+        return ConnectError(f"cannot reach {host} by way of the proxy: {reason} (proxy {proxy})")
+    return ConnectError(f"cannot reach {host}: {reason}{behind(proxy)}")
+
+
+def too_slow(host: str, seconds: float, proxy: str | None = None, *, by_proxy: bool = False) -> TimedOut:
+    """Makes the error for a connection that took longer than the connect clock allows."""
+    way = f" by way of the proxy within {seconds:g} s (proxy {proxy})" if by_proxy else f" within {seconds:g} s"
+    said = f"no connection to {host}{way}{'' if by_proxy else behind(proxy)}"
+    return TimedOut(said, clock="connect", seconds=seconds, retry_safe=True)
+
+
+def behind(proxy: str | None) -> str:
+    """Tells at a message's end that there was a proxy, in case that it is the reason."""
+    return f" (behind the proxy {proxy})" if proxy else ""
+
+
+def refusal(status: int) -> str:
+    """Tells of a proxy that answers a request for a tunnel with this status, or a request to forward with 407."""
+    if status == 407:
+        return "it asks for credentials, or for others (407)"
+    return f"it answers {status} to CONNECT"

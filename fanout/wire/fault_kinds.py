@@ -104,6 +104,7 @@ _MONEY = re.compile(
     r"insufficient[ _-](?:account[ _-])?(?:balance|credit|fund)|"
     r"(?:balance|credits?) (?:is|are|has been|have been)? ?(?:too low|insufficient|not enough|exhausted|depleted)|"
     r"(?:not enough|out of|used all (?:of )?(?:your |the )?(?:available )?|any|no remaining|more) credits|"
+    r"credits (?:are )?required|"
     r"in arrears|arrearage|overdue[ -](?:payment|balance|bill)|payment (?:is )?required|recharge your|"
     r"spend(?:ing)? (?:limit|cap)|specified (?:api )?usage limits|exceeded your monthly (?:included )?credits|"
     r"daily free allocation|余额不足|欠费|请充值",

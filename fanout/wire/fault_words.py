@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from html import unescape
 from typing import Any
 
 from fanout.errors import ProtocolError
@@ -42,10 +41,12 @@ def error_object(value: Any, *, named: bool = False) -> Mapping[str, Any] | None
     return value if number_of(value) and any(isinstance(value.get(key), str) for key in _KEYS) else None
 
 
-def _inner(inner: Any, value: dict[str, Any]) -> Mapping[str, Any]:
+def _inner(inner: Any, value: dict[str, Any], depth: int = _DEPTH) -> Mapping[str, Any]:
     """The error within `value`: an object, or words with names, numbers and the reason beside them."""
     if isinstance(inner, dict):
-        return inner
+        within = inner.get("error")
+        bare = within and not any(inner.get(key) for key in _KEYS)
+        return _inner(within, inner, depth - 1) if bare and depth else inner
     # NestJS and Spring say the status in words for `error`, and the reason beside it.
     reason = next((words for key in _KEYS if (words := _text(value.get(key)))), "")
     words = _text(inner)
@@ -114,5 +115,7 @@ def _text(value: Any) -> str:
 
 def page_words(text: str) -> str:
     """The title, the first heading or the message of a web page or an XML document; empty if it has none."""
+    from html import unescape  # noqa: PLC0415  # few errors are pages
+
     found = (match for heading in _HEADINGS if (match := heading.search(text)))
     return next((" ".join(unescape(match[1]).split()) for match in found if match[1].strip()), "")

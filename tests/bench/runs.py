@@ -5,7 +5,7 @@ from random import Random
 
 from attrs import frozen
 
-from fanout.bench.record import Record
+from fanout.bench.records.record import Record
 from fanout.events import Status
 
 EVIL = (

@@ -1,7 +1,7 @@
 """Summaries of made-up runs, for tests of what is made of them."""
 
-from fanout.bench.record import Record
-from fanout.bench.summary import Summary, summarize
+from fanout.bench.analysis.summary import Summary, summarize
+from fanout.bench.records.record import Record
 from fanout.events import Status
 
 

@@ -16,7 +16,7 @@ from fanout.providers.ollama import Ollama
 from fanout.providers.openai import OpenAI
 from fanout.providers.responses import Responses
 from fanout.secret import Secret
-from fanout.transports.memory import MemoryTransport, Step
+from fanout.transports.memory import HANG, MemoryTransport, Step
 from tests.conformance.cases import Case, Cut
 from tests.conformance.judge import Got
 from tests.conformance.subjects import counts_of, got_of
@@ -89,7 +89,7 @@ def _script(case: Case, chunks: Sequence[bytes]) -> list[Step]:
         if number and case.gap:
             steps.append(case.gap)
         steps.append(chunk)
-    return steps
+    return [*steps, HANG] if case.fields.get("end") == "hold" else steps
 
 
 def _head_and_body(response: bytes) -> tuple[Head, bytes]:

@@ -36,6 +36,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "title": None,
         "usage": {"input": 3, "output": 11, "cached": None, "reasoning": None, "estimated": False},
         "finish_reason": "stop",
+        "notes": [],
         "error": None,
         "ttft": 0.25,
         "itl": 0.1,
@@ -80,3 +81,9 @@ def test_the_line_is_ascii_whatever_the_text_is() -> None:
     assert line.isascii()
     assert line.strip().isprintable()
     assert json.loads(line)["answers"][0]["text"] == "\x1b[31m\x7f\x9b你\ud83d\u2028"
+
+
+def test_notes_are_a_list() -> None:
+    answer = evolve(WON, notes=("of a kind that is not known",))
+    run = json.loads(Json().run(evolve(RUN, answers=(answer,), winner=answer)))
+    assert run["answers"][0]["notes"] == ["of a kind that is not known"]

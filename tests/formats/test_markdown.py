@@ -72,3 +72,9 @@ def test_a_lane_s_name_cannot_break_the_table() -> None:
 def test_marks_are_escaped_and_controls_dropped() -> None:
     assert escaped("*a* [b](c) \x1b[31m`d`") == r"\*a\* \[b\]\(c\) \`d\`"
     assert fenced("\x1b[31mx") == "```text\nx\n```"
+
+
+def test_a_note_stands_before_its_answer_escaped() -> None:
+    noted = evolve(WON, notes=("a part is a *hologram*",))
+    document = Markdown("Why?").run(evolve(RUN, answers=(noted,), winner=noted))
+    assert "# a (winner)\n\na part is a \\*hologram\\*\n\n```text\nBlue." in document

@@ -18,6 +18,14 @@ def test_every_lane_has_a_line_in_columns() -> None:
     ]
 
 
+def test_a_note_has_a_line_of_its_own_and_is_safe() -> None:
+    noted = evolve(WON, notes=("the reason '\x1b[31mwow'\nis not known",))
+    assert lines(evolve(RUN, answers=(noted, LOST), winner=noted))[2:] == [
+        "  a: the reason 'wow' is not known",
+        "  wasted: 1 tok",
+    ]
+
+
 def test_money_is_among_what_was_wasted() -> None:
     assert wasted(evolve(RUN, wasted=evolve(RUN.wasted, cost=0.0025))) == ["  wasted: 1 tok, 0.002500 USD"]
 

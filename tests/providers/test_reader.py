@@ -342,6 +342,14 @@ def test_a_null_within_arguments_is_theirs_and_a_call_that_is_cut_off_gets_none(
     assert read(b'data: {"call":0,"id":"c"}\n\n')[:-1] == [ToolCall(0, "c")]
 
 
+def test_a_null_in_pieces_is_no_argument_and_what_only_begins_like_one_is() -> None:
+    pieces = [b'data: {"call":0,"arguments":"%b"}\n\n' % piece for piece in (b"n", b"ul", b"l")]
+    assert "".join(e.arguments for e in read(*pieces, STOP) if isinstance(e, ToolCall)) == "{}"
+    assert "".join(e.arguments for e in read(*pieces[:2], STOP) if isinstance(e, ToolCall)) == "nul"
+    other = b'data: {"call":0,"arguments":"o"}\n\n'
+    assert "".join(e.arguments for e in read(pieces[0], other, STOP) if isinstance(e, ToolCall)) == "no"
+
+
 def counted(*counts: str, text: bytes = TEXT, first: str = "") -> Usage | None:
     """The counts that are told of an answer, with those that come before its text."""
     before = b'data: {"count":%b}\n\n' % first.encode() if first else b""

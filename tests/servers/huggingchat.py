@@ -1,6 +1,8 @@
-"""A loopback HuggingChat of either generation, strict about requests, that plays a script for each message.
+"""A loopback HuggingChat of any generation, strict about requests, that plays a script for each message.
 
 It has sessions, conversations as trees, and logins; it refuses what the original refuses, in its words and its order.
+The generation 202506 is that of June 2025 to February 2026 (chat-ui 0.10 and later): its interface v2 ran under Elysia,
+which makes text under status 500 of whatever is thrown, and the rest of it was as in 2025.
 """
 
 import json
@@ -20,6 +22,8 @@ from attrs import define, field
 from tests.servers.http import Received, read_request, serve
 
 MODELS = ("org/text", "org/other")
+
+Generation = Literal[2025, 202506, 2026]
 HANG = "hang"
 KEEP_ALIVE = b'{"type":"status","status":"keepAlive"}\n'
 BLANKS = b" " * 4096
@@ -46,6 +50,11 @@ class Refusal(Exception):
 def update(**fields: Any) -> dict[str, Any]:
     """One line of an answer."""
     return fields
+
+
+def model(name: str, *, multimodal: bool = False, **fields: Any) -> dict[str, Any]:
+    """A row of the list of models, which says the same in every generation."""
+    return {"id": name, "name": name, "multimodal": multimodal, "unlisted": False, **fields}
 
 
 STARTED = update(type="status", status="started")
@@ -168,15 +177,16 @@ class HuggingChatServer:
 
     `refusals` come before anything else, each once, for the route that it names: create, leaf, send, stop or output.
     `piece` is the number of bytes in which answers are sent, 0 for a line each. `sessions` has the name of the user of
-    each.
+    each. `models` are the rows of its list of models.
     """
 
-    generation: Literal[2025, 2026] = 2026
+    generation: Generation = 2026
     login: bool = False
     prefix: str = ""
     piece: int = 0
     coupled: bool = False
     tells_first: bool = True
+    models: list[dict[str, Any]] = field(factory=lambda: [model(name) for name in MODELS])
     scripts: deque[list[Step]] = field(factory=deque)
     refusals: deque[tuple[str, Refusal]] = field(factory=deque)
     cookies: list[str] = field(factory=list)
@@ -222,7 +232,7 @@ class HuggingChatServer:
 
 
 @asynccontextmanager
-async def open_server(generation: Literal[2025, 2026] = 2026, **fields: Any) -> AsyncGenerator[HuggingChatServer]:
+async def open_server(generation: Generation = 2026, **fields: Any) -> AsyncGenerator[HuggingChatServer]:
     """Serves on a free port of 127.0.0.1 until the block ends."""
     server = HuggingChatServer(generation, **fields)
     async with serve(server.handle) as server.origin:
@@ -251,7 +261,15 @@ class _Exchange:
         match request.method, target.split("/")[1:]:
             case "GET", ["api", "models"]:
                 server.log.append("models")
-                await self.json([{"id": name, "name": name, "unlisted": False} for name in MODELS])
+                await self.json(server.models)
+            case "GET", ["login"]:
+                self.set_cookie = [f"hf-chat={server.log_in()['hf-chat']}; Path=/; HttpOnly"]
+                await self.respond(302, None, b"", f"location: {server.prefix}/")
+            case "GET", [""]:
+                await self.respond(200, "text/html", b"<!doctype html><title>HuggingChat</title>")
+            case "GET", ["api", "v2", "user"]:
+                user = server.sessions[self.session or ""]
+                await self.json({"json": {"username": user} if user else None})
             case "POST", ["conversation"]:
                 server.log.append("create")
                 await self.create()
@@ -318,7 +336,7 @@ class _Exchange:
         self.check_login()
         _check(self.request.headers.get("content-type") == "application/json", 500, "An error occurred")
         body = json.loads(self.request.body)
-        _check(body.keys() <= {"model", "preprompt"} and body.get("model") in MODELS, 400, "Invalid request")
+        _check(body.keys() <= {"model", "preprompt"} and self.known(body.get("model")), 400, "Invalid request")
         talk = Talk(f"{next(server._numbers):024x}", self.session or "", body["model"], [])
         root = {"id": server.uuid(), "from": "system", "content": body.get("preprompt", ""), "ancestors": []}
         talk.add(**root)
@@ -327,23 +345,32 @@ class _Exchange:
         whole = {"conversation": json.dumps(_superjson(talk))} if told else {}
         await self.json({"conversationId": talk.id, **whole})
 
+    def known(self, name: Any) -> bool:
+        return name in [row["id"] for row in self.server.models]
+
     async def leaf_v2(self, number: str) -> None:
         if self.server.generation == 2025:
             await self.respond(200, "text/html", b'<!doctype html>\n<html lang="en">\xe2\x80\xa6</html>\n')
             return
         self.server.refuse_next("leaf")
-        _check(re.fullmatch("[0-9a-f]{24}", number), 400, "Invalid conversation ID format")
         talk = self.server.talks.get(number)
-        _check(talk, 404, "Conversation not found.")
-        assert talk
-        _check(talk.session == self.session, 403, NO_ACCESS)
+        if not re.fullmatch("[0-9a-f]{24}", number):
+            raise self.thrown(400, "Invalid conversation ID format")
+        if talk is None:
+            raise self.thrown(404, "Conversation not found.")
+        if talk.session != self.session:
+            raise self.thrown(403, NO_ACCESS)
         await self.json(_superjson(talk))
+
+    def thrown(self, status: int, words: str) -> Refusal:
+        """What becomes of an error in the interface v2."""
+        return Refusal(500, words) if self.server.generation == 202506 else Refusal(status, {"message": words})
 
     async def leaf_data(self, number: str) -> None:
         """Errors come with status 200, in the place of the page."""
         node: dict[str, Any] | None
         talk = self.server.talks.get(number)
-        if self.server.generation == 2026:
+        if self.server.generation != 2025:
             node = None
         elif not re.fullmatch("[0-9a-f]{24}", number):
             node = {"type": "error", "error": {"message": "An error occurred", "errorId": self.server.uuid()}}
@@ -400,14 +427,14 @@ class _Exchange:
         asked = talk.add(
             id=server.uuid(), **{"from": "user"}, content=settings["inputs"], ancestors=ancestors, files=[]
         )
-        given = {"generationId": settings["generationId"]} if "generationId" in settings else {}
+        given = {"generationId": settings["generationId"]} if server.generation == 2026 else {}
         reply = {"id": server.uuid(), "from": "assistant", "content": "", "ancestors": [*ancestors, asked["id"]]}
         await self.play(talk, talk.add(**reply, **given, updates=[]))
 
     def check_settings(self, settings: Mapping[str, Any], talk: Talk) -> dict[str, Any]:
         """The message that is answered."""
         required = {"inputs": str, "id": str, "is_retry": bool, "is_continue": bool, "web_search": bool, "tools": list}
-        if self.server.generation == 2026:
+        if self.server.generation == 2026 or (self.server.generation == 202506 and "generationId" in settings):
             required["generationId"] = str
         types = {name: type(value) for name, value in settings.items()}
         _check(types == required, 500, f"An error occurred: {types}")
@@ -420,7 +447,7 @@ class _Exchange:
         return parent
 
     async def play(self, talk: Talk, reply: dict[str, Any]) -> None:
-        """Streams an answer. One whose client leaves goes on in 2026, and ends in 2025."""
+        """Streams an answer. One whose client leaves goes on in 2026, and ends in the others."""
         server = self.server
         marked, talk.marked_at = talk.marked_at, None
         script = server.scripts.popleft() if server.scripts else answer("Hello there", generation=server.generation)
@@ -441,7 +468,7 @@ class _Exchange:
             server.gone += 1
             server.left.set()
             playing.connected = False
-            if server.generation == 2025:
+            if server.generation != 2026:
                 scope.cancel()
 
         async with trio.open_nursery() as nursery:

@@ -23,7 +23,7 @@ from attrs import define, field
 from fanout.abc import Head, Request
 from fanout.errors import ProviderError, ResetError, TooLarge
 from fanout.transports.curl import CurlTransport
-from fanout.transports.libcurl import Easy
+from fanout.transports.curl.libcurl import Easy
 from fanout.transports.memory import HANG
 from tests.servers.http import read_request, reset, serve
 from tests.transports.http2 import GOAWAY, RST_STREAM, Frame, Steps, open_http2_server

@@ -3,7 +3,7 @@ import pytest
 from fanout.abc import Request
 from fanout.errors import AuthError, ConnectError, InvalidRequest
 from fanout.secret import Secret
-from fanout.transports.outgoing import headers_of, host_of
+from fanout.transports.outgoing import environment_proxy, headers_of, host_of
 
 
 def test_the_host_is_that_of_the_url() -> None:
@@ -48,3 +48,23 @@ def test_what_is_no_name_of_a_header_is_an_invalid_request_that_shows_no_value(n
 def test_every_character_of_a_token_may_be_in_the_name_of_a_header() -> None:
     name = "!#$%&'*+-.^_`|~09azAZ"
     assert headers_of(Request("GET", "", {name: "x"})) == {name: "x"}
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "address"),
+    [
+        ("https://x/", {"https_proxy": "http://me:canary@p:3128/"}, "p:3128"),
+        ("https://x/", {"HTTPS_PROXY": "p:3128", "all_proxy": "q"}, "p:3128"),
+        ("https://x/", {"ALL_PROXY": "socks5h://[::1]:9"}, "[::1]:9"),
+        ("http://x/", {"http_proxy": "p", "HTTP_PROXY": "q"}, "p"),
+        ("http://x/", {"HTTP_PROXY": "q"}, "of the environment"),
+        ("http://x/", {"http_proxy": "http://me:ca/na@ry@p"}, "of the environment"),
+        ("http://x/", {}, "of the environment"),
+    ],
+)
+def test_the_environments_proxy_is_named_without_credentials(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], address: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert environment_proxy(url) == address

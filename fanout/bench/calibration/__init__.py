@@ -1,0 +1,1 @@
+"""The benchmark measured against a service that knows what it sent, and when."""

@@ -1,0 +1,1 @@
+"""The design of a load: which prompts, when, and in which order of lanes. Nothing here sends anything."""

@@ -1,0 +1,1 @@
+"""The user's own directories, and files in them that only their owner can read."""
