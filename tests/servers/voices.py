@@ -32,6 +32,13 @@ SKY = {
 }
 """Each wire's answer, unless the prompt asks for another."""
 
+BRIEF = {
+    "openai": "Air scatters blue light more than red.",
+    "anthropic": "Air scatters blue light about four times as strongly as red light.",
+    "ollama": "Molecules of air scatter blue light more.",
+}
+"""Each wire's answer where it is asked to be brief."""
+
 OTHERS = {
     "dusk": "At dusk light takes a long way through the air, and red is what is left.",
     "photo": "It shows a whale, seen from the side.",
@@ -128,7 +135,8 @@ def _reply(wire: str, body: Mapping[str, Any]) -> str:
     last = json.dumps(body["messages"][-1])
     if "response_format" in body or "format" in body or body.get("output_config"):
         return '{"city": "Bergen", "celsius": 18}'
-    return next((text for word, text in OTHERS.items() if word in last), SKY[wire])
+    usual = BRIEF if "brief" in json.dumps(body) else SKY
+    return next((text for word, text in OTHERS.items() if word in last), usual[wire])
 
 
 def _words(text: str) -> list[str]:
