@@ -28,6 +28,8 @@ from fanout.timeouts import DEFAULTS, Timeouts
 class State(Enum):
     """The states of a lane, from its making to its End."""
 
+    __hash__ = object.__hash__  # an Enum's own is written in Python, and each move looks one up
+
     WAITING = "waits for its start, or for its turn among the lanes of its name"
     TRYING = "its service is asked, and answers"
     PAUSED = "a try has failed, and another follows after some seconds or with another login"
@@ -245,8 +247,9 @@ class Attempt:
     def _move(self, state: State, error: ProviderError | None = None, then: object = None) -> None:
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
-        why = "" if error is None else f", {error.kind}" if then is None else f", {error.kind}, again {then}"
-        _log.debug("%s: try %d, from %s to %s%s", self.name, self.tries, self.state.name, state.name, why)
+        if _log.isEnabledFor(logging.DEBUG):
+            why = "" if error is None else f", {error.kind}" if then is None else f", {error.kind}, again {then}"
+            _log.debug("%s: try %d, from %s to %s%s", self.name, self.tries, self.state.name, state.name, why)
         self.state = state
 
 

@@ -86,7 +86,7 @@ class Trial:
         """Begins to read the response."""
         assert self._request is not None
         with sense_only():
-            self._reader = self.provider.read_answer(self._request, head)
+            self._reader = self.provider.read(head, self._request)
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
 
@@ -134,12 +134,12 @@ class Trial:
 
     @cached_property
     def late_usage(self) -> Usage | None:
-        """What the service had counted of an answer that was cut off.
+        """The service's count of an answer that has been cut off, for good.
 
         The reader is asked when somebody wants to know, and not in `cut_off`: there seven losers would keep a winner
         waiting for 0.4 ms.
         """
-        if self.ended or not self.cut or self._reader is None:
+        if self.ended or self._reader is None:
             return None
         with suppress(ProviderError), sense_only():
             counts = [event for event in self._reader.close() if isinstance(event, Usage)]

@@ -72,7 +72,7 @@ class Watch:
             self.alarms.set(at, self._ring)
 
     def _ring(self, at: float) -> None:
-        if at != self._alarm_at or self.fired is not None:
+        if at != self._alarm_at:  # set for something that an earlier alarm has taken the place of
             return
         self._alarm_at = inf
         self.fired = self._clocks.fired(trio.current_time())

@@ -310,6 +310,11 @@ def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def rows_of(value: Any) -> list[dict[str, Any]]:
+    """The objects in a JSON list; none where there is no list."""
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
 def count_of(value: Any) -> int | None:
     """A JSON value if it is a count, else None; some services write counts as floats."""
     if value is None or (type(value) is int and value >= 0):

@@ -223,11 +223,6 @@ class Items:
             self._known[item.kind, index] = item
 
 
-def rows_of(value: Any) -> list[Row]:
-    """Returns the objects in a list, and none where there is no list."""
-    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-
-
 def arguments_of(row: Row) -> str:
     """Returns the arguments of a call as text. Some services write them as an object."""
     value = row.get("input" if row["type"] == "custom_tool_call" else "arguments")

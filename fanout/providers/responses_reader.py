@@ -7,10 +7,10 @@ from fanout.abc import Head
 from fanout.errors import ServerError, Truncated
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.providers.citations import Citations
-from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.providers.reader import JsonReader, count_of, rows_of, text_of
 from fanout.providers.responses_calls import ACTIONS, Calls, place
 from fanout.providers.responses_files import FileRequest, Files
-from fanout.providers.responses_items import CALLS, Item, Items, Row, rows_of
+from fanout.providers.responses_items import CALLS, Item, Items, Row
 
 Words = type[Delta | Reasoning | Refusal]
 Form = tuple[str, str, str, Words]

@@ -3,7 +3,7 @@ from math import inf
 import trio
 from trio.testing import MockClock
 
-from fanout.engine.alarms import Alarms, open_alarms
+from fanout.engine.alarms import Alarms, Ring, open_alarms
 from fanout.engine.clocks import LINGER
 from fanout.engine.watch import Watch, format_age
 from fanout.errors import TimedOut
@@ -111,6 +111,33 @@ async def test_a_long_piece_is_several_tokens_for_the_rate_alone(autojump_clock:
             content(lane, text)
         await trio.sleep(6)
         assert [fired(lane) for lane in lanes] == [("min_tps", 1), None]
+
+
+class Counted(Alarms):
+    """Alarms that count how often one is set."""
+
+    count = 0
+
+    def set(self, at: float, ring: Ring) -> None:
+        self.count += 1
+        super().set(at, ring)
+
+
+async def test_an_alarm_is_set_only_to_be_earlier_and_a_superseded_one_sets_none(autojump_clock: MockClock) -> None:
+    alarms = Counted()
+    lane = watch(alarms, first=60, idle=20)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(alarms.run)
+        lane.start(inf)
+        for _ in range(50):
+            await trio.sleep(0.5)
+            content(lane)
+        assert alarms.count == 3  # for the first content, for the silence after it, and again when that one rang
+        lane.start(inf)
+        assert alarms.count == 3  # what is set is earlier still
+        await trio.sleep(36)
+        assert (fired(lane), alarms.count) == (None, 4)  # the one set first has rung too, and was not wanted
+        nursery.cancel_scope.cancel()
 
 
 def test_the_seconds_to_a_connection_are_a_number_also_where_nothing_is_set() -> None:
