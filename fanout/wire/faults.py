@@ -86,7 +86,12 @@ def fault(value: Any, head: Head | None = None, *, named: bool = False) -> Provi
 def _base_resp(value: Mapping[str, Any], head: Head | None) -> ProviderError | None:
     """MiniMax's way to say what is wrong, with the status 200; its code 0 says that nothing is."""
     base = value.get("base_resp")
-    if not isinstance(base, dict) or type(code := base.get("status_code")) is not int or code == 0:
+    if not isinstance(base, dict):
+        return None
+    code = base.get("status_code")
+    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) < 6:
+        code = int(code)
+    if type(code) is not int or code == 0:
         return None
     return _of(kind_of_base_resp(code), words_of(base) or f"code {code}", head)
 
