@@ -1,4 +1,4 @@
-"""Which key or login, and which variant of the request, a lane shows its service next."""
+"""Chooses the key or login, and the form of the request, that a lane shows its service next."""
 
 import logging
 from collections.abc import Hashable

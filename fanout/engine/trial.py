@@ -31,8 +31,8 @@ class Trial:
     """One try, made new for each: the Receiver of its answer, whose events go to `take` in the read that brings them.
 
     Those of the last read, with the End, go to `conclude`. The try has `ended` when its End has been read, and is `cut`
-    when it was left before that; nothing is read after either. `then` is what follows instead of the lane's End, `secrets`
-    are those of its requests, which no error may show, and `bug` is an exception of whoever hears the events.
+    when it was left before that; nothing is read after either. `then` follows instead of the lane's End, `secrets` are
+    those of its requests, which no error may show, and `bug` is an exception of whoever hears the events.
     """
 
     provider: Provider

@@ -823,7 +823,7 @@ STOPPING = evolve(GOOD, stops="http://a/stop")
 
 
 def farewells(lane: Lane) -> list[float]:
-    """When the service was told to stop, in seconds after the start."""
+    """The times at which the service was told to stop, in seconds after the start."""
     return [
         exchange.began - lane.started
         for exchange in lane.transport.exchanges
