@@ -167,12 +167,12 @@ class Provider(ABC):
         return self.request(prompt)
 
     @abstractmethod
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status.
 
-    def read_answer(self, request: Request, head: Head) -> Reader:
-        """The same, for the response to `request`, which may hold what the reader needs to know."""
-        return self.read(head)
+        `request` is the one that is answered, of which a reader may need to know more than its service repeats. A lane
+        always gives it; who reads a recording may have none.
+        """
 
     def adapted(self, error: ProviderError) -> "Provider | None":
         """Another form of this provider that may get past `error`, or None: some services refuse what others demand."""

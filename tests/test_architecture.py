@@ -18,7 +18,11 @@ PACKAGE = ROOT / "fanout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CHATS = ("chats", "chats/huggingchat")
 TRANSPORTS = ("transports", "transports/curl")
+BENCH = tuple(f"bench/{room}" for room in ("records", "analysis", "load", "load/design", "calibration"))
+PURE_BENCH = ("bench/records", "bench/analysis", "bench/report", "bench/load/design")
+SHARED = ("storage", "ledger")
 PLUG_INS = ("engine", "wire", "providers", *CHATS, *TRANSPORTS, "policies", "formats", "local", "login")
+TESTED = (*PLUG_INS, *SHARED, *BENCH)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -111,7 +115,7 @@ def test_no_object_of_the_engine_holds_too_much() -> None:
     assert lane.end_lineno and lane.end_lineno - lane.lineno + 1 <= 200
 
 
-@pytest.mark.parametrize("folder", PLUG_INS)
+@pytest.mark.parametrize("folder", TESTED)
 def test_every_plug_in_has_its_test(folder: str) -> None:
     modules = {path.stem for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / folder).glob("test_*.py")}
@@ -152,7 +156,7 @@ def test_there_is_no_async_generator_but_under_asynccontextmanager() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("folder", ["wire", "providers", "chats", "policies", "formats"])
+@pytest.mark.parametrize("folder", ["wire", "providers", "chats", "policies", "formats", *PURE_BENCH])
 def test_pure_code_has_no_async(folder: str) -> None:
     kind = ast.AsyncFunctionDef
     modules = (PACKAGE / folder).rglob("*.py")

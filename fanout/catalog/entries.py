@@ -5,8 +5,8 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -98,7 +98,7 @@ def entries() -> Mapping[str, Entry]:
 
 
 def _rows(file: str) -> Iterator[dict[str, Any]]:
-    table = tomllib.loads(files("fanout.catalog").joinpath(file).read_text("utf-8"))
+    table = tomllib.loads(Path(__file__).with_name(file).read_text("utf-8"))
     for name, row in table.items():
         yield {"name": name, **row, **{key: tuple(row.get(key, ())) for key in ("keys", "quirks")}}
 

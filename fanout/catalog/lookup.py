@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,8 @@ from fanout.catalog.config import Config, GroupTable
 from fanout.catalog.entries import Entry, entries, keys_in_environment
 from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
-from fanout.chats.unusable import Unusable
 from fanout.credentials import Credentials, command
 from fanout.errors import NotFound, ProviderError, UsageError
-from fanout.policies.all import All
-from fanout.policies.fallback import Fallback
-from fanout.policies.hedge import Hedge
-from fanout.policies.quorum import Quorum
-from fanout.policies.race import Race
 from fanout.prompt import Options
 from fanout.proxy import Proxy, as_proxy
 from fanout.scrub import scrub
@@ -47,7 +40,8 @@ NOTHING_CONFIGURED = Config()
 FOR_PROVIDERS = ("web_search", "insecure")
 """The settings of a lane that go to its provider, if it knows them."""
 
-POLICIES: dict[str, type[Policy]] = {"race": Race, "hedge": Hedge, "fallback": Fallback, "quorum": Quorum, "all": All}
+POLICIES = {"race": "Race", "hedge": "Hedge", "fallback": "Fallback", "quorum": "Quorum", "all": "All"}
+"""The policies of fanout.toml, and their classes' names; each stands in the module of `fanout.policies` of its name."""
 
 
 @frozen
@@ -191,6 +185,8 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         credentials = _load_login(entry, base_url)
     except UsageError as error:  # this lane's misfortune, not that of those beside it
         typed = command("login", entry.name, base_url, entry.base_url)
+        from fanout.chats.unusable import Unusable  # noqa: PLC0415  # few lanes need it
+
         return [Unusable(entry.name, model or None, base_url, str(error), typed)], entry.timeouts
     if entry.unofficial and base_url == entry.base_url and not credentials:
         _check_switched_on(entry, config)
@@ -249,12 +245,18 @@ def _load_wire(entry: Entry) -> type[Provider]:
 
 def _load_plug_in(group: str, name: str) -> Callable[..., Any] | None:
     """Loads the plug-in that an installed package registered under this name, if any; built-in names go before."""
-    found: list[EntryPoint] = list(entry_points(group=group, name=name))
+    from importlib.metadata import entry_points  # noqa: PLC0415  # takes longer than a lane's whole lookup
+
+    found = list(entry_points(group=group, name=name))
     return found[0].load() if found else None
 
 
 def _make_policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Policy:
-    kind: Any = POLICIES.get(table.policy) or _load_plug_in("fanout.policies", table.policy)
+    kind: Any
+    if own := POLICIES.get(table.policy):
+        kind = getattr(import_module(f"fanout.policies.{table.policy}"), own)
+    else:
+        kind = _load_plug_in("fanout.policies", table.policy)
     if kind is None:
         near = explain_unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
         raise UsageError(f"groups.{name}.policy: {near}")

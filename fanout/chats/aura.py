@@ -19,10 +19,10 @@ from fanout.wire.json_text import encode, excerpt
 from fanout.wire.text import Utf8Text
 
 BASE_URL = "https://openchat.team"
-"""Where the page was; whoever runs its open source has it elsewhere."""
+"""The address that the page had; whoever runs its open source has it elsewhere."""
 
 MODEL = "openchat_3.6"
-"""What is asked where no model is named."""
+"""The model that is asked where none is named."""
 
 NEUTRAL = "You are a helpful assistant."
 """The system text where there is none: to an empty one the service prefers its own, which names another model."""
@@ -49,8 +49,8 @@ class Aura(Provider):
         """The request that asks `prompt`. Raises InvalidRequest for what it cannot carry."""
         return self._post("api/chat", self._body(prompt))
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status."""
         return AuraReader(head) if is_answer(head.status) else website.RefusalReader(head, refusal)
 
     def models_request(self) -> Request:
@@ -120,7 +120,7 @@ class AuraReader(AnswerEnding):
         return self._deltas(self._text.feed(data))
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
-        """The body is over, which completes the answer, or `error` cut it off."""
+        """Takes the end of the body, which completes the answer, or the `error` that cut it off."""
         if self._ended:
             return []
         deltas = self._deltas(self._text.close())

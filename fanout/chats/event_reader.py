@@ -22,7 +22,7 @@ class EventReader(AnswerEnding, ABC):
     """
 
     body_ends: ClassVar[bool] = False
-    """Whether the end of the body is the protocol's end mark."""
+    """True if the end of the body is the protocol's end mark."""
 
     def __init__(self, head: Head) -> None:
         super().__init__(head)
@@ -58,7 +58,7 @@ class EventReader(AnswerEnding, ABC):
         return out
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
-        """The body is over, or `error` cut it off; returns what is left, with the End unless `feed` gave it."""
+        """Takes the end of the body, or the `error` that cut it off; returns the rest, and the End unless it is out."""
         out: list[Event] = []
         if self._ended:
             return out
@@ -102,7 +102,7 @@ class EventReader(AnswerEnding, ABC):
         return False
 
     def _take_stray(self, out: list[Event]) -> None:
-        """What a server wrote in place of events, or between them: an error, a web page, one JSON document."""
+        """Takes the lines that are no events: an error, a web page, or one JSON document in the place of events."""
         self._error = stray_fault(self._sse.stray, self._head)
         text = b"\n".join(self._sse.stray).decode("utf-8", "replace")
         if self._error or self._began or not text.strip():

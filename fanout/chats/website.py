@@ -1,4 +1,4 @@
-"""What services have in common that are reached as their own web pages reach them: headers, origins, refusals."""
+"""The common part of services that are reached as their own web pages reach them: headers, origins, refusals."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ BROWSER: Mapping[str, str] = {
 """The browser that is named where the credentials name none."""
 
 FETCH: Mapping[str, str] = {"sec-fetch-dest": "empty", "sec-fetch-mode": "cors", "sec-fetch-site": "same-origin"}
-"""What a browser says of a request that a page makes to its own origin."""
+"""The headers by which a browser marks a request of a page to its own origin."""
 
 IMPERSONATE = "chrome"
 """The browser that the connection should look like: that of `BROWSER`."""
@@ -111,12 +111,12 @@ class RefusalReader(AnswerEnding):
         self._body = bytearray()
 
     def feed(self, data: bytes, /) -> list[Event]:
-        """Takes the bytes of one read; what a service says of an error needs only so many."""
+        """Takes the bytes of one read, up to as many as a service needs to tell of an error."""
         self._body += data[: ERROR_CAP - len(self._body)]
         return self.close() if len(self._body) == ERROR_CAP else []
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
-        """The End; the status says more than how the body ended."""
+        """Takes the end of the body and returns the End; the status says more than how the body ended."""
         if self._ended:
             return []
         self._ended = True

@@ -87,7 +87,7 @@ class Trial:
         """Begins to read the response."""
         assert self._request is not None
         with sense_only():
-            self._reader = self.provider.read_answer(self._request, head)
+            self._reader = self.provider.read(head, self._request)
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
 

@@ -55,8 +55,8 @@ class Anthropic(Provider):
         headers = {**self._headers("text/event-stream"), "content-type": "application/json"}
         return Request("POST", f"{self._root}/v1/messages", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "MessagesReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "MessagesReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return MessagesReader(head)
 
     def models_request(self) -> Request:

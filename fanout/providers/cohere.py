@@ -47,8 +47,8 @@ class Cohere(Provider):
         }
         return Request("POST", f"{self._root}/v2/chat", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "CohereReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "CohereReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return CohereReader(head)
 
     def models_request(self) -> Request:

@@ -41,8 +41,8 @@ class Ollama(Provider):
         headers = {**self._headers("application/x-ndjson"), "content-type": "application/json"}
         return Request("POST", f"{self._root}/api/chat", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "OllamaReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "OllamaReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return OllamaReader(head)
 
     def models_request(self) -> Request:

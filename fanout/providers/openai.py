@@ -61,8 +61,8 @@ class OpenAI(Provider):
         }
         return Request("POST", f"{self._root}/chat/completions", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "ChatReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "ChatReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return ChatReader(head)
 
     def adapted(self, error: ProviderError) -> "OpenAI | None":

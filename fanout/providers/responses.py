@@ -57,13 +57,9 @@ class Responses(Provider):
         }
         return Request("POST", f"{self._root}/responses", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> ResponsesReader:
-        """A Reader for a response with this head, whatever its status."""
-        return ResponsesReader(head, file_request=self._file_request)
-
-    def read_answer(self, request: Request, head: Head) -> ResponsesReader:
-        """The same, for the response to `request`, whose tools tell the caller's calls from those of the service."""
-        return ResponsesReader(head, request.body, self._file_request)
+    def read(self, head: Head, request: Request | None = None) -> ResponsesReader:
+        """Makes the Reader for a response to `request`, whose tools tell the caller's calls from the service's own."""
+        return ResponsesReader(head, request.body if request else b"", self._file_request)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""

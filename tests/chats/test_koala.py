@@ -124,13 +124,13 @@ def test_a_conversation_keeps_its_visitor() -> None:
 
 def test_the_answer_tells_the_visitor() -> None:
     koala, asked = Koala(), request()
-    reader = koala.read_answer(asked, Head(200, EVENTS))
+    reader = koala.read(Head(200, EVENTS), asked)
     events = reader.feed(TRANSCRIPT) + reader.close()
     assert events[-2] == Conversation({"origin": "https://koala.sh", "visitor": VISITOR})
     assert json.loads(json.dumps(events[-2].state)) == events[-2].state
-    reader = koala.read_answer(asked, Head(200, EVENTS))
+    reader = koala.read(Head(200, EVENTS), asked)
     assert state_of(reader.feed(TRANSCRIPT[:9]) + reader.close()) is None
-    assert type(end_of(koala.read_answer(asked, Head(401)).close()).error) is AuthError
+    assert type(end_of(koala.read(Head(401), asked).close()).error) is AuthError
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ class CountingReader(WordsReader):
 
 
 class Counting(Words):
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         return CountingReader(head)
 
 
@@ -309,7 +309,7 @@ class BrokenReader(WordsReader):
 
 
 class Broken(Words):
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         return BrokenReader(head)
 
 
@@ -375,7 +375,7 @@ async def test_a_complete_answer_whose_stream_never_ends_is_finished(autojump_cl
             return [End(Status.FINISHED, finish_reason="stop")]
 
     class NeverEnding(Words):
-        def read(self, head: Head) -> Lingering:
+        def read(self, head: Head, request: Request | None = None) -> Lingering:
             return Lingering(head)
 
     lane = await Lane([b"whole", HANG], NeverEnding("a"), timeouts=Timeouts(idle=30)).run()
@@ -426,7 +426,7 @@ class Site(Words):
         yield from ()
         return Request("POST", "http://a/", {"cookie": cookie}, body)
 
-    def read(self, head: Head) -> WordsReader:
+    def read(self, head: Head, request: Request | None = None) -> WordsReader:
         return RefusingReader(head)
 
     def farewell(self, request: Request, reader: Reader | None) -> Request | None:
@@ -697,7 +697,7 @@ async def test_an_empty_answer_whose_stream_stays_open_does_not_cut_short_the_ne
             return [End(Status.FINISHED, "stop")]
 
     class First(Words):
-        def read(self, head: Head) -> WordsReader:
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
             return Mute(head) if len(lane.transport.exchanges) == 1 else WordsReader(head)
 
     scripts: list[Script] = [[0.1, b"x", 1.5], [3, b"a", 3, b"b", 3, b"."]]
@@ -722,7 +722,7 @@ async def test_a_pause_after_an_empty_answer_may_be_longer_than_a_complete_one_i
             return super().feed(data)
 
     class Busy(Words):
-        def read(self, head: Head) -> WordsReader:
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
             return Slow(head)
 
     scripts: list[Script] = [[b"whole", 1], said("x")]
@@ -888,7 +888,7 @@ async def test_a_whole_answer_whose_stream_stays_open_is_no_reason_for_a_farewel
             return [End(Status.FINISHED, "stop")]
 
     class Lingering(Site):
-        def read(self, head: Head) -> WordsReader:
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
             return Whole(head)
 
     assert STOPPING.credentials

@@ -2,7 +2,7 @@ import gc
 
 from attrs import define, evolve
 
-from fanout.abc import Head, Provider, Reader
+from fanout.abc import Head, Provider, Reader, Request
 from fanout.engine.keys import FORMS, KEY_BLOCK, MOST, Keys, Known
 from fanout.errors import InvalidRequest, ProviderError, QuotaError, RateLimited, ServerError
 from fanout.providers.openai import OpenAI
@@ -106,7 +106,7 @@ class Listed(Provider):
     name: str = "listed"
     lost: int = 0
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         raise NotImplementedError
 
     def adapted(self, error: ProviderError) -> "Listed":

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 import fanout
 from fanout import Race, Status
-from fanout.abc import Head, Provider, Reader
+from fanout.abc import Head, Provider, Reader, Request
 from fanout.engine.clocks import LINGER
 from fanout.engine.trial import judge
 from fanout.errors import ProtocolError, ProviderError, TimedOut, Truncated
@@ -180,7 +180,7 @@ class FinishingReader(WordsReader):
 
 
 class Finishing(Words):
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         return FinishingReader(head)
 
 
@@ -216,7 +216,7 @@ class CallingReader(FinishingReader):
 
 
 class Calling(Words):
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         return CallingReader(head)
 
 

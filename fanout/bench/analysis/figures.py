@@ -15,7 +15,7 @@ MOST_COALESCED = 0.005
 """The share of pieces without an exact stamp of the kernel up to which a lane's times are trusted."""
 
 MOST_LATENESS = 0.01
-"""Else how late our own stamps may be (p99), as a share of the metric's median."""
+"""The lateness of our own stamps (p99) up to which they are trusted, as a share of the metric's median."""
 
 
 @frozen

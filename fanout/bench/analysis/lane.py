@@ -155,7 +155,7 @@ def _values(measured: Measurements, metric: str) -> list[float]:
 
 
 def _errors(records: Sequence[Record]) -> tuple[ErrorCount, ...]:
-    """By kind, the commonest first; a timeout is named with its clock."""
+    """Counts errors by kind, the commonest first; a timeout is named with its clock."""
     kinds = [(_kind(record), record.message or "") for record in records if not record.finished]
     counted = Counter(kind for kind, _ in kinds)
     samples = dict(reversed(kinds))

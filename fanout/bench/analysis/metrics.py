@@ -21,7 +21,7 @@ STALL_SECONDS = 0.25
 """A gap is a stall when it is longer than both STALL_FACTOR typical gaps and STALL_SECONDS."""
 
 CHARACTERS_PER_TOKEN = 4
-"""Of an estimate, where the service counts no tokens."""
+"""The estimate, where the service counts no tokens."""
 
 SECONDS = "s"
 
@@ -64,12 +64,12 @@ class Measurement:
 
 
 Measurements = Sequence[Measurement]
-"""Of requests that count, in the order of sending."""
+"""The requests that count, in the order of sending."""
 
 
 @frozen
 class Metric:
-    """One metric.
+    """A metric: its name, unit and direction, its definition, and the function that computes it.
 
     `name` stands for it in JSON, in conditions and in objectives; `label` in the report's tables and `short` in a
     terminal's. `unit` is s, or something a second. `of` computes it for one request, in that unit; gaps have none: they

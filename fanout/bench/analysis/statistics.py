@@ -28,11 +28,11 @@ ALPHA = 0.05
 """The share of verdicts that may be false."""
 
 RESAMPLES = 10_000
-"""Of a difference. Gaps get GAP_RESAMPLES: their bootstrap only finds a standard deviation and two percentiles."""
+"""Resamples of a difference. Gaps get GAP_RESAMPLES: theirs only give a standard deviation and two percentiles."""
 
 GAP_RESAMPLES = 1_000
 MOST_DRAWN = 1_000
-"""Of gaps: of more requests several are drawn at once, which changes no expectation, and a resample costs no more."""
+"""Requests drawn for a resample of gaps; of more, several are drawn at once, which changes no expectation."""
 
 TRIM = 0.1
 RESOLUTION = 1e-6
@@ -45,7 +45,7 @@ MOST_LAGS = 200
 LARGEST_LOG = 100.0
 
 FEW = 12
-"""Fewer kept values than this are drawn one by one."""
+"""The number of kept values below which they are drawn one by one."""
 
 _NORMAL = NormalDist()
 _FAILED = 1e12
@@ -184,7 +184,7 @@ def _least(q: float) -> int:
 
 
 def _shares(counts: Sequence[Sequence[int]], random: Random) -> list[list[float]]:
-    """For each count but the last, its share of the last, over resamples of requests."""
+    """Resamples requests, and returns each count's shares of the last count."""
     width = 48  # a request's counts in one integer: one sum instead of five
     packed = [sum(count << (width * place) for place, count in enumerate(row)) for row in counts]
     packed = [sum(packed[start::MOST_DRAWN]) for start in range(min(MOST_DRAWN, len(packed)))]

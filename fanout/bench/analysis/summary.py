@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Of the JSON. Fields may be added without changing it."""
+"""The version of the JSON. Fields may be added without changing it."""
 
 Percentiles = Mapping[str, Interval]
 

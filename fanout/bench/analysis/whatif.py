@@ -73,7 +73,7 @@ class WhatIf:
 
 @frozen
 class Outcome:
-    """One prompt under a policy: when its answer began and ended (+inf: never), who was asked, and until when."""
+    """One prompt under a policy: the times of its answer (+inf: none), the starts of its lanes, and the verdict's."""
 
     first: float
     total: float

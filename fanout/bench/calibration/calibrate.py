@@ -46,7 +46,7 @@ SPREAD = 0.3
 RAMP_SECONDS = 0.002
 """Seconds between the first requests of two streams."""
 
-COMPARED = ("ttft_p50", "ttft_p99", "gap_p50", "gap_p99")
+ERROR_NAMES = ("ttft_p50", "ttft_p99", "gap_p50", "gap_p99")
 """The percentiles that are compared."""
 
 
@@ -56,7 +56,7 @@ HEAD = f"{'streams':>7} {'TTFT p50':>9} {'p99':>8} {'gap p50':>9} {'p99':>8}  {'
 
 @frozen
 class CalibrationRow:
-    """One load. `errors` by name: measured over true, less 1; None where nothing was measured.
+    """The calibration of one load. `errors` by name: measured over true, less 1; None where nothing was measured.
 
     `streams` were asked for, `live` answers really were under way at once, at most. `coalesced` and `unpeeked` are
     shares of pieces, `stamp` is that of the pieces (see Record). `lateness` is the p99 of our own
@@ -78,7 +78,7 @@ class CalibrationRow:
     def worst(self) -> float:
         """The largest error of all."""
         known = [abs(error) for error in self.errors.values() if error is not None]
-        return max(known) if len(known) == len(COMPARED) else float("inf")
+        return max(known) if len(known) == len(ERROR_NAMES) else float("inf")
 
     @property
     def exact(self) -> bool:
@@ -165,7 +165,7 @@ def _row(truth: Truth, streams: int, seconds: float) -> CalibrationRow:
         streams=streams,
         live=most_at_once(sent[warm:]),
         requests=len(measured),
-        errors=errors(measured, sent[warm:]),
+        errors=percentile_errors(measured, sent[warm:]),
         stamp=kinds.pop() if len(kinds) == 1 else "mixed",
         coalesced=sum(record.coalesced for record in measured) / pieces,
         unpeeked=sum(record.unpeeked for record in measured) / pieces,
@@ -195,7 +195,7 @@ async def run_load(
     return records, sum(record.warmup for record in records)
 
 
-def errors(records: Sequence[Record], sent: Sequence[Sent]) -> dict[str, float | None]:
+def percentile_errors(records: Sequence[Record], sent: Sequence[Sent]) -> dict[str, float | None]:
     """The differences of the records' percentiles from the true ones, as shares of these, by name."""
     measured = [measure(record) for record in records if record.finished]
     true = [answer.times for answer in sent if answer.how == "done"]
@@ -223,7 +223,7 @@ def most_at_once(sent: Sequence[Sent]) -> int:
 
 def line(row: CalibrationRow) -> str:
     """One row as text: errors in percent of the truth."""
-    shown = [f"{'?':>8}" if (e := row.errors[name]) is None else f"{100 * e:>+7.2f}%" for name in COMPARED]
+    shown = [f"{'?':>8}" if (e := row.errors[name]) is None else f"{100 * e:>+7.2f}%" for name in ERROR_NAMES]
     core = "?" if row.cpu is None else f"{100 * row.cpu:.0f}%"
     first, second, third, fourth = shown
     lost = f"  {100 * row.lost:.0f} % lost" if row.lost else ""

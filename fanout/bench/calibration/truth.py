@@ -146,7 +146,7 @@ def open_truth(seconds: float = LIFETIME_SECONDS) -> Iterator[Truth]:
             process.terminate()
 
 
-Step = tuple[int, int | None, bytes]
+SendStep = tuple[int, int | None, bytes]
 """Nanoseconds after the request, the number of the first token if that is content, and the bytes; none: hang up."""
 
 
@@ -172,7 +172,7 @@ class _Script:
         """The end that it comes to if the client stays."""
         return "error" if self.error else "broken" if self.broken else "cut" if self.cut else "done"
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[SendStep]:
         """Everything, in order."""
         first = round(self.spec.ttft * _MS)
         if self.error:
@@ -184,7 +184,7 @@ class _Script:
             yield from self._before(first)
             yield from self._chunks(first)
 
-    def _before(self, first: int) -> Iterator[Step]:
+    def _before(self, first: int) -> Iterator[SendStep]:
         if self.spec.role:
             yield 0, None, self._event({"role": "assistant", "content": ""})
         for _ in range(self.spec.empty):
@@ -192,7 +192,7 @@ class _Script:
         for ping in range(self.spec.ping):
             yield first * (ping + 1) // (self.spec.ping + 1), None, _chunk(b": ping\n\n")
 
-    def _chunks(self, due: int) -> Iterator[Step]:
+    def _chunks(self, due: int) -> Iterator[SendStep]:
         spec = self.spec
         for token in range(0, self.tokens, spec.tpc):
             if (self.broken or self.cut) and token >= self.tokens // 2:
@@ -205,8 +205,8 @@ class _Script:
             due += round((gap + (spec.stall_ms if self.random.random() < spec.stall else 0)) * _MS)
         yield last + round(spec.fin * _MS), None, self._end()
 
-    def _content(self, due: int, token: int) -> Iterator[Step]:
-        """One chunk; a piece of content is sent when its last byte is."""
+    def _content(self, due: int, token: int) -> Iterator[SendStep]:
+        """The steps of one chunk; a piece of content counts as sent with its last byte."""
         numbers = range(token, min(token + self.spec.tpc, self.tokens))
         text = "".join(_WORDS[number % len(_WORDS)] for number in numbers) + (_SMILE if self.spec.utf8 else "")
         data = self._event({"reasoning_content" if token < self.spec.reason else "content": text})
@@ -263,14 +263,14 @@ class _Connection:
 
     socket: socket.socket
     received: bytes = b""
-    steps: Iterator[Step] = field(factory=lambda: iter(()))
+    steps: Iterator[SendStep] = field(factory=lambda: iter(()))
     script: _Script | None = None
     asked: int = 0
     pieces: list[tuple[int, int]] = field(factory=list)
 
 
 class _Server:
-    """One thread: sockets, and a heap of what is due when."""
+    """The service in one thread: sockets, and a heap of due steps."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

@@ -15,7 +15,7 @@ from fanout.bench.load.setup import Setup
 from fanout.bench.load.wish import RunWish
 
 HIDDEN = "…"
-"""In place of a secret."""
+"""The mark in place of a secret."""
 
 
 def describe_run(wish: RunWish, setup: Setup, schedules: Sequence[Schedule], command: str) -> dict[str, Any]:

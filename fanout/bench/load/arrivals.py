@@ -34,10 +34,10 @@ class Arrivals:
     the service itself.
     """
 
-    receiver: Receiver
     tape: Tape
     see: Callable[[Head, float], None]
     fresh: bool = False
+    receiver: Receiver = field(init=False)
     data: Callable[[bytes], bool] = field(init=False)
     connect: float | None = field(default=None, init=False)
     tls: float | None = field(default=None, init=False)
@@ -52,9 +52,6 @@ class Arrivals:
     _reading: bool = field(default=False, init=False)
     _ends: re.Pattern[bytes] = field(default=_BLANK_LINE, init=False)
     _tail: bytes = field(default=b"", init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.pass_to(self.receiver)
 
     def pass_to(self, receiver: Receiver) -> None:
         """Passes on to `receiver` from now on: each try of an attempt is another."""

@@ -14,7 +14,7 @@ from attrs import define, field
 from fanout import __version__
 
 TICK_SECONDS = 0.05
-"""Between two looks at how late the event loop is."""
+"""The time between two looks at the lateness of the event loop."""
 
 _PACKAGES = ("trio", "curl_cffi", "httpx", "httpx2", "orjson")
 

@@ -30,7 +30,7 @@ from fanout.events import Status
 from fanout.unwrapped import unwrapped
 
 Sink = Callable[[Record], Awaitable[None]]
-"""Takes the record of a request that has ended."""
+"""Takes the record of a request that has ended, also one that was never sent."""
 
 FIRST_LOOK = 24
 """Requests of each lane before the precision is looked at; then again at each quarter more."""
@@ -39,7 +39,7 @@ UNBOUNDED_TOKENS = 1000
 """Tokens of an answer that nothing bounds, for the estimate of its cost before the first one has come."""
 
 GRACE_SECONDS = 1.0
-"""For the record of a request that was cut off to be handed on."""
+"""The time for the record of a request that was cut off to be handed on."""
 
 
 @define(eq=False)
@@ -124,7 +124,7 @@ class Load:
             base += max(used)
 
     async def _warm_up(self, schedule: Schedule, lanes: Sequence[LaneSpec], base: int) -> int:
-        """So many requests a stream, which open connections and fill what a service fills once; returns how many."""
+        """Sends requests that open connections and fill a service's caches; returns their number."""
         closed = schedule if isinstance(schedule, Closed) else Closed(1)
         requests = self.setup.warmup * closed.streams
         if requests:
@@ -141,7 +141,7 @@ class Load:
         return True
 
     async def _measure(self, schedule: Schedule, lanes: Sequence[LaneSpec], base: int) -> int:
-        """One level; returns how many prompts were asked."""
+        """Sends one level; returns the number of prompts that were asked."""
         limits = self.setup.limits
         if isinstance(schedule, Replay):
             limits = evolve(limits, requests=min(len(schedule.at), limits.requests or len(schedule.at)))
@@ -174,14 +174,14 @@ class Load:
                         nursery.start_soon(self._stream, lane, start, level)
 
     async def _in_turn(self, lanes: Sequence[LaneSpec], level: _Level) -> None:
-        """Block by block, lane by lane. A block that has begun is ended, unless there is no money for it."""
+        """Sends block by block, lane by lane. A block that has begun is finished, unless there is no money for it."""
         while (number := level.take("all")) is not None:
             for lane in self._order(number, lanes):
                 if self._affords(lane, number, level):
                     await self._send(lane, number, level)
 
     async def _stream(self, lane: LaneSpec, start: float, level: _Level) -> None:
-        """One stream of a closed loop."""
+        """Sends the requests of one stream of a closed loop."""
         await trio.sleep_until(start)
         while (number := level.take(lane.name)) is not None and self._affords(lane, number, level):
             await self._send(lane, number, level)
@@ -211,7 +211,7 @@ class Load:
                         await self._hand_on(self._not_sent(queue.lane, number, due, level, Status.CANCELLED), level)
 
     async def _serve(self, queue: "_Queue", level: _Level) -> None:
-        """One stream of an open loop, for as long as something is due: that is sent even if the level has stopped."""
+        """Sends the requests of one stream of an open loop while any are due, even if the level has stopped."""
         lane = queue.lane
         while queue.due:
             number, due = queue.due.popleft()
@@ -234,7 +234,7 @@ class Load:
         return (names[name] for name in self._orders[1][place])
 
     async def _send(self, lane: LaneSpec, number: int, level: _Level, due: float | None = None) -> None:
-        """One request, from its start to its record; `due` is its planned start in an open loop."""
+        """Sends one request and hands its record on; `due` is its planned start in an open loop."""
         block, tally = level.block(number), self.tallies[lane.name]
         prompt = self.setup.prompt(lane.name, block, number)
         known = {

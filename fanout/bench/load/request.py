@@ -38,19 +38,9 @@ class Note:
     server: dict[str, float] = field(factory=dict)
 
 
-class _Nobody:
-    """Receives what comes before the request has gone out: nothing."""
-
-    def head(self, head: Head, /) -> None:
-        raise NotImplementedError
-
-    def data(self, data: bytes, /) -> bool:
-        raise NotImplementedError
-
-
 @define(eq=False)
 class _Watched:
-    """A transport for one attempt, that notes when its request goes out and when the response begins."""
+    """A transport for one attempt, that puts its Arrivals between itself and the attempt."""
 
     inner: Transport
     arrivals: Arrivals
@@ -79,7 +69,7 @@ def _see(note: Note, head: Head, at: float) -> None:
 
 @define(eq=False)
 class Sender:
-    """Sends requests over `connections`, each of which may take `timeout` seconds, all of them for its first token.
+    """Sends requests over `connections`, each of which may take `timeout` seconds; no other clock ends it.
 
     Nothing is tried again: a failure is a result. Times of records count from `began`. `fresh` says that each request
     opens a connection of its own: then the time for that is in all its times.
@@ -99,13 +89,14 @@ class Sender:
     async def send(
         self, lane: LaneSpec, prompt: Prompt, block: int, ended: Callable[[Record], None], **known: Any
     ) -> None:
-        """Puts `prompt` to the lane and tells `ended` what became of it, also if it is cut off by cancelling.
+        """Puts `prompt` to the lane and calls `ended` with its record, also if it is cut off by cancelling.
 
-        `known` are fields of the record that nothing here tells.
+        `known` are fields of the record that do not follow from the request.
         """
         note = Note()
         tape = Tape(lane.name, block, trio.current_time(), origin=self.began)
-        arrivals = Arrivals(_Nobody(), tape, partial(_see, note), self.fresh)
+        arrivals = Arrivals(tape, partial(_see, note), self.fresh)
+        self.connections.login_for(lane.provider)  # one source of credentials for all requests: it is kept here
         connections = evolve(self.connections, transport=_Watched(self.connections.transport, arrivals))
         attempt = Builder(connections, self._settings, None).attempt(lane)
         attempt.hear = arrivals.hear
@@ -116,18 +107,18 @@ class Sender:
             known |= {name: getattr(arrivals, name) for name in ("connect", "tls", "unpeeked", "lateness")}
             note.server.update(read_timings(arrivals.last_words))
             record = tape.record(server=note.server, **costs(lane, attempt.answer), **known)
-            if note.json and len(record.times) < 2:  # at once: then its only piece is no first token
+            if note.json and len(record.times) < 2:  # it came whole: its only piece is no first token
                 record = evolve(record, streamed=False)
             ended(record)
 
 
 @asynccontextmanager
 async def open_stamped(name: str | None = None, *, reuse: bool = True) -> AsyncGenerator[Connections]:
-    """Connections that measurements go over: like `open_transport`, with the kernel's stamps where there are any.
+    """Opens connections for measurements: like `open_transport`, with the kernel's stamps where there are any.
 
-    Without `reuse` each request has a new one. Meanwhile Python's collector leaves alone what was there before: to go
-    through it takes tens of milliseconds, in which bytes wait. Raises UsageError for an unknown name, and for curl
-    where it cannot run.
+    Without `reuse` each request has a new one. Until they are closed, Python's collector ignores the objects that were
+    there before: to go through them takes tens of milliseconds, in which bytes wait. Raises UsageError for an unknown
+    name, and for curl where it cannot run.
     """
     async with _carrier(name, reuse=reuse) as http, LocalModel.open(http) as transport:
         gc.collect()
@@ -139,7 +130,7 @@ async def open_stamped(name: str | None = None, *, reuse: bool = True) -> AsyncG
 
 
 def _carrier(name: str | None, *, reuse: bool = True) -> AbstractAsyncContextManager[Transport]:
-    usual = transport_named(name)  # says what is the matter, if anything is
+    usual = transport_named(name)  # raises UsageError, also for curl where it cannot run
     if name != "httpx":
         with suppress(ImportError, OSError):
             from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # not everywhere

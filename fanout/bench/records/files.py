@@ -85,7 +85,7 @@ def write(
             last = 0
             for record in records:
                 lines.write(to_line(record))
-                data, last = pack(gaps(record), last)
+                data, last = pack(gaps_us(record), last)
                 column.write(data)
         _new(directory / SUMMARY, orjson.dumps({**summary, "about": about}, option=_PRETTY))
         _new(directory / TABLE, to_csv(summary).encode())
@@ -117,7 +117,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def gaps(record: Record) -> list[int]:
+def gaps_us(record: Record) -> list[int]:
     """The gaps between a request's pieces of content, in microseconds; none if it was not streamed."""
     if not record.streamed:
         return []

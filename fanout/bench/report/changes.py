@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fanout.bench.analysis.metrics import METRICS, SECONDS
-from fanout.bench.report.console import align, seconds
+from fanout.bench.report.console import Cells, align, seconds
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 
@@ -14,8 +14,6 @@ COMPARED = ("ttft", "response", "e2e", "itl", "tps_user")
 NOISE = "within noise"
 
 CAUTION = "the runs were at different times: what else changed in between is part of the difference"
-
-Cells = tuple[str, ...]
 
 
 def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

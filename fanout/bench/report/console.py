@@ -20,7 +20,7 @@ _OF_A_LANE = re.compile(r"((?:at [\d.]+, )?[^\s:]+): (.+)", re.DOTALL)
 
 
 def lines(summary: Summary) -> list[str]:
-    """For a terminal or a log."""
+    """The summary as lines for a terminal or a log."""
     out: list[str] = []
     for level in summary.levels:
         if len(summary.levels) > 1:
@@ -32,7 +32,7 @@ def lines(summary: Summary) -> list[str]:
 
 
 def markdown(summary: Summary, title: str) -> str:
-    """The same as a Markdown document, in which nothing that services or lanes say is a mark of Markdown."""
+    """The summary as a Markdown document, in which nothing that services or lanes say is a mark of Markdown."""
     out = [f"# {_escaped(title)}", ""]
     for level in summary.levels:
         if len(summary.levels) > 1:
@@ -164,7 +164,7 @@ def _row(lane: LaneSummary, summary: Summary, level: Level) -> Cells:
 
 
 def _change(lane: str, level: Level, baseline: str) -> str:
-    """By how much the lane's main metric differs from the baseline's, if that may be said."""
+    """The difference of the lane's main metric from the baseline's, if there is a verdict."""
     if lane == baseline:
         return "baseline"
     found = next((c for c in level.comparisons if c.first == lane), None)

@@ -34,10 +34,10 @@ def bench(ctx: click.Context, /, **values: Any) -> int | None:
     if ctx.invoked_subcommand is not None:
         return None
     from fanout.cli import stop
-    from fanout.cli.bench.run import measure, plan
+    from fanout.cli.bench.run import plan, run_benchmark
 
     planned, output = plan(values, describe_command(ctx))
-    return stop.run(lambda: measure(planned, output))
+    return stop.run(lambda: run_benchmark(planned, output))
 
 
 @bench.command()

@@ -75,11 +75,12 @@ def translate(code: int, text: str, os_errno: int, host: str, connect: float, ro
     proxy = route.proxy
     if code == _TIMEOUT:
         return too_slow(host, connect, proxy, by_proxy=by_proxy)
-    if (by_proxy or code in _NO_CONNECTION | _NO_TRUST) and not said.startswith(_ODD_ANSWERS):
+    if by_proxy or (code in _NO_CONNECTION | _NO_TRUST and not said.startswith(_ODD_ANSWERS)):
+        reason = os.strerror(os_errno) if code == _NO_SOCKET and os_errno else said
         if by_proxy and route.tunnel not in (0, 200):
             reason = refusal(route.tunnel)
-        else:
-            reason = os.strerror(os_errno) if code == _NO_SOCKET and os_errno else said
+        elif by_proxy and code not in _NO_CONNECTION | _NO_TRUST:
+            reason = f"it does not answer CONNECT as it should: {said}"
         return unreachable(host, reason, proxy, by_proxy=by_proxy)
     if code in _TOO_LARGE or "Too large response headers" in said:
         return TooLarge(f"{host} sends more than is allowed: {said}")
@@ -100,4 +101,4 @@ def _is_proxys(code: int, route: Route) -> bool:
     if code in _NO_TRUST:
         return route.proxy_tls and not route.service_tls
     before = route.tunnel != 200 and not route.service_tls
-    return before and (code == _TIMEOUT or (code in _LOST | _CUT and route.opening))
+    return before and (route.opening or code == _TIMEOUT)

@@ -52,7 +52,7 @@ def gaps_in(data: bytes) -> list[int]:
 def test_gaps_are_a_column_that_the_requests_divide(tmp_path: Path, made: list[Record]) -> None:
     written(tmp_path, made)
     column = gaps_in((tmp_path / "gaps.bin").read_bytes())
-    assert column == [gap for record in made for gap in files.gaps(record)]
+    assert column == [gap for record in made for gap in files.gaps_us(record)]
     assert len(column) == sum(max(0, len(record.times) - 1) for record in made)
     assert column[0] == 20_000
 
@@ -71,9 +71,9 @@ def test_packed_gaps_come_back_also_in_pieces(values: list[int]) -> None:
 
 def test_answers_that_came_at_once_and_gaps_beyond_reason_do_not_spoil_the_column() -> None:
     at_once = Record("a", 0, Status.FINISHED, sent=0, ended=9, times=(1, 2), kinds="dd", sizes=(1, 1), streamed=False)
-    assert files.gaps(at_once) == []
+    assert files.gaps_us(at_once) == []
     endless = Record("a", 0, Status.FINISHED, sent=0, ended=9, times=(0, 9e5), kinds="dd", sizes=(1, 1))
-    assert files.gaps(endless) == [files.LONGEST_GAP_US]
+    assert files.gaps_us(endless) == [files.LONGEST_GAP_US]
 
 
 def test_the_table_has_a_row_a_figure_and_leaves_empty_what_is_not_known(made: list[Record]) -> None:

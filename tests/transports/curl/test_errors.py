@@ -1,10 +1,12 @@
 import errno
 
 import pytest
-from curl_cffi import CurlECode
 
 from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, TooLarge
 from fanout.transports.curl.errors import Route, translate
+from tests.transports.curl.constants import load_constants
+
+CurlECode = load_constants().CurlECode
 
 KINDS: dict[type[ProviderError], tuple[str, ...]] = {
     ConnectError: (
@@ -106,7 +108,17 @@ P = "p:3128"
             Route(P, tunnel=200, service_tls=True, opening=True),
             "cannot reach h: libcurl's words (behind the proxy p:3128)",
         ),
-        ("RECV_ERROR", Route(P, opening=True), "cannot reach h by way of the proxy: libcurl's words (proxy p:3128)"),
+        *(
+            (
+                name,
+                Route(P, opening=True),
+                (
+                    "cannot reach h by way of the proxy: it does not answer CONNECT as it should: libcurl's words "
+                    "(proxy p:3128)"
+                ),
+            )
+            for name in ("RECV_ERROR", "WEIRD_SERVER_REPLY")
+        ),
         ("RECV_ERROR", Route(P), "the connection to h was lost (behind the proxy p:3128)"),
         (
             "RECV_ERROR",

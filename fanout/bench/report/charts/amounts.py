@@ -7,7 +7,7 @@ Writer = Callable[[float], str]
 """Writes an amount."""
 
 NONE = "–"  # noqa: RUF001  # a dash, as tables have it
-"""In place of an amount that does not exist."""
+"""The mark in place of an amount that does not exist."""
 MINUS = "−"  # noqa: RUF001  # as wide as a plus
 TIMES = "×"  # noqa: RUF001  # not a letter
 
@@ -92,7 +92,7 @@ def whole(value: float | None) -> str:
 
 
 def several(number: int, noun: str) -> str:
-    """So many of a thing: 1 request, 2 requests."""
+    """A number of things, with their noun: 1 request, 2 requests."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -10,7 +10,7 @@ COLOURS = 8
 """Lanes that differ in colour, dashes and mark; the next ones have the same colours with other marks."""
 
 _WIDTH = 1000
-"""Of the coordinates inside a curve, which is stretched across the chart."""
+"""The width of the coordinates inside a curve, which is stretched across the chart."""
 
 Point = tuple[float, float]
 """A share of the width from the left, and pixels from the top."""
@@ -30,7 +30,7 @@ def chart(label: str, description: str, height: float, *parts: Child, bare: bool
     )
 
 
-def of_lane(index: int, *others: str) -> str:
+def lane_class(index: int, *others: str) -> str:
     """The classes of what belongs to this lane."""
     return " ".join((*others, f"l{index % COLOURS}"))
 
@@ -72,7 +72,7 @@ def mark(
         href=f"#{'s' if small else 'm'}{mark_of(index)}",
         x=across(x),
         y=y,
-        class_=of_lane(index, class_),
+        class_=lane_class(index, class_),
     )
 
 

@@ -58,7 +58,7 @@ def _ends(values: Sequence[float]) -> list[float]:
 
 
 def finite_part(ordered: Sequence[float]) -> Sequence[float]:
-    """Without the infinite ones at the end."""
+    """The values without the infinite ones at the end."""
     return ordered[: bisect_left(ordered, inf)]
 
 
@@ -67,17 +67,17 @@ def _curve(curve: Sample, ordered: Sequence[float], scale: Scale) -> list[Markup
     reached = len(finite) / len(ordered)
     if not finite:
         return [
-            drawing.sign("cross", 1, HEIGHT, drawing.of_lane(curve.index, "bad"), f"{curve.lane}: none was answered")
+            drawing.sign("cross", 1, HEIGHT, drawing.lane_class(curve.index, "bad"), f"{curve.lane}: none was answered")
         ]
     points: list[Point] = [(scale.at(finite[0]), HEIGHT)]
     places = thin(len(finite), MOST_POINTS)
     points.extend((scale.at(finite[index]), HEIGHT * (1 - (index + 1) / len(ordered))) for index in places)
     last = points[-1]
-    parts = [drawing.stretch(drawing.steps(points), HEIGHT, drawing.of_lane(curve.index, "curve"))]
-    parts.append(drawing.line(*last, 1, last[1], drawing.of_lane(curve.index, "lost" if reached < 1 else "done")))
+    parts = [drawing.stretch(drawing.steps(points), HEIGHT, drawing.lane_class(curve.index, "curve"))]
+    parts.append(drawing.line(*last, 1, last[1], drawing.lane_class(curve.index, "lost" if reached < 1 else "done")))
     if reached < 1:
         title = f"{curve.lane}: {amounts.share(1 - reached)} never"
-        parts.append(drawing.sign("cross", 1, last[1], drawing.of_lane(curve.index, "cross"), title))
+        parts.append(drawing.sign("cross", 1, last[1], drawing.lane_class(curve.index, "cross"), title))
     return parts + [_mark(curve, finite, len(ordered), at, scale) for at in MARKED_SHARES if at <= reached]
 
 

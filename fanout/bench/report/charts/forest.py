@@ -84,7 +84,7 @@ def _picture(pair: Pair, y: float, scale: Scale) -> list[Markup]:
     high = scale.high if pair.high is None else pair.high
     class_ = "whisker" if pair.verdict else "whisker faint"
     return [
-        drawing.line(scale.at(low), y, scale.at(high), y, drawing.of_lane(pair.ahead, class_)),
+        drawing.line(scale.at(low), y, scale.at(high), y, drawing.lane_class(pair.ahead, class_)),
         drawing.mark(pair.ahead, scale.at(pair.ratio), y, "mark" if pair.verdict else "mark hollow"),
     ]
 

@@ -80,7 +80,7 @@ def _row(row: Gaps, base: float, scale: Scale) -> list[Markup]:
         is_stall = row.least is not None and start >= row.least * 0.999
         (stalls if is_stall else bars).append((scale.at(start), scale.at(end), base, base - max(tall, 1.5)))
     parts = [drawing.line(0, base, 1, base, "axis")]
-    shapes = [(bars, drawing.of_lane(row.index, "bars")), (stalls, "stalls")]
+    shapes = [(bars, drawing.lane_class(row.index, "bars")), (stalls, "stalls")]
     inside = [drawing.stretch(drawing.bars(spans), base, class_) for spans, class_ in shapes if spans]
     return parts + inside + _marks(row, base, scale)
 

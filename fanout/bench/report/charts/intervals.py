@@ -84,7 +84,7 @@ def _picture(row: IntervalRow, y: float, scale: Scale) -> list[Markup]:
         low = scale.low if row.low is None else row.low
         high = scale.high if row.high is None else row.high
         class_ = "whisker open" if row.low is None or row.high is None else "whisker"
-        parts.append(drawing.line(scale.at(low), y, scale.at(high), y, drawing.of_lane(row.index, class_)))
+        parts.append(drawing.line(scale.at(low), y, scale.at(high), y, drawing.lane_class(row.index, class_)))
     if not isfinite(row.estimate):
         return [*parts, drawing.sign("cross", 1, y)]
     return [*parts, drawing.mark(row.index, scale.at(row.estimate), y)]

@@ -28,7 +28,7 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int = 10) -> list[float]:
-        """At most about so many round values from `low` to `high`."""
+        """Round values from `low` to `high`, about `most` of them."""
         if self.log and (found := self._log_ticks(most)):
             return found
         step = _step((self.high - self.low) / most)
@@ -36,7 +36,7 @@ class Scale:
         return [index * step for index in range(first, last + 1)]
 
     def main_ticks(self, most: int = 5) -> set[float]:
-        """Those of the ticks that are written where there is little room."""
+        """The ticks that are written where there is little room."""
         ticks = self.ticks()
         if len(ticks) <= most:
             return set(ticks)

@@ -64,7 +64,7 @@ def _curve(curve: LoadCurve, x: Scale, y: Scale, written: Writer) -> list[Markup
     def place(level: float, value: float) -> Point:
         return x.at(level), HEIGHT * (1 - y.at(value))
 
-    class_ = drawing.of_lane(curve.index, "curve faint" if curve.faint else "curve")
+    class_ = drawing.lane_class(curve.index, "curve faint" if curve.faint else "curve")
     path = drawing.straight([place(*item) for item in finite.items()])
     parts = [drawing.stretch(path, HEIGHT, class_)] if path else []
     for level, (low, high) in curve.band.items():
@@ -74,7 +74,7 @@ def _curve(curve: LoadCurve, x: Scale, y: Scale, written: Writer) -> list[Markup
                 place(level, low)[1],
                 x.at(level),
                 place(level, high)[1],
-                drawing.of_lane(curve.index, "error"),
+                drawing.lane_class(curve.index, "error"),
             )
         )
     if curve.faint:
@@ -84,13 +84,13 @@ def _curve(curve: LoadCurve, x: Scale, y: Scale, written: Writer) -> list[Markup
         parts.append(_mark(curve, *place(level, value), title, failed=not isfinite(value)))
     if curve.knee in finite:
         at, down = place(curve.knee, finite[curve.knee])
-        parts.append(drawing.sign("knee", at, down, drawing.of_lane(curve.index, "ring"), f"{curve.lane}: knee"))
+        parts.append(drawing.sign("knee", at, down, drawing.lane_class(curve.index, "ring"), f"{curve.lane}: knee"))
     return parts
 
 
 def _mark(curve: LoadCurve, at: float, down: float, title: str, *, failed: bool) -> Markup:
     if failed:
-        return drawing.sign("cross", at, 0, drawing.of_lane(curve.index, "cross"), title)
+        return drawing.sign("cross", at, 0, drawing.lane_class(curve.index, "cross"), title)
     return drawing.mark(curve.index, at, down, title=title)
 
 

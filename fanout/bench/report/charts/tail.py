@@ -46,11 +46,13 @@ def _at(ordered: Sequence[float], share: float) -> float:
 
 def _curve(curve: Sample, row: Sequence[tuple[float, float]], x: Scale, y: Scale) -> list[Markup]:
     reached = [(x.at(rarity), HEIGHT * (1 - y.at(value))) for rarity, value in row if isfinite(value)]
-    parts = [drawing.stretch(drawing.straight(reached), HEIGHT, drawing.of_lane(curve.index, "curve"))]
+    parts = [drawing.stretch(drawing.straight(reached), HEIGHT, drawing.lane_class(curve.index, "curve"))]
     if len(reached) < len(row):
         at = reached[-1][0] if reached else 0.0
         parts.append(
-            drawing.sign("cross", at, 0, drawing.of_lane(curve.index, "cross"), f"{curve.lane}: from here on failures")
+            drawing.sign(
+                "cross", at, 0, drawing.lane_class(curve.index, "cross"), f"{curve.lane}: from here on failures"
+            )
         )
     for share in SHARES[:4]:
         if _rarity(share) <= row[-1][0] and isfinite(value := _value(row, share)):

@@ -92,7 +92,7 @@ def _paces(paces: Sequence[Pace]) -> list[Markup]:
     parts = _axis("median time to first token", y, amounts.seconds_like(y.high))
     for pace in paces:
         path = "".join(drawing.straight(run) for run in _runs(pace.medians, y))
-        parts.append(drawing.stretch(path, PANEL, drawing.of_lane(pace.index, "curve thin")))
+        parts.append(drawing.stretch(path, PANEL, drawing.lane_class(pace.index, "curve thin")))
     return parts
 
 

@@ -49,7 +49,7 @@ def _cells(row: WinnerRow, base: float, prompts: int) -> list[Markup]:
             won.append((x1, x2, base - TALL * part, base))
         if broken := cell.count("f"):
             failed.append((x1, x2, base - TALL, base - TALL + max(3.0, TALL * broken / len(cell))))
-    shapes = [(won, drawing.of_lane(row.index, "won")), (failed, "stalls")]
+    shapes = [(won, drawing.lane_class(row.index, "won")), (failed, "stalls")]
     parts = [drawing.box(0, 1, base - TALL, TALL, "cells")]
     return parts + [drawing.stretch(drawing.bars(spans), base, class_) for spans, class_ in shapes if spans]
 

@@ -16,7 +16,7 @@ from fanout.bench.report.charts.timeline import Pace, Timeline
 from fanout.events import Status
 
 INTERVALS = 80
-"""Of the timeline, at most."""
+"""Intervals of the timeline, at most."""
 EACH = 3
 """Requests of a lane in each interval, at least on average."""
 REQUESTS = 40
@@ -43,9 +43,9 @@ class Seen:
 
 @define
 class Digest:
-    """Of a whole run.
+    """The digest of a whole run.
 
-    `asked` is when each block was first sent, `starts` when each level was; `blocks` are those that are shown whole.
+    `asked` has the first sending of each block, `starts` that of each level; `blocks` are those that are shown whole.
     """
 
     level: float | None
@@ -159,7 +159,7 @@ class _Intervals:
 
 
 def outcomes(made: Digest, lanes: Sequence[str]) -> dict[str, str]:
-    """For each lane what became of each block, as `charts.winners` has it, in the order of asking."""
+    """The outcomes of each lane's blocks as letters, as `charts.winners` has them, in the order of asking."""
     order = sorted(made.asked, key=made.asked.__getitem__)
     best: dict[int, float] = {}
     for lane in lanes:

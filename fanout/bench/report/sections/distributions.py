@@ -13,7 +13,7 @@ from fanout.bench.report.sections import layout, view
 from fanout.bench.report.sections.layout import Table, Term
 from fanout.bench.report.sections.view import PERCENTILES, View
 
-SHOWN = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+TABLE_SHARES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """The shares in the table behind a distribution."""
 
 TAIL = 20
@@ -52,9 +52,9 @@ def _table(curves: list[Sample]) -> Table:
     rows = []
     for curve in curves:
         ordered = sorted(curve.values)
-        places = [min(len(ordered) - 1, int(share * len(ordered))) for share in SHOWN]
+        places = [min(len(ordered) - 1, int(share * len(ordered))) for share in TABLE_SHARES]
         rows.append((curve.lane, f"{len(ordered):,}", *(amounts.seconds(ordered[place]) for place in places)))
-    heads = [f"{share * 100:g} %" for share in SHOWN]
+    heads = [f"{share * 100:g} %" for share in TABLE_SHARES]
     return Table(("lane", "requests", *heads), rows, "Of this sample; intervals are in the table of lanes.")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from fanout.bench.report.charts.drawing import mark_of, of_lane
+from fanout.bench.report.charts.drawing import lane_class, mark_of
 from fanout.bench.report.markup import Child, Markup, join, tag
 
 # Marks that make a browser show text in another order than it has.
@@ -72,7 +72,7 @@ def swatch(index: int) -> Markup:
         "svg",
         tag("line", x1=0, x2=30, y1=7, y2=7, class_="line"),
         tag("use", href=f"#m{mark_of(index)}", x=15, y=7, class_="mark"),
-        class_=of_lane(index, "swatch"),
+        class_=lane_class(index, "swatch"),
         width=30,
         height=14,
         aria_hidden="true",

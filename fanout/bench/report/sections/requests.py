@@ -1,4 +1,4 @@
-"""Some of the requests, as they went."""
+"""The courses of some of the requests."""
 
 from collections.abc import Sequence
 

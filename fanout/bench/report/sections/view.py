@@ -71,11 +71,11 @@ class View:
         return metric in lane.figures and lane.figures[metric].n > 0
 
     def comparisons(self, metric: str) -> list[Comparison]:
-        """Those of this metric."""
+        """The comparisons in this metric."""
         return [comparison for comparison in self.level.comparisons if comparison.metric == metric]
 
     def at(self) -> str:
-        """At which load distributions are, for the end of a sentence: nothing where there was only one."""
+        """The load that distributions are of, for the end of a sentence; empty where there was only one."""
         if len(self.summary.levels) < 2 or self.level.level is None:
             return ""
         return f", {self.load(self.level.level)}"
@@ -114,7 +114,7 @@ def value(found: Interval, write: Writer) -> str:
 
 
 def cell(found: Interval, write: Writer) -> Child:
-    """The same for a table: pale where there is no figure."""
+    """The estimate for a table, pale where there is none."""
     text = value(found, write)
     return tag("span", text, class_="faint") if found.estimate is None else text
 
