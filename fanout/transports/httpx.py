@@ -5,6 +5,7 @@ is not left to them: content codings are undone here with a bound, redirects are
 proxy stands before this machine's own addresses.
 """
 
+import logging
 import os
 import re
 import socket
@@ -30,6 +31,8 @@ from fanout.errors import ProtocolError, ProviderError, ResetError, UsageError
 from fanout.proxy import Proxy
 from fanout.transports.outgoing import behind, headers_of, host_of, refusal, too_slow, unreachable
 from fanout.wire.coding import Decoder
+
+_log = logging.getLogger("fanout")
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
@@ -73,10 +76,14 @@ class HttpxTransport:
             error = await _send(client.library, request, progress)
             while error is not None and progress.may_repeat(error):
                 error = await _send(client.library, request, progress)
+        except BaseException as broken:
+            _log.debug("an exchange with %s is cut off: %s", host, type(broken).__name__)
+            raise
         finally:
             client.exchanges -= 1
         if error is not None:
             failed = progress.translate(error)
+            _log.debug("an exchange with %s is cut off: %s", host, failed.kind)
             del error
             raise failed  # made here, it has no context: the library's frames hold the key in clear
 

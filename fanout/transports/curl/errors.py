@@ -2,8 +2,7 @@
 
 import os
 import re
-
-from attrs import frozen
+from typing import NamedTuple
 
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge
 from fanout.transports.curl.libcurl import Easy
@@ -33,15 +32,14 @@ _NO_SOCKET = 7
 _TIMEOUT = 28
 _TOO_LARGE = {63, 100}
 
-_QUOTED = re.compile(r" (?:in|for) '.*'")
+_QUOTED = r" (?:in|for) '.*'"
 """The address of a proxy, which libcurl repeats with its credentials if it cannot make anything of it."""
 
 # Code 56 is also libcurl's for a chunk without a valid size and for heads beyond its limit.
 _BAD_BYTES = ("chunk", "hex", "nghttp2")
 
 
-@frozen
-class Route:
+class Route(NamedTuple):
     """The way to the service, as far as libcurl got. `proxy` is the address of the proxy that it used, or None.
 
     `tunnel` is the status with which the proxy answered CONNECT, 0 if it did not. `proxy_tls` says that the proxy's own
@@ -64,22 +62,26 @@ class Route:
         return cls(proxy, tunnel, bool(proxy_tls), bool(service_tls), secure and bool(connected) and not secured)
 
 
-def translate(code: int, text: str, os_errno: int, host: str, connect: float, route: Route = Route()) -> ProviderError:
+_DIRECT = Route()
+
+
+def translate(code: int, text: str, os_errno: int, host: str, connect: float, route: Route = _DIRECT) -> ProviderError:
     """Makes the error for libcurl's `code`, which says `text`; `connect` is the connect clock's limit in seconds.
 
     Whatever fails before the tunnel stands is the proxy's failure; without a tunnel, TCP and TLS are.
     """
-    said = _QUOTED.sub("", text[:200]) if "proxy" in text else text[:200]
+    said = re.sub(_QUOTED, "", text[:200]) if "proxy" in text else text[:200]
     said = said or f"libcurl's error {code}"
     by_proxy = code in _PROXY or any(words in said for words in _BY_PROXY) or _is_proxys(code, route)
     proxy = route.proxy
     if code == _TIMEOUT:
         return too_slow(host, connect, proxy, by_proxy=by_proxy)
-    if (by_proxy or code in _NO_CONNECTION | _NO_TRUST) and not said.startswith(_ODD_ANSWERS):
+    if by_proxy or (code in _NO_CONNECTION | _NO_TRUST and not said.startswith(_ODD_ANSWERS)):
+        reason = os.strerror(os_errno) if code == _NO_SOCKET and os_errno else said
         if by_proxy and route.tunnel not in (0, 200):
             reason = refusal(route.tunnel)
-        else:
-            reason = os.strerror(os_errno) if code == _NO_SOCKET and os_errno else said
+        elif by_proxy and code not in _NO_CONNECTION | _NO_TRUST:
+            reason = f"it does not answer CONNECT as it should: {said}"
         return unreachable(host, reason, proxy, by_proxy=by_proxy)
     if code in _TOO_LARGE or "Too large response headers" in said:
         return TooLarge(f"{host} sends more than is allowed: {said}")
@@ -100,4 +102,4 @@ def _is_proxys(code: int, route: Route) -> bool:
     if code in _NO_TRUST:
         return route.proxy_tls and not route.service_tls
     before = route.tunnel != 200 and not route.service_tls
-    return before and (code == _TIMEOUT or (code in _LOST | _CUT and route.opening))
+    return before and (route.opening or code == _TIMEOUT)

@@ -1,18 +1,20 @@
 """libcurl, as curl_cffi carries it: the one module that knows curl_cffi's private names.
 
 curl_cffi's own `Curl` and `AsyncCurl` are made for asyncio and for one request at a time; what is used here is the C
-library below them (`curl_cffi._wrapper`) with the three callbacks that curl_cffi has registered there: they look for
-`.loop`, `._timer` and `._sockfds` on what a multi handle was given, and for `.callback.write` on what an easy handle
-was given. `tests/transports/test_libcurl.py` holds these names to what they must do.
+library below them, with three of its callbacks. A program has one set of Python functions behind these: ours, until
+somebody imports curl_cffi, from then on its own. Both find what they look for on the same objects: curl_cffi's want
+`.loop`, `._timer` and `._sockfds` on what a multi handle was given, and `.callback.write` on what an easy handle was
+given. tests/transports/curl/test_libcurl.py holds both to what they must do.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
 from typing import Any, Protocol
 
-from curl_cffi import CurlInfo, CurlMOpt, CurlOpt
-from curl_cffi._wrapper import ffi, lib
-from curl_cffi.requests.impersonate import REAL_TARGET_MAP
+from fanout.transports.curl.binding import load
+from fanout.transports.curl.numbers import CurlInfo, CurlMOpt, CurlOpt
+
+ffi, lib, ALONE = load()
 
 IN, OUT = 1, 2
 """What happened to a socket: it can be read, it can be written. One that is broken is both, and says so then."""
@@ -25,11 +27,13 @@ _setopt = lib._curl_easy_setopt  # noqa: SLF001  # the underscore is curl_cffi's
 _act = lib.curl_multi_socket_action
 
 _OK = 0
+_REMOVE = 4  # CURL_POLL_REMOVE; CURL_POLL_NONE, IN, OUT and INOUT are 0 to 3
+_WRITE_ERROR = 0xFFFFFFFF  # CURL_WRITEFUNC_ERROR
 _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
 
 
-class Sockets(Protocol):
-    """Is told what a multi waits for."""
+class Watcher(Protocol):
+    """Is told what a multi waits for, synchronously."""
 
     def watch(self, fd: int, wanted: int) -> None:
         """Wait for these of IN and OUT on the socket, in place of what was waited for before."""
@@ -116,7 +120,7 @@ class Easy:
 
         A name without a version, such as "chrome", is the newest that curl_cffi has.
         """
-        target = REAL_TARGET_MAP.get(browser, browser).encode()
+        target = _newest(browser).encode()
         return bool(lib.curl_easy_impersonate(self.handle, target, int(default_headers)) == _OK)
 
     @property
@@ -185,6 +189,14 @@ def _before_sending() -> Any:
 
 
 @cache
+def _newest(browser: str) -> str:
+    """Adds a version to the name of a browser, if it has none. The table is curl_cffi's, whose package takes 40 ms."""
+    from curl_cffi.requests.impersonate import REAL_TARGET_MAP  # noqa: PLC0415
+
+    return REAL_TARGET_MAP.get(browser, browser)
+
+
+@cache
 def is_browser(name: str) -> bool:
     """Whether this libcurl can impersonate it."""
     easy = Easy()
@@ -203,10 +215,10 @@ def _long(value: int) -> Any:
 class Multi:
     """Many transfers over shared connections."""
 
-    def __init__(self, sockets: Sockets, connections: int, *, share: bool = True) -> None:
+    def __init__(self, watcher: Watcher, connections: int, *, share: bool = True) -> None:
         """At most so many idle `connections` are kept; unless they `share`, each HTTP/2 transfer has one of its own."""
         self._multi = lib.curl_multi_init()
-        self._loop = _Loop(sockets)
+        self._loop = _Loop(watcher)
         self._loop_handle = ffi.new_handle(self._loop)
         self._running = ffi.new("int*")
         self._left = ffi.new("int*")
@@ -257,17 +269,21 @@ class Multi:
 
 
 class _Context:
-    """What curl_cffi's `buffer_callback` looks for; it also leaves an exception here, which ours never raise."""
+    """The object behind an easy handle's callback: `hear` is for our function, the others are for curl_cffi's.
 
-    __slots__ = ("callback", "exception")
+    curl_cffi's leaves an exception here, to be raised later; what ends a transfer by raising needs no more.
+    """
+
+    __slots__ = ("callback", "exception", "hear")
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.hear = write
         self.callback = _Buffer(write)  # not the same object: a cycle would keep a whole exchange alive
         self.exception: BaseException | None = None
 
 
 class _Buffer:
-    """What it writes to."""
+    """The file that curl_cffi's function writes to."""
 
     __slots__ = ("write",)
 
@@ -276,30 +292,30 @@ class _Buffer:
 
 
 class _Loop:
-    """The event loop that curl_cffi's `socket_function` and `timer_function` expect.
+    """The object behind a multi handle's callbacks; it looks to curl_cffi's functions like an event loop.
 
-    What they ask for of a socket, in several calls, is collected, and passed on after the call into libcurl.
+    What libcurl asks for of a socket, in several calls, is collected, and passed on after the call into libcurl.
     """
 
-    def __init__(self, sockets: Sockets) -> None:
+    def __init__(self, watcher: Watcher) -> None:
         self.loop = self
         self.process_data = None
         self._timer = None  # call_later returns nothing to be cancelled
         self._sockfds = _Removals(self)
-        self._sockets = sockets
+        self._watcher = watcher
         self.wanted: dict[int, int] = {}
 
     def tell(self) -> None:
         """Passes on what has changed."""
         if self.wanted:
             for fd, wanted in self.wanted.items():
-                self._sockets.watch(fd, wanted)
+                self._watcher.watch(fd, wanted)
             self.wanted.clear()
 
     def removed(self, fd: int) -> None:
         """At once, and not later: another socket may get this number within the same call into libcurl."""
         self.wanted.pop(fd, None)
-        self._sockets.forget(fd)
+        self._watcher.forget(fd)
 
     def remove_reader(self, fd: int) -> None:
         self.wanted[fd] = 0
@@ -314,7 +330,7 @@ class _Loop:
         self.wanted[fd] = self.wanted.get(fd, 0) | OUT
 
     def call_later(self, delay: float, *_: object) -> None:
-        self._sockets.wake(delay if delay >= 0 else None)  # libcurl says -1 ms for "no timer"
+        self._watcher.wake(delay if delay >= 0 else None)  # libcurl says -1 ms for "no timer"
 
 
 class _Removals(set[int]):
@@ -329,3 +345,33 @@ class _Removals(set[int]):
         self._loop.removed(fd)
 
     discard = remove  # type: ignore[assignment]  # some versions of curl_cffi call the one, some the other
+
+
+def _attach() -> None:
+    """Puts our own functions behind libcurl's callbacks, in place of those that curl_cffi's package would attach."""
+
+    def write(data: Any, _size: int, length: int, context: Any) -> int:
+        ffi.from_handle(context).hear(ffi.buffer(data, length)[:])
+        return length
+
+    def watch(_easy: Any, fd: int, wanted: int, context: Any, _: Any) -> int:
+        loop = ffi.from_handle(context)
+        if wanted == _REMOVE:
+            loop._sockfds.remove(fd)  # noqa: SLF001  # the name is curl_cffi's
+        else:
+            loop._sockfds.add(fd)  # noqa: SLF001
+            loop.wanted[fd] = wanted
+        return _OK
+
+    def wake(_multi: Any, milliseconds: int, context: Any) -> int:
+        ffi.from_handle(context).call_later(milliseconds / 1000)
+        return _OK
+
+    # A transfer is ended by raising in `hear`; without `onerror` the traceback would be printed.
+    ffi.def_extern(name="buffer_callback", error=_WRITE_ERROR, onerror=lambda *_: None)(write)
+    ffi.def_extern(name="socket_function")(watch)
+    ffi.def_extern(name="timer_function")(wake)
+
+
+if ALONE:
+    _attach()

@@ -20,9 +20,12 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
-from fanout.transports.curl.libcurl import Easy
+from fanout.abc import Receiver
+from fanout.transports.curl.libcurl import IN, Easy
 from fanout.transports.curl.pollers import Poller
-from fanout.transports.stamps import Stamp, StampedReceiver
+from fanout.transports.curl.sockets import Sockets
+from fanout.transports.curl.transfer import Transfer
+from fanout.transports.stamps import Stamp, StampedReceiver, wants_stamps
 
 OFFSET_AGE = 1.0
 """Seconds for which the clocks' offset is used before it is measured again."""
@@ -71,6 +74,46 @@ def _offset() -> int:
         if after - before < narrowest:
             narrowest, offset = after - before, real - round((before + after) * 5e8)
     return offset
+
+
+LONGEST_WAIT = 0.005
+"""Seconds for which bytes wait while many requests begin at once: the kernel merges what waits."""
+
+
+class StampingSockets(Sockets):
+    """Sockets that look at what waits in each before libcurl reads it, and give its stamps to the transfers."""
+
+    def __init__(self, poller: Poller, news: list[Any]) -> None:
+        """`news` is the list to which transfers add themselves when libcurl has read something of theirs."""
+        self._stamping = StampingPoller(poller)
+        super().__init__(self._stamping)
+        self._news = news
+        self._acted = 0.0
+
+    def act(self) -> int:
+        """As Sockets says. Nothing is decoded before all is read: meanwhile the kernel would merge what waits."""
+        ready, news = self._stamping.ready(), self._news
+        for fd, happened in ready:
+            if (multi := self._owners.get(fd)) is None:
+                continue
+            # A socket that can be written too may be broken, and a look would take away what libcurl has to say of it.
+            look = self._stamping.look(fd) if happened == IN else None
+            before = len(news)
+            multi.act(fd, happened)
+            if look is not None and len(news) > before:
+                look.tell(news[before:])
+        self._acted = trio.current_time()
+        return len(ready)
+
+    def tie(self, transfer: Transfer, receiver: Receiver) -> None:
+        """As Sockets says; the receiver is told of them if it wants to be."""
+        if wants_stamps(receiver):
+            transfer.stamped = Stamped(transfer.easy, receiver, transfer.secure, not transfer.request.impersonate)
+
+    def catch_up(self) -> None:
+        """As Sockets says: what waits for long loses its stamps."""
+        if trio.current_time() - self._acted > LONGEST_WAIT:
+            self.act()
 
 
 @define

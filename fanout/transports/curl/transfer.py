@@ -14,15 +14,13 @@ from fanout.wire.coding import CAP, Decoder
 HEAD_CAP = 100 << 10
 """Bytes of a response's head, as h11 has it; libcurl's own limit is three times that."""
 
-_NO_REQUEST = Request("GET", "")
-
 
 class Transfer:
     """A response on its way from libcurl to its receiver.
 
     The two callbacks only collect, and put the transfer on the list of those that have news; whatever may raise is
-    done by `deliver`, outside libcurl. `decode` says that the content is to be decoded here and not by libcurl.
-    `wanted` is False once the receiver has enough, or nobody waits any more.
+    done by `deliver`, outside libcurl. `wanted` is False once the receiver has enough, or nobody waits any more; `task`
+    is the task that waits, `error` what it is to raise.
     """
 
     __slots__ = (
@@ -40,7 +38,6 @@ class Transfer:
         "easy",
         "error",
         "host",
-        "parked",
         "pool",
         "request",
         "stamped",
@@ -48,20 +45,28 @@ class Transfer:
         "wanted",
     )
 
-    def __init__(self, easy: Easy, receiver: Receiver, news: "list[Transfer]", *, decode: bool) -> None:
+    def __init__(
+        self,
+        easy: Easy,
+        request: Request,
+        receiver: Receiver,
+        news: "list[Transfer]",
+        *,
+        host: str,
+        connect: float,
+    ) -> None:
         self.easy = easy
+        self.request = request
+        self.host = host
+        self.connect = connect
         self.wanted = True
         self.error: BaseException | None = None
-        self.request = _NO_REQUEST
-        self.host = ""
-        self.connect = 0.0
-        self.parked = False
         self.task: Any = None
         self.pool: Any = None
         self.stamped: Any = None
         self._receiver = receiver
         self._news = news
-        self._decode = decode
+        self._decode = request.impersonate is None  # else libcurl undoes what its browser has asked for
         self._decoder: Decoder | None = None
         self._chunks: Chunks | None = None
         self._lines: list[bytes] = []
@@ -69,7 +74,16 @@ class Transfer:
         self._size = 0
         self._told = False
         self._whole = False
-        easy.receive(self._hear_head, self._hear_body if decode else self._hear_decoded)
+        easy.receive(self._hear_head, self._hear_body if self._decode else self._hear_decoded)
+
+    def __repr__(self) -> str:
+        if self.easy.handle is None:
+            state = "over"
+        elif not self.wanted:
+            state = "enough was read"
+        else:
+            state = "reading the body" if self._told else "waiting for the head"
+        return f"<Transfer {self.host}: {state}>"
 
     def _hear_head(self, line: bytes) -> None:
         """A line of a head, or of trailers, which nobody wants."""

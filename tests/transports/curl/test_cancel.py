@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from attrs import define, field
 
 from fanout.abc import Head, Request
 from fanout.errors import ConnectError, ProviderError, ResetError, UsageError
+from fanout.secret import Secret
 from fanout.transports.curl import CurlTransport
 from fanout.transports.curl import transport as curl
 from fanout.transports.curl.libcurl import Multi
@@ -412,3 +414,34 @@ async def test_an_error_does_not_keep_its_exchange_alive() -> None:
             assert not gone.alive
     finally:
         gc.enable()
+
+
+async def test_what_is_cut_off_is_logged_without_what_was_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "fanout")
+
+    def messages() -> list[str]:
+        found = [record.getMessage() for record in caplog.records if record.name == "fanout"]
+        caplog.clear()
+        return found
+
+    def break_off() -> None:
+        raise ResetError("canary")
+
+    headers = {"authorization": Secret("canary")}
+    async with open_two() as two, open_script_server([b"canary", HANG]) as hanging, CurlTransport() as transport:
+        await transport.exchange(Request("POST", f"{two.url}/canary", headers), Ears(), 5)
+        assert messages() == []  # it came to its end, and the connection stays
+        with trio.move_on_after(0.1):
+            await transport.exchange(Request("POST", f"{two.url}/hang", headers), Ears(), 5)
+        assert messages() == ["<Transfer 127.0.0.1: reading the body> is cut off: cancelled"]
+        with pytest.raises(ResetError):
+            await transport.exchange(Request("POST", two.url, headers), Acting(act=break_off), 5)
+        assert messages() == ["<Transfer 127.0.0.1: reading the body> is cut off: ResetError"]
+        with pytest.raises(ConnectError):
+            await transport.exchange(Request("POST", "http://127.0.0.1:9/canary", headers), Ears(), 5)
+        assert messages() == ["<Transfer 127.0.0.1: waiting for the head> is cut off: connect"]
+        await transport.exchange(Request("POST", hanging.url, headers), Ears(stop_at=b"canary"), 5)
+        await trio.sleep(curl.DRAIN * 2)
+        assert messages() == ["<Transfer 127.0.0.1: enough was read> is cut off: its end has not come within 0.05 s"]
+        await transport.exchange(Request("POST", hanging.url, headers), Ears(stop_at=b"canary"), 5)
+    assert messages() == ["<Transfer 127.0.0.1: enough was read> is cut off: the transport was closed"]

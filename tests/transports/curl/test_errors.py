@@ -1,10 +1,12 @@
 import errno
 
 import pytest
-from curl_cffi import CurlECode
 
 from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, TooLarge
 from fanout.transports.curl.errors import Route, translate
+from tests.transports.curl.constants import load_constants
+
+CurlECode = load_constants().CurlECode
 
 KINDS: dict[type[ProviderError], tuple[str, ...]] = {
     ConnectError: (
@@ -80,6 +82,7 @@ def test_where_the_proxy_failed_that_is_said(name: str, text: str) -> None:
 
 
 P = "p:3128"
+NO_TUNNEL = "it does not answer CONNECT as it should"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,14 @@ P = "p:3128"
             Route(P, tunnel=200, service_tls=True, opening=True),
             "cannot reach h: libcurl's words (behind the proxy p:3128)",
         ),
-        ("RECV_ERROR", Route(P, opening=True), "cannot reach h by way of the proxy: libcurl's words (proxy p:3128)"),
+        *(
+            (
+                name,
+                Route(P, opening=True),
+                f"cannot reach h by way of the proxy: {NO_TUNNEL}: libcurl's words (proxy p:3128)",
+            )
+            for name in ("RECV_ERROR", "WEIRD_SERVER_REPLY")
+        ),
         ("RECV_ERROR", Route(P), "the connection to h was lost (behind the proxy p:3128)"),
         (
             "RECV_ERROR",

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trio
 from attrs import define, field
-from curl_cffi import CurlOpt
 
 import fanout
 from fanout.abc import Request
@@ -18,6 +17,7 @@ from fanout.catalog.config import Config
 from fanout.errors import AuthError
 from fanout.transports.curl import CurlTransport, libcurl
 from fanout.transports.curl.libcurl import Easy
+from fanout.transports.curl.numbers import CurlOpt
 from fanout.transports.memory import HANG
 from tests.servers.script import ScriptServer, open_script_server
 from tests.transports.curl.test_cancel import transfers, until

@@ -15,16 +15,33 @@ from attrs import define, field
 from fanout.abc import Head, Request
 from fanout.errors import ConnectError, ResetError
 from fanout.transports.curl import CurlTransport, stamping
-from fanout.transports.curl import transport as curl
 from fanout.transports.curl.libcurl import IN
 from fanout.transports.curl.pollers import open_poller
-from fanout.transports.curl.stamping import KernelClock, Look, Stamped, StampingPoller
+from fanout.transports.curl.stamping import KernelClock, Look, Stamped, StampingPoller, StampingSockets
 from fanout.transports.stamps import Stamp
 from tests.servers.http import read_request, serve
 from tests.transports.curl.test_cancel import until
 from tests.transports.http2 import open_http2_server
 from tests.transports.test_contract import Ears
 from tests.transports.tls import Certificate, secure_url
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel_that_stamps() -> Iterator[None]:
+    """Waits until the kernel stamps: for the first socket that wants it, it begins a moment later (a work queue)."""
+    if sys.platform != "linux":
+        yield
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.setsockopt(socket.SOL_SOCKET, stamping._SO_TIMESTAMPNS, 1)
+        own.bind(("127.0.0.1", 0))
+        for _ in range(1000):
+            own.sendto(b"x", own.getsockname())
+            if own.recvmsg(1, stamping._ROOM)[1]:
+                break
+            time.sleep(0.001)
+        yield
+
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux stamps")
 BUSY = 0.02
@@ -174,7 +191,7 @@ async def test_receivers_that_want_no_stamps_get_none() -> None:
             await ask(transport, url, ears)
         async with CurlTransport() as transport:
             await ask(transport, url, watch)
-            assert transport._stamping is None
+            assert not isinstance(transport._sockets, StampingSockets)
     assert ears.body == b"x"
     assert (watch.starts, watch.reads) == ([], [(b"x", None)])
 
@@ -209,7 +226,7 @@ async def test_an_answer_that_comes_with_the_end_of_its_connection_is_stamped() 
 async def test_while_many_requests_begin_at_once_what_others_bring_is_read_in_between(
     longest: float, reads: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curl, "LONGEST_WAIT", longest)
+    monkeypatch.setattr(stamping, "LONGEST_WAIT", longest)
     streams: list[trio.SocketStream] = []
 
     async def hold(stream: trio.SocketStream) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from attrs import define, field
 
-from fanout.abc import Head
+from fanout.abc import Head, Request
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, Truncated
 from fanout.transports.curl import transfer
 from fanout.transports.curl.libcurl import Easy
@@ -35,6 +35,8 @@ class Handle:
 
     head: Callable[[bytes], Any] = print
     body: Callable[[bytes], Any] = print
+    handle: object = None
+    used_proxy: bool = False
 
     def receive(self, head: Callable[[bytes], Any], body: Callable[[bytes], Any]) -> None:
         self.head, self.body = head, body
@@ -51,8 +53,9 @@ class Scene:
     transfer: Transfer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.transfer = Transfer(cast("Easy", self.handle), self.ears, self.news, decode=self.decode)
-        self.transfer.host = "example.com"
+        request = Request("POST", "https://example.com/", impersonate=None if self.decode else "chrome")
+        easy = cast("Easy", self.handle)
+        self.transfer = Transfer(easy, request, self.ears, self.news, host="example.com", connect=5)
 
     def hear(self, head: bytes, *reads: bytes) -> None:
         for line in head.splitlines(keepends=True):
@@ -327,3 +330,17 @@ def test_a_decoded_body_comes_in_pieces_until_the_receiver_has_enough() -> None:
     scene.hear(GZIP, gzip.compress(bytes(1_000_000)))
     assert scene.transfer.deliver()
     assert [len(piece) for piece in scene.ears.pieces] == [64 << 10]
+
+
+def test_a_transfer_says_how_far_it_is_and_nothing_of_what_was_said() -> None:
+    scene = Scene(ears=Ears(stop_at=b"done"))
+    handle = scene.handle
+    handle.handle = object()
+    assert repr(scene.transfer) == "<Transfer example.com: waiting for the head>"
+    scene.hear(OK + b"x: canary\r\n\r\n", b"canary")
+    scene.transfer.deliver()
+    assert repr(scene.transfer) == "<Transfer example.com: reading the body>"
+    scene.transfer.wanted = False
+    assert repr(scene.transfer) == "<Transfer example.com: enough was read>"
+    handle.handle = None
+    assert repr(scene.transfer) == "<Transfer example.com: over>"

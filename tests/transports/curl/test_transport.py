@@ -17,7 +17,7 @@ from fanout.errors import (
     TooLarge,
     Truncated,
 )
-from fanout.transports.curl import CurlTransport
+from fanout.transports.curl import CurlTransport, pool
 from fanout.transports.curl import transport as curl
 from tests.servers.http import HI, Received, read_request, serve
 from tests.servers.script import open_script_server
@@ -74,7 +74,7 @@ async def test_a_connection_is_used_again_when_the_receiver_had_enough_just_befo
 
 
 async def test_so_many_connections_are_kept_for_later_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curl, "IDLE_CONNECTIONS", 5)
+    monkeypatch.setattr(pool, "IDLE_CONNECTIONS", 5)
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(open_script_server([b"x"])) for _ in range(7)]
         transport = await stack.enter_async_context(CurlTransport())
@@ -311,14 +311,3 @@ async def test_the_connect_clock_is_not_that_of_the_answer() -> None:
     async with open_script_server([b"one", 0.2, b"two"]) as server, CurlTransport() as transport:
         await transport.exchange(Request("POST", server.url), ears, 0.1)
     assert ears.body == b"onetwo"
-
-
-def test_reads_gather_soon_after_they_come_fast_and_not_before() -> None:
-    load = curl._Load()
-    now = 10_000.0  # what a clock says is no measure of time
-    slow = [load.is_heavy(1, now := now + curl.BUSY * 1.5) for _ in range(1000)]
-    fast = [load.is_heavy(1, now := now + curl.BUSY / 4) for _ in range(100)]
-    assert not any(slow)
-    assert 10 < fast.index(True) < 60
-    assert all(fast[fast.index(True) :])
-    assert not load.is_heavy(1, now + 60)
