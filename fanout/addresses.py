@@ -2,10 +2,9 @@
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fanout.errors import UsageError
-from fanout.secret import Secret
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,32}|0[0-7]{0,32}|[1-9][0-9]{0,32}")
@@ -20,13 +19,6 @@ _PRIVATE: tuple[IPv4Network | IPv6Network, ...] = (
     IPv6Network("fc00::/7"),  # RFC 4193
     IPv6Network("fe80::/10"),  # link-local, RFC 4291
 )
-
-PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
-
-NO_PROXY = "none"
-"""In the place of a proxy: the lane goes directly, whatever the environment says."""
-
-PROXY_FORM = "http://, https://, socks5:// or socks5h://HOST:PORT, or none"
 
 OLLAMA_PORT = 11434
 
@@ -123,36 +115,16 @@ def check_base_url(url: str) -> None:
         raise UsageError(f"base_url must be an http or https address, not {url!r}")
 
 
-def is_proxy(text: str) -> bool:
-    """Tells whether a text is `none` or the address of a proxy of a kind in PROXY_SCHEMES, without path or query."""
-    if text == NO_PROXY:
-        return True
-    try:
-        parts = urlsplit(text)
-        named = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    rest = parts.path.strip("/") + parts.query + parts.fragment
-    sendable = text.isprintable() and " " not in text and unquote(parts.netloc).isprintable()
-    return named and not rest and parts.scheme in PROXY_SCHEMES and sendable
-
-
-def passwords_in(proxy: str) -> list[Secret]:
-    """Returns user and password in a proxy's address, and the password alone, in the forms that errors might repeat."""
-    user = urlsplit(proxy).netloc.rpartition("@")[0]
-    password = user.partition(":")[2]
-    return [Secret(text) for text in dict.fromkeys((user, password, unquote(password))) if text]
-
-
 def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:
-    """Raises UsageError where a request to `url` by way of `proxy` would show others the secret that `secret` names.
+    """Raises UsageError where a request to `url` by way of the host `proxy` would show others a secret.
 
-    Plain http carries a secret to this machine and to private networks only; a proxy elsewhere reads it too.
+    `secret` names it, for the message. Plain http carries a secret to this machine and to private networks only; a
+    proxy elsewhere reads it too.
     """
     if urlsplit(url).scheme != "http":
         return
-    ways = [url, *([proxy] if proxy and proxy != NO_PROXY else [])]
-    exposed = [host for host in (urlsplit(way).hostname for way in ways) if not is_private(host)]
+    ways = [urlsplit(url).hostname, *([proxy] if proxy else [])]
+    exposed = [host for host in ways if not is_private(host)]
     if exposed:
         raise UsageError(
             f"base_url {url!r} would send {secret} in clear to {exposed[0]}; use https, or where the way is safe (a "

@@ -10,17 +10,19 @@ from urllib.parse import urljoin, urlsplit
 import trio
 from attrs import evolve
 
-from fanout.abc import Login, OnLose, Policy, Request, Transport
+from fanout.abc import Login, Observer, OnLose, Policy, Request, Transport
 from fanout.addresses import is_public
 from fanout.answers import Answer, Run, Wasted
 from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
+from fanout.engine.observer import tell
+from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
 from fanout.events import File, Status, Tagged
 from fanout.history import History, Turns
-from fanout.plan import Builder, Connections, Plan, Settings, several
+from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
 from fanout.prices import cost
@@ -68,6 +70,12 @@ class Fanout:
         self.started = self._channel.zero
         """The Trio time at which the prompt was put, from which every `at` counts."""
 
+    def __repr__(self) -> str:
+        state = "over" if self._group.over else "runs"
+        ended_at = self._group.ended_at
+        age = format_age(self.started, None if ended_at is None else ended_at - self.started)
+        return f"<Fanout {', '.join(self.lanes)} {state}{age}>"
+
     @property
     def lanes(self) -> list[str]:
         """The names of all lanes, in the order of the plan."""
@@ -112,7 +120,7 @@ class Fanout:
         """The conversations of the lanes that answered, for a later prompt."""
         said = {
             attempt.name: Turns.after(
-                attempt.asked,
+                attempt.prompt.messages if attempt.prompt else (),
                 answer.text or answer.refusal,
                 answer.tool_calls,
                 answer.conversation.state if answer.conversation else None,
@@ -201,13 +209,19 @@ async def _open(
         group = Builder(connections, settings, channel, alarms).build(plan)
         fanout = Fanout(group, channel)
         with unwrapped():
-            yield fanout, partial(_run_to_end, group, asked, fanout.started + given.get("deadline", inf), channel)
+            until = fanout.started + given.get("deadline", inf)
+            yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 
 
-async def _run_to_end(group: Group, prompt: Prompt, until: float, channel: Channel | None) -> None:
+async def _run_to_end(
+    fanout: Fanout, group: Group, prompt: Prompt, until: float, observer: Observer | None, channel: Channel | None
+) -> None:
     try:
         await group.run(prompt, until)
     finally:
+        if observer is not None:
+            lanes = [attempt for attempt, _ in group.attempts()]
+            tell(observer.run_ended, fanout.run, lanes, trio.current_time())
         if channel is not None:
             channel.close()
 
@@ -246,7 +260,7 @@ async def race(
             raise UsageError("a plan has its own on and accept: give them to it, not to race")
         if not lanes.chooses:
             raise UsageError(f"{type(lanes).__name__} chooses no winner; use ask or gather")
-    plan = lanes if isinstance(lanes, Policy) else Race(*several(lanes), on=on, accept=accept)
+    plan = lanes if isinstance(lanes, Policy) else Race(*as_lanes(lanes), on=on, accept=accept)
     fanout = await _fan_out(prompt, plan, settings)
     winner = fanout.winner
     if winner is None:
@@ -260,7 +274,7 @@ async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Unpack
     CallSettings says what the settings are. Never raises for what a service did: a failed answer has its error and the
     text up to it. Raises UsageError.
     """
-    plan = lanes if isinstance(lanes, Policy) else All(*several(lanes))
+    plan = lanes if isinstance(lanes, Policy) else All(*as_lanes(lanes))
     return list((await _fan_out(prompt, plan, settings)).run.answers)
 
 

@@ -50,7 +50,10 @@ class Refusal:
 
 @define
 class ToolCall:
-    """A piece of a tool call; pieces with the same `index` belong together, `arguments` concatenate to JSON."""
+    """A piece of a tool call; pieces with the same `index` belong together.
+
+    `arguments` concatenate to JSON, or to any text where a custom tool of OpenAI's is called.
+    """
 
     index: int
     id: str | None = None

@@ -3,7 +3,6 @@
 import os
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +33,8 @@ class Media:
             data = Path(path).read_bytes()
         except OSError as error:
             raise UsageError(f"cannot read {os.fspath(path)}: {error.strerror}") from None
+        from mimetypes import guess_type  # noqa: PLC0415  # reads the system's tables; few prompts have files
+
         return cls(data, media_type=guess_type(path)[0] or "application/octet-stream", name=Path(path).name)
 
     @classmethod

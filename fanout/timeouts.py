@@ -1,11 +1,10 @@
 """A lane's clocks as its user sets them."""
 
-from math import inf
 from typing import Self
 
 from attrs import evolve, fields, frozen
 
-from fanout.settings import CLOCK, RATE, check_arguments, setting, settings_of, usual_of
+from fanout.settings import CLOCK, RATE, check_arguments, setting, usual_of
 
 
 @check_arguments("clock")
@@ -31,6 +30,3 @@ class Timeouts:
 
 
 DEFAULTS = Timeouts(**usual_of(Timeouts))
-
-OFF = Timeouts(**{name: inf if one.form is CLOCK else 0.0 for name, one in settings_of(Timeouts).items()})
-"""All clocks switched off."""

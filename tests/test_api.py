@@ -223,7 +223,7 @@ class Keeping(Words):
         said = [[message.role, message.text] for message in prompt.messages]
         return Request("POST", f"http://{self.name}/", body=json.dumps([said, prompt.state]).encode())
 
-    def read(self, head: Head) -> WordsReader:
+    def read(self, head: Head, request: Request | None = None) -> WordsReader:
         return KeepingReader(head, self.name)
 
 

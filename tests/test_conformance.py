@@ -10,6 +10,7 @@ from attrs import evolve
 from fanout.abc import Head, Reader, Receiver, Request
 from fanout.events import End, Event, File, Sources, Status, ToolCall
 from fanout.providers.openai import OpenAI
+from fanout.proxy import Proxy
 from fanout.transports.httpx import HttpxTransport
 from fanout.wire.sse import Message, ServerSentEvents
 from tests.conformance import lanes, subjects
@@ -50,8 +51,8 @@ def failing(name: str, subject: Subject) -> set[str]:
 class Unsuspecting(OpenAI):
     """Takes a stream without its end mark for a success."""
 
-    def read(self, head: Head) -> Any:
-        return _Silenced(super().read(head))
+    def read(self, head: Head, request: Request | None = None) -> Any:
+        return _Silenced(super().read(head, request))
 
 
 class _Silenced:
@@ -353,8 +354,8 @@ class Dropping:
 @pytest.mark.parametrize(("kind", "key"), [(File, "files"), (Sources, "sources"), (ToolCall, "tool_calls_raw")])
 def test_a_reader_that_drops_what_comes_beside_the_text_fails(kind: type, key: str) -> None:
     class Forgetful(OpenAI):
-        def read(self, head: Head) -> Any:
-            return Dropping(super().read(head), kind)
+        def read(self, head: Head, request: Request | None = None) -> Any:
+            return Dropping(super().read(head, request), kind)
 
     wanting = {case.name for case in REPORTED if case.format == "openai-chat" and case.also.get(key)}
     report = run((c for c in REPORTED if c.name in wanting), {"openai-chat": subjects.chat(Forgetful("m-1"))})
@@ -365,8 +366,8 @@ def test_a_reader_that_drops_what_comes_beside_the_text_fails(kind: type, key: s
 class Insisting(OpenAI):
     """Calls every failure one that may pass."""
 
-    def read(self, head: Head) -> Any:
-        return _Insisting(super().read(head))
+    def read(self, head: Head, request: Request | None = None) -> Any:
+        return _Insisting(super().read(head, request))
 
 
 class _Insisting(Dropping):
@@ -458,8 +459,8 @@ def command(path: Path) -> subprocess.CompletedProcess[str]:
 class Following(HttpxTransport):
     """Follows redirects, as the libraries do unless told otherwise."""
 
-    def _client(self, url: str) -> Any:
-        client = super()._client(url)
+    def _make(self, secure: bool, proxy: Proxy | None) -> Any:
+        client = super()._make(secure, proxy)
         client.follow_redirects = True
         return client
 

@@ -25,11 +25,14 @@ LANE = re.compile(r'"(?:\w+=)?(?:groq|openai|mistral)/[\w.-]+(?:\?\w+=\w+)?"|"(?
 def test_the_first_block_runs_the_main_job_and_the_second_the_tests() -> None:
     (first_kind, first), (second_kind, second) = BLOCKS[:2]
     assert first_kind == second_kind == "sh"
-    for block, last in ((first, "fanout race"), (second, "pytest")):
-        assert block.count("\n") == 1
-        assert f".venv/bin/{last}" in block
-        for lock in re.findall(r"-r (\S+)", block):
-            assert (ROOT / lock).exists()
+    assert first.count("\n") == 1
+    assert ".venv/bin/fanout race" in first
+    assert second == "./check\n"
+    check = (ROOT / "check").read_text("utf-8")
+    assert "exec .venv/bin/pytest" in check
+    for lock in re.findall(r"-r (\S+)", first + check):
+        assert (ROOT / lock).exists()
+    assert (ROOT / ".ci" / "run").read_text("utf-8").endswith("\n./check\n")
 
 
 async def test_the_program_runs() -> None:

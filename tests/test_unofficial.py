@@ -17,8 +17,8 @@ from attrs import define
 
 import fanout
 from fanout import All, Race, Status, catalog
-from fanout.catalog import lookup
 from fanout.catalog.config import Config, DefaultsTable
+from fanout.chats.hailuo import DEVICES
 from fanout.credentials import Credentials
 from fanout.errors import LoginRequired, UsageError
 from fanout.events import Conversation, LoginNeeded
@@ -46,7 +46,7 @@ def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-    lookup._devices.cache_clear()
+    DEVICES.clear()
     monkeypatch.delenv("FANOUT_UNOFFICIAL", raising=False)
     for name in NAMES:
         for end in ("BASE_URL", "COOKIE", "TOKEN"):

@@ -99,7 +99,7 @@ async def run(
                     await load.run(planned.schedules)
                 nursery.cancel_scope.cancel()
     ended = [*load.reasons, *([INTERRUPTED] if scope.cancel_called else [])]
-    about = {**planned.about, "client": strain.measured(), "looks": max(1, load.looks), "ended": ended}
+    about = {**planned.about, "client": strain.figures(), "looks": max(1, load.looks), "ended": ended}
     return RunResult(records, about, scope.cancel_called)
 
 

@@ -4,18 +4,15 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import NOTHING, define, evolve, field, fields_dict, frozen
-from platformdirs import user_config_path
 
-from fanout.addresses import PROXY_FORM, is_proxy
 from fanout.catalog.entries import entries
 from fanout.errors import UsageError
 from fanout.prompt import Options
+from fanout.proxy import FORM, is_proxy
 from fanout.settings import (
     CLOCK,
     COUNT,
@@ -48,7 +45,7 @@ LANE: Mapping[str, Setting] = {
     "base_url": Setting(TEXT, "The service's address."),
     "key_env": Setting(TEXT, "The variable that holds the key; empty: no key.", empty=True),
     "proxy": Setting(
-        Form(PROXY_FORM, str, (str,), "a text in quotes", is_proxy),
+        Form(FORM, str, (str,), "a text in quotes", is_proxy),
         "The proxy of this lane's requests.",
         users=True,
         hidden=True,
@@ -174,14 +171,21 @@ def load(project: Path | None = None, user: Path | None = None) -> Config:
 
 def _users_file(directory: Path | None) -> Path | None:
     try:
-        return (directory or app_directory(user_config_path)) / FILE
+        return (directory or app_directory("config")) / FILE
     except UsageError:  # without a home there is no file, and nothing is wrong with that
         return None
 
 
+def _plug_in_names() -> set[str]:
+    """The names of the providers that other packages bring."""
+    from importlib.metadata import entry_points  # noqa: PLC0415  # takes longer than to read the file
+
+    return set(entry_points(group="fanout.providers").names)
+
+
 def _check_names(tables: Tables, file: Path) -> None:
     """Nobody gets another lane than the provider that they wrote, because of the directory that they are in."""
-    plug_ins = entry_points(group="fanout.providers").names if tables.lanes or tables.groups else set()
+    plug_ins = _plug_in_names() if tables.lanes or tables.groups else set()
     for kind, names in (("lanes", tables.lanes), ("groups", tables.groups)):
         for name in names:
             if _SEPARATOR.search(name) or name in entries() or name in plug_ins:
@@ -260,6 +264,8 @@ class _Reading:
 
     def _check_keys(self, place: str, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         for key in sorted(set(table) - set(known)):
+            from difflib import get_close_matches  # noqa: PLC0415  # mistakes can wait
+
             near = [ALIASES[key]] if ALIASES.get(key) in known else get_close_matches(key, list(known), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             self._add(place, f"there is no key {key!r}; {hint}")

@@ -18,7 +18,7 @@ def is_own(entry: Entry, url: str) -> bool:
         return True
     if entry.unset:
         return False
-    own = entry.filled()
+    own = entry.fill_in()
     return _alike(url, own, origin_of if own == entry.base_url else _whole)
 
 

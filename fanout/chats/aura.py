@@ -9,19 +9,20 @@ from fanout.chats import website
 from fanout.chats.flatten import system_text
 from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, NotAStream, ProviderError, Truncated
-from fanout.events import Delta, End, Event, Status
+from fanout.events import Delta, Event
 from fanout.prompt import SYSTEM, Message, Prompt
+from fanout.providers.ending import AnswerEnding
 from fanout.providers.terms import model_names
 from fanout.wire.fault_kinds import kind_of_status
-from fanout.wire.faults import kept_headers, request_id
+from fanout.wire.faults import is_answer, request_id
 from fanout.wire.json_text import encode, excerpt
 from fanout.wire.text import Utf8Text
 
 BASE_URL = "https://openchat.team"
-"""Where the page was; whoever runs its open source has it elsewhere."""
+"""The address that the page had; whoever runs its open source has it elsewhere."""
 
 MODEL = "openchat_3.6"
-"""What is asked where no model is named."""
+"""The model that is asked where none is named."""
 
 NEUTRAL = "You are a helpful assistant."
 """The system text where there is none: to an empty one the service prefers its own, which names another model."""
@@ -48,9 +49,9 @@ class Aura(Provider):
         """The request that asks `prompt`. Raises InvalidRequest for what it cannot carry."""
         return self._post("api/chat", self._body(prompt))
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
-        return AuraReader(head) if head.status == 200 else website.RefusalReader(head, refusal)
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status."""
+        return AuraReader(head) if is_answer(head.status) else website.RefusalReader(head, refusal)
 
     def models_request(self) -> Request:
         """The request that lists the models; this service is asked by POST."""
@@ -58,7 +59,7 @@ class Aura(Provider):
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             raise refusal(reply.head, reply.body)
         return model_names(reply)
 
@@ -101,15 +102,13 @@ def refusal(head: Head, body: bytes) -> ProviderError:
     return website.refusal(head, body)
 
 
-class AuraReader:
+class AuraReader(AnswerEnding):
     """Reads UTF-8 text up to the end of the body, which is its only end mark."""
 
     def __init__(self, head: Head) -> None:
-        self.complete = False
-        self._head = head
+        super().__init__(head)
         self._text = Utf8Text()
         self._came = False
-        self._ended = False
         self._is_page = head.headers.get("content-type", "").lower().startswith("text/html")
 
     def feed(self, data: bytes, /) -> list[Event]:
@@ -121,21 +120,18 @@ class AuraReader:
         return self._deltas(self._text.feed(data))
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
-        """The body is over, which completes the answer, or `error` cut it off."""
+        """Takes the end of the body, which completes the answer, or the `error` that cut it off."""
         if self._ended:
             return []
         deltas = self._deltas(self._text.close())
-        if not self._came:
-            error = error or Truncated("the answer is empty")
-        self.complete = error is None
-        return deltas + self._end(error)
+        if self._came and error is None:
+            self.finish("unknown")
+        return deltas + self._end(error or Truncated("the answer is empty"))
 
     def _deltas(self, texts: list[str]) -> list[Event]:
         self._came = self._came or bool(texts)
         return [Delta(text) for text in texts]
 
-    def _end(self, error: ProviderError | None) -> list[Event]:
+    def _end(self, error: ProviderError) -> list[Event]:
         self._ended = True
-        status, reason = (Status.FAILED, None) if error else (Status.FINISHED, "unknown")
-        headers = self._head.headers
-        return [End(status, reason, error, request_id=request_id(headers), headers=kept_headers(headers))]
+        return [self.make_end(error)]

@@ -5,34 +5,31 @@ from typing import Any, ClassVar
 
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
-from fanout.events import CONTENT, End, Event, Status
+from fanout.events import CONTENT, Event
+from fanout.providers.ending import AnswerEnding
 from fanout.providers.reader import SENSELESS, typed
-from fanout.wire.faults import fault, kept_headers, request_id, stray_fault
+from fanout.wire.faults import fault, stray_fault
 from fanout.wire.json_text import JsonText, excerpt
 from fanout.wire.sse import Message, ServerSentEvents
 
 
-class EventReader(ABC):
-    """Reads a response with status 200 into events. A subclass says what one server-sent event means.
+class EventReader(AnswerEnding, ABC):
+    """Reads an answer into events. A subclass says what one server-sent event means.
 
-    Its `take` appends the events of one, and calls `finish` at the protocol's end mark, after which nothing of interest
-    can follow. It may take the shape of its data for granted: a KeyError, TypeError and the like become a ProtocolError
-    here. An event that lacks the blank line after it counts if it is whole.
+    Its `take` appends the events of one, and calls `finish` at the protocol's end mark, with which the End comes. It
+    may take the shape of its data for granted: a KeyError, TypeError and the like become a ProtocolError here. An event
+    that lacks the blank line after it counts if it is whole.
     """
 
     body_ends: ClassVar[bool] = False
-    """Whether the end of the body is the protocol's end mark."""
+    """True if the end of the body is the protocol's end mark."""
 
     def __init__(self, head: Head) -> None:
-        self.complete = False
-        self._head = head
+        super().__init__(head)
         self._json = JsonText()
         self._sse = ServerSentEvents()
-        self._error: ProviderError | None = None
-        self._reason = ""
-        self._began = False  # whether any server-sent event came
-        self._came = False  # whether any content came
-        self._ended = False
+        self._began = False  # a server-sent event came
+        self._came = False  # content came
 
     @abstractmethod
     def take(self, message: Message, out: list[Event], /) -> None:
@@ -41,11 +38,6 @@ class EventReader(ABC):
     @abstractmethod
     def rest(self, out: list[Event], /) -> None:
         """Appends what is to come before the End."""
-
-    def finish(self, reason: str) -> None:
-        """The end mark has been seen: the answer is complete, and the End comes now."""
-        self.complete = True
-        self._reason = reason
 
     def value(self, message: Message) -> Any:
         """The JSON value of an event's data. Raises ProtocolError, or the error that the value is."""
@@ -66,7 +58,7 @@ class EventReader(ABC):
         return out
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
-        """The body is over, or `error` cut it off; returns what is left, with the End unless `feed` gave it."""
+        """Takes the end of the body, or the `error` that cut it off; returns the rest, and the End unless it is out."""
         out: list[Event] = []
         if self._ended:
             return out
@@ -110,7 +102,7 @@ class EventReader(ABC):
         return False
 
     def _take_stray(self, out: list[Event]) -> None:
-        """What a server wrote in place of events, or between them: an error, a web page, one JSON document."""
+        """Takes the lines that are no events: an error, a web page, or one JSON document in the place of events."""
         self._error = stray_fault(self._sse.stray, self._head)
         text = b"\n".join(self._sse.stray).decode("utf-8", "replace")
         if self._error or self._began or not text.strip():
@@ -123,12 +115,5 @@ class EventReader(ABC):
     def _end(self, out: list[Event]) -> None:
         self._ended = True
         self.rest(out)
-        headers = self._head.headers
-        known = request_id(headers)
-        if self.complete:
-            out.append(End(Status.FINISHED, self._reason, request_id=known, headers=kept_headers(headers)))
-            return
-        what = "the stream ended without its end mark" if self._came else "the answer is empty"
-        error = self._error or Truncated(what)
-        error.request_id = error.request_id or known
-        out.append(End(Status.FAILED, error=error, request_id=error.request_id, headers=kept_headers(headers)))
+        missing = "the stream ended without its end mark" if self._came else "the answer is empty"
+        out.append(self.make_end(self._error or Truncated(missing)))

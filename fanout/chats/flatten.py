@@ -1,4 +1,4 @@
-"""What of a conversation goes to services that do not take it as a list of messages."""
+"""Conversations as one text, or as its last turn, for services that take no list of messages."""
 
 from collections.abc import Iterator, Sequence
 from itertools import dropwhile, takewhile

@@ -4,17 +4,17 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from hashlib import md5
 from mimetypes import guess_extension
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
 from attrs import define, evolve, field, frozen
 
-from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
+from fanout.abc import Access, Flow, Head, Provider, Reader, Reply, Request
 from fanout.chats import website
 from fanout.chats.event_reader import EventReader
 from fanout.chats.flatten import flatten, media_since_last_answer, trailing_user_text
-from fanout.chats.oss import Place
+from fanout.chats.oss import Bucket
 from fanout.credentials import Credentials, command
 from fanout.errors import (
     InvalidRequest,
@@ -31,12 +31,13 @@ from fanout.prompt import Media, Prompt
 from fanout.providers.citations import Citations
 from fanout.providers.media import type_of
 from fanout.providers.reader import text_of
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt, repair
 from fanout.wire.multipart import Part, content_type, multipart
 from fanout.wire.sse import Message
 
 BASE_URL = "https://www.hailuo.ai"
-"""Where the chat is; its Chinese twin speaks the same at https://hailuoai.com."""
+"""The address of the chat; its Chinese twin speaks the same at https://hailuoai.com."""
 
 MODELS = ("MiniMax", "minimax")
 """The names of its one model, which is not sent."""
@@ -59,7 +60,7 @@ BROWSER: Mapping[str, str] = {
     "screen_width": "1920",
     "screen_height": "1080",
 }
-"""What the query tells of the browser, where the credentials do not."""
+"""The browser that the query tells of, where the credentials name none."""
 
 _FIRST = {"device_platform": "web", "biz_id": "2", "app_id": "3001", "version_code": "22201", "lang": "en"}
 
@@ -71,6 +72,10 @@ class Device:
     uuid: str
     number: str
     until: float
+
+
+DEVICES: dict[str, Device] = {}
+"""The devices that the service has registered us as, by account, for as long as this process lasts."""
 
 
 @frozen
@@ -93,6 +98,11 @@ class Hailuo(Provider):
     uuid: Callable[[], str] = field(default=lambda: str(uuid4()), repr=False)
     devices: dict[str, Device] = field(factory=dict, repr=False)
 
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider for a lane of the catalog; all of them share the devices of this process."""
+        return super().from_access(access, **{"devices": DEVICES, **more})
+
     def flow(self, prompt: Prompt) -> Flow:
         """Registers a device where there is none, stores the files, and asks.
 
@@ -111,9 +121,9 @@ class Hailuo(Provider):
             files.append((yield from self._store(login, device, one)))  # noqa: PERF401  # no comprehension may yield
         return self._message(login, device, text, chat, files)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
-        if head.status != 200:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status."""
+        if not is_answer(head.status):
             return website.RefusalReader(head, self._refusal)
         return HailuoReader(head, self._state(self._login()))
 
@@ -150,11 +160,11 @@ class Hailuo(Provider):
         return error
 
     def _state(self, login: Credentials) -> dict[str, str]:
-        """What a conversation belongs to, beside its number."""
+        """Returns the owner of a conversation, which its state holds beside its number."""
         return {"origin": website.origin_of(self.base_url), "account": login.account, "character": CHARACTER}
 
     def _question(self, prompt: Prompt, login: Credentials) -> tuple[str, str | None]:
-        """What is asked, and the number of the conversation in which it is."""
+        """Returns the text to send, and the number of the conversation that it continues, if it does."""
         if self.model not in (None, *MODELS):
             raise NotFound(f"{self.name} has one model, {MODELS[0]}, not {self.model}")
         website.refuse_all_but(prompt.options, (), self.name)
@@ -192,7 +202,7 @@ class Hailuo(Provider):
 
     def _data(self, reply: Reply) -> dict[str, Any]:
         """The data of a reply in JSON. Raises ProviderError for a refusal."""
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             raise self._refusal(reply.head, reply.body)
         value = JsonText().decode(reply.body.decode("utf-8", "replace"))
         _check_status(value)
@@ -212,9 +222,9 @@ class Hailuo(Provider):
         reply = yield self._request(login, "GET", "/v1/api/files/request_policy", device, "{}")
         policy = self._data(reply)
         name = f"{self.uuid()}{guess_extension(kind) or ''}"
-        put = Place.of(policy).put(name, media.data, kind, self.now(), self.base_url)
+        put = Bucket.of(policy).put(name, media.data, kind, self.now(), self.base_url)
         reply = yield put
-        if reply.head.status != 200:
+        if not is_answer(reply.head.status):
             words = excerpt(reply.body.decode("utf-8", "replace"), 200)
             raise ServerError(f"the service's storage refused the file: {words}", status=reply.head.status)
         told = {
@@ -274,7 +284,7 @@ def _form_encoded(text: str) -> str:
 
 
 def signed_form(form: Mapping[str, str]) -> str:
-    """What the signature takes of a form: its text without line ends, though it is sent with them."""
+    """Returns the part of a form that is signed: its text without line ends, though it is sent with them."""
     text = form["msgContent"].replace("\r", "").replace("\n", "")
     return "".join(map(_md5, (form["characterID"], text, form["chatID"], form.get("form", ""))))
 

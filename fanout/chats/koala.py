@@ -18,14 +18,15 @@ from fanout.events import Conversation, Delta, Event
 from fanout.prompt import SYSTEM, Prompt
 from fanout.prompt import Message as Turn
 from fanout.providers.reader import text_of
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import Joiner, encode
 from fanout.wire.sse import Message
 
 BASE_URL = "https://koala.sh"
-"""Where the chat is, or was."""
+"""The address that the chat has, or had."""
 
 MODEL = "gpt-4o-mini"
-"""What is asked where no model is named."""
+"""The model that is asked where none is named."""
 
 _VISITOR = re.compile(r"[a-z0-9]{20}")
 
@@ -62,15 +63,12 @@ class Koala(Provider):
         url = f"{website.root_of(self.base_url)}/api/gpt/"
         return Request("POST", url, headers, encode(self._body(prompt)).encode(), website.IMPERSONATE)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status; it does not know the visitor's number."""
-        return KoalaReader(head) if head.status == 200 else website.RefusalReader(head)
-
-    def read_answer(self, request: Request, head: Head) -> Reader:
-        """A Reader for the answer to `request`, which tells how to continue the conversation as the same visitor."""
-        if head.status != 200:
-            return self.read(head)
-        return KoalaReader(head, {"origin": self._origin, "visitor": request.headers["visitor-id"]})
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response to `request`, whose visitor a caller needs to continue the conversation."""
+        if not is_answer(head.status):
+            return website.RefusalReader(head)
+        visitor = request.headers.get("visitor-id") if request else None
+        return KoalaReader(head, {"origin": self._origin, "visitor": visitor} if visitor else None)
 
     @property
     def _origin(self) -> str:
@@ -100,7 +98,7 @@ class Koala(Provider):
 
 
 def _histories(messages: Sequence[Turn]) -> tuple[list[str], list[str], str | None]:
-    """What was asked, what was answered to each of it, and what is asked now: None if the last word is an answer."""
+    """Returns the questions, the answer to each, and the question that is open: None if the last word is an answer."""
     talk = [message for message in messages if message.role not in SYSTEM]
     turns = [(role, "\n".join(m.text for m in turn)) for role, turn in groupby(talk, key=lambda m: m.role)]
     if turns and turns[0][0] == "assistant":

@@ -25,8 +25,8 @@ _PLAIN = re.compile(r"http://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 
 
 @frozen
-class Place:
-    """Where files may be put, and with what: temporary credentials for one `directory` of a bucket."""
+class Bucket:
+    """A bucket in which files may be put, with temporary credentials for one `directory` of it."""
 
     endpoint: str
     bucket: str
@@ -36,7 +36,7 @@ class Place:
     token: Secret = field(repr=False)
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> "Place":
+    def of(cls, data: Mapping[str, Any]) -> "Bucket":
         """The place that a service's JSON names. Raises LookupError and TypeError for what is none."""
         names = ("endpoint", "bucketName", "dir", "accessKeyId", "accessKeySecret", "securityToken")
         endpoint, bucket, directory, key_id, secret, token = (data[name] for name in names)

@@ -1,4 +1,4 @@
-"""In place of a provider whose stored login cannot be used: asks nobody, and says why."""
+"""A stand-in for a provider whose stored login cannot be used: it asks nobody, and says why."""
 
 from attrs import frozen
 
@@ -10,6 +10,8 @@ from fanout.prompt import Prompt
 @frozen
 class Unusable(Provider):
     """A service that cannot be asked for this reason; `command` is what the user types to log in anew."""
+
+    takes_login = False
 
     name: str
     model: str | None
@@ -25,7 +27,7 @@ class Unusable(Provider):
         """Raises LoginRequired."""
         raise self._error()
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         """Raises LoginRequired: no answer can come to what was not asked."""
         raise self._error()
 

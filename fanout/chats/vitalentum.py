@@ -13,11 +13,12 @@ from fanout.errors import InvalidRequest, NotFound, ProtocolError
 from fanout.events import Event
 from fanout.prompt import SYSTEM, Prompt
 from fanout.providers.openai import ChatReader
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents
 
 BASE_URL = "https://app.vitalentum.io"
-"""Where the chat was."""
+"""The address that the chat had."""
 
 MODELS = ("gpt-3.5-turbo", "gpt-3.5")
 """The names of its one model, which is not sent."""
@@ -42,9 +43,9 @@ class Vitalentum(Provider):
         url = f"{website.root_of(self.base_url)}/api/converse-edge"
         return Request("POST", url, headers, encode(self._body(prompt)).encode(), website.IMPERSONATE)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
-        return VitalentumReader(head) if head.status == 200 else website.RefusalReader(head)
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status."""
+        return VitalentumReader(head) if is_answer(head.status) else website.RefusalReader(head)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         options = prompt.options
@@ -78,7 +79,7 @@ class VitalentumReader(ChatReader):
     """Reads Chat Completions whose last event may lack the blank line after it."""
 
     def rest(self, out: list[Event], /) -> list[Event]:
-        """A last event that is whole counts."""
+        """Takes a last event that is whole."""
         framing = self._body.framing
         if isinstance(framing, ServerSentEvents) and framing.pending and not (self.complete or self._error):
             try:

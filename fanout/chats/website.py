@@ -1,4 +1,4 @@
-"""What services have in common that are reached as their own web pages reach them: headers, origins, refusals."""
+"""The common part of services that are reached as their own web pages reach them: headers, origins, refusals."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,12 +8,13 @@ from fanout.abc import Head
 from fanout.chats.flatten import media_since_last_answer
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, InvalidRequest, NotAStream, ProviderError
-from fanout.events import End, Event, Status
+from fanout.events import Event
 from fanout.prompt import Options, Prompt
+from fanout.providers.ending import AnswerEnding
 from fanout.providers.terms import refuse
 from fanout.secret import Secret
 from fanout.wire.body import ERROR_CAP
-from fanout.wire.faults import kept_headers, response_error
+from fanout.wire.faults import response_error
 
 BROWSER: Mapping[str, str] = {
     "user-agent": (
@@ -24,7 +25,7 @@ BROWSER: Mapping[str, str] = {
 """The browser that is named where the credentials name none."""
 
 FETCH: Mapping[str, str] = {"sec-fetch-dest": "empty", "sec-fetch-mode": "cors", "sec-fetch-site": "same-origin"}
-"""What a browser says of a request that a page makes to its own origin."""
+"""The headers by which a browser marks a request of a page to its own origin."""
 
 IMPERSONATE = "chrome"
 """The browser that the connection should look like: that of `BROWSER`."""
@@ -92,7 +93,7 @@ def refuse_tools(prompt: Prompt, provider: str) -> None:
 
 
 def refusal(head: Head, body: bytes) -> ProviderError:
-    """The error that a response with a status other than 200 stands for; a bot wall is none of the service's own."""
+    """The error that a response stands for which is no answer; a bot wall is none of the service's own."""
     if head.status in (403, 503) and _WALL.search(body):
         return NotAStream(
             "a bot wall in the place of an answer: the service takes this connection for no browser's",
@@ -101,27 +102,22 @@ def refusal(head: Head, body: bytes) -> ProviderError:
     return response_error(head, body)
 
 
-class RefusalReader:
-    """Reads a response with a status other than 200 into its End; `judge` makes the error of head and body."""
-
-    complete = False
+class RefusalReader(AnswerEnding):
+    """Reads a response that is no answer into its End; `judge` makes the error of head and body."""
 
     def __init__(self, head: Head, judge: Callable[[Head, bytes], ProviderError] = refusal) -> None:
-        self._head = head
+        super().__init__(head)
         self._judge = judge
         self._body = bytearray()
-        self._ended = False
 
     def feed(self, data: bytes, /) -> list[Event]:
-        """Takes the bytes of one read; what a service says of an error needs only so many."""
+        """Takes the bytes of one read, up to as many as a service needs to tell of an error."""
         self._body += data[: ERROR_CAP - len(self._body)]
         return self.close() if len(self._body) == ERROR_CAP else []
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
-        """The End; the status says more than how the body ended."""
+        """Takes the end of the body and returns the End; the status says more than how the body ended."""
         if self._ended:
             return []
         self._ended = True
-        made = self._judge(self._head, bytes(self._body))
-        headers = kept_headers(self._head.headers)
-        return [End(Status.FAILED, error=made, request_id=made.request_id, headers=headers)]
+        return [self.make_end(self._judge(self._head, bytes(self._body)))]

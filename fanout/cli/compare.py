@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from fanout.cli.options import Choices, asking
+from fanout.cli.options import Choices, add_choices
 
 
 @click.command()
-@asking
+@add_choices
 def compare(**values: Any) -> int:
     """Put one prompt to several lanes and show all their answers.
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from fanout.cli.options import ON, Choices, asking
+from fanout.cli.options import ON, Choices, add_choices
 
 
 @click.command()
-@asking
+@add_choices
 @ON
 def fallback(on: Any, **values: Any) -> int:
     """Put one prompt to a lane, and to the next only if the first fails.

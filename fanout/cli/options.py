@@ -8,17 +8,19 @@ from functools import reduce, wraps
 from math import inf
 from pathlib import Path
 from select import select
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import frozen
-from click.shell_completion import CompletionItem
 
 from fanout.errors import UsageError
 from fanout.prompt import Media, Message, Prompt
 from fanout.settings import Setting, clock, duration, settings_of
 from fanout.storage.places import expand_home
 from fanout.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Command = Callable[..., Any]
 
@@ -115,8 +117,10 @@ CLOCK_FLAGS = {name: flag_of(name, one) for name, one in settings_of(Timeouts).i
 """The options that set a lane's clocks, by the clocks' names."""
 
 
-def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     """The providers whose names begin like the last lane of the list."""
+    from click.shell_completion import CompletionItem
+
     from fanout import catalog
 
     before, comma, last = incomplete.rpartition(",")
@@ -245,7 +249,7 @@ _SHARED: list[Callable[[Command], Command]] = [
 ]  # fmt: skip
 
 
-def asking(command: Command) -> Command:
+def add_choices(command: Command) -> Command:
     """Gives a verb the shared options, by the names of Choices."""
 
     @wraps(command)

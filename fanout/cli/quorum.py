@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from fanout.cli.options import Choices, asking
+from fanout.cli.options import Choices, add_choices
 
 
 @click.command()
-@asking
+@add_choices
 @click.option("--k", type=click.IntRange(1), default=2, show_default=True, help="How many answers are enough.")
 def quorum(k: int, **values: Any) -> int:
     """Put one prompt to several lanes; the first K answers are shown, and the other lanes are stopped.

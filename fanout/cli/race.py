@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from fanout.cli.options import ON, Choices, asking
+from fanout.cli.options import ON, Choices, add_choices
 
 
 @click.command()
-@asking
+@add_choices
 @ON
 def race(on: Any, **values: Any) -> int:
     """Put one prompt to several lanes; the first good answer wins, and the others are stopped.

@@ -20,7 +20,7 @@ from fanout.errors import UsageError
 from fanout.storage.folder import open_folder
 
 LOCK_SECONDS = 30.0
-"""How long a change waits for that of another process."""
+"""The time that a change waits for that of another process."""
 
 
 @frozen

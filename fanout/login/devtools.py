@@ -65,7 +65,7 @@ class DevTools:
     _out: trio.abc.SendStream
     _into: trio.abc.ReceiveStream
     problem: str = ""
-    """Why the line is dead; empty while it is not."""
+    """The reason why the line is dead; empty while it is not."""
     closed: trio.Event = field(factory=trio.Event)
     """The line is dead."""
     _numbers: "count[int]" = field(factory=lambda: count(1))

@@ -1,4 +1,4 @@
-"""What a login consists of, service by service: data for the import, the browser and the check."""
+"""The parts of a login, service by service: data for the import, the browser and the check."""
 
 import json
 import re
@@ -54,7 +54,7 @@ class Site:
 
     def needed(self, base_url: str) -> tuple[str, ...]:
         """The names of the cookies and tokens without which there is no login at `base_url`."""
-        return self.needs + (self.needs_at_home if normal(base_url) == self.base_url else ())
+        return self.needs + (self.needs_at_home if normalise(base_url) == self.base_url else ())
 
 
 SERVICES: Mapping[str, Site] = {
@@ -100,13 +100,13 @@ SERVICES: Mapping[str, Site] = {
 """The services that people log in to."""
 
 
-def normal(base_url: str) -> str:
-    """The base URL in the form that names files and is compared."""
+def normalise(base_url: str) -> str:
+    """Returns the base URL in the form that names files and is compared."""
     return base_url.rstrip("/")
 
 
-def checked(base_url: str) -> str:
-    """The base URL in its normal form. Raises UsageError if cookies would go there in clear, or nowhere."""
+def check_address(base_url: str) -> str:
+    """Returns the base URL in its normal form. Raises UsageError if cookies would go there in clear, or nowhere."""
     try:
         parts = urlsplit(base_url)
         host = parts.hostname
@@ -118,21 +118,21 @@ def checked(base_url: str) -> str:
         raise UsageError(f"a base URL is an http or https address without query, not {base_url!r}")
     if parts.scheme == "http" and not is_private(host):
         raise UsageError(f"base URL {base_url!r} would send the login in clear; use https")
-    return normal(base_url)
+    return normalise(base_url)
 
 
 def user_request(site: Site, credentials: Credentials) -> Request | None:
-    """What asks the service who is logged in, or None where it has no such address."""
+    """Makes the request that asks who is logged in, or None where the service has no such address."""
     if site.user is None:
         return None
     headers: dict[str, str | Secret] = {**credentials.headers, "accept": "application/json"}
     if cookie := credentials.cookie:
         headers["cookie"] = cookie
-    return Request("GET", normal(credentials.base_url) + site.user, headers)
+    return Request("GET", normalise(credentials.base_url) + site.user, headers)
 
 
 def user(site: Site, base_url: str, reply: Reply) -> str | None:
-    """The name of who is logged in at `base_url`, by the reply to `user_request`; None if it has no such address.
+    """Reads who is logged in at `base_url` from the reply to `user_request`; None where it has no such address.
 
     Raises LoginRequired where nobody is logged in, and another ProviderError where the service fails.
     """

@@ -1,9 +1,7 @@
 """Google's Gemini API: streamGenerateContent, as server-sent events or as a JSON array that grows."""
 
 import re
-from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
-from mimetypes import guess_type
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -11,15 +9,14 @@ from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
 from fanout.errors import InvalidRequest, ProtocolError
-from fanout.events import Delta, Event, File, Reasoning, Usage
 from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
-from fanout.providers.citations import Citations
-from fanout.providers.media import base64_of, type_of
-from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.providers.gemini_reader import GeminiReader
+from fanout.providers.media import base64_of, guess_type_of, type_of
+from fanout.providers.reader import text_of
 from fanout.secret import Secret
 from fanout.wire.faults import response_error
-from fanout.wire.json_text import JsonText, encode, excerpt, repair
+from fanout.wire.json_text import JsonText, encode, excerpt
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 """Where the Gemini API listens."""
@@ -58,8 +55,8 @@ class Gemini(Provider):
         url = f"{self._root}/{self._path}:streamGenerateContent?alt=sse"
         return Request("POST", url, headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "GeminiReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> GeminiReader:
+        """Makes the Reader for a response with this head, whatever its status."""
         return GeminiReader(head)
 
     def models_request(self) -> Request:
@@ -147,7 +144,7 @@ class Gemini(Provider):
             return {"inlineData": {"mimeType": type_of(media), "data": base64_of(media)}}
         url = media.url or ""
         # No guess without a sign: a video's address has no type, and needs none.
-        media_type = media.media_type or guess_type(urlsplit(url).path)[0]
+        media_type = media.media_type or guess_type_of(urlsplit(url).path)
         return {"fileData": {"fileUri": url, **({"mimeType": media_type} if media_type else {})}}
 
     def _call(self, use: ToolUse, *, first: bool) -> dict[str, Any]:
@@ -221,97 +218,3 @@ def _object(text: str) -> dict[str, Any] | None:
     except ProtocolError:
         return None
     return value if isinstance(value, dict) else None
-
-
-_FILTERED = ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR")
-_REASONS = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "content_filter")}
-
-
-class GeminiReader(JsonReader):
-    """Reads the chunks of streamGenerateContent; candidates other than the first are ignored."""
-
-    def __init__(self, head: Head) -> None:
-        super().__init__(head)
-        self._next_call = 0
-        self._citations = Citations()
-        self._counts: Any = None
-
-    def read(self, value: dict[str, Any], out: list[Event], /) -> None:
-        """Appends the events of one chunk, or of one whole answer."""
-        if self.model is None:
-            self.model = text_of(value.get("modelVersion"))
-        candidates = value.get("candidates")
-        if candidates:
-            for candidate in candidates:
-                if not candidate.get("index"):
-                    self._read_candidate(candidate, out)
-        elif reason := text_of((value.get("promptFeedback") or {}).get("blockReason")):
-            self.finish("content_filter", reason)
-        self._counts = value.get("usageMetadata") or self._counts
-
-    def rest(self, out: list[Event], /) -> list[Event]:
-        """Every chunk counts all tokens so far; the last one's are told."""
-        if isinstance(self._counts, dict):
-            self.count(_usage(self._counts), out)
-        return out
-
-    def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
-        content = candidate.get("content") or {}
-        for part in content.get("parts") or ():
-            if len(part) == 1 and type(text := part.get("text")) is str:
-                if text:
-                    out.append(Delta(text))  # nearly every part
-            else:
-                self._read_part(part, out)
-        if "groundingMetadata" in candidate:
-            for page in _pages(candidate["groundingMetadata"]):
-                self._citations.add(page.get("uri"), page.get("title"), out)
-        if "finishReason" in candidate and (raw := text_of(candidate["finishReason"])):
-            filtered = "content_filter" if raw.startswith("IMAGE_") else "unknown"
-            self.finish(_REASONS.get(raw, filtered), raw)
-
-    def _read_part(self, part: dict[str, Any], out: list[Event]) -> None:
-        thought = part.get("thought")
-        if text := text_of(part.get("text")):
-            out.append(Reasoning(text) if thought else Delta(text))
-        elif call := part.get("functionCall"):
-            self._read_call(call, out)
-        elif thought:
-            return  # a picture on the way to the one that is the answer
-        elif blob := part.get("inlineData"):
-            out.append(
-                File(_whole(blob.get("displayName")), _whole(blob.get("mimeType")), data=b64decode(blob["data"]))
-            )
-        elif file := part.get("fileData"):
-            out.append(File(_whole(file.get("displayName")), _whole(file.get("mimeType")), _whole(file["fileUri"])))
-
-    def _read_call(self, call: dict[str, Any], out: list[Event]) -> None:
-        """A call comes whole, and its id only from some models."""
-        index, self._next_call = self._next_call, self._next_call + 1
-        call_id = text_of(call.get("id")) or f"call_{index}"
-        out.append(self.tool_call(index, call_id, call.get("name"), encode(call.get("args") or {})))
-
-
-def _whole(value: Any) -> str | None:
-    return repair(text) if (text := text_of(value)) else None
-
-
-def _pages(grounding: Any) -> Iterator[dict[str, Any]]:
-    """The pages, maps and documents that an answer rests on; what is none of these is no reason to lose the answer."""
-    chunks = grounding.get("groundingChunks") if isinstance(grounding, dict) else None
-    for chunk in chunks if isinstance(chunks, list) else ():
-        if isinstance(chunk, dict):
-            yield from (page for page in chunk.values() if isinstance(page, dict))
-
-
-def _usage(value: dict[str, Any]) -> Usage:
-    """Most counts are there only if there is something to count."""
-    usage = Usage(count_of(value.get("promptTokenCount")), count_of(value.get("candidatesTokenCount")))
-    if "cachedContentTokenCount" in value:
-        usage.cached = count_of(value["cachedContentTokenCount"])
-    if "toolUsePromptTokenCount" in value and (tools := count_of(value["toolUsePromptTokenCount"])) is not None:
-        usage.input = (usage.input or 0) + tools
-    if "thoughtsTokenCount" in value and (thoughts := count_of(value["thoughtsTokenCount"])) is not None:
-        usage.reasoning = thoughts
-        usage.output = (usage.output or 0) + thoughts
-    return usage

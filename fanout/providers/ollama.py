@@ -41,8 +41,8 @@ class Ollama(Provider):
         headers = {**self._headers("application/x-ndjson"), "content-type": "application/json"}
         return Request("POST", f"{self._root}/api/chat", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "OllamaReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "OllamaReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return OllamaReader(head)
 
     def models_request(self) -> Request:
@@ -173,8 +173,10 @@ class OllamaReader(JsonReader):
             out.append(Delta(text))
         if more:
             for call in message.get("tool_calls") or ():
-                self._read_call(call, out)
-            out += [file for image in message.get("images") or () if (file := file_of_base64(image))]
+                if call is not None:
+                    self._read_call(call, out)
+            images = message.get("images")
+            out += [file for image in images if (file := file_of_base64(image))] if isinstance(images, list) else []
         if value.get("done"):
             self._read_done(value, out)
 

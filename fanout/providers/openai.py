@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from attrs import evolve, field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Access, Head, Provider, Reply, Request
 from fanout.errors import InvalidRequest, Overloaded, ProviderError, ServerError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.media import base64_of, data_uri, type_of
+from fanout.providers.quirks import account_of, settings_for
 from fanout.providers.reader import JsonReader, count_of, text_of
 from fanout.providers.terms import model_names, no_key, refuse
 from fanout.secret import Secret
@@ -45,6 +46,11 @@ class OpenAI(Provider):
     key_header: str = "authorization"
     models_url: str | None = None
 
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider for a lane of the catalog, with what the service's quirks and the account ask for."""
+        return super().from_access(access, **{**settings_for(access), **account_of(access), **more})
+
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for media it cannot carry."""
         headers = {
@@ -55,8 +61,8 @@ class OpenAI(Provider):
         }
         return Request("POST", f"{self._root}/chat/completions", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "ChatReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "ChatReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return ChatReader(head)
 
     def adapted(self, error: ProviderError) -> "OpenAI | None":

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from fanout import sense
 from fanout.abc import Head
-from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
-from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall, Usage
+from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
+from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, ToolCall, Usage
+from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
-from fanout.wire.faults import fault, is_answer, kept_headers, request_id, stray_fault
+from fanout.wire.faults import fault, is_answer, stray_fault
 from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
 from fanout.wire.shortcut import Repeats
@@ -18,9 +19,6 @@ from fanout.wire.sse import Message, ServerSentEvents
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
 
-MAX_NOTES = 16
-"""Notes on one answer."""
-
 SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
 """What taking the shape of a service's data for granted may raise."""
 
@@ -28,7 +26,7 @@ _BLANK_LINE = b"\n\n"
 _DONE = "[DONE]"
 
 
-class JsonReader(ABC):
+class JsonReader(AnswerEnding, ABC):
     """Reads one response into events. A subclass says what one JSON object means.
 
     Its `read` appends the events of one object, calls `count` for what the service counts, `finish` at the protocol's
@@ -50,22 +48,15 @@ class JsonReader(ABC):
     """
 
     def __init__(self, head: Head) -> None:
-        self.complete = False
-        self.model: str | None = None
-        self._head = head
+        super().__init__(head)
         self._json = JsonText()
         self._body = Body(head, self._json, lines=self.lines)
-        self._error: ProviderError | None = None
-        self._reason: str | None = None
-        self._raw: str | None = None
         self._over = False
-        self._ended = False
         self._calls: dict[int, bool] = {}  # of each tool call, whether arguments came
         self._nulls: dict[int, str] = {}  # and what may yet become a `null` in place of arguments
         self._came = False  # content came, in any read before this one
         self._usage: Usage | None = None
         self._counted_early = False  # the output was counted before any of it came
-        self._notes: dict[str, None] = {}
         self._joiners: dict[tuple[type, int], Joiner] = {}
         self._repeats = Repeats() if self.repeats else None
 
@@ -80,11 +71,6 @@ class JsonReader(ABC):
     def rest(self, out: list[Event], /) -> list[Event]:
         """Returns `out`, the events before the End, with those that were held back until then."""
         return out
-
-    def finish(self, reason: str, raw: str | None = None) -> None:
-        """The end mark has been seen: the answer is complete, whatever happens next."""
-        self.complete = True
-        self._reason, self._raw = reason, text_of(raw)
 
     def end(self) -> None:
         """Nothing of interest follows: the End comes now, not with the end of the body."""
@@ -109,11 +95,6 @@ class JsonReader(ABC):
         """True if there is content in the answer, before this read or among its events."""
         return self._came or any(type(event) in CONTENT for event in out)
 
-    def note(self, text: str) -> None:
-        """Has the answer say `text`, which a reader of it should know."""
-        if len(self._notes) < MAX_NOTES:
-            self._notes[excerpt(text, 200)] = None
-
     def refuse(self, value: object, *, named: bool = False) -> None:
         """Raises the error that `value` is, if it is one."""
         if error := fault(value, self._head, named=named):
@@ -136,6 +117,13 @@ class JsonReader(ABC):
         if len(self._calls) > MAX_TOOL_CALLS:
             raise ProtocolError(f"more than {MAX_TOOL_CALLS} tool calls")
         return ToolCall(index, text_of(call_id), text_of(name), arguments)
+
+    def text_call(self, index: Any, call_id: Any, name: Any, text: str) -> ToolCall:
+        """A piece of a call of a tool that takes any text in place of JSON; no text at all stays none."""
+        piece = self.tool_call(index, call_id, name, "")
+        self._calls[index] = True
+        piece.arguments = text
+        return piece
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
@@ -270,27 +258,10 @@ class JsonReader(ABC):
                 self.finish("unknown")
             else:
                 error = NotAStream("a JSON document that is no answer")
-        out.append(self._finished() if self.complete else self._failed(error))
-
-    def _finished(self) -> End:
-        # Some services say "stop" although they have called tools.
-        reason = "tool_calls" if self._reason == "stop" and self._calls else self._reason
-        if reason == "unknown" and self._raw:
-            self.note(f"the service ended with the reason {self._raw!r}, which is not known")
-        headers = self._head.headers
-        end = End(Status.FINISHED, reason, None, self._raw, self.model, request_id(headers), kept_headers(headers))
-        end.notes = tuple(self._notes)
-        return end
-
-    def _failed(self, error: ProviderError | None) -> End:
-        if error is None:
-            error = Truncated("the stream ended without its end mark" if self._body.framing else "the answer is empty")
-        error.request_id = error.request_id or request_id(self._head.headers)
-        clock = error.clock if isinstance(error, TimedOut) else None
-        status = Status.TIMED_OUT if clock else Status.FAILED
-        headers = kept_headers(self._head.headers)
-        notes = tuple(self._notes)
-        return End(status, error=error, model=self.model, request_id=error.request_id, headers=headers, notes=notes)
+        if self._reason == "stop" and self._calls:
+            self._reason = "tool_calls"  # some services say "stop" although they have called tools
+        missing = "the stream ended without its end mark" if self._body.framing else "the answer is empty"
+        out.append(self.make_end(error or Truncated(missing)))
 
     def _joined(self, events: list[Event]) -> list[Event]:
         """The events with their surrogate pairs made whole."""
@@ -339,6 +310,11 @@ def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def rows_of(value: Any) -> list[dict[str, Any]]:
+    """The objects in a JSON list; none where there is no list."""
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
 def count_of(value: Any) -> int | None:
     """A JSON value if it is a count, else None; some services write counts as floats."""
     if value is None or (type(value) is int and value >= 0):
@@ -346,3 +322,13 @@ def count_of(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         return None
     return int(value)
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """Returns a JSON value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: Any) -> list[dict[str, Any]]:
+    """Returns the objects in a JSON value that is a list of them; none for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

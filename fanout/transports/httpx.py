@@ -28,8 +28,8 @@ except ImportError:  # pragma: no cover  # either is there
 from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.errors import ProtocolError, ProviderError, ResetError, UsageError
+from fanout.proxy import Proxy
 from fanout.transports.outgoing import behind, headers_of, host_of, refusal, too_slow, unreachable
-from fanout.transports.proxy import Proxy, read_proxy
 from fanout.wire.coding import Decoder
 
 _log = logging.getLogger("fanout")
@@ -91,17 +91,13 @@ class HttpxTransport:
         """The client for a request, made at its first use: loading the certificate authorities takes 30 ms."""
         if not self._open:
             raise UsageError("this transport is closed; use it inside its `async with`")
-        kind = request.url.startswith("https:"), self._proxy(request, host)
+        proxy = request.proxy
+        if proxy is None and self._proxies and not is_this_machine(host):
+            proxy = _environment_proxy(request.url, host)
+        kind = request.url.startswith("https:"), None if proxy is None or proxy.direct else proxy
         client = self._clients.pop(kind, None) or _Client(self._make(*kind), *kind)
         self._clients[kind] = client  # the one that was used last is the last of them
         return client
-
-    def _proxy(self, request: Request, host: str) -> Proxy | None:
-        if request.proxy is not None:
-            return read_proxy(request.proxy, host)
-        if not self._proxies or is_this_machine(host):
-            return None
-        return _environment_proxy(request.url, host)
 
     def _make(self, secure: bool, proxy: Proxy | None) -> httpx.AsyncClient:
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, for where there is no TLS
@@ -145,7 +141,12 @@ def _environment_proxy(url: str, host: str) -> Proxy | None:
     text = proxies.get(url.partition(":")[0]) or proxies.get("all")
     if not text or proxy_bypass(host):
         return None
-    return read_proxy(text if "://" in text else f"http://{text}", host, "of the environment")
+    try:
+        return Proxy.parse(text if "://" in text else f"http://{text}")
+    except UsageError as error:
+        reason = str(error)
+    del text, proxies
+    raise unreachable(host, reason, "of the environment", by_proxy=True)
 
 
 @define(eq=False)

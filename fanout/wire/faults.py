@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from fanout.abc import Head
@@ -168,6 +167,10 @@ def _decimal(text: str) -> float | None:
 
 
 def _timestamp(date: str) -> float | None:
+    if not date:
+        return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  # much to import for what few services send
+
     try:
         when = parsedate_to_datetime(date)
         return when.replace(tzinfo=when.tzinfo or UTC).timestamp()

@@ -15,6 +15,7 @@ from fanout.catalog.entries import entries
 from fanout.catalog.trust import is_own
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
+from fanout.proxy import as_proxy
 from fanout.secret import Secret
 from tests.cli.command import fanout as command
 from tests.servers.openai import open_server
@@ -343,10 +344,10 @@ def test_a_file_in_the_current_directory_sets_neither_proxy_nor_insecure(
 )
 def test_a_lane_may_have_a_proxy_of_its_own(proxy: str, tmp_path: Path) -> None:
     found = catalog.find(f"openai/m?proxy={quote(proxy, safe='')}")
-    assert found.proxy == proxy
+    assert found.proxy == as_proxy(proxy)
     assert "pw-1" not in repr(found)
     config = configured(tmp_path, user=f'[lanes.a]\nspec = "openai/m"\nproxy = "{proxy}"')
-    assert catalog.find("a", config).proxy == proxy
+    assert catalog.find("a", config).proxy == as_proxy(proxy)
     assert catalog.find("openai/m").proxy is None
 
 

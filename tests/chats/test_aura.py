@@ -240,7 +240,7 @@ async def test_the_server_lists_its_models() -> None:
         ]
 
 
-# test_unofficial_laws.py tries these.
+# test_laws.py tries these.
 FAULTS = (
     Fault(
         website.Answer([b"Error"], 500, reason="The model is overloaded"), ServerError, "", "The model is overloaded"

@@ -358,7 +358,7 @@ DATA = b"".join(BODY)
 END = End(Status.FINISHED, "stop")
 WHOLE: list[Event] = [Title("Whales"), Delta("A whale sings."), Conversation(STATE), END]
 
-# test_unofficial_laws.py cuts these everywhere.
+# test_laws.py cuts these everywhere.
 STREAMS = {
     "as it is": DATA,
     "a blank after the colon": DATA.replace(b"event:", b"event: ").replace(b"data:", b"data: "),

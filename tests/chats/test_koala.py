@@ -124,13 +124,13 @@ def test_a_conversation_keeps_its_visitor() -> None:
 
 def test_the_answer_tells_the_visitor() -> None:
     koala, asked = Koala(), request()
-    reader = koala.read_answer(asked, Head(200, EVENTS))
+    reader = koala.read(Head(200, EVENTS), asked)
     events = reader.feed(TRANSCRIPT) + reader.close()
     assert events[-2] == Conversation({"origin": "https://koala.sh", "visitor": VISITOR})
     assert json.loads(json.dumps(events[-2].state)) == events[-2].state
-    reader = koala.read_answer(asked, Head(200, EVENTS))
+    reader = koala.read(Head(200, EVENTS), asked)
     assert state_of(reader.feed(TRANSCRIPT[:9]) + reader.close()) is None
-    assert type(end_of(koala.read_answer(asked, Head(401)).close()).error) is AuthError
+    assert type(end_of(koala.read(Head(401), asked).close()).error) is AuthError
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_the_body_of_the_options_goes_over_all() -> None:
     )
 
 
-# test_unofficial_laws.py cuts these everywhere.
+# test_laws.py cuts these everywhere.
 STREAMS = {
     "as it is": TRANSCRIPT,
     "crlf": TRANSCRIPT.replace(b"\n", b"\r\n"),
@@ -267,7 +267,7 @@ async def test_a_conversation_goes_on_as_the_same_visitor_and_another_as_another
     assert len({received.headers["visitor-id"] for received in server.requests[:3]}) == 2
 
 
-# test_unofficial_laws.py tries these.
+# test_laws.py tries these.
 FAULTS = (
     Fault(website.Answer([b'data: "a"\n\n', b'data: {"error":"no"}\n\n'], headers=EVENTS), ServerError, "a"),
     Fault(website.Answer([b'data: "a"\n\n', b'data: "b'], headers=EVENTS), Truncated, "a"),

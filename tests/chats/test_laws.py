@@ -7,13 +7,13 @@ import trio
 from attrs import frozen
 
 import fanout
-from fanout.abc import Provider
+from fanout.abc import Head, Provider
 from fanout.chats.aura import Aura
 from fanout.chats.koala import Koala
 from fanout.chats.vitalentum import Vitalentum
 from fanout.events import Delta, End, Event, Status
 from tests.chats import test_aura, test_hailuo, test_koala, test_vitalentum
-from tests.providers.exchange import merged
+from tests.providers.exchange import end_of, merged
 from tests.providers.faults import Fault
 from tests.servers import vitalentum, website
 from tests.servers.aura import AuraServer
@@ -49,6 +49,18 @@ def test_the_events_do_not_depend_on_the_cut(name: str, stream: str) -> None:
     assert merged(read(*website.pieces(data))) == whole
     for place in range(len(data) + 1):
         assert merged(read(data[:place], data[place:])) == whole, place
+
+
+@pytest.mark.parametrize("name", READINGS)
+@pytest.mark.parametrize(("status", "answers"), [(201, True), (203, True), (202, False), (204, False), (302, False)])
+def test_any_status_of_success_may_have_an_answer_but_one_that_promises_none(
+    name: str, status: int, answers: bool
+) -> None:
+    reading = READINGS[name]
+    (stream, *_) = reading.streams.values()
+    events = merged(reading.read(stream, head=Head(status, {} if name == "aura" else EVENTS)))
+    assert (events == reading.whole) is answers
+    assert end_of(events).status is (Status.FINISHED if answers else Status.FAILED)
 
 
 @frozen

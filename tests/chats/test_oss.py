@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fanout.chats.oss import Place
+from fanout.chats.oss import Bucket
 from fanout.errors import ProtocolError
 from fanout.secret import Secret
 
@@ -20,7 +20,7 @@ GIVEN = {
 
 
 def test_a_file_is_put_with_a_signature_of_its_place_type_and_date() -> None:
-    request = Place.of(GIVEN).put("a.png", b"\x89PNG", "image/png", 1448180318.0, HOME)
+    request = Bucket.of(GIVEN).put("a.png", b"\x89PNG", "image/png", 1448180318.0, HOME)
     assert (request.method, request.body) == ("PUT", b"\x89PNG")
     assert request.url == "https://whales-1.oss-cn-hangzhou.aliyuncs.com/prod/2025%2003/a.png"
     assert request.plain_headers() == {
@@ -33,7 +33,7 @@ def test_a_file_is_put_with_a_signature_of_its_place_type_and_date() -> None:
 
 
 def test_its_credentials_are_not_shown() -> None:
-    place = Place.of(GIVEN)
+    place = Bucket.of(GIVEN)
     assert "canary" not in repr(place) + repr(place.put("a", b"x", "text/plain", 0.0, HOME))
     assert place.token == Secret("canary-token")
 
@@ -51,7 +51,7 @@ def test_its_credentials_are_not_shown() -> None:
     ],
 )
 def test_a_file_goes_over_https_but_on_this_machine(endpoint: str, base_url: str, url: str) -> None:
-    place = Place.of({**GIVEN, "endpoint": endpoint})
+    place = Bucket.of({**GIVEN, "endpoint": endpoint})
     assert place.put("a", b"x", "text/plain", 0.0, base_url).url == url
 
 
@@ -81,7 +81,7 @@ def test_a_file_goes_over_https_but_on_this_machine(endpoint: str, base_url: str
 )
 def test_a_storage_at_no_host_s_name_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(ProtocolError, match="the service names a storage"):
-        Place.of({**GIVEN, **change}).put("a", b"x", "text/plain", 0.0, HOME)
+        Bucket.of({**GIVEN, **change}).put("a", b"x", "text/plain", 0.0, HOME)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_a_storage_at_no_host_s_name_is_refused(change: dict[str, str]) -> None:
 )
 def test_nor_may_a_service_on_this_machine_name_one_that_only_begins_like_this_machine(endpoint: str) -> None:
     with pytest.raises(ProtocolError, match="the service names a storage"):
-        Place.of({**GIVEN, "endpoint": endpoint}).put("a", b"x", "text/plain", 0.0, "http://127.0.0.1:8")
+        Bucket.of({**GIVEN, "endpoint": endpoint}).put("a", b"x", "text/plain", 0.0, "http://127.0.0.1:8")
 
 
 @pytest.mark.parametrize("given", [{}, {**GIVEN, "dir": None}, {**GIVEN, "securityToken": 5}, {"endpoint": "x"}])
 def test_what_names_no_place_makes_no_sense(given: Any) -> None:
     with pytest.raises((LookupError, TypeError)):
-        Place.of(given)
+        Bucket.of(given)

@@ -117,7 +117,7 @@ def test_it_has_one_model_whose_name_is_not_sent() -> None:
         body(model="gpt-9")
 
 
-# test_unofficial_laws.py cuts these everywhere.
+# test_laws.py cuts these everywhere.
 STREAMS = {
     "as it is": b"".join(TRANSCRIPT),
     "crlf": b"".join(TRANSCRIPT).replace(b"\n", b"\r\n"),
@@ -202,7 +202,7 @@ async def test_it_answers_over_a_real_socket_a_byte_a_chunk(name: str) -> None:
     assert [turn["speaker"] for turn in server.histories[0]] == ["human", "bot", "human"]
 
 
-# test_unofficial_laws.py tries these.
+# test_laws.py tries these.
 FAULTS = (
     Fault(website.Answer([TRANSCRIPT[1], b'data: {"error":{"message":"no"}}\n\n'], headers=EVENTS), ServerError, "Hi"),
     Fault(website.Answer([TRANSCRIPT[1]], headers=EVENTS), Truncated, "Hi"),

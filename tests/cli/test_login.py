@@ -77,7 +77,7 @@ async def test_a_login_that_fails_is_one_line_and_stores_nothing(state: dict[str
     arguments = ("--headless", "--browser", "false", "--base-url", "http://127.0.0.1:8000")
     done = await fanout("login", "hailuo", *arguments, env=state)
     assert (done.code, done.out, done.err) == (1, "", "fanout: the browser ended at its start\n")
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
 
 
 @marked
@@ -100,7 +100,7 @@ async def test_ctrl_c_ends_the_browser_and_leaves_nothing(state: dict[str, str])
             if process.poll() is None:
                 process.kill()
     assert said == b"fanout: interrupted\n"
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
 
 
 @pytest.mark.parametrize(

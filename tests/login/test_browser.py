@@ -314,7 +314,7 @@ async def test_a_program_that_is_not_there_is_named() -> None:
 
 async def test_without_nodriver_the_extra_and_the_import_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nodriver", None)
-    with pytest.raises(UsageError, match=r"'fanout\[browser\]'; `fanout auth import huggingchat --base-"):
+    with pytest.raises(UsageError, match=r"'fanout-llm\[browser\]'; `fanout auth import huggingchat --base-"):
         await log_in(HUGGINGCHAT, "http://127.0.0.1:8000", quiet, HEADLESS)
 
 

@@ -7,7 +7,7 @@ import pytest
 from fanout.abc import Head, Reply
 from fanout.credentials import Credentials
 from fanout.errors import LoginRequired, ProviderError, ServerError, UsageError
-from fanout.login.services import SERVICES, checked, user, user_request
+from fanout.login.services import SERVICES, check_address, user, user_request
 from fanout.secret import Secret
 
 CHAT = SERVICES["huggingchat"]
@@ -29,7 +29,7 @@ def test_every_service_names_what_it_needs_among_what_is_kept() -> None:
         assert name == site.name
         assert set(site.needs + site.needs_at_home) <= set(site.cookies + site.secrets)
         assert site.needed(site.base_url)
-        assert checked(site.base_url) == site.base_url
+        assert check_address(site.base_url) == site.base_url
         assert site.variable.startswith(f"FANOUT_{name.upper()}_")
 
 
@@ -67,7 +67,7 @@ def test_the_commands_name_an_address_that_is_not_the_service_s_own() -> None:
 )
 def test_a_base_url_that_would_give_the_login_away_is_refused(url: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        checked(url)
+        check_address(url)
     assert "secret" not in str(caught.value)
 
 
@@ -76,7 +76,7 @@ def test_a_base_url_that_would_give_the_login_away_is_refused(url: str, words: s
     ["https://chat.example.org/x", "http://127.0.0.1:1/x", "http://[::1]/x", "http://10.0.0.5:3000/x", "http://chat/x"],
 )
 def test_https_goes_anywhere_and_http_to_this_machine_and_its_networks(url: str) -> None:
-    assert checked(f"{url}/") == url
+    assert check_address(f"{url}/") == url
 
 
 def test_the_question_who_is_logged_in_carries_the_login_and_its_browser() -> None:

@@ -21,7 +21,7 @@ def test_an_unknown_name_is_told_what_there_is() -> None:
 
 
 def without_libcurl(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [name for name in sys.modules if name.startswith("fanout.transports.curl")]:
+    for module in [name for name in sys.modules if name.startswith(("fanout.transports.curl", "curl_cffi"))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "curl_cffi", None)
 

@@ -15,7 +15,7 @@ from fanout.bench.load.setup import Setup
 from fanout.bench.load.wish import RunWish
 
 HIDDEN = "…"
-"""In place of a secret."""
+"""The mark in place of a secret."""
 
 
 def describe_run(wish: RunWish, setup: Setup, schedules: Sequence[Schedule], command: str) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def describe_run(wish: RunWish, setup: Setup, schedules: Sequence[Schedule], com
                 "name": lane.name,
                 "provider": lane.provider.name,
                 "model": lane.provider.model,
-                "base_url": hide_secrets(getattr(lane.provider, "base_url", None) or "") or None,
+                "base_url": hide_secrets(lane.provider.base_url) or None,
             }
             for lane in setup.lanes
         ],

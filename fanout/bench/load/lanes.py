@@ -67,7 +67,7 @@ def costs(lane: LaneSpec, answer: Answer) -> dict[str, float | None]:
 
     A server on this machine has no prices, whichever service's language it speaks.
     """
-    if _is_here(getattr(lane.provider, "base_url", "")):
+    if _is_here(lane.provider.base_url):
         return {"cost": None}
     if answer.usage is None:
         return {"cost": cost(answer)}

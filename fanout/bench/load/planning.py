@@ -29,7 +29,7 @@ MOST_REQUESTS = 2000
 """Prompts, where precision ends the run: it may never be reached."""
 
 RAMP_SECONDS = 0.01
-"""Between the first requests of two streams: at one instant they would disturb one another."""
+"""The time between the first requests of two streams: at one instant they would disturb one another."""
 
 OTHER_FILES = 64
 """Open files of this process beside its connections."""
@@ -179,5 +179,5 @@ def _check_prices(lanes: Sequence[LaneSpec]) -> None:
     if unknown:
         raise UsageError(
             f"--max-cost: nobody knows what {', '.join(unknown)} costs; bound the run with -n and --max-tokens instead "
-            "(prices come with `pip install 'fanout[prices]'`)"
+            "(prices come with `pip install 'fanout-llm[prices]'`)"
         )

@@ -23,7 +23,7 @@ MOST_COUNTED = 10**9
 RATES = (1e-4, 1e6)
 """The slowest and the fastest rate, in requests a second."""
 
-SHARES = (1e-6, 1.0)
+PRECISIONS = (1e-6, 1.0)
 """The narrowest and the widest precision that a run may stop at."""
 
 BURSTINESS = (0.01, 1000.0)
@@ -98,7 +98,7 @@ class RunWish:
     options: Sequence[tuple[str, str]] = ()
     requests: int | None = field(default=None, validator=_within(1, MOST_COUNTED))
     duration: float | None = field(default=None, validator=_within(LEAST_SECONDS, MOST_SECONDS))
-    until_ci: float | None = field(default=None, validator=_within(*SHARES))
+    until_ci: float | None = field(default=None, validator=_within(*PRECISIONS))
     max_cost: float | None = field(default=None, validator=_within(*DOLLARS))
     concurrency: Sequence[int] = field(default=(), validator=_each_within(1, MOST_COUNTED))
     rate: Sequence[float] = field(default=(), validator=_each_within(*RATES))

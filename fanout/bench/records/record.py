@@ -12,7 +12,7 @@ from fanout.errors import UsageError
 from fanout.events import Status
 
 VERSION = 1
-"""Of the line. A reader takes its own version only; a field that is added with a default does not change it."""
+"""The version of the line. A reader takes its own only; a field that is added with a default does not change it."""
 
 
 @frozen

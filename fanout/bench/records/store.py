@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 from attrs import define, evolve, field, frozen
-from platformdirs import user_data_path
 
 from fanout.bench.records.record import Record, Records, from_line
 from fanout.errors import UsageError
@@ -199,7 +198,7 @@ class Store:
 
 def default_directory() -> Path:
     """The directory of the runs. Raises UsageError."""
-    return app_directory(user_data_path) / "bench"
+    return app_directory("data") / "bench"
 
 
 @contextmanager

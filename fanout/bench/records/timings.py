@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-MARKS = (b'"timings"', b'_duration"')
+TIMING_MARKS = (b'"timings"', b'_duration"')
 """A read with timings holds one of these."""
 
 _NUMBER = rb'"%b"\s*:\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\b'

@@ -8,18 +8,19 @@ from attrs import frozen
 from fanout.abc import Head, Reply
 from fanout.errors import NotAStream, ProtocolError, ProviderError
 from fanout.wire.devalue import page_nodes, unflatten
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt
 
 Api = Literal["data", "v2"]
-"""Where a server has its conversations: in the data of its pages (2025), or at an interface of their own (2026)."""
+"""The place of a server's conversations: the data of its pages (2025), or an interface of its own (since June 2025)."""
 
 Judge = Callable[[Head, bytes], ProviderError]
-"""Makes the error of a response with a status other than 200."""
+"""Makes the error of a response that is no answer."""
 
 
 @frozen
 class Place:
-    """Where in a conversation a message goes: it answers the message `leaf`.
+    """A place for the next message in a conversation: it answers the message `leaf`.
 
     `run` is the name that the answer is given, by which a server of 2026 knows it later; `model` is the name of the
     conversation's model.
@@ -32,13 +33,13 @@ class Place:
     run: str | None = None
 
     def state(self, owner: Mapping[str, str]) -> dict[str, Any]:
-        """What a caller keeps of it: plain data."""
+        """Returns plain data, for a caller to keep."""
         place = {"conversation": self.conversation, "leaf": self.leaf, "api": self.api}
         return {**owner, "model": self.model, **place, "run": self.run}
 
 
-def place_of(state: Mapping[str, Any] | None, owner: Mapping[str, str], model: str | None) -> Place | None:
-    """The place that a caller has kept, if it is the owner's and has this model; None stands for any."""
+def read_place(state: Mapping[str, Any] | None, owner: Mapping[str, str], model: str | None) -> Place | None:
+    """Reads the place that a caller has kept, if it is the owner's and has this model; None stands for any."""
     match state or {}:
         case {
             "conversation": str(conversation),
@@ -54,44 +55,44 @@ def place_of(state: Mapping[str, Any] | None, owner: Mapping[str, str], model: s
 
 
 def path_of(conversation: str, api: Api) -> str:
-    """Where a server has the messages of a conversation. One digit a layout level: 01 leaves out all but the page."""
+    """Returns the path of a conversation's messages. One digit a layout level: 01 leaves out all but the page."""
     if api == "v2":
         return f"api/v2/conversations/{conversation}"
     return f"conversation/{conversation}/__data.json?x-sveltekit-invalidated=01"
 
 
-def messages_in(reply: Reply, api: Api, judge: Judge) -> list[Mapping[str, Any]] | None:
-    """The messages in the reply to a request for `path_of`, or None from a server that does not have them there.
+def read_messages(reply: Reply, api: Api, judge: Judge) -> list[Mapping[str, Any]] | None:
+    """Reads the messages in the reply to a request for `path_of`; None from a server that does not have them there.
 
     Raises what `judge` makes of a refusal, and ProtocolError if there are none.
     """
-    if reply.head.status != 200:
+    if not is_answer(reply.head.status):
         raise judge(reply.head, reply.body)
     if is_web_page(reply):
         return None
-    root = json_of(reply).get("json") if api == "v2" else _page(reply.body, judge)
+    root = read_object(reply).get("json") if api == "v2" else _read_page(reply.body, judge)
     if root is None:
         return None
-    return messages_of(root)
+    return check_messages(root)
 
 
-def messages_of(conversation: Any) -> list[Mapping[str, Any]]:
-    """The messages of a conversation, the newest last. Raises ProtocolError if there are none."""
+def check_messages(conversation: Any) -> list[Mapping[str, Any]]:
+    """Returns the messages of a conversation, the newest last. Raises ProtocolError if there are none."""
     messages = conversation.get("messages") if isinstance(conversation, dict) else None
     if messages and isinstance(messages, list) and all(isinstance(m, dict) and _id(m) for m in messages):
         return messages
     raise ProtocolError(f"a conversation without messages: {excerpt(repr(conversation)[:200])}")
 
 
-def leaf_after(place: Place, messages: Sequence[Mapping[str, Any]]) -> str:
-    """The message that goes on from `place`: the answer that was given there.
+def find_leaf(place: Place, messages: Sequence[Mapping[str, Any]]) -> str:
+    """Finds the message to go on from: the answer that was given at `place`.
 
     The caller's conversation holds that one and not what others may have written since. A turn that failed has left an
     empty answer, which nothing should follow.
     """
     answers = [message for message in messages if message.get("from") == "assistant" and _has_content(message)]
     named = [message for message in answers if place.run and message.get("generationId") == place.run]
-    below = [message for message in answers if _asked_from(message) == place.leaf]
+    below = [message for message in answers if _parent_of_question(message) == place.leaf]
     if found := named or below:
         return _id(found[-1])
     if answers and answers[-1] is messages[-1]:
@@ -100,12 +101,12 @@ def leaf_after(place: Place, messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def is_web_page(reply: Reply) -> bool:
-    """Whether the reply is a web page, which is how a server of 2025 answers for a route that it does not have."""
+    """True for a web page, which a server of 2025 sends for a route that it does not have."""
     return reply.head.headers.get("content-type", "").startswith("text/html")
 
 
-def json_of(reply: Reply) -> dict[str, Any]:
-    """The object in a reply with status 200. Raises NotAStream for a web page, ProtocolError for anything else."""
+def read_object(reply: Reply) -> dict[str, Any]:
+    """Reads the object in a reply. Raises NotAStream for a web page, ProtocolError for anything else."""
     if is_web_page(reply):
         raise NotAStream("a web page in the place of data: the base URL must be the root of the web application")
     value = JsonText().decode(reply.body.decode("utf-8", "replace"))
@@ -114,8 +115,8 @@ def json_of(reply: Reply) -> dict[str, Any]:
     return value
 
 
-def _page(body: bytes, judge: Judge) -> Any:
-    """The data of the page, None if the server has it elsewhere. An error comes with status 200, in its place."""
+def _read_page(body: bytes, judge: Judge) -> Any:
+    """Reads the data of the page, None if the server has it elsewhere. An error comes in its place, with status 200."""
     for node in reversed(page_nodes(body)):
         match node:
             case {"type": "error", "error": error}:
@@ -139,7 +140,7 @@ def _has_content(message: Mapping[str, Any]) -> bool:
     return bool(message.get("content") or message.get("files") or "file" in kinds)
 
 
-def _asked_from(answer: Mapping[str, Any]) -> Any:
-    """The message that the question of this answer was sent to."""
+def _parent_of_question(answer: Mapping[str, Any]) -> Any:
+    """Returns the message that the question of this answer was sent to."""
     ancestors = answer.get("ancestors")
     return ancestors[-2] if isinstance(ancestors, list) and len(ancestors) > 1 else None

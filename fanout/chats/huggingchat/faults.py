@@ -1,4 +1,4 @@
-"""Why a HuggingChat server refuses a request: its statuses and words as typed errors."""
+"""Refusals of a HuggingChat server: its statuses and words as typed errors."""
 
 import re
 from typing import Any
@@ -35,8 +35,8 @@ class ConversationLost(NotFound):
         self.conversation = conversation
 
 
-def judged(head: Head, body: bytes, command: str, conversation: str | None = None) -> ProviderError:
-    """The error of a response with a status other than 200.
+def judge_refusal(head: Head, body: bytes, command: str, conversation: str | None = None) -> ProviderError:
+    """Makes the error of a response that is no answer.
 
     `command` logs in; `conversation` is the id of the one that was to be continued. The same status stands for several
     things here, which the words tell apart: 403 for a wrong Origin, and never for a missing login.
@@ -66,7 +66,7 @@ def judged(head: Head, body: bytes, command: str, conversation: str | None = Non
         case 413:
             return InvalidRequest(words, **said)
         case 429:
-            return _limited(error, command, conversation, said)
+            return _judge_limit(error, command, conversation, said)
     return error
 
 
@@ -75,15 +75,15 @@ def is_lost(words: str, status: int | None = None) -> bool:
     return bool(_LOST.search(words)) or (status in (403, 404, 410) and "conversation" in words.lower())
 
 
-def unknown_model(error: ProviderError, model: str) -> ProviderError:
-    """The error of a conversation that could not be begun: words that elsewhere speak of the form mean the model."""
+def judge_beginning(error: ProviderError, model: str) -> ProviderError:
+    """Makes the error of a conversation that could not begin: words that elsewhere speak of the form mean the model."""
     if isinstance(error, ProtocolError) and error.status == 400:
         return NotFound(f"no model {model} to begin a conversation with", status=400, request_id=error.request_id)
     return error
 
 
-def _limited(error: ProviderError, command: str, conversation: str | None, said: dict[str, Any]) -> ProviderError:
-    """Which limit: of messages a minute, of those in the conversation, of conversations, of messages without login."""
+def _judge_limit(error: ProviderError, command: str, conversation: str | None, said: dict[str, Any]) -> ProviderError:
+    """Tells four limits apart: messages a minute, in a conversation and before a login, and conversations at all."""
     words = error.message
     if "before login" in words:
         return LoginRequired(words, command=command, **said)

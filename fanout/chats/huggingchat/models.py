@@ -15,8 +15,8 @@ TEXTS = ("text/*", "application/json", "application/xml", "application/csv")
 """Files that servers since November 2025 read into the message themselves (chat-ui, src/lib/constants/mime.ts)."""
 
 
-def rows_of(reply: Reply) -> list[Row]:
-    """The models in a reply with status 200, in the server's order. Raises ProtocolError if it holds no list."""
+def read_rows(reply: Reply) -> list[Row]:
+    """Reads the models in a reply, in the server's order. Raises ProtocolError if it holds no list."""
     value = JsonText().decode(reply.body.decode("utf-8", "replace"))
     rows = value.get("data") if isinstance(value, dict) else value
     if not isinstance(rows, list):
@@ -25,7 +25,7 @@ def rows_of(reply: Reply) -> list[Row]:
 
 
 def choose(rows: Sequence[Row], types: Sequence[str], usual: str | None = None) -> str:
-    """The first model that takes files of all these media types; `usual` goes before the others if it does.
+    """Chooses the first model that takes files of all these media types; `usual` goes before the others if it does.
 
     Raises ProtocolError for an empty list, InvalidRequest if no model takes them: the server would drop the files
     without a word.

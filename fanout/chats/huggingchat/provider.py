@@ -3,12 +3,13 @@
 A conversation lives at the service as a tree of messages, and a message is sent to the one that it answers:
 
     POST /conversation                      begins one; a server of 2026 answers with its first message, too
-    GET  /conversation/ID/__data.json       its messages, from a server of 2025
-    GET  /api/v2/conversations/ID           its messages, from a server of 2026
+    GET  /conversation/ID/__data.json       its messages, from a server until May 2025
+    GET  /api/v2/conversations/ID           its messages, from a server since June 2025
     POST /conversation/ID                   sends a message; the answer is the response
 
-So a new conversation takes two round trips on a server of 2026, and three on one of 2025; one that goes on takes two.
-Which generation it is tells the answer to the first request. A conversation that goes on asks where it did before; a
+So a new conversation takes two round trips on a server of 2026, three on one of early 2025, and four on one between
+them, which has its messages at the new place and does not yet tell the first; one that goes on takes two.
+The answer to the first request tells the generation. A conversation that goes on is asked for where it was before; a
 server that has changed since then answers that with a web page (2025) or with no data (2026), and is asked once more.
 """
 
@@ -30,26 +31,27 @@ from fanout.chats.flatten import flatten, media_since_last_answer, system_text, 
 from fanout.chats.huggingchat.conversation import (
     Api,
     Place,
-    json_of,
-    leaf_after,
-    messages_in,
-    messages_of,
+    check_messages,
+    find_leaf,
     path_of,
-    place_of,
+    read_messages,
+    read_object,
+    read_place,
 )
-from fanout.chats.huggingchat.faults import ConversationLost, judged, unknown_model
-from fanout.chats.huggingchat.models import Row, choose, rows_of
+from fanout.chats.huggingchat.faults import ConversationLost, judge_beginning, judge_refusal
+from fanout.chats.huggingchat.models import Row, choose, read_rows
 from fanout.chats.huggingchat.reader import AnswerReader, Send
 from fanout.credentials import Credentials, command
 from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
 from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers.media import base64_of, type_of
 from fanout.secret import Secret
+from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt
 from fanout.wire.multipart import Part, content_type, multipart
 
 BASE_URL = "https://huggingface.co/chat"
-"""Where Hugging Face itself serves the application; others have it at their own root or below a path."""
+"""The address at which Hugging Face serves the application; others have it at their own root or below a path."""
 
 FILE_BYTES = 10 << 20
 """Bytes of one file that the service takes."""
@@ -92,33 +94,29 @@ class HuggingChat(Provider):
         if not trailing_user_text(said):
             raise InvalidRequest(f"{self.name} needs a user's message with a text")
         login = self._login()
-        kept = place_of(prompt.state, self._owner(login), self.model)
+        kept = read_place(prompt.state, self._owner(login), self.model)
         if kept and (kept.conversation in self.lost or not _ID.fullmatch(kept.conversation)):
             kept = None
         model = self.model
         if model is None and media:
-            model = yield from self._choice(login, [type_of(one) for one in media], kept.model if kept else None)
+            model = yield from self._choose_model(login, [type_of(one) for one in media], kept.model if kept else None)
         if kept and model in (None, kept.model):
-            place = yield from self._found(kept, login)
+            place = yield from self._find_place(kept, login)
             if place is not None:
                 return self._send(place, login, trailing_user_text(said), files, prompt, kept.conversation)
-        place, login = yield from self._begun(prompt, login, model)
+        place, login = yield from self._begin(prompt, login, model)
         return self._send(place, login, flatten(said), files, prompt)
 
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status, without the conversation it belongs to."""
-        return self.read_answer(None, head)
-
-    def read_answer(self, request: Request | None, head: Head) -> Reader:
-        """A Reader for the response to `request`, which knows the conversation; the response does not name it."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response to `request`, which knows the conversation; the response does not name it."""
         send = request if isinstance(request, Send) else None
-        if head.status == 200:
+        if is_answer(head.status):
             return AnswerReader(head, send)
-        judge = partial(judged, command=self._command, conversation=send.conversation if send else None)
+        judge = partial(judge_refusal, command=self._command, conversation=send.conversation if send else None)
         return website.RefusalReader(head, judge)
 
     def adapted(self, error: ProviderError) -> "HuggingChat | None":
-        """With a new conversation in the place of one that is deleted or full."""
+        """Returns this provider without the conversation that is deleted or full: a new one begins in its place."""
         if not isinstance(error, ConversationLost) or error.conversation is None or error.conversation in self.lost:
             return None
         return evolve(self, lost=self.lost | {error.conversation})
@@ -141,11 +139,11 @@ class HuggingChat(Provider):
         that the server has dropped that one, and renews nothing.
         """
         given = {name: (value, expires) for name, value, expires in map(_cookie, head.set_cookie) if value}
-        if head.status != 200 or self.cookie_name not in given:
+        if not is_answer(head.status) or self.cookie_name not in given:
             return None
         session, expires = given[self.cookie_name]
         if self.credentials is None:
-            return self._anonymous(session, expires)
+            return self._make_session(session, expires)
         cookies = self.credentials.cookies
         if cookies.get(self.cookie_name, Secret(session)) != Secret(session):
             return None
@@ -159,7 +157,7 @@ class HuggingChat(Provider):
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
-        return [row["id"] for row in self._rows(reply)]
+        return [row["id"] for row in self._read_rows(reply)]
 
     @property
     def _command(self) -> str:
@@ -181,7 +179,7 @@ class HuggingChat(Provider):
         return self.credentials
 
     def _owner(self, login: Credentials | None) -> dict[str, str]:
-        """Whose a conversation is: the server, and the account, known by the cookies that make the login."""
+        """Returns the owner of a conversation: the server, and the account, known by the cookies of its login."""
         cookies = login.cookies if login else {}
         own = {name: value for name, value in cookies.items() if name in (self.cookie_name, _ACCOUNT)}
         account = Credentials(self.name, "", own).account if own else ""
@@ -195,72 +193,72 @@ class HuggingChat(Provider):
         data = b"" if body is None else encode(body).encode()
         return Request(method, url, headers, data, impersonate=website.IMPERSONATE)
 
-    def _found(self, kept: Place, login: Credentials | None) -> Generator[Request, Reply, Place | None]:
-        """The place after the last answer of a conversation, or None if that is lost."""
-        judge = partial(judged, command=self._command, conversation=kept.conversation)
+    def _find_place(self, kept: Place, login: Credentials | None) -> Generator[Request, Reply, Place | None]:
+        """Finds the place after the last answer of a conversation; None if that is lost."""
+        judge = partial(judge_refusal, command=self._command, conversation=kept.conversation)
         try:
-            return (yield from self._asked(kept, login, judge))
+            return (yield from self._ask_place(kept, login, judge))
         except ConversationLost:
             return None
 
-    def _asked(
+    def _ask_place(
         self, kept: Place, login: Credentials | None, judge: Callable[[Head, bytes], ProviderError]
     ) -> Generator[Request, Reply, Place]:
-        """The place after the last answer of a conversation, by the one interface or the other."""
+        """Asks for the place after the last answer of a conversation, at the one interface or the other."""
         other: Api = "v2" if kept.api == "data" else "data"
         for api in (kept.api, other):
             reply = yield self._request("GET", path_of(kept.conversation, api), login)
-            messages = messages_in(reply, api, judge)
+            messages = read_messages(reply, api, judge)
             if messages is not None:
-                return evolve(kept, leaf=leaf_after(kept, messages), api=api)
+                return evolve(kept, leaf=find_leaf(kept, messages), api=api)
         raise ProtocolError("this server has its conversations where neither a server of 2025 nor of 2026 has them")
 
-    def _begun(
+    def _begin(
         self, prompt: Prompt, login: Credentials | None, model: str | None
     ) -> Generator[Request, Reply, tuple[Place, Credentials | None]]:
-        """The place in a new conversation, and the credentials with the session that the server may have begun."""
-        model = model or (yield from self._choice(login))
+        """Begins a conversation; returns the place in it, and the credentials with the session that the server gave."""
+        model = model or (yield from self._choose_model(login))
         system = system_text(prompt.messages)
         body = {"model": model, **({"preprompt": system} if system else {})}
         reply = yield self._request("POST", "conversation", login, body)
-        if reply.head.status != 200:
-            raise unknown_model(judged(reply.head, reply.body, self._command), model)
-        value = json_of(reply)
-        login = self._with_session(login, reply.head)
+        if not is_answer(reply.head.status):
+            raise judge_beginning(judge_refusal(reply.head, reply.body, self._command), model)
+        value = read_object(reply)
+        login = self._keep_session(login, reply.head)
         conversation = value.get("conversationId")
         if not isinstance(conversation, str) or not _ID.fullmatch(conversation):
             raise ProtocolError(f"a new conversation without an id: {excerpt(repr(value)[:200])}")
         if isinstance(whole := value.get("conversation"), str):
-            messages = messages_of(JsonText().decode(whole)["json"])
+            messages = check_messages(JsonText().decode(whole)["json"])
             return Place(conversation, str(messages[-1]["id"]), "v2", model), login
         new = Place(conversation, "", "data", model)
-        return (yield from self._asked(new, login, partial(judged, command=self._command))), login
+        return (yield from self._ask_place(new, login, partial(judge_refusal, command=self._command))), login
 
-    def _choice(
+    def _choose_model(
         self, login: Credentials | None, types: Sequence[str] = (), usual: str | None = None
     ) -> Generator[Request, Reply, str]:
-        """The model to ask where the lane names none: the first of the list that takes media of these types."""
-        return choose(self._rows((yield self._request("GET", "api/models", login))), types, usual)
+        """Chooses a model where the lane names none: the first of the list that takes media of these types."""
+        return choose(self._read_rows((yield self._request("GET", "api/models", login))), types, usual)
 
-    def _rows(self, reply: Reply) -> list[Row]:
-        if reply.head.status != 200:
-            raise judged(reply.head, reply.body, self._command)
-        return rows_of(reply)
+    def _read_rows(self, reply: Reply) -> list[Row]:
+        if not is_answer(reply.head.status):
+            raise judge_refusal(reply.head, reply.body, self._command)
+        return read_rows(reply)
 
-    def _with_session(self, login: Credentials | None, head: Head) -> Credentials | None:
-        """The credentials with a new session, if they had none. Raises LoginRequired if theirs has been dropped."""
+    def _keep_session(self, login: Credentials | None, head: Head) -> Credentials | None:
+        """Adds a new session to credentials without one. Raises LoginRequired if theirs has been dropped."""
         given = {name: (value, expires) for name, value, expires in map(_cookie, head.set_cookie)}
         if self.cookie_name not in given:
             return login
         session, expires = given[self.cookie_name]
         if login is None:
-            return self._anonymous(session, expires)
+            return self._make_session(session, expires)
         if login.cookies.get(self.cookie_name, Secret(session)) != Secret(session):
             raise LoginRequired("the service has dropped the session; log in again", command=self._command)
         return evolve(login, cookies={**login.cookies, self.cookie_name: Secret(session)})
 
-    def _anonymous(self, session: str, expires: datetime | None) -> Credentials:
-        """The credentials of a session without a login."""
+    def _make_session(self, session: str, expires: datetime | None) -> Credentials:
+        """Makes the credentials of a session without a login."""
         cookies = {self.cookie_name: Secret(session)}
         return Credentials(self.name, website.root_of(self.base_url), cookies, expires=expires, source="anonymous")
 
@@ -273,7 +271,7 @@ class HuggingChat(Provider):
         prompt: Prompt,
         continued: str | None = None,
     ) -> Send:
-        """The request that sends a message to its place."""
+        """Makes the request that sends a message to its place."""
         settings = {"inputs": text, "id": place.leaf, "is_retry": False, "is_continue": False}
         settings |= {"web_search": self.web_search, "tools": []}
         run = None
@@ -297,7 +295,7 @@ class HuggingChat(Provider):
         )
 
     def _file(self, media: Media) -> Part:
-        """A file goes as base64 text, and its name says so."""
+        """Makes the part of a file, which goes as base64 text; its name says so."""
         if media.data is not None and not 0 < len(media.data) <= FILE_BYTES:
             raise InvalidRequest(f"{self.name} takes files of 1 to {FILE_BYTES} bytes, not of {len(media.data)}")
         kind = type_of(media)

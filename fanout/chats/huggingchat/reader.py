@@ -39,8 +39,8 @@ class Send(Request):
 class AnswerReader(JsonReader):
     """Reads the updates of one answer, of either generation of the server.
 
-    It is complete with the final answer; a title may follow. That the answer was cut at the model's limit is not told.
-    Without the request there is no Conversation event, and files have no address.
+    It is complete with the final answer; a title may follow. The service does not tell that an answer was cut at the
+    model's limit. Without the request there is no Conversation event, and files have no address.
     """
 
     lines = True
@@ -53,7 +53,7 @@ class AnswerReader(JsonReader):
         self._citations = Citations()
         self._streamed: list[str] = []
         self._tools = False
-        self._asked = False
+        self._ask_place = False
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
@@ -95,7 +95,7 @@ class AnswerReader(JsonReader):
         self._finish("unknown" if stopped else "stop", "interrupted" if stopped else None, out)
 
     def _settle(self, text: str, streamed: str, out: list[Event]) -> None:
-        """The final text has the last word over what was streamed, but what was said before a tool was used stays."""
+        """Corrects what was streamed by the final text; what was said before a tool was used stays."""
         if text.startswith(streamed):
             self._say(text[len(streamed) :], out)
         elif self._tools and not text.startswith(streamed.rstrip()):
@@ -130,8 +130,8 @@ class AnswerReader(JsonReader):
             self.end()
 
     def _read_early_end(self, out: list[Event]) -> None:
-        """The stream is finished and there was no final answer: the model's server gave no reason for its end."""
-        if self._asked:
+        """Takes a finished stream without a final answer: the model's server gave no reason for its end."""
+        if self._ask_place:
             raise ServerError("a tool of the service wants to ask something, which cannot be answered", retryable=False)
         if not self._streamed:
             raise Truncated("the service finished without an answer")
@@ -166,7 +166,7 @@ class AnswerReader(JsonReader):
         self.model = text_of(value.get("model")) or self.model
 
     def _read_question(self, value: dict[str, Any], out: list[Event]) -> None:
-        self._asked = value.get("subtype") == "request"
+        self._ask_place = value.get("subtype") == "request"
 
     def _cite(self, pages: Any, key: str, out: list[Event]) -> None:
         found: list[Event] = []
@@ -202,7 +202,7 @@ class ThinkTags:
         self._held = ""
 
     def split(self, text: str) -> list[Event]:
-        """The events of a piece of the text; what may be the beginning of a tag is held back."""
+        """Returns the events of a piece of the text; what may be the beginning of a tag is held back."""
         out: list[Event] = []
         text = self._held + text
         while True:
@@ -222,12 +222,12 @@ class ThinkTags:
         return out
 
     def close(self) -> list[Event]:
-        """The text is over; what was held back is no tag."""
+        """Takes the end of the text: what was held back is no tag."""
         held, self._held = self._held, ""
         return [self._kind(held)] if held else []
 
 
 def _answer_in(text: str) -> str:
-    """A whole text without its reasoning."""
+    """Returns a whole text without its reasoning."""
     tags = ThinkTags()
     return "".join(event.text for event in tags.split(text) + tags.close() if isinstance(event, Delta))

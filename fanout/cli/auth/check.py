@@ -1,4 +1,4 @@
-"""fanout auth check: whether the services accept the logins that are kept."""
+"""fanout auth check: asks the services about the logins that are kept."""
 
 import json
 from functools import partial
@@ -45,7 +45,7 @@ def check(names: tuple[str, ...], base_url: str | None, as_json: bool) -> int:
 
 
 def _ways(site: "Site", base_url: str) -> str:
-    """The ways to a login, as one types them."""
+    """Returns the ways to a login, as one types them."""
     return f"{site.command(base_url)} or {site.import_command(base_url)}"
 
 
@@ -69,7 +69,7 @@ async def _check(chosen: "list[Credentials]", as_json: bool) -> int:
 
 
 async def ask_service(site: "Site", credentials: "Credentials", transport: "Transport") -> tuple[str, str]:
-    """What the service says to these: accepted, refused or unknown, and why."""
+    """Asks the service about these credentials; returns accepted, refused or unknown, and why."""
     import trio
 
     from fanout.errors import AuthError, LoginRequired, ProviderError

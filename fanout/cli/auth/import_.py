@@ -53,11 +53,11 @@ def import_(name: str, base_url: str | None, offline: bool, **given: object) -> 
         from attrs import evolve
 
         site = evolve(site, cookies=names, needs=names, needs_at_home=())
-    credentials = _imported(site, services.checked(url), **given)  # type: ignore[arg-type]  # what click made of them
+    credentials = _read_login(site, services.check_address(url), **given)  # type: ignore[arg-type]  # what click made of them
     return stop.run(partial(_store, site, credentials, offline))
 
 
-def _imported(
+def _read_login(
     site: "Site",
     base_url: str,
     *,
@@ -82,7 +82,7 @@ def _imported(
     if (option == "--cookie" and not site.cookies) or (option == "--token" and not site.secrets):
         other = "--token" if site.secrets else "--cookie"
         raise click.UsageError(f"{site.name} takes no {option.removeprefix('--')}, use {other}")
-    label, read = _reading(site, base_url, option, value, profile)
+    label, read = _choose_source(site, base_url, option, value, profile)
     try:
         found = read()
         if user_agent:
@@ -95,10 +95,10 @@ def _imported(
     return made
 
 
-def _reading(
+def _choose_source(
     site: "Site", base_url: str, option: str, value: str, profile: str | None
 ) -> "tuple[str, Callable[[], Found]]":
-    """Where the login comes from, in words, and what reads it."""
+    """Chooses the source of the login; returns its name, in words, and the function that reads it."""
     from fanout.login import sources
 
     if option == "--from-browser":
@@ -112,8 +112,8 @@ def _reading(
     if value == "-" or sys.stdin is None or not sys.stdin.isatty():
         return "standard input", lambda: sources.parse(_stdin(), site, base_url)
     if option:
-        return option, lambda: sources.parse(_asked(f"{site.name}, {option.removeprefix('--')}"), site, base_url)
-    return "what was typed", lambda: _asked_one_by_one(site, base_url)
+        return option, lambda: sources.parse(_ask(f"{site.name}, {option.removeprefix('--')}"), site, base_url)
+    return "what was typed", lambda: _ask_one_by_one(site, base_url)
 
 
 def _file(path: Path) -> str:
@@ -141,24 +141,22 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _asked(what: str, *, needed: bool = True) -> str:
+def _ask(what: str, *, needed: bool = True) -> str:
     text: str = click.prompt(what, default=None if needed else "", show_default=False, hide_input=True, err=True)
     if len(text.encode()) >= TERMINAL_LINE:
         raise click.UsageError("that is more than a terminal takes in one line; put it into a file or a pipe")
     return text
 
 
-def _asked_one_by_one(site: "Site", base_url: str) -> "Found":
+def _ask_one_by_one(site: "Site", base_url: str) -> "Found":
     from fanout.login.sources import Cookie, Found, token
     from fanout.secret import Secret
 
     needed = site.needed(base_url)
     if site.secrets:
-        return token(_asked(f"{site.name}, the token"), site)
+        return token(_ask(f"{site.name}, the token"), site)
     said = {
-        name: _asked(
-            f"{site.name}, cookie {name}{'' if name in needed else ' (may be left out)'}", needed=name in needed
-        )
+        name: _ask(f"{site.name}, cookie {name}{'' if name in needed else ' (may be left out)'}", needed=name in needed)
         for name in site.cookies
     }
     return Found([Cookie(name, Secret(text.strip().removeprefix(f"{name}="))) for name, text in said.items() if text])

@@ -18,13 +18,13 @@ def find_site(name: str, base_url: str | None) -> "tuple[Site, str]":
     Raises UsageError.
     """
     from fanout.errors import UsageError
-    from fanout.login.services import SERVICES, checked
+    from fanout.login.services import SERVICES, check_address
     from fanout.settings import explain_unknown
 
     if name not in SERVICES:
         raise UsageError(explain_unknown("service with a login", name, SERVICES, f"there are {', '.join(SERVICES)}"))
     site = SERVICES[name]
-    return site, checked(base_url or os.environ.get(site.base_url_variable) or site.base_url)
+    return site, check_address(base_url or os.environ.get(site.base_url_variable) or site.base_url)
 
 
 def load_logins() -> "tuple[list[Credentials], list[Exception]]":
@@ -33,7 +33,7 @@ def load_logins() -> "tuple[list[Credentials], list[Exception]]":
     from fanout.login import sources, store
     from fanout.login.services import SERVICES
 
-    found, broken = store.stored()
+    found, broken = store.load_all()
     logins = [credentials for credentials in found if credentials.provider in SERVICES]
     problems: list[Exception] = [*broken]
     for name in SERVICES:

@@ -34,10 +34,10 @@ def bench(ctx: click.Context, /, **values: Any) -> int | None:
     if ctx.invoked_subcommand is not None:
         return None
     from fanout.cli import stop
-    from fanout.cli.bench.run import measure, plan
+    from fanout.cli.bench.run import plan, run_benchmark
 
     planned, output = plan(values, describe_command(ctx))
-    return stop.run(lambda: measure(planned, output))
+    return stop.run(lambda: run_benchmark(planned, output))
 
 
 @bench.command()
@@ -106,7 +106,7 @@ def calibrate(concurrency: list[int], duration: float | None, as_json: bool) -> 
 
     if not as_json:
         click.echo(service.HEAD)
-    found = service.calibrate(concurrency or service.LEVELS, seconds=duration or service.SECONDS, heard=show)
+    found = service.calibrate(concurrency or service.LEVELS, seconds=duration or service.LOAD_SECONDS, heard=show)
     click.echo(json.dumps(found.to_json(), indent=2) if as_json else found.verdict)
     return 0
 

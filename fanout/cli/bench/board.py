@@ -15,10 +15,10 @@ from fanout.cli.screen.live import region
 from fanout.formats.summary import one_line
 
 FRAME_SECONDS = 0.5
-"""Between two pictures: drawing takes processor time from measuring."""
+"""The time between two pictures: drawing takes processor time from measuring."""
 
 LINE_SECONDS = 10.0
-"""Between two lines, where there is no terminal."""
+"""The time between two lines, where there is no terminal."""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 

@@ -16,8 +16,8 @@ from fanout.bench.load.wish import (
     DOLLARS,
     MOST_COUNTED,
     MOST_SECONDS,
+    PRECISIONS,
     RATES,
-    SHARES,
     SPEEDUPS,
     Cache,
     RunWish,
@@ -31,8 +31,8 @@ _SEEDS = click.IntRange(-(2**63), 2**63 - 1)
 
 
 @frozen
-class Output:
-    """Where the results go: into files in `out`, to stdout as a table or `as_json`, and into the store of runs."""
+class ResultOptions:
+    """The places of the results: files in `out`, stdout as a table or `as_json`, and the store of runs."""
 
     out: Path | None
     as_json: bool
@@ -40,10 +40,10 @@ class Output:
     quiet: bool
 
 
-def read_choices(values: Mapping[str, Any]) -> tuple[RunWish, Output]:
-    """Makes a wish of the options' values, and of those that are not the run's business an Output."""
-    output = Output(**{name: values[name] for name in fields_dict(Output)})
-    given = {name: value for name, value in values.items() if name not in fields_dict(Output)}
+def read_choices(values: Mapping[str, Any]) -> tuple[RunWish, ResultOptions]:
+    """Makes a wish of the options' values, and of those that are not the run's business an ResultOptions."""
+    output = ResultOptions(**{name: values[name] for name in fields_dict(ResultOptions)})
+    given = {name: value for name, value in values.items() if name not in fields_dict(ResultOptions)}
     lanes = [spec for text in given.pop("lanes") for spec in split_lanes(text)]
     if values["lanes"] and not lanes:
         raise click.UsageError("-m names no lane")
@@ -93,7 +93,7 @@ def _read_share(_ctx: click.Context, _param: click.Parameter, text: str | None) 
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         value = 0.0
-    least, most = SHARES
+    least, most = PRECISIONS
     if not least <= value < most:
         raise click.BadParameter(f"{text!r} is not a share; write 5% or 0.05")
     return value
@@ -136,7 +136,7 @@ def _read_directory(text: str) -> Path:
 _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "-m", "--model", "lanes", multiple=True, metavar="LANE", shell_complete=complete_lane,
-        help="A lane to measure, PROVIDER/MODEL; repeat it, or put commas. Without one: the embedded model.",
+        help="A lane to run_benchmark, PROVIDER/MODEL; repeat it, or put commas. Without one: the embedded model.",
     ),
     click.option(
         "-n", "--requests", "--num-prompts", type=click.IntRange(1, MOST_COUNTED), metavar="N",
@@ -234,5 +234,5 @@ _OPTIONS: list[Callable[[Any], Any]] = [
 
 
 def add_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the verb its options, by the names of RunWish and Output."""
+    """Gives the verb its options, by the names of RunWish and ResultOptions."""
     return reduce(lambda function, option: option(function), reversed(_OPTIONS), command)

@@ -20,21 +20,21 @@ from fanout.bench.report import console
 from fanout.bench.run import PlannedRun, keep_run, plan_run, write_files
 from fanout.cli import ANSWERED, FAILED, INTERRUPTED, PARTLY, stop
 from fanout.cli.bench.board import board_for
-from fanout.cli.bench.options import Output, read_choices
+from fanout.cli.bench.options import ResultOptions, read_choices
 from fanout.cli.bench.summary import sum_up_with_notice
 from fanout.cli.screen import stdout
 from fanout.cli.screen.live import say
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 
-BUSY = 0.8
+BUSY_SHARE = 0.8
 """Share of a processor from which on this process may be what is slow."""
 
 LATE_SECONDS = 0.01
 """Lateness of the event loop, of which more than one in a hundred is worth a warning."""
 
 
-def plan(values: Mapping[str, Any], command: str) -> tuple[PlannedRun, Output]:
+def plan(values: Mapping[str, Any], command: str) -> tuple[PlannedRun, ResultOptions]:
     """Plans the run that the options' values ask for. Raises UsageError."""
     wish, output = read_choices(values)
     planned = plan_run(wish, command)
@@ -43,7 +43,7 @@ def plan(values: Mapping[str, Any], command: str) -> tuple[PlannedRun, Output]:
     return planned, output
 
 
-async def measure(planned: PlannedRun, output: Output) -> int:
+async def run_benchmark(planned: PlannedRun, output: ResultOptions) -> int:
     """Runs the benchmark and returns its exit code."""
     if not output.quiet:
         _announce(planned)
@@ -66,7 +66,7 @@ async def measure(planned: PlannedRun, output: Output) -> int:
 
 
 @contextmanager
-def _open_place(output: Output) -> Iterator[Store]:
+def _open_place(output: ResultOptions) -> Iterator[Store]:
     """Opens the store with the other runs, or one for as long as it takes to sum this one up."""
     if not output.no_save:
         with open_store(default_directory(), create=True) as store:
@@ -76,7 +76,7 @@ def _open_place(output: Output) -> Iterator[Store]:
         yield store
 
 
-async def _run_until_stopped(planned: PlannedRun, output: Output, store: Store) -> tuple[KeptRun, int]:
+async def _run_until_stopped(planned: PlannedRun, output: ResultOptions, store: Store) -> tuple[KeptRun, int]:
     """Runs to the end or to the first signal, and returns its number, else 0; a second one ends this process."""
     scope = trio.CancelScope()
     stopped: list[int] = []
@@ -87,7 +87,7 @@ async def _run_until_stopped(planned: PlannedRun, output: Output, store: Store) 
     return run, stopped[0] if stopped else 0
 
 
-def _write(out: Path, output: Output, summary: Summary, records: Sequence[Record], run: KeptRun) -> None:
+def _write(out: Path, output: ResultOptions, summary: Summary, records: Sequence[Record], run: KeptRun) -> None:
     """Writes the files of the run. Raises UsageError, which says how to have them elsewhere."""
     try:
         write_files(out, summary, records, run.about)
@@ -123,18 +123,18 @@ def _announce(planned: PlannedRun) -> None:
             say(f"{lane.name} takes {lane.concurrency} at a time (its own `concurrency`), so it never sees that load")
 
 
-async def _show(output: Output, summary: Summary, result: Mapping[str, Any]) -> None:
+async def _show(output: ResultOptions, summary: Summary, result: Mapping[str, Any]) -> None:
     if output.as_json:
         await stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         await stdout.write("".join(f"{line}\n" for line in console.lines(summary)))
 
 
-def _say_how_it_went(output: Output, run: KeptRun) -> None:
+def _say_how_it_went(output: ResultOptions, run: KeptRun) -> None:
     for reason in run.about["ended"]:
         say(reason)
     client = run.about["client"]
-    if (client["cpu_share"] or 0) > BUSY:
+    if (client["cpu_share"] or 0) > BUSY_SHARE:
         say(f"this process used {100 * client['cpu_share']:.0f} % of a processor: it may be what was slow")
     if (client["lag_p99"] or 0) > LATE_SECONDS:
         say(f"this process was more than {console.seconds(client['lag_p99'])} late once in a hundred times")

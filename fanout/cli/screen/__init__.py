@@ -1,1 +1,1 @@
-"""What the commands show and ask on a terminal, print into a pipe, and save of an answer."""
+"""Output of the commands: shown and asked on a terminal, printed into a pipe, saved as files."""

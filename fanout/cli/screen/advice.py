@@ -1,4 +1,4 @@
-"""What the user can do about a lane that failed."""
+"""Advice for the user about a lane that failed."""
 
 from fanout.answers import Answer
 from fanout.cli.options import CLOCK_FLAGS
@@ -23,14 +23,14 @@ _ADVICE = {
 
 
 def failure(answer: Answer, error: ProviderError) -> str:
-    """One line: the lane, why it failed, and what to do."""
+    """Makes one line of the lane, why it failed, and what to do."""
     what = advice(answer, error)
     said = f"{one_line(answer.lane)}: {reason(error)}"
     return f"{said}; {what}" if what and "`" not in error.message else said
 
 
 def advice(answer: Answer, error: ProviderError) -> str:
-    """What to do, or an empty string where nothing helps."""
+    """Returns advice, or an empty string where nothing helps."""
     if isinstance(error, TimedOut):
         option = _CLOCKS.get(error.clock or "")
         return f"{option} sets another limit" if option else "try again later"

@@ -22,12 +22,12 @@ from fanout.errors import ProviderError, UsageError
 from fanout.events import File
 from fanout.formats.summary import one_line, reason
 
-LONGEST = 100
-"""How many characters of a service's name for a file are kept."""
+NAME_LENGTH = 100
+"""Bytes that are kept of a service's name for a file, without its suffix."""
 
 
 async def save_all(answers: Sequence[Answer], directory: Path, transport: Transport, *, quiet: bool) -> bool:
-    """Saves the files of these answers, and says where; whether all could be fetched. Raises UsageError."""
+    """Saves the files of these answers, and says where; returns False if one does not come. Raises UsageError."""
     files = [(answer, file) for answer in answers for file in answer.files]
     whole = True
     for answer, file in files:
@@ -48,9 +48,9 @@ def check(directory: Path) -> None:
     """Raises UsageError if no file could be written there, before anybody is asked for one; makes nothing."""
     found = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not found.is_dir():
-        raise _refused(directory, os.strerror(errno.ENOTDIR))
+        raise _refuse(directory, os.strerror(errno.ENOTDIR))
     if not os.access(found, os.W_OK | os.X_OK):
-        raise _refused(directory, os.strerror(errno.EACCES))
+        raise _refuse(directory, os.strerror(errno.EACCES))
 
 
 def write(directory: Path, name: str, data: bytes) -> Path:
@@ -68,11 +68,11 @@ def write(directory: Path, name: str, data: bytes) -> Path:
                 file.write(data)
             return path
     except OSError as error:
-        raise _refused(directory, error.strerror or str(error)) from None
+        raise _refuse(directory, error.strerror or str(error)) from None
     raise AssertionError("numbers do not end")
 
 
-def _refused(directory: Path, why: str) -> UsageError:
+def _refuse(directory: Path, why: str) -> UsageError:
     return UsageError(f"--save-files {directory}: {why}")
 
 
@@ -87,7 +87,7 @@ def name_of(file: File) -> str:
     stem, suffix = os.path.splitext(name)  # noqa: PTH122  # of a name, not of a path
     suffix = suffix[:16] or guess_extension((file.media_type or "").partition(";")[0].strip()) or ""
     # In bytes, because a file system bounds those.
-    stem = stem.encode()[:LONGEST].decode(errors="ignore").strip(" .") or "file"
+    stem = stem.encode()[:NAME_LENGTH].decode(errors="ignore").strip(" .") or "file"
     # Some file systems take names that differ in case or form for the same.
     ours = normalize("NFKC", f"{stem}{suffix}").casefold() == FILE
     return f"{stem}_{suffix}" if ours else f"{stem}{suffix}"

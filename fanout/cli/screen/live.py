@@ -1,4 +1,4 @@
-"""What a run looks like on a terminal while it goes on: columns, a line, or nothing."""
+"""The picture of a run on a terminal while it goes on: columns, a line, or nothing."""
 
 import os
 import sys
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from rich.live import Live as Region
 
 HIGHEST = 24
-"""How many lines the columns take at most."""
+"""Lines that the columns take at most."""
 
 
 class Screen:
     """Shows nothing. It is told every event, and draws when it is asked to."""
 
     holds = 0
-    """How many want the picture away."""
+    """The number of those who want the picture away."""
 
     @property
     def away(self) -> bool:
-        """Whether no picture may be drawn now."""
+        """True while no picture may be drawn."""
         return self.holds > 0
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Takes the picture away and keeps it away, for something else to be written."""
         self.clear()
         self.holds += 1
@@ -48,8 +48,8 @@ class Screen:
     def event(self, tagged: Tagged) -> None:
         """Takes an event."""
 
-    def won(self, lane: str) -> None:
-        """Is told who has won."""
+    def mark_winner(self, lane: str) -> None:
+        """Takes the name of the lane that has won."""
 
     def draw(self, now: float) -> None:
         """Draws the picture at `now`, in seconds after the prompt was put."""
@@ -127,7 +127,7 @@ class Live(Screen):
         """Adds it to its lane."""
         self._columns.event(tagged)
 
-    def won(self, lane: str) -> None:
+    def mark_winner(self, lane: str) -> None:
         """Marks the lane."""
         self._columns.winner = lane
 
@@ -165,5 +165,5 @@ def _width() -> int:
 
 
 def say(text: str) -> None:
-    """A line on stderr, paler than the answer."""
+    """Prints a line on stderr, paler than the answer."""
     click.echo(click.style(text, dim=True) if "NO_COLOR" not in os.environ else text, err=True)

@@ -30,14 +30,14 @@ class Person:
 
     def tell(self, text: str) -> None:
         """Shows a line on stderr."""
-        with self.screen.held():
+        with self.screen.hold():
             click.echo(text, err=True)
 
     async def confirm(self, site: Site, base_url: str) -> bool:
         """Asks whether to log in now. No answer, or none in words of yes, is a no."""
         question = f"{site.name} wants a login at {one_line(base_url)}. Open a browser and log in now? [y/N] "
         async with self.asking:
-            with self.screen.held(), _terminal() as terminal:
+            with self.screen.hold(), _terminal() as terminal:
                 if terminal is None:
                     return False
                 reads, writes = terminal
@@ -54,7 +54,7 @@ class Person:
 
 
 def at_hand() -> bool:
-    """Whether there is a terminal to ask on."""
+    """Tells if there is a terminal to ask on."""
     with _terminal() as terminal:
         return terminal is not None
 

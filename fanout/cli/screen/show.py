@@ -14,23 +14,19 @@ from attrs import frozen
 from fanout import History, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
 from fanout.catalog.config import load
-from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, last, stop
+from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
-from fanout.cli.screen import advice, stdout
+from fanout.cli.screen import stdout
 from fanout.cli.screen.live import Screen, say, screen_for
 from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
-from fanout.formats.json import Json
-from fanout.formats.jsonl import JsonLines
-from fanout.formats.markdown import Markdown
-from fanout.formats.plain import Plain
 from fanout.formats.summary import Who
-from fanout.formats.text import Headed, Raw, Text
 from fanout.plan import Connections
 from fanout.prompt import Prompt
 
 if TYPE_CHECKING:
+    from fanout.cli.last import Last
     from fanout.cli.screen.person import Person
 
 FRAME = 0.1
@@ -39,7 +35,7 @@ FRAME = 0.1
 
 def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "winner") -> int:
     """Asks as `choices` say and returns the exit code; `who` says whose answers count."""
-    before = last.load() if choices.continued else None
+    before = _load_last() if choices.continued else None
     specs = choices.specs(before.lanes if before else ())
     plan = plan_of(specs)
     _check_login(choices)
@@ -53,9 +49,15 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
     return stop.run(partial(_show, asked, choices, output, who))
 
 
+def _load_last() -> "Last":
+    from fanout.cli import last
+
+    return last.load()
+
+
 @frozen
 class Question:
-    """What is asked, and whom: the plan and the specs that it was made of, and what was said before."""
+    """A prompt, the plan of whom it is put to with the specs that it was made of, and what was said before."""
 
     prompt: Prompt
     plan: Policy
@@ -109,37 +111,53 @@ async def _follow(f: Any, screen: Screen, output: Output, person: "Person | None
             run = f.run
             text += output.answer(run[tagged.lane])
             if run.winner:
-                screen.won(run.winner.lane)
+                screen.mark_winner(run.winner.lane)
         if text:
             # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
             async with person.asking if person and sys.stdout.isatty() else nullcontext():
-                with screen.held():
+                with screen.hold():
                     await stdout.write(text)
 
 
 def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
-    """The format that the user chose, or that suits where stdout goes."""
-    if choices.output == "raw":
-        if who != "winner":
-            raise click.UsageError("--raw is for one answer; use race, or --json for several")
-        if sys.stdout.isatty():
-            raise click.UsageError("--raw is not for a terminal, which would obey what the model says; redirect it")
-        return Raw()
+    """Makes the format that the user chose, or that suits where stdout goes."""
     terminal = sys.stdout.isatty()
-    made: dict[str, Callable[[], Output]] = {
-        "json": Json,
-        "jsonl": JsonLines,
-        "markdown": lambda: Markdown(prompt.messages[-1].text),
-        "plain": lambda: Plain(who),
-        "text": lambda: Text(who),
-        "headed": lambda: Headed(min(shutil.get_terminal_size().columns - 1, 100)),
-    }
+    if choices.output == "raw" and who != "winner":
+        raise click.UsageError("--raw is for one answer; use race, or --json for several")
+    if choices.output == "raw" and terminal:
+        raise click.UsageError("--raw is not for a terminal, which would obey what the model says; redirect it")
     usual = "text" if choices.quiet or (terminal and who == "winner") else "headed" if terminal else "plain"
-    return made[choices.output or usual]()
+    return _make_output(choices.output or usual, prompt, who)
+
+
+def _make_output(name: str, prompt: Prompt, who: Who) -> Output:
+    """Makes the format of this name; only that one is imported."""
+    match name:
+        case "json":
+            from fanout.formats.json import Json
+
+            return Json()
+        case "jsonl":
+            from fanout.formats.jsonl import JsonLines
+
+            return JsonLines()
+        case "markdown":
+            from fanout.formats.markdown import Markdown
+
+            return Markdown(prompt.messages[-1].text)
+        case "plain":
+            from fanout.formats.plain import Plain
+
+            return Plain(who)
+    from fanout.formats.text import Headed, Raw, Text
+
+    if name == "headed":
+        return Headed(min(shutil.get_terminal_size().columns - 1, 100))
+    return Raw() if name == "raw" else Text(who)
 
 
 def exit_code(run: Run, who: Who, *, strict: bool) -> int:
-    """What the run comes to: answered, all failed, some failed if that counts, or out of time."""
+    """Returns the code for a run: answered, all failed, some failed if that counts, or out of time."""
     if not summary.counted(run, who):
         late = [a for a in run.answers if isinstance(a.error, TimedOut) and a.error.clock == "deadline"]
         return DEADLINE if late else FAILED
@@ -149,6 +167,8 @@ def exit_code(run: Run, who: Who, *, strict: bool) -> int:
 
 def _sum_up(run: Run, choices: Choices, who: Who) -> None:
     """Says on stderr how each lane did, and if none answered, why and what to do."""
+    from fanout.cli.screen import advice
+
     if not summary.counted(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
         for answer in run.answers:
@@ -167,7 +187,7 @@ def _sum_up(run: Run, choices: Choices, who: Who) -> None:
 
 
 def _check_login(choices: Choices) -> None:
-    """Nobody is asked who could not answer. Raises UsageError."""
+    """Raises UsageError if a person is to be asked who could not answer."""
     if choices.login == "ask":
         from fanout.cli.screen import person
 
@@ -179,7 +199,7 @@ def _check_login(choices: Choices) -> None:
 
 
 def _person(choices: Choices) -> "Person | None":
-    """Who is asked and told about logins, where lanes may start one."""
+    """Returns the person to ask and tell about logins, where lanes may start one."""
     if choices.login == "never":
         return None
     from fanout.cli.screen.person import Person
@@ -198,7 +218,7 @@ def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncC
 
 
 async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport) -> bool:
-    """Saves the files of the answers that count, if the user wants them; whether all are saved. Raises UsageError."""
+    """Saves the files of the answers that count, if the user wants it; False if one fails. Raises UsageError."""
     answers, directory = summary.counted(run, who), choices.save_files
     if directory is None or not any(answer.files for answer in answers):
         return True
@@ -209,6 +229,8 @@ async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport
 
 def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
     """Keeps the run for -c; if that fails, the answer is there all the same."""
+    from fanout.cli import last
+
     try:
         last.save(specs, conversation)
     except UsageError as error:

@@ -9,7 +9,7 @@ import trio
 
 async def write(text: str) -> None:
     """Writes the text in UTF-8, whatever is in it. Raises OSError, of which BrokenPipeError when nobody reads on."""
-    data = encoded(text)
+    data = encode(text)
     descriptor = _descriptor()
     if descriptor is None:
         sys.stdout.write(data.decode())
@@ -23,7 +23,7 @@ async def write(text: str) -> None:
         view = view[os.write(descriptor, view[: select.PIPE_BUF]) :]
 
 
-def encoded(text: str) -> bytes:
+def encode(text: str) -> bytes:
     """UTF-8: surrogate pairs become the characters they stand for, half a pair becomes U+FFFD."""
     try:
         return text.encode()

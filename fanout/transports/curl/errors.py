@@ -54,9 +54,9 @@ class Route(NamedTuple):
     opening: bool = False
 
     @classmethod
-    def of(cls, easy: Easy, secure: bool, proxy: str | None) -> "Route":
-        """Reads the way of a transfer that has failed; `proxy` is the address of the proxy that was used."""
-        if proxy is None:
+    def of(cls, easy: Easy, secure: bool, proxy: str) -> "Route":
+        """Reads the way of a transfer that has failed; `proxy` is the proxy's address if there is one."""
+        if not easy.used_proxy:
             return cls()
         tunnel, proxy_tls, service_tls, connected, secured = easy.proxy_facts
         return cls(proxy, tunnel, bool(proxy_tls), bool(service_tls), secure and bool(connected) and not secured)

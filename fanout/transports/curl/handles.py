@@ -6,10 +6,10 @@ import ssl
 from fanout.abc import Request
 from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
+from fanout.proxy import Proxy
 from fanout.transports.curl.libcurl import Easy, is_browser
 from fanout.transports.curl.numbers import CurlHttpVersion, CurlOpt
 from fanout.transports.outgoing import headers_of
-from fanout.transports.proxy import Proxy, read_proxy
 
 LONGEST_CONNECT = 3600.0
 """Seconds for a connection where the lane sets no limit; libcurl's own default is five minutes."""
@@ -105,7 +105,7 @@ class Handles:
         easy.set_list(CurlOpt.HTTPHEADER, map(str.encode, lines))
         easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
         if request.proxy is not None:
-            _set_proxy(easy, read_proxy(request.proxy, host))
+            _set_proxy(easy, request.proxy)
         elif not self._proxies or is_this_machine(host):
             easy.set(CurlOpt.PROXY, b"")
 
@@ -122,11 +122,11 @@ def _set_method(easy: Easy, request: Request) -> None:
         easy.set(CurlOpt.CUSTOMREQUEST, request.method.encode())
 
 
-def _set_proxy(easy: Easy, proxy: Proxy | None) -> None:
+def _set_proxy(easy: Easy, proxy: Proxy) -> None:
     """Sets the request's own proxy, or none; libcurl uses no connection for it that another proxy was used for."""
-    easy.set(CurlOpt.PROXY, proxy.url.encode() if proxy else b"")
+    easy.set(CurlOpt.PROXY, b"" if proxy.direct else proxy.url.encode())
     easy.set(CurlOpt.NOPROXY, b"")  # else `no_proxy` of the environment counts here too
-    if proxy is not None and proxy.credentials is not None:
+    if proxy.credentials is not None:
         user, password = proxy.credentials
         easy.set(CurlOpt.PROXYUSERNAME, user.reveal().encode())
         easy.set(CurlOpt.PROXYPASSWORD, password.reveal().encode())

@@ -9,7 +9,6 @@ from fanout.errors import ProtocolError, ResetError, TooLarge
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.outgoing import environment_proxy, refusal, unreachable
-from fanout.transports.proxy import Proxy
 from fanout.wire.coding import CAP, Decoder
 
 HEAD_CAP = 100 << 10
@@ -116,12 +115,10 @@ class Transfer:
         return self.request.url.startswith("https:")
 
     @property
-    def proxy(self) -> str | None:
-        """The address of the proxy that was used, the request's own or the environment's; None if there was none."""
-        if not self.easy.used_proxy:
-            return None
+    def proxy(self) -> str:
+        """The address of the proxy, if one was used: the request's own, or the environment's."""
         proxy = self.request.proxy
-        return environment_proxy(self.request.url) if proxy is None else Proxy.parse(proxy).address
+        return environment_proxy(self.request.url) if proxy is None else proxy.address
 
     @property
     def waiting(self) -> int:
@@ -189,8 +186,8 @@ class Transfer:
         if sum(map(len, self._lines)) > HEAD_CAP:
             raise TooLarge(f"{self.host} sends more than is allowed: a head of over {HEAD_CAP} bytes")
         protocol, status, reason = _status_line(self._lines[0])
-        if status == 407 and not self.secure and (proxy := self.proxy) is not None:
-            raise unreachable(self.host, refusal(status), proxy, by_proxy=True)
+        if status == 407 and not self.secure and self.easy.used_proxy:
+            raise unreachable(self.host, refusal(status), self.proxy, by_proxy=True)
         fields = list(_fields(self._lines[1:]))
         self._lines.clear()
         self._told = True

@@ -8,14 +8,21 @@ import pytest
 from attrs import evolve
 
 from fanout.bench.calibration import calibrate
-from fanout.bench.calibration.calibrate import NAMES, Calibration, CalibrationRow, errors, line, most_at_once
+from fanout.bench.calibration.calibrate import (
+    ERROR_NAMES,
+    Calibration,
+    CalibrationRow,
+    line,
+    most_at_once,
+    percentile_errors,
+)
 from fanout.bench.calibration.truth import Sent
 from fanout.bench.records.record import Record
 from fanout.cli import main
 from fanout.events import Status
 from tests.again import again
 
-ROW = CalibrationRow(8, 8, 24, dict.fromkeys(NAMES, 0.001), "kernel", 0.002, 0.0, 0.0003, 0.0, 0.1)
+ROW = CalibrationRow(8, 8, 24, dict.fromkeys(ERROR_NAMES, 0.001), "kernel", 0.002, 0.0, 0.0003, 0.0, 0.1)
 MS = 1_000_000
 
 
@@ -43,9 +50,9 @@ def record(*times: float, status: Status = Status.FINISHED) -> Record:
 
 def test_an_error_is_a_percentile_over_the_true_one_less_one() -> None:
     records = [record(0.11, 0.13), record(0.3, status=Status.FAILED)]
-    found = errors(records, [sent(0, 0, 100, 125), sent(1, 0, 300, how="cut")])
+    found = percentile_errors(records, [sent(0, 0, 100, 125), sent(1, 0, 300, how="cut")])
     assert found == pytest.approx({"ttft_p50": 0.1, "ttft_p99": 0.1, "gap_p50": -0.2, "gap_p99": -0.2})
-    assert errors([], []) == dict.fromkeys(NAMES)
+    assert percentile_errors([], []) == dict.fromkeys(ERROR_NAMES)
 
 
 def test_how_many_were_really_under_way_comes_from_the_log() -> None:

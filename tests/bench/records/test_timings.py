@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.bench.records.timings import MARKS, read_timings
+from fanout.bench.records.timings import TIMING_MARKS, read_timings
 
 LLAMA = (
     b'data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}],"timings":{"cache_n":0,"prompt_n":12,'
@@ -28,7 +28,7 @@ def test_ollama_tells_of_all_tokens_together() -> None:
 
 @pytest.mark.parametrize("read", [LLAMA, OLLAMA])
 def test_such_a_read_has_a_mark(read: bytes) -> None:
-    assert any(mark in read for mark in MARKS)
+    assert any(mark in read for mark in TIMING_MARKS)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from fanout.abc import Head, Reply
 from fanout.chats.huggingchat.conversation import (
     Api,
     Place,
-    json_of,
-    leaf_after,
-    messages_in,
-    messages_of,
+    check_messages,
+    find_leaf,
     path_of,
-    place_of,
+    read_messages,
+    read_object,
+    read_place,
 )
 from fanout.errors import NotAStream, NotFound, ProtocolError, ProviderError, ServerError
 from fanout.wire.faults import response_error
@@ -34,8 +34,8 @@ def json_reply(value: Any) -> Reply:
 def test_what_a_caller_keeps_is_plain_data_and_leads_back() -> None:
     state = PLACE.state(OWNER)
     assert json.loads(json.dumps(state)) == state
-    assert place_of(state, OWNER, "org/text") == PLACE
-    assert place_of(state, OWNER, None) == PLACE
+    assert read_place(state, OWNER, "org/text") == PLACE
+    assert read_place(state, OWNER, None) == PLACE
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_what_a_caller_keeps_is_plain_data_and_leads_back() -> None:
     ],
 )
 def test_what_is_another_owners_or_models_leads_nowhere(change: dict[str, Any]) -> None:
-    assert place_of({**PLACE.state(OWNER), **change}, OWNER, "org/text") is None
+    assert read_place({**PLACE.state(OWNER), **change}, OWNER, "org/text") is None
 
 
 @pytest.mark.parametrize("state", [None, {}, {"chat": "333222111000999888"}])
 def test_without_a_state_of_its_own_there_is_no_place(state: Any) -> None:
-    assert place_of(state, OWNER, None) is None
+    assert read_place(state, OWNER, None) is None
 
 
 def test_each_generation_has_its_path() -> None:
@@ -79,7 +79,7 @@ LEAVES: list[tuple[int, Api, str, list[str]]] = [
 
 @pytest.mark.parametrize(("generation", "api", "name", "roles"), LEAVES)
 def test_recorded_conversations_are_read(generation: int, api: Api, name: str, roles: list[str]) -> None:
-    messages = messages_in(reply_of(generation, name), api, response_error)
+    messages = read_messages(reply_of(generation, name), api, response_error)
     assert messages is not None
     assert [message["from"] for message in messages] == roles
 
@@ -95,7 +95,7 @@ def test_recorded_conversations_are_read(generation: int, api: Api, name: str, r
 def test_the_other_generation_says_that_it_has_its_conversations_elsewhere(
     generation: int, api: Api, name: str
 ) -> None:
-    assert messages_in(reply_of(generation, name), api, response_error) is None
+    assert read_messages(reply_of(generation, name), api, response_error) is None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_refusals_are_judged_with_their_status_wherever_it_stands(
     generation: int, api: Api, name: str, status: int
 ) -> None:
     with pytest.raises(ProviderError) as refused:
-        messages_in(reply_of(generation, name), api, response_error)
+        read_messages(reply_of(generation, name), api, response_error)
     assert refused.value.status == status
     assert "conversation" in refused.value.message.lower() or "An error occurred" in refused.value.message
 
@@ -122,28 +122,28 @@ def test_an_error_of_the_page_with_an_odd_status_is_the_servers() -> None:
     for status in (None, "403", 200):
         node = {"type": "error", "error": {"message": "no"}, "status": status}
         with pytest.raises(ServerError, match="no"):
-            messages_in(json_reply({"type": "data", "nodes": [node]}), "data", response_error)
+            read_messages(json_reply({"type": "data", "nodes": [node]}), "data", response_error)
     with pytest.raises(NotFound):
-        messages_in(json_reply({"type": "data", "nodes": [{**node, "status": 404}]}), "data", response_error)
+        read_messages(json_reply({"type": "data", "nodes": [{**node, "status": 404}]}), "data", response_error)
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {}, {"messages": []}, {"messages": [5]}, {"messages": [{"id": 5}]}])
 def test_a_conversation_without_messages_is_a_protocol_error(value: Any) -> None:
     with pytest.raises(ProtocolError):
-        messages_of(value)
+        check_messages(value)
 
 
 def test_a_page_whose_data_has_no_messages_is_not_it() -> None:
     nodes = [{"type": "data", "data": flattened({"messages": [{"id": "m"}]})}, {"type": "data", "data": flattened([])}]
-    assert messages_in(json_reply({"type": "data", "nodes": nodes}), "data", response_error) == [{"id": "m"}]
-    assert messages_in(json_reply({"type": "data", "nodes": nodes[1:]}), "data", response_error) is None
+    assert read_messages(json_reply({"type": "data", "nodes": nodes}), "data", response_error) == [{"id": "m"}]
+    assert read_messages(json_reply({"type": "data", "nodes": nodes[1:]}), "data", response_error) is None
 
 
 def test_what_is_no_object_is_no_reply() -> None:
     with pytest.raises(ProtocolError):
-        json_of(json_reply([]))
+        read_object(json_reply([]))
     with pytest.raises(NotAStream, match="base URL"):
-        json_of(Reply(Head(200, {"content-type": "text/html; charset=utf-8"}), b"<!doctype html>"))
+        read_object(Reply(Head(200, {"content-type": "text/html; charset=utf-8"}), b"<!doctype html>"))
 
 
 def message(name: str, role: str, content: str, *ancestors: str, **more: Any) -> dict[str, Any]:
@@ -170,37 +170,37 @@ FAILED = message("a2", "assistant", "", "root", "u1", "a1", "u2", generationId="
 )
 def test_the_next_message_answers_the_answer_that_was_given(run: str | None, after: list[dict[str, Any]]) -> None:
     place = Place("c1", "root", "v2", "org/text", run)
-    assert leaf_after(place, [ROOT, ASKED, ANSWERED, *after]) == "a1"
+    assert find_leaf(place, [ROOT, ASKED, ANSWERED, *after]) == "a1"
 
 
 def test_a_run_is_known_by_its_name() -> None:
     twin = message("a9", "assistant", "Good day", "root", "u9", generationId="run-9")
     messages = [ROOT, ASKED, ANSWERED, message("u9", "user", "Hi", "root"), twin]
-    assert leaf_after(PLACE, messages) == "a1"
-    assert leaf_after(Place("c1", "root", "v2", "org/text", "run-9"), messages) == "a9"
+    assert find_leaf(PLACE, messages) == "a1"
+    assert find_leaf(Place("c1", "root", "v2", "org/text", "run-9"), messages) == "a9"
 
 
 def test_a_file_is_an_answer_too() -> None:
     drawn = message("a1", "assistant", "", "root", "u1", updates=[{"type": "file"}])
-    assert leaf_after(Place("c1", "root", "data", "org/text"), [ROOT, ASKED, drawn]) == "a1"
+    assert find_leaf(Place("c1", "root", "data", "org/text"), [ROOT, ASKED, drawn]) == "a1"
 
 
 def test_a_new_conversation_has_its_first_message_only() -> None:
-    assert leaf_after(Place("c1", "", "data", "org/text"), [ROOT]) == "root"
+    assert find_leaf(Place("c1", "", "data", "org/text"), [ROOT]) == "root"
 
 
 def test_after_a_failed_turn_the_next_goes_where_that_went() -> None:
     failed = message("a1", "assistant", "", "root", "u1")
-    assert leaf_after(Place("c1", "root", "data", "org/text"), [ROOT, ASKED, failed]) == "root"
-    assert leaf_after(Place("c1", "gone", "data", "org/text"), [ROOT, ASKED, ANSWERED, NEXT, FAILED]) == "a1"
+    assert find_leaf(Place("c1", "root", "data", "org/text"), [ROOT, ASKED, failed]) == "root"
+    assert find_leaf(Place("c1", "gone", "data", "org/text"), [ROOT, ASKED, ANSWERED, NEXT, FAILED]) == "a1"
 
 
 def test_an_unknown_place_goes_on_from_the_newest_answer() -> None:
-    assert leaf_after(Place("c1", "gone", "data", "org/text"), [ROOT, ASKED, ANSWERED]) == "a1"
+    assert find_leaf(Place("c1", "gone", "data", "org/text"), [ROOT, ASKED, ANSWERED]) == "a1"
 
 
 @pytest.mark.parametrize("updates", [None, 5, [5], [{}]])
 @pytest.mark.parametrize("ancestors", [None, 5, [], ["root"]])
 def test_odd_messages_do_no_harm(updates: Any, ancestors: Any) -> None:
     odd = {"id": "a1", "from": "assistant", "ancestors": ancestors, "updates": updates}
-    assert leaf_after(Place("c1", "root", "data", "org/text"), [ROOT, odd]) == "root"
+    assert find_leaf(Place("c1", "root", "data", "org/text"), [ROOT, odd]) == "root"

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fanout.abc import Head
-from fanout.chats.huggingchat.faults import ConversationLost, judged, unknown_model
+from fanout.chats.huggingchat.faults import ConversationLost, judge_beginning, judge_refusal
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -69,7 +69,7 @@ TABLE: list[tuple[int, Any, type[ProviderError]]] = [
 
 def judge(status: int, body: Any, conversation: str | None = None) -> ProviderError:
     text = body if isinstance(body, str) else json.dumps(body)
-    return judged(Head(status), text.encode(), COMMAND, conversation)
+    return judge_refusal(Head(status), text.encode(), COMMAND, conversation)
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), TABLE)
@@ -99,11 +99,11 @@ def test_what_may_succeed_later_says_so() -> None:
 
 
 def test_the_form_of_a_request_for_a_conversation_is_wrong_only_in_its_model() -> None:
-    error = unknown_model(judge(400, {"message": "Invalid request"}), "org/none")
+    error = judge_beginning(judge(400, {"message": "Invalid request"}), "org/none")
     assert type(error) is NotFound
     assert "org/none" in error.message and error.status == 400
     other = judge(400, {"message": "Invalid model"})
-    assert unknown_model(other, "org/none") is other
+    assert judge_beginning(other, "org/none") is other
 
 
 REFUSED = [exchange for year in (2025, 2026) for exchange in recorded(year) if exchange.status >= 300]
@@ -112,7 +112,7 @@ REFUSED = [exchange for year in (2025, 2026) for exchange in recorded(year) if e
 @pytest.mark.parametrize("exchange", REFUSED, ids=lambda exchange: f"{exchange.generation} {exchange.name}")
 def test_every_recorded_refusal_is_typed(exchange: Recorded) -> None:
     head = Head(exchange.status, exchange.headers, exchange.set_cookie)
-    error = judged(head, b"".join(exchange.chunks), COMMAND)
+    error = judge_refusal(head, b"".join(exchange.chunks), COMMAND)
     kinds = {400: (ProtocolError, ConversationLost), 500: (ServerError,), 302: (LoginRequired,), 401: (LoginRequired,)}
     words = b"".join(exchange.chunks)
     if exchange.status == 403:

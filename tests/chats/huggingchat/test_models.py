@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fanout.abc import Head, Reply
-from fanout.chats.huggingchat.models import Row, choose, rows_of
+from fanout.chats.huggingchat.models import Row, choose, read_rows
 from fanout.errors import InvalidRequest, ProtocolError
 from tests.servers.huggingchat import model
 
@@ -61,10 +61,10 @@ def test_an_empty_list_has_no_first() -> None:
 
 @pytest.mark.parametrize("value", [[BLIND, 7, {"name": "no id"}, SEEING], {"data": [BLIND, SEEING]}])
 def test_what_is_no_model_in_the_list_is_left_out(value: Any) -> None:
-    assert [row["id"] for row in rows_of(Reply(Head(200), json.dumps(value).encode()))] == ["blind", "seeing"]
+    assert [row["id"] for row in read_rows(Reply(Head(200), json.dumps(value).encode()))] == ["blind", "seeing"]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"<!doctype html>", b"7"])
 def test_what_is_no_list_is_a_protocol_error(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        rows_of(Reply(Head(200), body))
+        read_rows(Reply(Head(200), body))

@@ -508,16 +508,24 @@ def test_a_response_that_is_none_of_a_message_has_no_conversation() -> None:
     assert reader.feed(data) + reader.close() == [Delta("Hi"), End(Status.FINISHED, "stop")]
 
 
+def test_a_gateway_may_answer_with_the_status_that_something_was_created() -> None:
+    made = json_reply({"conversationId": CHAT}, 201)
+    assert run(provider(), "Hi", [made, page({"id": ROOT, "from": "system", "content": ""})])[1].conversation is None
+    reader = provider().read(Head(201, {"content-type": "application/jsonl"}))
+    assert reader.feed(b'{"type":"finalAnswer","text":"Hi","interrupted":false}\n') == [Delta("Hi")]
+    assert provider(credentials=LOGIN).renewed(Head(201, set_cookie=(COOKIE,))) is not None
+
+
 def test_a_refused_message_is_judged_with_its_conversation() -> None:
     sent = run(provider(), later(send().state), [json_reply({"json": {"messages": ANSWERED}})])[1]
-    reader = provider().read_answer(sent, Head(404, {"content-type": "application/json"}))
+    reader = provider().read(Head(404, {"content-type": "application/json"}), sent)
     (end,) = reader.feed(b'{"message":"Conversation not found"}') + reader.close()
     assert isinstance(end, End) and isinstance(end.error, ConversationLost)
     assert end.error.conversation == CHAT
 
 
 def reader_after(*data: bytes, status: int = 200) -> Reader:
-    reader = provider().read_answer(send(), Head(status, {"content-type": "application/jsonl"}))
+    reader = provider().read(Head(status, {"content-type": "application/jsonl"}), send())
     for chunk in data:
         reader.feed(chunk)
     return reader

@@ -157,7 +157,7 @@ def test_a_mistake_is_one_line_that_names_the_right_thing(
     assert done.err.startswith("fanout: ")
     assert done.err.count("\n") == 1
     assert all(word in done.err for word in words)
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
 
 
 def test_another_browser_s_jar_needs_an_extra(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_a_logout_deletes_what_is_stored_also_where_it_cannot_be_read(
     next(state.glob("huggingchat-*.json")).write_text(CANARY)
     done = silent(call("auth", "logout", "huggingchat"))
     assert (done.code, done.out, done.err) == (0, "huggingchat: 2 logins deleted\n", "")
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
     monkeypatch.setenv("FANOUT_HUGGINGCHAT_COOKIE", CANARY)
     done = silent(call("auth", "logout", "huggingchat"))
     assert (done.code, done.out) == (1, "")
@@ -284,7 +284,7 @@ async def test_a_login_that_the_service_refuses_is_not_stored(answer: object, st
         assert (done.code, done.out) == (1, "")
         assert "refuses this login, it is not stored: auth: nobody is logged in" in done.err
         assert done.err.count("\n") == 1
-        assert store.stored() == ([], [])
+        assert store.load_all() == ([], [])
 
 
 @pytest.mark.slow

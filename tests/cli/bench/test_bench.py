@@ -20,7 +20,7 @@ from fanout.bench.records.record import to_line
 from fanout.cli.bench import bench as command
 from fanout.cli.bench import compare, report
 from fanout.cli.bench.command import describe_command
-from fanout.cli.bench.run import _announce, measure, plan
+from fanout.cli.bench.run import _announce, plan, run_benchmark
 from fanout.errors import UsageError
 from fanout.events import Status
 from tests.again import again
@@ -61,7 +61,7 @@ def bench(env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: 
     async def run(*arguments: str, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         planned, output = plan(command.make_context("bench", list(arguments)).params, "fanout bench")
-        code = await measure(planned, output)
+        code = await run_benchmark(planned, output)
         return Done(code, *capsys.readouterr())
 
     return run
@@ -198,7 +198,7 @@ async def test_files_that_cannot_be_written_in_the_end_do_not_cost_the_results(
         planned, output = plan(command.make_context("bench", arguments).params, "fanout bench")
         (tmp_path / "summary.csv").write_text("mine")
         with pytest.RaisesGroup(UsageError, flatten_subgroups=True, allow_unwrapped=True) as raised:
-            await measure(planned, output)
+            await run_benchmark(planned, output)
     out, err = capsys.readouterr()
     assert out.startswith("lane  done  failed")
     assert "--assert failures > 1%: it is 0 %" in err

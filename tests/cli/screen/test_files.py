@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from fanout.abc import Head, Request
 from fanout.answers import Answer
 from fanout.cli import last
-from fanout.cli.screen.files import LONGEST, check, name_of, save_all, write
+from fanout.cli.screen.files import NAME_LENGTH, check, name_of, save_all, write
 from fanout.credentials import Credentials
 from fanout.errors import UsageError
 from fanout.events import File
@@ -46,8 +46,8 @@ CANARY = "CANARY-session-91d2"
         (File(None, None, "https://x.test/a%20b.gif?name=c.exe#d"), "a b.gif"),
         (File(None, "image/gif", "https://x.test/%2e%2e%2f%2e%2e%2fx"), "x.gif"),
         (File(None, None, "https://["), "file"),
-        (File("x" * 400 + ".png"), "x" * LONGEST + ".png"),
-        (File("ü" * 400), "ü" * (LONGEST // 2)),
+        (File("x" * 400 + ".png"), "x" * NAME_LENGTH + ".png"),
+        (File("ü" * 400), "ü" * (NAME_LENGTH // 2)),
         (File("a." + "b" * 400), "a." + "b" * 15),
         (File("fanout.toml"), "fanout_.toml"),
         (File("FanOut.TOML"), "FanOut_.TOML"),

@@ -68,14 +68,14 @@ def test_a_picture_stays_away_until_all_who_wanted_room_are_done(capsys: pytest.
     with Line(["a"]) as line:
         line.draw(1)
         seen = [line.away]
-        with line.held():
-            with line.held():
+        with line.hold():
+            with line.hold():
                 seen.append(line.away)
             seen.append(line.away)
         seen.append(line.away)
     assert seen == [False, True, True, False]
     assert capsys.readouterr().err.endswith("\r\x1b[K")
-    with pytest.raises(KeyError), line.held():
+    with pytest.raises(KeyError), line.hold():
         raise KeyError
     assert line.holds == 0
 

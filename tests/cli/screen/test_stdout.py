@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from fanout.cli.screen.stdout import encoded, write
+from fanout.cli.screen.stdout import encode, write
 
 
 def test_text_goes_out_in_utf_8_whatever_is_in_it() -> None:
-    assert encoded("né 你") == "né 你".encode()
-    assert encoded("\ud83d\ude00") == "😀".encode()
-    assert encoded("a\ud83db") == "a\ufffdb".encode()
+    assert encode("né 你") == "né 你".encode()
+    assert encode("\ud83d\ude00") == "😀".encode()
+    assert encode("a\ud83db") == "a\ufffdb".encode()
 
 
 async def test_a_stand_in_for_stdout_is_written_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ STREAMS = 512
 
 @frozen
 class Closed:
-    """So many streams a lane; they begin evenly over `ramp` seconds, for starts at one instant disturb one another."""
+    """A closed loop of streams a lane. They begin evenly over `ramp` seconds: at one instant they would collide."""
 
     streams: int
     ramp: float = 0.0
@@ -39,7 +39,7 @@ class Closed:
 
 @frozen
 class Open:
-    """So many requests a second a lane; at most `streams` are in flight, the others wait, and their wait counts.
+    """An open loop of requests a second a lane. At most `streams` are in flight; the others wait, and that counts.
 
     The gaps between arrivals are constant, exponential (poisson), or gamma distributed with `burstiness` as the shape:
     1 is poisson, less comes in bursts, more is more even. Over the first `ramp` seconds the rate rises from 0.
@@ -77,7 +77,7 @@ class Open:
 
 @frozen
 class Replay:
-    """Starts at the times of a trace, `speedup` times as fast."""
+    """An open loop with the times of a trace, `speedup` times as fast."""
 
     at: Sequence[float] = field(repr=False)
     speedup: float = 1.0

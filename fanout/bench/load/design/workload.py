@@ -23,7 +23,7 @@ BUILT_IN = ("short", "code", "reasoning")
 """The built-in sets, each a file in prompts/ with a prompt a line."""
 
 SYNTHETIC = 64
-"""How many prompts of one length are made up; fewer of very long ones."""
+"""Prompts of one length that are made up; fewer of very long ones."""
 
 MOST_TOKENS = 2_000_000
 """Tokens of a prompt that is made up, or of an answer."""

@@ -1,0 +1,67 @@
+"""The pictures and files in a response."""
+
+import re
+from collections.abc import Callable
+from mimetypes import guess_type
+from typing import Any
+
+from fanout.abc import Request
+from fanout.events import Event, File
+from fanout.providers.media import file_of, file_of_base64
+from fanout.providers.reader import JsonReader, rows_of, text_of
+from fanout.providers.responses_items import Item, Row
+from fanout.wire.json_text import repair
+
+FileRequest = Callable[[str, str], Request]
+"""Makes the request that gets a file of a container, by the ids of both."""
+
+_FORMATS = {"jpg": "image/jpeg", "svg": "image/svg+xml"}
+_MAGIC = re.compile(rb"(\x89PNG)|(\xff\xd8\xff)|(RIFF....WEBP)|(GIF8)", re.DOTALL)
+_MAGIC_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+
+class Files:
+    """Makes files of items and of citations, each once."""
+
+    def __init__(self, reader: JsonReader, request: FileRequest | None) -> None:
+        self._reader = reader
+        self._request = request
+        self._cited: set[tuple[str, str]] = set()
+
+    def read_picture(self, item: Item, row: Row, out: list[Event]) -> None:
+        """Takes the picture that was generated; those on the way to it come in events of their own, and are none."""
+        result, error = row.get("result"), row.get("error")
+        if item.told or (not result and row.get("status") in ("in_progress", "generating")):
+            return
+        item.told = True
+        if file := file_of_base64(result) or file_of(result):
+            file.media_type = file.media_type or _picture_type(row.get("output_format"), file.data or b"")
+            out.append(file)
+        else:
+            words = text_of(error.get("message")) if isinstance(error, dict) else None
+            why = "its bytes are damaged" if result else words or f"its status is {row.get('status')}"
+            self._reader.note(f"a picture did not come: {why}")
+
+    def read_drawings(self, item: Item, row: Row, out: list[Event]) -> None:
+        """Takes the pictures that the service's code drew; what it printed is for the model, which has read it."""
+        drawings = [output.get("url") for output in rows_of(row.get("outputs")) if output.get("type") == "image"]
+        if drawings and not item.told:
+            item.told = True
+            out += [file for url in drawings if (file := file_of(url))]
+
+    def read_citation(self, annotation: Row, out: list[Event]) -> None:
+        """Takes a file that the service's code has written: it is got with the lane's credentials."""
+        container, file_id = text_of(annotation.get("container_id")), text_of(annotation.get("file_id"))
+        if self._request and container and file_id and (container, file_id) not in self._cited:
+            self._cited.add((container, file_id))
+            name = repair(text_of(annotation.get("filename")) or "") or None
+            fetch = self._request(container, file_id)
+            out.append(File(name, guess_type(name or "")[0], fetch.url, fetch=fetch))
+
+
+def _picture_type(named: Any, data: bytes) -> str:
+    """The media type of a picture: as its format says, else as its first bytes do, else that of a PNG."""
+    if (name := text_of(named)) and name.isalnum():
+        return _FORMATS.get(name, f"image/{name}")
+    match = _MAGIC.match(data)
+    return _MAGIC_TYPES[match.lastindex - 1] if match and match.lastindex else _MAGIC_TYPES[0]
