@@ -55,9 +55,9 @@ async def open_transport(name: str | None = None, *, login: Login | None = None)
     services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
     """
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
-    from fanout.transports.choice import transport_named  # noqa: PLC0415  # tests and users bring their own
+    from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
-    async with transport_named(name) as http, LocalModel.open(http) as transport:
+    async with choose_transport(name) as http, LocalModel.open(http) as transport:
         yield Connections(transport, login=login)
 
 
