@@ -124,6 +124,7 @@ class Fanout:
                 answer.text or answer.refusal,
                 answer.tool_calls,
                 answer.conversation.state if answer.conversation else None,
+                answer.reasoning,
             )
             for attempt, _ in self._group.attempts()
             if (answer := attempt.answer).status is Status.FINISHED

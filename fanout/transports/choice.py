@@ -19,7 +19,7 @@ def transport_named(name: str | None = None) -> AbstractAsyncContextManager[Tran
         raise UsageError(f"there is no transport {name!r}; there are {' and '.join(NAMES)}")
     if name != "httpx":
         try:
-            from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # 100 ms, and not always needed
+            from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # 40 ms, and not always needed
 
             return CurlTransport()
         except (ImportError, OSError) as error:

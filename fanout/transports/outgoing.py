@@ -42,7 +42,7 @@ def headers_of(request: Request) -> dict[str, str]:
     return headers
 
 
-_HOST_AND_PORT = re.compile(r"(?:\w+://)?(?:[^/@]*@)?((?:\[[^]/@]+\]|[^]/@:\[]+)(?::\d+)?)/?")
+_HOST_AND_PORT = r"(?:\w+://)?(?:[^/@]*@)?((?:\[[^]/@]+\]|[^]/@:\[]+)(?::\d+)?)/?"
 
 
 def environment_proxy(url: str) -> str:
@@ -52,7 +52,7 @@ def environment_proxy(url: str) -> str:
     """
     names = ("https_proxy", "HTTPS_PROXY") if url.startswith("https:") else ("http_proxy",)
     value = next(filter(None, map(os.environ.get, (*names, "all_proxy", "ALL_PROXY"))), "")
-    match = _HOST_AND_PORT.fullmatch(value)
+    match = re.fullmatch(_HOST_AND_PORT, value)
     return match[1] if match else "of the environment"
 
 

@@ -2,8 +2,7 @@
 
 import os
 import re
-
-from attrs import frozen
+from typing import NamedTuple
 
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge
 from fanout.transports.curl.libcurl import Easy
@@ -33,15 +32,14 @@ _NO_SOCKET = 7
 _TIMEOUT = 28
 _TOO_LARGE = {63, 100}
 
-_QUOTED = re.compile(r" (?:in|for) '.*'")
+_QUOTED = r" (?:in|for) '.*'"
 """The address of a proxy, which libcurl repeats with its credentials if it cannot make anything of it."""
 
 # Code 56 is also libcurl's for a chunk without a valid size and for heads beyond its limit.
 _BAD_BYTES = ("chunk", "hex", "nghttp2")
 
 
-@frozen
-class Route:
+class Route(NamedTuple):
     """The way to the service, as far as libcurl got. `proxy` is the address of the proxy that it used, or None.
 
     `tunnel` is the status with which the proxy answered CONNECT, 0 if it did not. `proxy_tls` says that the proxy's own
@@ -64,12 +62,15 @@ class Route:
         return cls(proxy, tunnel, bool(proxy_tls), bool(service_tls), secure and bool(connected) and not secured)
 
 
-def translate(code: int, text: str, os_errno: int, host: str, connect: float, route: Route = Route()) -> ProviderError:
+_DIRECT = Route()
+
+
+def translate(code: int, text: str, os_errno: int, host: str, connect: float, route: Route = _DIRECT) -> ProviderError:
     """Makes the error for libcurl's `code`, which says `text`; `connect` is the connect clock's limit in seconds.
 
     Whatever fails before the tunnel stands is the proxy's failure; without a tunnel, TCP and TLS are.
     """
-    said = _QUOTED.sub("", text[:200]) if "proxy" in text else text[:200]
+    said = re.sub(_QUOTED, "", text[:200]) if "proxy" in text else text[:200]
     said = said or f"libcurl's error {code}"
     by_proxy = code in _PROXY or any(words in said for words in _BY_PROXY) or _is_proxys(code, route)
     proxy = route.proxy

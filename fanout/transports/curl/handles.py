@@ -3,8 +3,6 @@
 import os
 import ssl
 
-from attrs import frozen
-
 from fanout.abc import Request
 from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
@@ -25,14 +23,14 @@ _NOT_OURS = ("expect", "content-type")
 """Headers that libcurl would add to a body of its own accord: after the first it would wait for a "100 Continue"."""
 
 
-@frozen
 class Handles:
     """Makes handles as the arguments of CurlTransport say. A handle that is made must be closed."""
 
-    ca_file: str | None
-    proxies: bool
-    prior_knowledge: bool
-    reuse: bool
+    def __init__(self, *, ca_file: str | None, proxies: bool, prior_knowledge: bool, reuse: bool) -> None:
+        self._ca_file = ca_file
+        self._proxies = proxies
+        self._prior_knowledge = prior_knowledge
+        self._reuse = reuse
 
     def make_template(self, browser: str | None) -> Easy:
         """Returns a handle with what all the requests of a pool have in common.
@@ -68,15 +66,15 @@ class Handles:
             (CurlOpt.BUFFERSIZE, 1 << 16),
             (CurlOpt.UPLOAD_BUFFERSIZE, 1 << 14),  # the default of 64 KiB is 32 to 59 KB more for every stream
             (CurlOpt.PROTOCOLS_STR, b"http,https"),
-            (CurlOpt.CAINFO, _authorities(self.ca_file)),
-            (CurlOpt.PROXY_CAINFO, _authorities(self.ca_file)),
+            (CurlOpt.CAINFO, _authorities(self._ca_file)),
+            (CurlOpt.PROXY_CAINFO, _authorities(self._ca_file)),
         ):
             template.set(option, value)
-        if self.ca_file is not None:
+        if self._ca_file is not None:
             # Else a directory of the system's is trusted beside the file; libcurl cannot be told to have none.
             template.set(CurlOpt.CAPATH, os.devnull.encode())
             template.set(CurlOpt.PROXY_CAPATH, os.devnull.encode())
-        if not self.reuse:
+        if not self._reuse:
             for option in (CurlOpt.FRESH_CONNECT, CurlOpt.FORBID_REUSE):
                 template.set(option, 1)
             for option in (CurlOpt.DNS_CACHE_TIMEOUT, CurlOpt.SSL_SESSIONID_CACHE):
@@ -96,7 +94,7 @@ class Handles:
             easy.impersonate(request.impersonate, "user-agent" not in headers)
         else:
             headers.setdefault("user-agent", USER_AGENT)
-        if self.prior_knowledge and not secure:
+        if self._prior_knowledge and not secure:
             easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2_PRIOR_KNOWLEDGE)
         else:
             easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2TLS if secure else CurlHttpVersion.V1_1)
@@ -108,7 +106,7 @@ class Handles:
         easy.set(CurlOpt.CONNECTTIMEOUT_MS, max(1, int(min(connect, LONGEST_CONNECT) * 1000)))
         if request.proxy is not None:
             _set_proxy(easy, request.proxy)
-        elif not self.proxies or is_this_machine(host):
+        elif not self._proxies or is_this_machine(host):
             easy.set(CurlOpt.PROXY, b"")
 
 

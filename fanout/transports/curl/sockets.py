@@ -7,8 +7,10 @@ from math import inf
 
 import trio
 
+from fanout.abc import Receiver
 from fanout.transports.curl.libcurl import Multi
 from fanout.transports.curl.pollers import Poller
+from fanout.transports.curl.transfer import Transfer
 
 BUSY = 0.0005
 """Seconds between two reads, on average, below which they are left to gather. A race of eight does not get there."""
@@ -55,6 +57,9 @@ class Sockets:
             if (multi := owners.get(fd)) is not None:  # else it was closed by one before it
                 multi.act(fd, happened)
         return len(ready)
+
+    def tie(self, transfer: Transfer, receiver: Receiver) -> None:
+        """Ties a transfer that is about to begin to the stamps of its socket, where stamps are taken: not here."""
 
     def catch_up(self) -> None:
         """Does the same if much time has passed since the last time, where that matters; here it does not."""

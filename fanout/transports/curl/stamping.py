@@ -20,10 +20,12 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
+from fanout.abc import Receiver
 from fanout.transports.curl.libcurl import IN, Easy
 from fanout.transports.curl.pollers import Poller
 from fanout.transports.curl.sockets import Sockets
-from fanout.transports.stamps import Stamp, StampedReceiver
+from fanout.transports.curl.transfer import Transfer
+from fanout.transports.stamps import Stamp, StampedReceiver, wants_stamps
 
 OFFSET_AGE = 1.0
 """Seconds for which the clocks' offset is used before it is measured again."""
@@ -102,6 +104,11 @@ class StampingSockets(Sockets):
                 look.tell(news[before:])
         self._acted = trio.current_time()
         return len(ready)
+
+    def tie(self, transfer: Transfer, receiver: Receiver) -> None:
+        """As Sockets says; the receiver is told of them if it wants to be."""
+        if wants_stamps(receiver):
+            transfer.stamped = Stamped(transfer.easy, receiver, transfer.secure, not transfer.request.impersonate)
 
     def catch_up(self) -> None:
         """As Sockets says: what waits for long loses its stamps."""

@@ -82,6 +82,7 @@ def test_where_the_proxy_failed_that_is_said(name: str, text: str) -> None:
 
 
 P = "p:3128"
+NO_TUNNEL = "it does not answer CONNECT as it should"
 
 
 @pytest.mark.parametrize(
@@ -112,10 +113,7 @@ P = "p:3128"
             (
                 name,
                 Route(P, opening=True),
-                (
-                    "cannot reach h by way of the proxy: it does not answer CONNECT as it should: libcurl's words "
-                    "(proxy p:3128)"
-                ),
+                f"cannot reach h by way of the proxy: {NO_TUNNEL}: libcurl's words (proxy p:3128)",
             )
             for name in ("RECV_ERROR", "WEIRD_SERVER_REPLY")
         ),
