@@ -117,9 +117,9 @@ class Voices:
         if body["model"] == "broke":
             await _respond(stream, 402, {"error": {"message": "Insufficient credits"}})
             return
-        await stream.send_all(
-            f"HTTP/1.1 200 OK\r\ncontent-type: {'application/x-ndjson' if wire == 'ollama' else 'text/event-stream'}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
-        )
+        kind = "application/x-ndjson" if wire == "ollama" else "text/event-stream"
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+        await stream.send_all(head.encode())
         for number, piece in enumerate(_WIRES[wire](body, _reply(wire, body))):
             if number > 1:
                 await trio.sleep(pace.gap / self.hurry)
