@@ -196,7 +196,7 @@ class JsonReader(AnswerEnding, ABC):
                 break
             if any(type(event) in CONTENT for event in out):
                 self._came = True
-                return frames[number + 1 :]
+                return [] if self._error else frames[number + 1 :]
             self.complete = finished = finished or self.complete
         return []
 
