@@ -166,7 +166,7 @@ class CohereReader(JsonReader):
         message = delta.get("message") or {}
         kind = value.get("type")
         if kind in ("content-delta", "content-start"):
-            _read_content(message.get("content") or {}, out)
+            self._read_content(message.get("content") or {}, out)
             return
         match kind:
             case "tool-plan-delta":
@@ -189,11 +189,19 @@ class CohereReader(JsonReader):
             return
         _read_plan(message, out)
         for content in message.get("content") or ():
-            _read_content(content, out)
+            self._read_content(content, out)
         for index, call in enumerate(message.get("tool_calls") or ()):
             self._read_call(index, call, out)
         self._read_sources(message.get("citations"), out)
         self._read_end(value, out)
+
+    def _read_content(self, content: dict[str, Any], out: list[Event]) -> None:
+        if "thinking" in content and (thinking := text_of(content["thinking"])):
+            out.append(Reasoning(thinking))
+        if (text := content.get("text")) and isinstance(text, str):
+            out.append(Delta(text))
+        elif (kind := content.get("type", "text")) not in ("text", "thinking"):
+            self.note(f"a part of the answer is not known: {kind!r}")
 
     def _read_call(self, index: Any, call: dict[str, Any], out: list[Event]) -> None:
         function = call.get("function") or {}
@@ -222,13 +230,6 @@ class CohereReader(JsonReader):
     def make_end(self, error: ProviderError) -> End:
         """Makes the End, by an error that says what is wrong with the key."""
         return super().make_end(_error_of_key(error))
-
-
-def _read_content(content: dict[str, Any], out: list[Event]) -> None:
-    if "thinking" in content and (thinking := text_of(content["thinking"])):
-        out.append(Reasoning(thinking))
-    if (text := content.get("text")) and isinstance(text, str):
-        out.append(Delta(text))
 
 
 def _read_plan(message: dict[str, Any], out: list[Event]) -> None:

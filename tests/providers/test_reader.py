@@ -449,3 +449,13 @@ def test_counts_may_be_written_as_floats() -> None:
     assert [count_of(value) for value in (3, 3.0, 0)] == [3, 3, 0]
     odd: list[Any] = [None, True, "3", -1, []]
     assert [count_of(value) for value in odd] == [None] * 5
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_an_error_behind_the_first_content_of_one_event_is_the_end_whatever_follows(size: int) -> None:
+    data = b'data: {"text": "a"} oops\n\ndata: {"text": "b"}\n\ndata: {"stop": "stop"}\n\n'
+    events = read(*cut_at_sizes(data, repeat(size)))
+    assert events[0] == Delta("a")
+    assert isinstance(end := events[-1], End)
+    assert isinstance(end.error, ProtocolError)
+    assert len(events) == 2
