@@ -134,7 +134,7 @@ def _link(result: str) -> str:
 def conformed(results: Mapping[str, Any]) -> str:
     """How many of the cases each client decodes right."""
     lines = conformance.report_lines(results["conformance"])
-    return "\n".join(line if line.startswith("|") else fill(line, WIDTH) + "\n" for line in lines).rstrip()
+    return _wrap("\n".join(line if line.startswith("|") else f"{line}\n" for line in lines)).rstrip()
 
 
 def figures(results: Mapping[str, Any]) -> str:
@@ -150,7 +150,14 @@ def figures(results: Mapping[str, Any]) -> str:
     dates = sorted({each["date"] for each in results.values()})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     where = f"{machine['system']}, {machine['processor']}, {machine['cores']} cores, {days}; {named}."
-    return "\n\n".join([*tables, f"Measured on {where}"])
+    return _wrap("\n\n".join([*tables, f"Measured on {where}"]))
+
+
+def _wrap(text: str) -> str:
+    """Breaks the lines that belong to no table."""
+    return "\n".join(
+        line if line.startswith("|") else fill(line, WIDTH, break_on_hyphens=False) for line in text.split("\n")
+    )
 
 
 PAGES: Mapping[str, tuple[Callable[[Mapping[str, Any]], str], tuple[str, ...]]] = {

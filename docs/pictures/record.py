@@ -24,11 +24,11 @@ import pyte
 import trio
 from attrs import define, evolve, field, frozen
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.servers.voices import open_voices
 
+ROOT = Path(__file__).parents[2]
 PICTURE = Path(__file__).with_name("race.svg")
 COLUMNS, ROWS = 100, 11
 CONFIG = """

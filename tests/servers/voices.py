@@ -1,9 +1,8 @@
 """The services that the examples of the documentation ask: always the same words, each service at its own pace.
 
-One server speaks three wires, told apart by the path: OpenAI's chat completions, Anthropic's Messages and Ollama's
-chat. The model `broke` of the first answers 402, `thinker` thinks first, `whale` draws a picture. A prompt with tools is
-answered with a call of the first, one with a schema with JSON. `Pace.hurry` divides all times, so that tests need not
-wait.
+One server speaks four wires, told apart by the path: OpenAI's chat completions and Responses, which draws a picture,
+Anthropic's Messages and Ollama's chat. The model `broke` of the first answers 402. A prompt with tools is answered with
+a call of the first of them, one with a schema with JSON. `Voices.hurry` divides all times, so that tests need not wait.
 """
 
 import json
@@ -43,7 +42,7 @@ OTHERS = {
     "dusk": "At dusk light takes a long way through the air, and red is what is left.",
     "photo": "It shows a whale, seen from the side.",
     "notes": "Three people met; they will meet again on Friday.",
-    "18 degrees": "It is 18 degrees and windy in Bergen.",
+    "celsius": "It is 18 degrees and windy in Bergen.",
 }
 """What is answered instead where the last message has this word."""
 
@@ -56,7 +55,12 @@ class Pace:
     gap: float
 
 
-PACES = {"openai": Pace(0.4, 0.05), "anthropic": Pace(0.25, 0.075), "ollama": Pace(0.6, 0.08)}
+PACES = {
+    "openai": Pace(0.4, 0.05),
+    "responses": Pace(0.4, 0.05),
+    "anthropic": Pace(0.25, 0.075),
+    "ollama": Pace(0.6, 0.08),
+}
 
 
 @define(eq=False)
@@ -113,9 +117,9 @@ class Voices:
         if body["model"] == "broke":
             await _respond(stream, 402, {"error": {"message": "Insufficient credits"}})
             return
-        await stream.send_all(
-            f"HTTP/1.1 200 OK\r\ncontent-type: {_TYPES[wire]}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
-        )
+        kind = "application/x-ndjson" if wire == "ollama" else "text/event-stream"
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+        await stream.send_all(head.encode())
         for number, piece in enumerate(_WIRES[wire](body, _reply(wire, body))):
             if number > 1:
                 await trio.sleep(pace.gap / self.hurry)
@@ -132,6 +136,8 @@ async def open_voices(hurry: float = 1.0) -> AsyncGenerator[Voices]:
 
 
 def _reply(wire: str, body: Mapping[str, Any]) -> str:
+    if wire == "responses":
+        return ""
     last = json.dumps(body["messages"][-1])
     if "response_format" in body or "format" in body or body.get("output_config"):
         return '{"city": "Bergen", "celsius": 18}'
@@ -157,15 +163,19 @@ def _openai(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
         yield chunk({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
         yield chunk({}, "tool_calls")
     else:
-        if body["model"] == "thinker":
-            yield from (chunk({"reasoning_content": word}) for word in _words("Which light does air scatter most?"))
-        if body["model"] == "whale":
-            url = f"data:image/png;base64,{b64encode(_PNG).decode()}"
-            yield chunk({"images": [{"type": "image_url", "image_url": {"url": url}}]})
         yield from (chunk({"content": word}) for word in words)
         yield chunk({}, "stop")
     yield _data({"choices": [], "usage": {"prompt_tokens": 13, "completion_tokens": len(words)}})
     yield b"data: [DONE]\n\n"
+
+
+def _responses(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
+    picture = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "output_format": "png"}
+    item = {**picture, "result": b64encode(_PNG).decode()}
+    yield _event({"type": "response.output_item.done", "output_index": 0, "item": item})
+    usage = {"input_tokens": 11, "output_tokens": 200}
+    response = {"id": "resp_1", "model": body["model"], "status": "completed", "output": [item], "usage": usage}
+    yield _event({"type": "response.completed", "response": response})
 
 
 def _anthropic(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
@@ -193,9 +203,8 @@ def _ollama(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
     yield json.dumps(last).encode() + b"\n"
 
 
-_WIRES = {"openai": _openai, "anthropic": _anthropic, "ollama": _ollama}
-_PATHS = {"anthropic": "/v1/messages", "ollama": "/api/chat"}
-_TYPES = {"openai": "text/event-stream", "anthropic": "text/event-stream", "ollama": "application/x-ndjson"}
+_WIRES = {"openai": _openai, "responses": _responses, "anthropic": _anthropic, "ollama": _ollama}
+_PATHS = {"responses": "/v1/responses", "anthropic": "/v1/messages", "ollama": "/api/chat"}
 _PNG = (
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f"
     b"\0\5\0\1\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82"
