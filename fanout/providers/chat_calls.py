@@ -32,6 +32,7 @@ class _Call:
     name: str | None = None
     named_again: bool = False  # after its arguments were whole
     texts: list[str] = field(factory=list)
+    size: int = 0
     _checks: int = CHECKS
     _whole: bool = False
 
@@ -46,6 +47,21 @@ class _Call:
                 return False
             self._whole = True
         return self._whole
+
+    def add(self, arguments: str) -> None:
+        """Takes further arguments."""
+        self.texts.append(arguments)
+        self.size += len(arguments)
+
+    def repeats(self, arguments: str) -> bool:
+        """True if they say once more what is whole, as it is or as a JSON text (BerriAI/litellm#20480)."""
+        if not 0 < self.size <= len(arguments) or not self.whole:
+            return False
+        said = "".join(self.texts)
+        try:
+            return arguments == said or (arguments.startswith('"') and loads(arguments) == said)
+        except JSONDecodeError:
+            return False
 
 
 class Calls:
@@ -86,9 +102,9 @@ class Calls:
         Nearly every piece is one, of the call that has this index.
         """
         call = self._by_index.get(index) if type(index) is int else None
-        if call is None or call.named_again:
+        if call is None or call.named_again or call.size <= len(arguments):
             return None
-        call.texts.append(arguments)
+        call.add(arguments)
         return call.index
 
     def begin(self, piece: Piece) -> list[Piece]:
@@ -151,9 +167,10 @@ def _placed(call: _Call, piece: Piece) -> list[Piece]:
     call_id = piece.id if call.id is None else None
     name = piece.name if call.name is None else None
     call.id, call.name = call.id or call_id, call.name or name
-    if piece.arguments:
-        call.texts.append(piece.arguments)
-    return [Piece(call.index, call_id, name, piece.arguments)] if call_id or name or piece.arguments else []
+    arguments = "" if call.repeats(piece.arguments) else piece.arguments
+    if arguments:
+        call.add(arguments)
+    return [Piece(call.index, call_id, name, arguments)] if call_id or name or arguments else []
 
 
 def _goes_on(call: _Call, piece: Piece) -> bool:

@@ -70,6 +70,16 @@ def test_the_same_name_after_whole_arguments_is_another_call() -> None:
     ]
 
 
+@pytest.mark.parametrize("again", ['{"x":1}', '"{\\"x\\":1}"'])
+@pytest.mark.parametrize(("call_id", "name"), [("a", "f"), ("a", None), (None, None)])
+def test_whole_arguments_that_are_said_once_more_are_said_once(
+    again: str, call_id: str | None, name: str | None
+) -> None:
+    begun = [Piece(0, "a", "f"), Piece(0, None, None, '{"x":'), Piece(0, None, None, "1}")]
+    assert told(*begun, Piece(0, call_id, name, again)) == begun
+    assert told(*begun[:2], Piece(0, call_id, name, again))[2:] == [Piece(0, None, None, again)]  # not whole
+
+
 def test_a_late_id_belongs_to_the_call_that_has_none() -> None:
     assert told(Piece(0, None, "f", "{"), Piece(0, "a", "f", "}")) == [
         Piece(0, None, "f", "{"),
@@ -106,7 +116,7 @@ def test_names_and_arguments_without_end_take_linear_time() -> None:
 
 
 IDS, NAMES = st.sampled_from([None, "a", "b"]), st.sampled_from([None, "f", "g"])
-PIECES = st.builds(Piece, st.none() | st.integers(-1, 3), IDS, NAMES, st.sampled_from(["", "{", "}", '{"a":1}']))
+PIECES = st.builds(Piece, st.none() | st.integers(-1, 3), IDS, NAMES, st.sampled_from(["", "{", "}", "x"]))
 
 
 @given(st.lists(PIECES, max_size=12))
@@ -141,5 +151,6 @@ def test_the_short_way_is_the_long_one(index: int | None) -> None:
     long, short = Calls(), Calls()
     for calls in (long, short):
         calls.add(Piece(0, "a", "f", "{"))
-    assert short.go_on(index, "}") == (0 if index == 0 else None)
-    assert long.add(Piece(index, None, None, "}")) == [Piece(0, None, None, "}")]
+        calls.add(Piece(0, "a", None, '"x":'))
+    assert short.go_on(index, "1}") == (0 if index == 0 else None)
+    assert long.add(Piece(index, None, None, "1}")) == [Piece(0, None, None, "1}")]
