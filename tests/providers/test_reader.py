@@ -120,9 +120,9 @@ def test_a_connection_lost_after_the_end_mark_leaves_the_answer_whole() -> None:
 def test_complete_tells_of_the_end_mark() -> None:
     reader = Words(Head(200, SSE))
     reader.feed(TEXT)
-    assert not reader.complete
+    before = reader.complete
     reader.feed(STOP)
-    assert reader.complete
+    assert (before, reader.complete) == (False, True)
 
 
 def test_a_last_object_ends_at_once_and_nothing_follows() -> None:
@@ -379,9 +379,9 @@ def test_a_reason_before_any_content_ends_nothing_that_comes_after_it(size: int)
     reader = Words(Head(200, SSE))
     for piece in cut_at_sizes(STOP + TEXT, repeat(size)):
         reader.feed(piece)
-    assert not reader.complete
+    before = reader.complete
     reader.feed(STOP)
-    assert reader.complete
+    assert (before, reader.complete) == (False, True)
     assert isinstance(error_of(read(*cut_at_sizes(STOP + TEXT, repeat(size)), error=ResetError("cut"))), ResetError)
 
 
