@@ -89,6 +89,7 @@ class Calls:
 
     def _name(self, item: Item, row: Row) -> None:
         item.name = item.name or text_of(row.get("name"))
+        item.call_id = text_of(row.get("call_id")) or item.call_id
         if item.kind == "custom_tool_call" and not self._is_callers(item.name):
             item.told = True
 
