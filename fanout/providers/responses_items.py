@@ -32,6 +32,9 @@ _FAMILIES = {
 
 _TWINS = {"summary": "content", "content": "summary"}
 
+REFUSALS = 64
+"""Whole items with which one is compared in vain, so that the time stays linear."""
+
 
 class Part:
     """One text of an item. `pieces` are what has come of it, none of them empty."""
@@ -73,7 +76,7 @@ class Item:
     `index` is its place as far as the service says it; `added` and `done` tell which of its two events have come, and
     `first` is the item as it was when it was added. `call` is the index of its tool call, once that has begun, and
     `told` that everything has been said of an item that comes whole; `identified` that the id of its tool call has been
-    told, and `disputed` that its arguments came in two forms.
+    told, and `disputed` that its arguments came in two forms; `refused` counts the whole items that it cannot be.
     """
 
     kind: str
@@ -88,6 +91,7 @@ class Item:
     identified: bool = False
     told: bool = False
     disputed: bool = False
+    refused: int = 0
     parts: dict[str, dict[int, Part]] = field(factory=dict)
 
     def part(self, family: str, index: int) -> Part:
@@ -171,6 +175,7 @@ class Items:
             found = self._new(kind, item_id, call_id, index)
         else:
             self._name(found, item_id, call_id, index)
+        found.added, found.done = found.added or added, found.done or not added
         return found
 
     def knows(self, kind: str, item_id: str | None) -> bool:
@@ -190,12 +195,13 @@ class Items:
         for known, is_sure in ((self._by_id, True), (by_contents, True), (self._by_place, False), (by_order, False)):
             for index, row in enumerate(rows):
                 item = None if index in found else known(row, index)
-                if (
-                    item is not None
-                    and id(item) not in taken
-                    and (is_sure or _may_be(item, row, is_steady=self._is_steady))
-                ):
+                if item is None or id(item) in taken:
+                    continue
+                if is_sure or _may_be(item, row, is_steady=self._is_steady):
                     found[index] = item
+                else:
+                    item.refused += 1
+                if index in found or item.refused > REFUSALS:
                     taken.add(id(item))
         for index, row in enumerate(rows):
             if index not in found:
