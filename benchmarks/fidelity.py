@@ -161,7 +161,7 @@ def bench(opened: Any, url: str, streams: int, requests: int, began: float) -> S
     pieces = sum(len(record.times) for record in kept) or 1
     late = sorted(record.lateness for record in kept if record.lateness is not None)
     return Seen(
-        ttft=[found.ttft for found in figures if found.ttft is not None],
+        ttft=[ttft for found in figures if (ttft := found["ttft"]) is not None],
         gaps=[gap for found in figures for gap in found.gaps],
         tokens=sum(len(record.times) for record in records),
         began=began,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fanout.prompt import Media, Message, Options, Prompt
     from fanout.timeouts import Timeouts
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "fanout.answers": ("Answer", "Run", "Wasted"),
     "fanout.api": ("Fanout", "ask", "fetch_file", "gather", "open_fanout", "open_transport", "race"),

@@ -8,15 +8,16 @@ anything that can run, be cancelled, and end.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from math import inf
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
-from attrs import field, frozen
+from attrs import field, fields_dict, frozen
 
-from fanout.answers import Answer
+from fanout.answers import Answer, Run
 from fanout.credentials import Credentials
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import Event, Status
 from fanout.prompt import Prompt
+from fanout.proxy import Proxy, as_proxy
 from fanout.secret import Secret
 
 
@@ -25,7 +26,8 @@ class Request:
     """One HTTP request. Header names are lower case; credentials among the values are Secrets until they are sent.
 
     `url` goes out byte for byte as it is: a service may have its query signed. `impersonate` names a browser that the
-    connection should look like ("chrome"), for transports that can.
+    connection should look like ("chrome"), for transports that can. `proxy` is the proxy to go through, or NO_PROXY for
+    none at all; None leaves it to the environment's variables. Its URL may be given as a str or as a Secret.
     """
 
     method: str
@@ -33,6 +35,7 @@ class Request:
     headers: Mapping[str, str | Secret] = field(factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     impersonate: str | None = None
+    proxy: Proxy | None = field(default=None, converter=as_proxy)
 
     def plain_headers(self) -> dict[str, str]:
         """The headers as they go over the wire, credentials in clear: for transports, at the moment of sending."""
@@ -98,6 +101,27 @@ class Reader(Protocol):
         ...
 
 
+@frozen
+class Access:
+    """The way to a service that a lane takes, as the catalog found it: what a provider is made from.
+
+    `key` is what one of the variables `key_env` holds. `models_url` is where the models are listed, if that is in no
+    usual place. `quirks` name the ways in which the service differs from others on its wire. `given` are the lane's
+    settings that only some providers know, by name.
+    """
+
+    name: str
+    model: str | None
+    base_url: str
+    key: Secret | None = field(default=None, repr=False)
+    key_env: tuple[str, ...] = ()
+    needs_key: bool = True
+    credentials: Credentials | None = field(default=None, repr=False)
+    models_url: str | None = None
+    quirks: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(factory=dict)
+
+
 class Provider(ABC):
     """Speaks one service's language. It holds configuration only, so one object may serve many lanes at once.
 
@@ -107,6 +131,30 @@ class Provider(ABC):
 
     name: str
     model: str | None
+
+    base_url: str = ""
+    """The address of the service, below which all requests go; empty for a provider that has none."""
+
+    credentials: Credentials | None = None
+    """The login that requests carry. When the service refuses it, a lane goes on with others in this field."""
+
+    takes_login: ClassVar[bool] = True
+    """False for a provider that no `credentials` can help: where it raises LoginRequired, none are looked for."""
+
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider of a lane from `access` and `more`, which give its fields of the same names.
+
+        A provider that knows more of its service, or has settings for its quirks, adds them to `more`.
+        """
+        values = {name: getattr(access, name) for name in fields_dict(Access)} | dict(access.given) | more
+        return cls(**{name: value for name, value in values.items() if cls.takes(name)})
+
+    @classmethod
+    def takes(cls, setting: str) -> bool:
+        """Tells whether a setting of this name is one of the provider's fields."""
+        made_of: Any = cls  # an attrs class, where the catalog makes it
+        return setting in fields_dict(made_of)
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
@@ -119,12 +167,12 @@ class Provider(ABC):
         return self.request(prompt)
 
     @abstractmethod
-    def read(self, head: Head) -> Reader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        """Makes the Reader for a response with this head, whatever its status.
 
-    def read_answer(self, request: Request, head: Head) -> Reader:
-        """The same, for the response to `request`, which may hold what the reader needs to know."""
-        return self.read(head)
+        `request` is the one that is answered, of which a reader may need to know more than its service repeats. A lane
+        always gives it; who reads a recording may have none.
+        """
 
     def adapted(self, error: ProviderError) -> "Provider | None":
         """Another form of this provider that may get past `error`, or None: some services refuse what others demand."""
@@ -252,6 +300,51 @@ class Login(Protocol):
 
     async def keep(self, credentials: Credentials) -> None:
         """Stores credentials that a service renewed, unless others have been stored meanwhile."""
+        ...
+
+
+class Observed(Protocol):
+    """A lane with one provider, as an observer sees it."""
+
+    name: str
+
+    @property
+    def provider(self) -> Provider:
+        """The provider of its last try, with the key and in the form that it used."""
+        ...
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """The prompt as it is put to the service, with the lane's options; None before the lane has started."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """The number of its tries so far."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """The answer so far."""
+        ...
+
+
+class Observer(Protocol):
+    """Whoever wants to know of lanes and runs, and decides nothing: a log, what is learnt of services, metrics, traces.
+
+    It is told at once, in the lane's own task, and must not take long. What it raises is logged, and breaks no run.
+    """
+
+    def lane_started(self, lane: Observed, at: float, /) -> None:
+        """The lane starts at `at` (a Trio time); a lane that never starts is not told of."""
+        ...
+
+    def lane_ended(self, lane: Observed, at: float, /) -> None:
+        """The lane, which started before, has its End; who has won is not decided yet."""
+        ...
+
+    def run_ended(self, run: Run, lanes: Sequence[Observed], at: float, /) -> None:
+        """The run is over, also if it was cut off from outside; `lanes` are in the order of its answers."""
         ...
 
 

@@ -20,13 +20,6 @@ _PRIVATE: tuple[IPv4Network | IPv6Network, ...] = (
     IPv6Network("fe80::/10"),  # link-local, RFC 4291
 )
 
-PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
-
-NO_PROXY = "none"
-"""In the place of a proxy: the lane goes directly, whatever the environment says."""
-
-PROXY_FORM = "http://, https://, socks5:// or socks5h://HOST:PORT, or none"
-
 OLLAMA_PORT = 11434
 
 
@@ -122,29 +115,16 @@ def check_base_url(url: str) -> None:
         raise UsageError(f"base_url must be an http or https address, not {url!r}")
 
 
-def check_proxy(proxy: str) -> None:
-    """Raises ValueError, which repeats nothing of it, unless it is `none` or an address of a kind in PROXY_SCHEMES."""
-    if proxy == NO_PROXY:
-        return
-    try:
-        parts = urlsplit(proxy)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        named = False
-    rest = parts.path.strip("/") + parts.query + parts.fragment if named else ""
-    if not named or parts.scheme not in PROXY_SCHEMES or rest or not proxy.isprintable() or " " in proxy:
-        raise ValueError(f"proxy takes {PROXY_FORM}")
-
-
 def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:
-    """Raises UsageError where a request to `url` by way of `proxy` would show others the secret that `secret` names.
+    """Raises UsageError where a request to `url` by way of the host `proxy` would show others a secret.
 
-    Plain http carries a secret to this machine and to private networks only; a proxy elsewhere reads it too.
+    `secret` names it, for the message. Plain http carries a secret to this machine and to private networks only; a
+    proxy elsewhere reads it too.
     """
     if urlsplit(url).scheme != "http":
         return
-    ways = [url, *([proxy] if proxy and proxy != NO_PROXY else [])]
-    exposed = [host for host in (urlsplit(way).hostname for way in ways) if not is_private(host)]
+    ways = [urlsplit(url).hostname, *([proxy] if proxy else [])]
+    exposed = [host for host in ways if not is_private(host)]
     if exposed:
         raise UsageError(
             f"base_url {url!r} would send {secret} in clear to {exposed[0]}; use https, or where the way is safe (a "

@@ -178,6 +178,10 @@ class Fold:
     @property
     def answer(self) -> Answer:
         """The Answer so far."""
+        return self.answer_with(None)
+
+    def answer_with(self, late: Usage | None) -> Answer:
+        """Returns the Answer so far; `late` is a count that came as no event, because the lane had been cut off."""
         end = self._end or End(None)  # type: ignore[arg-type]  # a running lane has no status yet
         sources, title = self._kept.get(Sources), self._kept.get(Title)
         conversation = self._kept.get(Conversation)
@@ -196,7 +200,7 @@ class Fold:
             files=tuple(self._files),
             sources=tuple(sources.items) if isinstance(sources, Sources) else (),
             title=title.text if isinstance(title, Title) else None,
-            usage=self._usage(),
+            usage=self._usage(late),
             finish_reason=end.finish_reason,
             error=end.error,
             ttft=self._since(self._first),
@@ -209,9 +213,9 @@ class Fold:
             notes=end.notes,
         )
 
-    def _usage(self) -> Usage | None:
+    def _usage(self, late: Usage | None) -> Usage | None:
         """The service's count; after the end of an answer that it did not count, an estimate. No content costs 0."""
-        kept = self._kept.get(Usage)
+        kept = late or self._kept.get(Usage)
         usage = kept if isinstance(kept, Usage) else None
         if (usage and usage.output) or self._end is None or not self.chunks:
             return usage

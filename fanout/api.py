@@ -1,33 +1,37 @@
 """The public calls: race, gather, ask, open_fanout."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from urllib.parse import urljoin, urlsplit
 
 import trio
 from attrs import evolve
 
-from fanout.abc import Login, OnLose, Policy, Request, Transport
+from fanout.abc import Login, Observer, OnLose, Policy, Request, Transport
 from fanout.addresses import is_public
 from fanout.answers import Answer, Run, Wasted
 from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
+from fanout.engine.observer import tell
+from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
 from fanout.events import File, Status, Tagged
-from fanout.fetch import fetch
 from fanout.history import History, Turns
-from fanout.plan import Builder, Connections, Plan, Settings, several
+from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
 from fanout.prices import cost
 from fanout.prompt import Message, Prompt
 from fanout.scrub import scrub
+from fanout.settings import check_names
 from fanout.timeouts import Timeouts
-from fanout.unwrapped import unwrapped
+from fanout.transports.fetch import fetch
+from fanout.unwrapped import unwrapping
 from fanout.wire.faults import response_error
 
 CONNECT = 5.0
@@ -40,7 +44,7 @@ HOPS = 5
 """Redirections of a file's address that are followed, where no credentials go with the request."""
 
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
-"""What can be asked: a string, a list of OpenAI message dicts, or a Prompt."""
+"""A prompt as callers have it: a string, a list of OpenAI message dicts, or a Prompt."""
 
 
 @asynccontextmanager
@@ -51,9 +55,9 @@ async def open_transport(name: str | None = None, *, login: Login | None = None)
     services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
     """
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
-    from fanout.transports.choice import transport_named  # noqa: PLC0415  # tests and users bring their own
+    from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
-    async with transport_named(name) as http, LocalModel.open(http) as transport:
+    async with choose_transport(name) as http, LocalModel.open(http) as transport:
         yield Connections(transport, login=login)
 
 
@@ -65,6 +69,12 @@ class Fanout:
         self._channel = channel or Channel(trio.current_time())
         self.started = self._channel.zero
         """The Trio time at which the prompt was put, from which every `at` counts."""
+
+    def __repr__(self) -> str:
+        state = "over" if self._group.over else "runs"
+        ended_at = self._group.ended_at
+        age = format_age(self.started, None if ended_at is None else ended_at - self.started)
+        return f"<Fanout {', '.join(self.lanes)} {state}{age}>"
 
     @property
     def lanes(self) -> list[str]:
@@ -82,7 +92,7 @@ class Fanout:
 
     @property
     def run(self) -> Run:
-        """What is known so far; complete, and with its cost, once the iteration has ended."""
+        """The run so far; complete, and with its cost, once the iteration has ended."""
         answers: dict[str, Answer] = {}
         keeps: list[Answer] = []
         lost: list[Answer] = []
@@ -107,13 +117,14 @@ class Fanout:
         )
 
     def _history(self, shown: str | None) -> History | None:
-        """What was said in the lanes that answered, for a later prompt."""
+        """The conversations of the lanes that answered, for a later prompt."""
         said = {
             attempt.name: Turns.after(
-                attempt.asked,
+                attempt.prompt.messages if attempt.prompt else (),
                 answer.text or answer.refusal,
                 answer.tool_calls,
                 answer.conversation.state if answer.conversation else None,
+                answer.reasoning,
             )
             for attempt, _ in self._group.attempts()
             if (answer := attempt.answer).status is Status.FINISHED
@@ -142,110 +153,130 @@ class Fanout:
         return await self._channel.__anext__()
 
 
+class CallSettings(TypedDict, total=False):
+    """The settings of `race`, `gather`, `ask` and `open_fanout`.
+
+    `transport` is one that is open, or a name: curl or httpx. `timeouts` are the clocks of all lanes, in seconds;
+    `retries` says how often a lane is tried again, `on_lose` whether losers are cut off (`cancel`) or run on (`keep`).
+    `deadline` bounds all lanes together, in seconds. `system` is a system prompt, `conversation` that of an earlier
+    run, to go on from, lane by lane. `config` is what `fanout.toml` says unless one is given.
+    """
+
+    transport: Transport | str | None
+    timeouts: Timeouts | None
+    retries: int | None
+    on_lose: OnLose
+    deadline: float
+    system: str | None
+    conversation: History | None
+    config: Config | None
+
+
 @asynccontextmanager
 async def open_fanout(
-    prompt: Asked,
-    plan: Plan | Sequence[Plan],
-    *,
-    transport: Transport | str | None = None,
-    timeouts: Timeouts | None = None,
-    retries: int | None = None,
-    on_lose: OnLose = "cancel",
-    deadline: float = inf,
-    system: str | None = None,
-    conversation: History | None = None,
-    config: Config | None = None,
+    prompt: Asked, plan: Plan | Sequence[Plan], **settings: Unpack[CallSettings]
 ) -> AsyncGenerator[Fanout]:
     """Puts `prompt` to the lanes of `plan`; when the block is left, nothing of it remains, here or upstream.
 
-    A list of lanes is a Race. `deadline` bounds all lanes together, in seconds. `conversation` is that of an earlier
-    run, to go on from, lane by lane. `transport` is one that is open, or a name: curl or httpx. `config` is what
-    `fanout.toml` says unless one is given. Raises UsageError.
+    A list of lanes is a Race. CallSettings says what the settings are. Raises UsageError.
     """
-    asked = Prompt.of(prompt, system)
-    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config, conversation)
+    async with (
+        _open(prompt, plan, settings, Channel(trio.current_time())) as (fanout, run),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(run)
+        yield fanout
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open(
+    prompt: Asked, plan: Plan | Sequence[Plan], given: CallSettings, channel: Channel | None = None
+) -> AsyncGenerator[tuple[Fanout, Callable[[], Awaitable[None]]]]:
+    """Makes all that a fan-out needs, and the function that runs it to its end; `channel` takes its events, if any."""
+    check_names("setting", given, CallSettings.__annotations__)
+    asked = Prompt.of(prompt, given.get("system"))
+    config = given.get("config")
+    settings = Settings.of(
+        given.get("timeouts"),
+        given.get("retries"),
+        given.get("on_lose", "cancel"),
+        load() if config is None else config,
+        given.get("conversation"),
+    )
     async with AsyncExitStack() as stack:
-        connections = await _connections(transport or settings.config.defaults.transport, stack)
-        channel = Channel(trio.current_time())
+        connections = await _connections(given.get("transport") or settings.config.defaults.transport, stack)
         alarms = await stack.enter_async_context(open_alarms())
         group = Builder(connections, settings, channel, alarms).build(plan)
-        with unwrapped():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_run_to_end, group, asked, channel, deadline)
-                yield Fanout(group, channel)
-                nursery.cancel_scope.cancel()
+        fanout = Fanout(group, channel)
+        with unwrapping():
+            until = fanout.started + given.get("deadline", inf)
+            yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 
 
-async def _run_to_end(group: Group, prompt: Prompt, channel: Channel, deadline: float) -> None:
+async def _run_to_end(
+    fanout: Fanout, group: Group, prompt: Prompt, until: float, observer: Observer | None, channel: Channel | None
+) -> None:
     try:
-        await group.run(prompt, channel.zero + deadline)
+        await group.run(prompt, until)
     finally:
-        channel.close()
+        if observer is not None:
+            lanes = [attempt for attempt, _ in group.attempts()]
+            tell(observer.run_ended, fanout.run, lanes, trio.current_time())
+        if channel is not None:
+            channel.close()
 
 
-async def _fan_out(
-    prompt: Asked,
-    plan: Plan | Sequence[Plan],
-    *,
-    transport: Transport | str | None = None,
-    timeouts: Timeouts | None = None,
-    retries: int | None = None,
-    on_lose: OnLose = "cancel",
-    deadline: float = inf,
-    system: str | None = None,
-    conversation: History | None = None,
-    config: Config | None = None,
-) -> Fanout:
+async def _fan_out(prompt: Asked, plan: Plan | Sequence[Plan], settings: CallSettings) -> Fanout:
     """Like open_fanout, run to its end, for callers who need no events."""
-    asked = Prompt.of(prompt, system)
-    settings = Settings.of(timeouts, retries, on_lose, load() if config is None else config, conversation)
-    async with AsyncExitStack() as stack:
-        connections = await _connections(transport or settings.config.defaults.transport, stack)
-        alarms = await stack.enter_async_context(open_alarms())
-        group = Builder(connections, settings, None, alarms).build(plan)
-        fanout = Fanout(group)
-        with unwrapped():
-            await group.run(asked, fanout.started + deadline)
-        return fanout
+    async with _open(prompt, plan, settings) as (fanout, run):
+        await run()
+    return fanout
 
 
-async def ask(prompt: Asked, plan: Plan | Sequence[Plan], **settings: Any) -> Run:
-    """Puts `prompt` to the lanes of `plan` and returns what became of each; takes the settings of `open_fanout`.
+async def ask(prompt: Asked, plan: Plan | Sequence[Plan], **settings: Unpack[CallSettings]) -> Run:
+    """Puts `prompt` to the lanes of `plan` and returns what became of each; CallSettings says what the settings are.
 
     Never raises for what a service did: where no lane gave an answer, `run.winner` is None and each answer has its
     error. Raises UsageError.
     """
-    return (await _fan_out(prompt, plan, **settings)).run
+    return (await _fan_out(prompt, plan, settings)).run
 
 
 async def race(
-    prompt: Asked, lanes: Plan | Sequence[Plan], *, on: On = "finish", accept: Accept | None = None, **settings: Any
+    prompt: Asked,
+    lanes: Plan | Sequence[Plan],
+    *,
+    on: On = "finish",
+    accept: Accept | None = None,
+    **settings: Unpack[CallSettings],
 ) -> Answer:
-    """The answer of the lane that wins; takes the settings of `open_fanout`.
+    """Returns the answer of the lane that wins; CallSettings says what the settings are.
 
     Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
     """
+    check_names("setting", settings, ("on", "accept", *CallSettings.__annotations__))
     if isinstance(lanes, Policy):
         if on != "finish" or accept:
             raise UsageError("a plan has its own on and accept: give them to it, not to race")
         if not lanes.chooses:
             raise UsageError(f"{type(lanes).__name__} chooses no winner; use ask or gather")
-    plan = lanes if isinstance(lanes, Policy) else Race(*several(lanes), on=on, accept=accept)
-    fanout = await _fan_out(prompt, plan, **settings)
+    plan = lanes if isinstance(lanes, Policy) else Race(*as_lanes(lanes), on=on, accept=accept)
+    fanout = await _fan_out(prompt, plan, settings)
     winner = fanout.winner
     if winner is None:
         raise fanout.failure or UsageError("this plan chooses no winner; use ask or gather")
     return winner
 
 
-async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Any) -> list[Answer]:
-    """Every lane's answer, aligned with the lanes (of a nested plan, all of its lanes), none dropped.
+async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Unpack[CallSettings]) -> list[Answer]:
+    """Returns every lane's answer, aligned with the lanes (of a nested plan, all of its lanes), none dropped.
 
-    Takes the settings of `open_fanout`. Never raises for what a service did: a failed answer has its error and the text
-    up to it. Raises UsageError.
+    CallSettings says what the settings are. Never raises for what a service did: a failed answer has its error and the
+    text up to it. Raises UsageError.
     """
-    plan = lanes if isinstance(lanes, Policy) else All(*several(lanes))
-    return list((await _fan_out(prompt, plan, **settings)).run.answers)
+    plan = lanes if isinstance(lanes, Policy) else All(*as_lanes(lanes))
+    return list((await _fan_out(prompt, plan, settings)).run.answers)
 
 
 async def fetch_file(file: File, *, transport: Transport | str | None = None, total: float = 60.0) -> bytes:

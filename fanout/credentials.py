@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from hashlib import sha256
 
 from attrs import field, frozen
 
@@ -35,6 +34,8 @@ class Credentials:
     @property
     def account(self) -> str:
         """A name for the account that tells nothing of it: the same as long as cookies and secrets are."""
+        from hashlib import sha256  # noqa: PLC0415  # few lanes have a login
+
         values = [f"{name}={value.reveal()}" for name, value in sorted({**self.cookies, **self.secrets}.items())]
         return sha256("\n".join(values).encode()).hexdigest()[:16]
 
@@ -44,3 +45,16 @@ class Credentials:
         if not self.cookies:
             return None
         return Secret("; ".join(f"{name}={value.reveal()}" for name, value in self.cookies.items()))
+
+
+def command(verb: str, provider: str, base_url: str, home: str) -> str:
+    """The line to type into a shell for `verb` (login, auth import): with the base URL, where that is not `home`.
+
+    Without it the verb would be about the provider's own address, which is `home`. A lane's base URL may come from a
+    file that somebody else wrote: it is quoted.
+    """
+    from shlex import quote  # noqa: PLC0415  # few lanes lack a login
+
+    words = f"fanout {verb} {provider}"
+    address = base_url.rstrip("/")
+    return words if address == home.rstrip("/") else f"{words} --base-url {quote(address)}"

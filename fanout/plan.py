@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout import catalog
-from fanout.abc import Login, OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.catalog.config import Config
+from fanout.credentials import Credentials
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
@@ -18,10 +19,11 @@ from fanout.engine.retry import Budget
 from fanout.errors import UsageError
 from fanout.history import History
 from fanout.policies.race import Race
+from fanout.proxy import Proxy
 from fanout.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
-"""What can stand as a lane: a spec, a provider, or another plan."""
+"""Anything that can stand as a lane: a spec, a provider, or another plan."""
 
 
 @define(eq=False)
@@ -30,6 +32,7 @@ class Connections:
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
     `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
+    `observer` is told of all lanes and runs.
     """
 
     transport: Transport
@@ -37,35 +40,67 @@ class Connections:
     known: Known = field(factory=Known)
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
     login: Login | None = None
+    observer: Observer | None = None
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response."""
         await self.transport.exchange(request, receiver, connect)
 
     def budget(self, provider: Provider) -> Budget:
-        """How much repeating the service behind this provider still gets."""
-        return self.budgets.setdefault(f"{provider.name} {getattr(provider, 'base_url', '')}", Budget())
+        """The budget for repeating requests to the service behind this provider."""
+        return self.budgets.setdefault(f"{provider.name} {provider.base_url}", Budget())
 
     def login_for(self, provider: Provider) -> Login | None:
-        """What gets other credentials for this provider, if it is one that people log in to."""
-        if not hasattr(provider, "credentials"):
+        """The source of other credentials for this provider, if they can help it."""
+        if not provider.takes_login:
             return None
         if self.login is None:
-            from fanout.login.logins import Logins  # noqa: PLC0415  # few lanes need it
-
-            self.login = Logins()
+            self.login = _StoredLogins()
         return self.login
 
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
-        """What bounds the lanes of this name, if anything does."""
+        """The bound of the lanes of this name, if there is one."""
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
 
 
+class _StoredLogins(Login):
+    """The logins that are stored; nobody is asked for one. What reads them is imported by the first lane that does."""
+
+    _logins: Login | None = None
+
+    async def renew(self, provider: Provider, refused: Credentials | None) -> Credentials | None:
+        """Returns other stored credentials than those that were `refused`. Raises ProviderError."""
+        return await self._opened().renew(provider, refused)
+
+    async def keep(self, credentials: Credentials) -> None:
+        """Stores credentials that a service renewed. Raises ProviderError."""
+        await self._opened().keep(credentials)
+
+    def _opened(self) -> Login:
+        if self._logins is None:
+            from fanout.login.logins import Logins  # noqa: PLC0415
+
+            self._logins = Logins()
+        return self._logins
+
+
+@frozen
+class _ByProxy(Transport):
+    """The connections of a lane with a proxy of its own: every request of the lane goes by way of it."""
+
+    transport: Transport
+    proxy: Proxy
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        """Sends `request` as Transport says."""
+        await self.transport.exchange(evolve(request, proxy=self.proxy), receiver, connect)
+
+
 @frozen
 class Settings:
-    """What a call, and below it the configuration, says about all its lanes."""
+    """The settings of all lanes of a call: its own, and below them the configuration's."""
 
     timeouts: Timeouts
     retries: int | None
@@ -86,8 +121,7 @@ class Settings:
         if on_lose not in ("cancel", "keep"):
             raise UsageError(f"on_lose must be cancel or keep, not {on_lose!r}")
         d = config.defaults
-        usual = Timeouts(d.connect, d.first, d.idle, d.total, d.min_tps)
-        clocks = (timeouts or Timeouts()).over(usual)
+        clocks = (timeouts or Timeouts()).over(d.timeouts)
         return cls(clocks, d.retries if retries is None else retries, on_lose, config, history)
 
 
@@ -107,7 +141,7 @@ class Builder:
         if isinstance(plan, str):
             found = catalog.resolve(plan, self.settings.config)
             plan = found if isinstance(found, Policy) else Race(found)
-        policy = plan if isinstance(plan, Policy) else Race(*several(plan))
+        policy = plan if isinstance(plan, Policy) else Race(*as_lanes(plan))
         return self._group(policy)
 
     def _group(self, policy: Policy) -> Group:
@@ -125,27 +159,30 @@ class Builder:
             lane = catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
         if not isinstance(lane, catalog.LaneSpec):
             raise UsageError(f"a lane is a spec like 'openai/gpt-5-mini', a provider or a plan, not {lane!r}")
-        return self._attempt(lane, policy)
+        return self.attempt(lane, policy.retries)
 
-    def _attempt(self, lane: catalog.LaneSpec, policy: Policy) -> Attempt:
-        """A lane's own settings go before the call's, these before the provider's and the policy's."""
-        retries = (lane.retries, self.settings.retries, policy.retries)
+    def attempt(self, lane: catalog.LaneSpec, retries: int = 0) -> Attempt:
+        """Makes one lane, which is tried again `retries` times unless the lane or the call says otherwise.
+
+        A lane's own settings go before the call's, these before the provider's.
+        """
+        tries = (lane.retries, self.settings.retries, retries)
         name = self._unique(lane.name)
         history = self.settings.history
         return Attempt(
             name,
             lane.provider,
-            self.connections,
+            self.connections if lane.proxy is None else _ByProxy(self.connections, lane.proxy),
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
-            retries=next(number for number in retries if number is not None),
+            retries=next(number for number in tries if number is not None),
             options=lane.options,
             budget=self.connections.budget(lane.provider),
-            keys=Keys((lane.provider, *lane.spares), self.connections.known),
+            keys=Keys((lane.provider, *lane.spares), self.connections.known, self.connections.login_for(lane.provider)),
             limiter=self.connections.limiter(lane),
             channel=self.channel,
             alarms=self.alarms,
+            observer=self.connections.observer,
             turns=history.turns(name) if history else None,
-            login=self.connections.login_for(lane.provider),
         )
 
     def _unique(self, name: str) -> str:
@@ -158,7 +195,7 @@ class Builder:
         return unique
 
 
-def several(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
+def as_lanes(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:
     """Several lanes, also where there is only one."""
     if isinstance(lanes, str) or not isinstance(lanes, Sequence):
         return (lanes,)

@@ -1,15 +1,15 @@
-"""What is asked: messages, media and options, the same for every provider."""
+"""Prompts: messages, media and options, the same for every provider."""
 
 import os
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, Self
 
 from attrs import evolve, field, fields, frozen
 
 from fanout.errors import UsageError
+from fanout.settings import NUMBER, TABLE, TEXT, TEXTS, WHOLE, check_arguments, setting
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -33,6 +33,8 @@ class Media:
             data = Path(path).read_bytes()
         except OSError as error:
             raise UsageError(f"cannot read {os.fspath(path)}: {error.strerror}") from None
+        from mimetypes import guess_type  # noqa: PLC0415  # reads the system's tables; few prompts have files
+
         return cls(data, media_type=guess_type(path)[0] or "application/octet-stream", name=Path(path).name)
 
     @classmethod
@@ -57,7 +59,10 @@ class ToolUse:
 
 @frozen
 class Message:
-    """One turn: role (system, developer, user, assistant, tool), text, and what hangs on it."""
+    """One turn: role (system, developer, user, assistant, tool), text, and what hangs on it.
+
+    `reasoning` is an assistant's, which goes back only to services that demand it.
+    """
 
     role: str
     text: str
@@ -65,6 +70,7 @@ class Message:
     tool_uses: tuple[ToolUse, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    reasoning: str = ""
 
     @classmethod
     def of(cls, message: Any) -> "Message":
@@ -84,6 +90,7 @@ class Message:
             tool_uses=tuple(_tool_use(call) for call in message.get("tool_calls") or ()),
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
+            reasoning=_reasoning(message),
         )
 
 
@@ -115,6 +122,12 @@ def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
     return "".join(texts), tuple(media)
 
 
+def _reasoning(message: Mapping[str, Any]) -> str:
+    """The reasoning in a message as services write it, under either of its two names."""
+    given = (message.get("reasoning_content"), message.get("reasoning"))
+    return next((words for words in given if isinstance(words, str) and words), "")
+
+
 def _tool_use(call: Any) -> ToolUse:
     match call:
         case {"id": str(id), "function": {"name": str(name), "arguments": str(arguments)}}:
@@ -122,26 +135,27 @@ def _tool_use(call: Any) -> ToolUse:
     raise UsageError(f"a tool call needs id, function.name and function.arguments; got {call!r:.80}")
 
 
+@check_arguments("option")
 @frozen
 class Options:
-    """How it is asked. None or empty: left to the service.
+    """The options of a prompt. None or empty: left to the service.
 
     `reasoning` is the effort in the service's words (low, medium, high …), `reasoning_tokens` its budget in tokens.
     `tools` are functions as OpenAI writes them, `schema` a JSON schema for the answer. `body` goes into the request as
     it is, over everything else.
     """
 
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    reasoning: str | None = None
-    reasoning_tokens: int | None = None
+    max_tokens: int | None = setting(WHOLE, help="Most tokens of an answer.")
+    temperature: float | None = setting(NUMBER, help="How freely the next token is drawn.")
+    top_p: float | None = setting(NUMBER, help="The share of the likeliest tokens to draw from.")
+    stop: tuple[str, ...] = setting(TEXTS, default=(), many=True, help="A text that ends the answer; may be repeated.")
+    seed: int | None = setting(WHOLE, help="The seed of the draw, for services that take one.")
+    reasoning: str | None = setting(TEXT, help="The effort of reasoning, in the service's words.")
+    reasoning_tokens: int | None = setting(WHOLE, help="Most tokens of reasoning.")
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     schema: Mapping[str, Any] | None = None
-    body: Mapping[str, Any] = field(factory=dict)
+    body: Mapping[str, Any] = setting(TABLE, factory=dict, help="What goes into the request as it is.")
 
     def over(self, base: Self) -> Self:
         """These options, and those of `base` where these say nothing."""

@@ -4,21 +4,24 @@ from typing import Self
 
 from attrs import evolve, fields, frozen
 
+from fanout.settings import CLOCK, RATE, check_arguments, setting, usual_of
 
+
+@check_arguments("clock")
 @frozen
 class Timeouts:
-    """A lane's clocks, in seconds; None leaves a clock at its default, infinity switches it off.
+    """A lane's clocks, in seconds; None leaves a clock at its usual time, infinity switches it off.
 
-    `connect` bounds the way to a usable connection (5), `first` the time from the lane's start to its first content
-    (30), `idle` the silence between two pieces of content (30), `total` the whole lane (600). Comments, pings, role
-    chunks and usage are not content. `min_tps` is the least tokens per second, over five seconds (0: off).
+    `connect` bounds the way to a usable connection, `first` the time from the lane's start to its first content, `idle`
+    the silence between two pieces of content, `total` the whole lane. Comments, pings, role chunks and usage are not
+    content. `min_tps` is the least tokens per second, over five seconds (0: off).
     """
 
-    connect: float | None = None
-    first: float | None = None
-    idle: float | None = None
-    total: float | None = None
-    min_tps: float | None = None
+    connect: float | None = setting(CLOCK, usual=5.0, help="Longest time to a connection.")
+    first: float | None = setting(CLOCK, usual=30.0, help="Longest time to a lane's first content.")
+    idle: float | None = setting(CLOCK, usual=30.0, help="Longest silence between two pieces of content.")
+    total: float | None = setting(CLOCK, usual=600.0, also="timeout", help="Longest time for a whole lane.")
+    min_tps: float | None = setting(RATE, usual=0.0, help="Least tokens a second.")
 
     def over(self, base: Self) -> Self:
         """These clocks, and those of `base` where these say nothing."""
@@ -26,4 +29,4 @@ class Timeouts:
         return evolve(base, **given) if given else base
 
 
-DEFAULTS = Timeouts(connect=5.0, first=30.0, idle=30.0, total=600.0, min_tps=0.0)
+DEFAULTS = Timeouts(**usual_of(Timeouts))

@@ -184,7 +184,28 @@ async def test_what_is_no_prompt_is_a_usage_error(prompt: Any) -> None:
 
 async def test_a_wrong_word_for_on_lose_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="cancel or keep"):
-        await fanout.race("?", words("a"), transport=memory(), on_lose="kep")
+        await fanout.race("?", words("a"), transport=memory(), on_lose="kep")  # type: ignore[arg-type]
+
+
+async def test_a_mistyped_setting_is_named_with_the_right_one() -> None:
+    # The type checker refuses them too: else it would complain that nothing is ignored here.
+    with pytest.raises(UsageError, match="there is no setting 'timeout'; did you mean timeouts"):
+        await fanout.race("?", words("a"), timeout=5)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="there is no setting 'acept'; did you mean accept"):
+        await fanout.race("?", words("a"), acept=bool)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="there is no setting 'dead_line'; did you mean deadline"):
+        await fanout.gather("?", words("a"), dead_line=5)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="there is no setting 'zzz'; there are transport, timeouts, retries"):
+        await fanout.ask("?", words("a"), zzz=5)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="there is no setting 'on'; there are transport"):
+        await fanout.ask("?", words("a"), on="finish")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="did you mean retries"):
+        async with fanout.open_fanout("?", words("a"), retry=0):  # type: ignore[call-arg]
+            pass
+    with pytest.raises(UsageError, match="there is no option 'temprature'; did you mean temperature"):
+        fanout.Options(temprature=0)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="there is no clock 'timeout'; did you mean total"):
+        fanout.Timeouts(timeout=5)  # type: ignore[call-arg]
 
 
 async def test_an_empty_prompt_is_a_usage_error() -> None:
@@ -202,7 +223,7 @@ class Keeping(Words):
         said = [[message.role, message.text] for message in prompt.messages]
         return Request("POST", f"http://{self.name}/", body=json.dumps([said, prompt.state]).encode())
 
-    def read(self, head: Head) -> WordsReader:
+    def read(self, head: Head, request: Request | None = None) -> WordsReader:
         return KeepingReader(head, self.name)
 
 

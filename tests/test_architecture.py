@@ -16,7 +16,13 @@ from tests import tools
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fanout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PLUG_INS = ("engine", "wire", "providers", "transports", "policies", "formats", "local", "login")
+CHATS = ("chats", "chats/huggingchat")
+TRANSPORTS = ("transports", "transports/curl")
+BENCH = tuple(f"bench/{room}" for room in ("records", "analysis", "load", "load/design", "calibration"))
+PURE_BENCH = ("bench/records", "bench/analysis", "bench/report", "bench/load/design")
+SHARED = ("storage", "ledger")
+PLUG_INS = ("engine", "wire", "providers", *CHATS, *TRANSPORTS, "policies", "formats", "local", "login")
+TESTED = (*PLUG_INS, *SHARED, *BENCH)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -47,8 +53,8 @@ def length(function: Function) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", tools.TOOLS)
-def test_tool_finds_nothing(name: str) -> None:
-    done = tools.started()[name].result()
+def test_checker_finds_nothing(name: str) -> None:
+    done = tools.start()[name].result()
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -84,7 +90,32 @@ def test_files_and_functions_keep_to_their_sizes() -> None:
     assert statistics.quantiles(lengths.values(), n=10)[-1] <= 25
 
 
-@pytest.mark.parametrize("folder", PLUG_INS)
+def attributes(found: ast.ClassDef) -> set[str]:
+    """What its objects hold: the fields that it declares, and what its methods set in self."""
+    declared = {node.target.id for node in found.body if isinstance(node, ast.AnnAssign) and node.simple}  # type: ignore[union-attr]  # simple says so
+    stored = {
+        node.attr
+        for node in ast.walk(found)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+    }
+    return declared | stored
+
+
+def test_no_object_of_the_engine_holds_too_much() -> None:
+    classes = {
+        node.name: node
+        for path in sorted((PACKAGE / "engine").glob("*.py"))
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ClassDef)
+    }
+    counts = {name: len(attributes(node)) for name, node in classes.items()}
+    assert {name: n for name, n in counts.items() if n > 16} == {}
+    assert counts["Attempt"] <= 14
+    lane = classes["Attempt"]
+    assert lane.end_lineno and lane.end_lineno - lane.lineno + 1 <= 200
+
+
+@pytest.mark.parametrize("folder", TESTED)
 def test_every_plug_in_has_its_test(folder: str) -> None:
     modules = {path.stem for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / folder).glob("test_*.py")}
@@ -125,12 +156,11 @@ def test_there_is_no_async_generator_but_under_asynccontextmanager() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("folder", ["wire", "providers", "policies", "formats"])
+@pytest.mark.parametrize("folder", ["wire", "providers", "chats", "policies", "formats", *PURE_BENCH])
 def test_pure_code_has_no_async(folder: str) -> None:
-    found = [
-        name_of(p) for p in (PACKAGE / folder).glob("*.py") for f in functions(p) if isinstance(f, ast.AsyncFunctionDef)
-    ]
-    assert not found
+    kind = ast.AsyncFunctionDef
+    modules = (PACKAGE / folder).rglob("*.py")
+    assert [name_of(path) for path in modules for f in functions(path) if isinstance(f, kind)] == []
 
 
 def test_the_committed_locks_name_versions_and_no_hosts() -> None:

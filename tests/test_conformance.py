@@ -8,20 +8,23 @@ import pytest
 from attrs import evolve
 
 from fanout.abc import Head, Reader, Receiver, Request
-from fanout.events import End, Event, Status
+from fanout.events import End, Event, File, Sources, Status, ToolCall
 from fanout.providers.openai import OpenAI
+from fanout.proxy import Proxy
 from fanout.transports.httpx import HttpxTransport
 from fanout.wire.sse import Message, ServerSentEvents
-from tests.conformance import subjects
-from tests.conformance.cases import FURTHER_FILE, PROJECT_FILE, Case, load
+from tests.conformance import lanes, subjects
+from tests.conformance.cases import FURTHER_FILE, PROJECT_FILE, REPORTED_FILE, Case, load
 from tests.conformance.judge import judge
+from tests.conformance.lanes import WIRES, Lane
 from tests.conformance.own import SUBJECTS
 from tests.conformance.runner import examine, run
 from tests.conformance.sockets import Http1
 from tests.conformance.subjects import Subject
 
 CASES = load(PROJECT_FILE)
-ALL_CASES = CASES + load(FURTHER_FILE)
+REPORTED = load(REPORTED_FILE)
+ALL_CASES = CASES + load(FURTHER_FILE) + REPORTED
 
 
 @pytest.mark.parametrize("case", [case for case in ALL_CASES if case.format in SUBJECTS], ids=lambda case: case.name)
@@ -35,6 +38,11 @@ def test_every_case_has_a_name_of_its_own_and_a_format_that_is_run() -> None:
     assert {case.format for case in ALL_CASES} <= SUBJECTS.keys()
 
 
+def test_every_wire_has_reported_cases_and_what_they_say_of_lanes_is_compared() -> None:
+    assert {case.format for case in REPORTED} == {*WIRES, "http1"}
+    assert not [case.name for case in REPORTED if "lane" in case.also and case.lane is None]
+
+
 def failing(name: str, subject: Subject) -> set[str]:
     report = run((case for case in CASES if case.format == name), {name: subject})
     return {failure.case.name for failure in report.failures}
@@ -43,8 +51,8 @@ def failing(name: str, subject: Subject) -> set[str]:
 class Unsuspecting(OpenAI):
     """Takes a stream without its end mark for a success."""
 
-    def read(self, head: Head) -> Any:
-        return _Silenced(super().read(head))
+    def read(self, head: Head, request: Request | None = None) -> Any:
+        return _Silenced(super().read(head, request))
 
 
 class _Silenced:
@@ -227,6 +235,178 @@ def test_the_judge_sees_what_is_wrong(expect: dict[str, Any], got: dict[str, Any
     assert judge(chat_case(**expect), got) != []
 
 
+FULL: dict[str, Any] = {
+    **GOOD,
+    "files": [{"media_type": "image/png", "bytes": 5, "url": None, "name": None}],
+    "sources": [["https://a.example/", "A"], ["https://b.example/", None]],
+    "tool_calls": [{"index": 1, "id": "c", "name": "sh", "arguments": "ls"}],
+    "message": "too many of them",
+    "notes": ["the word 'banana' is not known"],
+    "lane": {
+        "requests": 1,
+        "status": "finished",
+        "answered": True,
+        "estimated": False,
+        "usage": {"input": 3, "output": 20, "cached": None, "reasoning": None},
+        "elapsed": 2.5,
+    },
+}
+
+
+def case_with(also: dict[str, Any]) -> Case:
+    return Case("x", "openai-chat", {}, {"also": also})
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        {"files": [{"media_type": "image/png", "bytes": 5}]},
+        {"sources": [["https://a.example/", "A"], ["https://b.example/", None]]},
+        {"tool_calls_raw": [{"id": "c", "name": "sh", "arguments": "ls"}]},
+        {"tool_calls_raw": [{"id": None, "index": 1}]},
+        {"message_has": ["too many", "them"], "message_lacks": ["{"]},
+        {"notes": ["banana"]},
+        {"lane": "asked once, in words for the reader"},
+        {"lane": {"requests": 1, "status": "finished", "answered": True, "estimated": False}},
+        {"lane": {"usage": {"output": 20}, "output_at_least": 20, "elapsed_at_most": 2.5}},
+    ],
+)
+def test_the_judge_accepts_what_is_right_beside_the_answer(also: dict[str, Any]) -> None:
+    assert judge(case_with(also), FULL) == []
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        {"files": []},
+        {"files": [{"media_type": "image/jpeg"}]},
+        {"files": [{"bytes": 4}]},
+        {"files": [{"size": 5}]},
+        {"sources": []},
+        {"sources": [["https://a.example/", "A"]]},
+        {"sources": [["https://b.example/", None], ["https://a.example/", "A"]]},
+        {"tool_calls_raw": []},
+        {"tool_calls_raw": [{"id": "d"}]},
+        {"tool_calls_raw": [{"arguments": "ls "}]},
+        {"tool_calls_raw": [{"index": 0}]},
+        {"message_has": ["too many", "of us"]},
+        {"message_lacks": ["{", "many"]},
+        {"notes": []},
+        {"notes": ["banana", "apple"]},
+        {"lane": {"requests": 2}},
+        {"lane": {"status": "failed"}},
+        {"lane": {"answered": False}},
+        {"lane": {"estimated": True}},
+        {"lane": {"usage": {"output": 19}}},
+        {"lane": {"output_at_least": 21}},
+        {"lane": {"elapsed_at_most": 2.4}},
+        {"lane": {"reqests": 1}},
+        {"file": []},
+    ],
+)
+def test_the_judge_sees_what_is_wrong_beside_the_answer(also: dict[str, Any]) -> None:
+    assert judge(case_with(also), FULL) != []
+
+
+def test_what_is_missing_beside_the_answer_is_seen() -> None:
+    for key, want in {"files": [{}], "sources": [["x", None]], "message_has": ["x"], "notes": ["x"]}.items():
+        assert judge(case_with({key: want}), GOOD) != []
+
+
+def test_a_key_that_nobody_knows_is_a_failure() -> None:
+    assert judge(chat_case(texts="a"), GOOD) == ["expect: no such key: texts"]
+    assert judge(chat_case(texts_any=["a"]), GOOD) == ["expect: no such key: texts_any"]
+    with pytest.raises(AssertionError, match="no such field: expects"):
+        Case.of(b'{"name": "x", "format": "sse", "expect": {}, "expects": {}}')
+
+
+def reported(*names: str) -> list[Case]:
+    found = [case for case in REPORTED if case.name in names]
+    assert len(found) == len(names)
+    return found
+
+
+def test_the_outcome_of_a_lane_that_no_subject_runs_is_a_failure() -> None:
+    (case,) = reported("file-chat-with-text")
+    failure = examine(case, subjects.chat(OpenAI("m-1")))
+    assert failure is not None
+    assert "no lane is run" in str(failure)
+
+
+class Dropping:
+    """A reader that gives everything but the events of one kind."""
+
+    def __init__(self, reader: Reader, kind: type) -> None:
+        self._reader = reader
+        self._kind = kind
+
+    @property
+    def complete(self) -> bool:
+        return self._reader.complete
+
+    def feed(self, data: bytes, /) -> list[Event]:
+        return [event for event in self._reader.feed(data) if not isinstance(event, self._kind)]
+
+    def close(self, *error: Any) -> list[Event]:
+        return [event for event in self._reader.close(*error) if not isinstance(event, self._kind)]
+
+
+@pytest.mark.parametrize(("kind", "key"), [(File, "files"), (Sources, "sources"), (ToolCall, "tool_calls_raw")])
+def test_a_reader_that_drops_what_comes_beside_the_text_fails(kind: type, key: str) -> None:
+    class Forgetful(OpenAI):
+        def read(self, head: Head, request: Request | None = None) -> Any:
+            return Dropping(super().read(head, request), kind)
+
+    wanting = {case.name for case in REPORTED if case.format == "openai-chat" and case.also.get(key)}
+    report = run((c for c in REPORTED if c.name in wanting), {"openai-chat": subjects.chat(Forgetful("m-1"))})
+    assert {failure.case.name for failure in report.failures} >= wanting
+    assert len(wanting) > 1
+
+
+class Insisting(OpenAI):
+    """Calls every failure one that may pass."""
+
+    def read(self, head: Head, request: Request | None = None) -> Any:
+        return _Insisting(super().read(head, request))
+
+
+class _Insisting(Dropping):
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader, int)
+
+    def close(self, *error: Any) -> list[Event]:
+        events = super().close(*error)
+        for event in events:
+            if isinstance(event, End) and event.error:
+                event.error.retryable = True
+        return events
+
+
+def test_a_lane_that_asks_twice_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lanes.WIRES, "openai-chat", lambda url: Insisting("m-1", base_url=url, needs_key=False))
+    cases = reported("quota-deepseek", "413-empty")
+    failures = run(cases, {"http1": Lane()}).failures
+    assert len(failures) == len(cases)
+    assert "got {'requests': 2" in str(failures[0])
+
+
+def test_a_lane_that_does_not_wait_after_a_finish_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanout.engine.clocks.LINGER", 1.0)
+    assert {failure.case.name for failure in run(reported("fin-chat-slow-each"), SUBJECTS).failures}
+
+
+def test_a_lane_that_waits_too_long_after_a_finish_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanout.engine.clocks.LINGER", 3.0)
+    assert {failure.case.name for failure in run(reported("fin-chat-hold-after-finish"), SUBJECTS).failures}
+
+
+def test_a_case_of_raw_http_is_read_by_the_wire_that_it_names() -> None:
+    (case,) = reported("2xx-201-gem")
+    other = Case(case.name, case.format, case.expect, {k: v for k, v in case.fields.items() if k != "wire"})
+    assert examine(case, SUBJECTS["http1"]) is None
+    assert examine(other, SUBJECTS["http1"]) is not None
+
+
 def test_a_case_without_its_decoder_is_judged_by_what_holds_then() -> None:
     case = Case("x", "http1", {"text": "a"}, {"needs": "br", "expect_without": {"text": "", "error_any": ["protocol"]}})
     assert judge(case, {**GOOD, "text": "", "error": "protocol"}, lacks=True) == []
@@ -279,8 +459,8 @@ def command(path: Path) -> subprocess.CompletedProcess[str]:
 class Following(HttpxTransport):
     """Follows redirects, as the libraries do unless told otherwise."""
 
-    def _client(self, url: str) -> Any:
-        client = super()._client(url)
+    def _make_client(self, secure: bool, proxy: Proxy | None) -> Any:
+        client = super()._make_client(secure, proxy)
         client.follow_redirects = True
         return client
 

@@ -1,5 +1,6 @@
 """How settings lie over each other, and what the configuration's names stand for."""
 
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -9,12 +10,13 @@ from trio.testing import MockClock
 
 import fanout
 from fanout import All, Fallback, Race, Timeouts, catalog
-from fanout.abc import Head, Policy, Request
+from fanout.abc import Flow, Head, Policy, Reader, Request
 from fanout.catalog import LaneSpec, lookup
 from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable
 from fanout.errors import RateLimited, UsageError
 from fanout.plan import Builder, Connections, Settings
 from fanout.providers.openai import OpenAI
+from fanout.proxy import as_proxy
 from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport
 from tests.words import Words, memory, said, watch, words
@@ -131,6 +133,37 @@ async def test_a_bound_holds_for_all_who_share_a_transport(autojump_clock: MockC
     assert trio.current_time() - began == 2
 
 
+class Trips(Words):
+    """A provider with a request before the one for the answer, and a last word to a service that is left."""
+
+    def flow(self, prompt: fanout.Prompt) -> Flow:
+        yield Request("GET", f"http://{self.name}/first")
+        return self.request(prompt)
+
+    def farewell(self, request: Request, reader: Reader | None) -> Request:
+        return Request("POST", f"http://{self.name}/stop")
+
+
+@pytest.mark.parametrize("proxy", ["http://me:pass-word-1@proxy:3128", "none", None])
+async def test_all_requests_of_a_lane_go_by_way_of_its_proxy(proxy: str | None, autojump_clock: MockClock) -> None:
+    lanes = [LaneSpec("a", Trips("a"), proxy=proxy), LaneSpec("b", Words("b"))]
+    scripts: dict[str, Any] = {"http://a/": [b"x", HANG], "http://b/": said("y", first=5)}
+    transport = MemoryTransport(lambda request: scripts.get(request.url, [b"x"]))
+    await fanout.race("?", lanes, transport=transport)
+    sent = [(exchange.request.url, exchange.request.proxy) for exchange in transport.exchanges]
+    assert sorted(sent, key=itemgetter(0)) == [
+        ("http://a/", as_proxy(proxy)),
+        ("http://a/first", as_proxy(proxy)),
+        ("http://a/stop", as_proxy(proxy)),
+        ("http://b/", None),
+    ]
+    assert "pass-word-1" not in repr([lanes, transport.exchanges])
+
+
+async def test_the_embedded_model_has_no_proxy() -> None:
+    assert catalog.find("local?proxy=http://proxy:3128").proxy is None
+
+
 def keyed(*keys: str) -> tuple[LaneSpec, list[Any]]:
     providers = [OpenAI("m", base_url="http://a/v1", key=Secret(key)) for key in keys]
     return LaneSpec("a", providers[0], spares=tuple(providers[1:])), list(providers)
@@ -184,7 +217,7 @@ def test_keys_are_found_as_a_comma_list_and_by_number(monkeypatch: pytest.Monkey
 
 def test_a_plug_in_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        lookup, "_plug_in", lambda group, name: Words if (group, name) == ("fanout.providers", "w") else None
+        lookup, "_load_plug_in", lambda group, name: Words if (group, name) == ("fanout.providers", "w") else None
     )
     found = catalog.find("w/host?first=1")
     assert found.provider == Words("host")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -15,8 +17,8 @@ from attrs import define
 
 import fanout
 from fanout import All, Race, Status, catalog
-from fanout.catalog import lookup
 from fanout.catalog.config import Config, DefaultsTable
+from fanout.chats.hailuo import DEVICES
 from fanout.credentials import Credentials
 from fanout.errors import LoginRequired, UsageError
 from fanout.events import Conversation, LoginNeeded
@@ -44,7 +46,7 @@ def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-    lookup._devices.cache_clear()
+    DEVICES.clear()
     monkeypatch.delenv("FANOUT_UNOFFICIAL", raising=False)
     for name in NAMES:
         for end in ("BASE_URL", "COOKIE", "TOKEN"):
@@ -235,9 +237,26 @@ async def test_without_a_login_two_say_what_to_type_and_the_others_answer() -> N
         async with fanout.open_fanout("Why?", All(*services.lanes())) as running_:
             needed = {t.lane: t.event.command async for t in running_ if isinstance(t.event, LoginNeeded)}
         run = running_.run
-    assert needed == {"huggingchat": "fanout login huggingchat", "hailuo": "fanout login hailuo"}
+    urls = {"huggingchat": services.huggingchat.base_url, "hailuo": services.hailuo.url}
+    assert needed == {name: f"fanout login {name} --base-url {url}" for name, url in urls.items()}
     assert all(isinstance(run[lane].error, LoginRequired) for lane in needed)
     assert [answer.lane for answer in run.answers if answer.status is Status.FINISHED] == list(NAMES[2:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "secret"), [("huggingchat", f"hf-chat={CANARY}"), ("hailuo", CANARY)])
+async def test_the_import_that_is_advised_is_what_the_lane_finds(name: str, secret: str) -> None:
+    async with open_services(logged_in=False) as services:
+        services.huggingchat.sessions[CANARY] = "user-1"
+        lane, env = services.lanes(name), {"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
+        refused = await command("race", "-m", *lane, "hi", env=env)
+        assert refused.code == 1
+        (advised,) = re.findall("`fanout (auth import [^`]*)`", refused.err)
+        stored = await command(*shlex.split(advised), stdin=secret.encode(), env=env)
+        assert stored.code == 0
+        answered = await command("race", "-q", "-m", *lane, "hi", env=env)
+        assert (answered.code, answered.err) == (0, "")
+        assert (await fanout.ask("Why?", lane))[name].status is Status.FINISHED
 
 
 @pytest.mark.slow
@@ -355,7 +374,7 @@ async def test_a_damaged_login_stops_its_own_lane_alone(data: str) -> None:
     broken, other = run.answers
     assert isinstance(broken.error, LoginRequired)
     assert str(file) in broken.error.message
-    assert broken.error.command == "fanout login huggingchat"
+    assert broken.error.command == f"fanout login huggingchat --base-url {services.huggingchat.base_url}"
     assert other.text == "Blue."
 
 

@@ -29,8 +29,8 @@ def _run(name: str) -> subprocess.CompletedProcess[str]:
 
 
 @cache
-def started() -> dict[str, Future[subprocess.CompletedProcess[str]]]:
-    """All of them, under way since the first call."""
+def start() -> dict[str, Future[subprocess.CompletedProcess[str]]]:
+    """Starts all of them at the first call, one after the other, and returns what they will find."""
     pool = ThreadPoolExecutor(1)
     futures = {name: pool.submit(_run, name) for name in TOOLS}
     pool.shutdown(wait=False)

@@ -24,7 +24,7 @@ class Words(Provider):
     def request(self, prompt: fanout.Prompt) -> Request:
         return Request("POST", f"http://{self.name}/", body=prompt.messages[-1].text.encode())
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         return WordsReader(head)
 
 

@@ -4,129 +4,123 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from functools import partial
-from importlib.metadata import entry_points
-from math import inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from attrs import evolve, field, fields_dict, frozen
-from platformdirs import user_config_path
+from attrs import NOTHING, define, evolve, field, fields_dict, frozen
 
-from fanout.addresses import check_proxy
 from fanout.catalog.entries import entries
 from fanout.errors import UsageError
+from fanout.prompt import Options
+from fanout.proxy import FORM, is_proxy
+from fanout.settings import (
+    CLOCK,
+    COUNT,
+    DELAY,
+    FROM_ONE,
+    SWITCH,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    Form,
+    Setting,
+    aliases_of,
+    check_names,
+    check_settings,
+    setting,
+    settings_of,
+)
 from fanout.storage.places import app_directory
+from fanout.timeouts import Timeouts
 
 FILE = "fanout.toml"
 
 TRUST = "FANOUT_TRUST_PROJECT"
 """The variable whose 1 says that the file in the current directory is the user's own."""
 
-Range = tuple[Callable[[Any], bool], str]
-_CLOCK: Range = (lambda seconds: seconds > 0, "a time above 0")
-_FINITE: Range = (isfinite, "a number")
-_WHOLE: Range = (lambda number: -(2**63) <= number < 2**63, "a whole number of at most 64 bits")
-
-RANGES: dict[str, Range] = {
-    **dict.fromkeys(("connect", "first", "idle", "total", "deadline"), _CLOCK),
-    **dict.fromkeys(("temperature", "top_p"), _FINITE),
-    **dict.fromkeys(("max_tokens", "seed", "reasoning_tokens", "k"), _WHOLE),
-    "after": (lambda seconds: seconds >= 0, "a time from 0 on"),
-    "min_tps": (lambda rate: 0 <= rate < inf, "a rate from 0 on"),
-    "retries": (lambda number: number >= 0, "a whole number from 0 on"),
-    "concurrency": (lambda number: number >= 1, "a whole number from 1 on"),
-}
-"""What a number may be, wherever it stands, and how to say it; not-a-number lies in no range."""
-
 _SEPARATOR = re.compile("[/:]")
 
 
-def _check_ranges(table: Any) -> None:
-    for key, (within, words) in RANGES.items():
-        value = getattr(table, key, None)
-        if value is not None and not within(value):
-            raise UsageError(f"{key} takes {words}, not {value!r}")
+LANE: Mapping[str, Setting] = {
+    "base_url": Setting(TEXT, "The service's address."),
+    "key_env": Setting(TEXT, "The variable that holds the key; empty: no key.", empty=True),
+    "proxy": Setting(
+        Form(FORM, str, (str,), "a text in quotes", is_proxy),
+        "The proxy of this lane's requests.",
+        users=True,
+        hidden=True,
+    ),
+    "insecure": Setting(SWITCH, "Whether a key or login may go over plain http to a public network.", users=True),
+    "web_search": Setting(SWITCH, "Whether the service searches the web, where it can."),
+    "retries": Setting(COUNT, "How often it is tried again."),
+    "concurrency": Setting(FROM_ONE, "How many lanes of this name may run at once."),
+}
+"""The settings of a lane beside its clocks and the options of its prompt."""
+
+NEEDED = ("spec", "policy", "lanes")
+"""The keys that a table must have, where it knows them."""
+
+LANE_SETTINGS: Mapping[str, Setting] = {**LANE, **settings_of(Timeouts), **settings_of(Options)}
+"""All settings of a lane."""
+
+ALIASES = aliases_of(Timeouts)
+"""Other names of these, in specs and on the command line."""
 
 
-@frozen
+@frozen(init=False)
 class LaneTable:
-    """`[lanes.NAME]`: a lane spec and what it is asked with. Times are seconds.
-
-    `proxy` and `insecure` are of the user's own file only.
-    """
+    """`[lanes.NAME]`: a lane spec and what it is asked with, by the names of LANE_SETTINGS. Times are seconds."""
 
     spec: str
-    base_url: str | None = None
-    key_env: str | None = None
-    proxy: str | None = field(default=None, repr=False)
-    insecure: bool | None = None
-    web_search: bool | None = None
-    concurrency: int | None = None
-    retries: int | None = None
-    connect: float | None = None
-    first: float | None = None
-    idle: float | None = None
-    total: float | None = None
-    min_tps: float | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: list[str] = field(factory=list)
-    seed: int | None = None
-    reasoning: str | None = None
-    reasoning_tokens: int | None = None
-    body: dict[str, Any] = field(factory=dict)
+    given: Mapping[str, Any] = field(repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        """Raises UsageError for a value out of its range."""
-        _check_ranges(self)
-        if self.proxy is not None:
-            try:
-                check_proxy(self.proxy)
-            except ValueError as error:
-                raise UsageError(str(error)) from None
+    def __init__(self, spec: str, **given: Any) -> None:
+        """Raises UsageError for a name that a lane does not know, and for a value out of its range."""
+        check_names("setting", given, LANE_SETTINGS, ALIASES)
+        said = {name: value for name, value in given.items() if value is not None}
+        for name, value in said.items():
+            LANE_SETTINGS[name].check(name, value)
+        self.__attrs_init__(spec, said)
 
 
 @frozen
 class GroupTable:
     """`[groups.NAME]`: a policy and its lanes, usable wherever a lane is."""
 
-    policy: str
-    lanes: list[str]
-    on: str | None = None
-    after: float | None = None
-    k: int | None = None
-    deadline: float | None = None
-    on_lose: str | None = None
+    policy: str = setting(TEXT, default=NOTHING)
+    lanes: list[str] = setting(TEXTS, default=NOTHING)
+    on: str | None = setting(TEXT)
+    after: float | None = setting(DELAY)
+    k: int | None = setting(WHOLE)
+    deadline: float | None = setting(CLOCK)
+    on_lose: str | None = setting(TEXT)
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
-        _check_ranges(self)
+        check_settings(self)
 
 
 @frozen
-class DefaultsTable:
+class DefaultsTable(Timeouts):
     """`[defaults]`: what holds for every lane that does not say otherwise."""
 
-    connect: float | None = None
-    first: float | None = None
-    idle: float | None = None
-    total: float | None = None
-    min_tps: float | None = None
-    retries: int | None = None
-    transport: str | None = None
-    unofficial: list[str] | None = None
+    retries: int | None = setting(COUNT)
+    transport: str | None = setting(TEXT)
+    unofficial: list[str] | None = setting(TEXTS)
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
-        _check_ranges(self)
+        check_settings(self)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The clocks among them."""
+        return Timeouts(**{name: getattr(self, name) for name in settings_of(Timeouts)})
 
 
 @frozen
 class Tables:
-    """What one file says."""
+    """The tables of one file."""
 
     lanes: dict[str, LaneTable] = field(factory=dict)
     groups: dict[str, GroupTable] = field(factory=dict)
@@ -135,7 +129,7 @@ class Tables:
 
 @frozen
 class Config(Tables):
-    """What one or both files say.
+    """The tables of one or both files.
 
     `untrusted` has the `lanes.NAME` and `groups.NAME` of a file that is not known to be the user's, and that file: it
     may not send keys to addresses of its own choice.
@@ -177,14 +171,21 @@ def load(project: Path | None = None, user: Path | None = None) -> Config:
 
 def _users_file(directory: Path | None) -> Path | None:
     try:
-        return (directory or app_directory(user_config_path)) / FILE
+        return (directory or app_directory("config")) / FILE
     except UsageError:  # without a home there is no file, and nothing is wrong with that
         return None
 
 
+def _plug_in_names() -> set[str]:
+    """The names of the providers that other packages bring."""
+    from importlib.metadata import entry_points  # noqa: PLC0415  # takes longer than to read the file
+
+    return set(entry_points(group="fanout.providers").names)
+
+
 def _check_names(tables: Tables, file: Path) -> None:
     """Nobody gets another lane than the provider that they wrote, because of the directory that they are in."""
-    plug_ins = entry_points(group="fanout.providers").names if tables.lanes or tables.groups else set()
+    plug_ins = _plug_in_names() if tables.lanes or tables.groups else set()
     for kind, names in (("lanes", tables.lanes), ("groups", tables.groups)):
         for name in names:
             if _SEPARATOR.search(name) or name in entries() or name in plug_ins:
@@ -200,51 +201,74 @@ def _read(path: Path) -> Tables:
         return Tables()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
-    return _structured(table, path)
+    return _Reading(path).read(table)
 
 
-def _structured(table: dict[str, Any], path: Path) -> Tables:
-    # Imported here: most runs have no such file, and cattrs costs more than half an `import trio`.
-    from cattrs import BaseValidationError, Converter, transform_error  # noqa: PLC0415
-
-    converter = Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(str, partial(_exactly, (str,), "a text in quotes", str))
-    converter.register_structure_hook(bool, partial(_exactly, (bool,), "true or false", bool))
-    converter.register_structure_hook(int, partial(_exactly, (int,), "a whole number", int))
-    converter.register_structure_hook(float, partial(_exactly, (int, float), "a number", float))
-    converter.register_structure_hook_func(lambda kind: kind == list[str], _texts)
-    try:
-        return converter.structure(table, Tables)
-    except BaseValidationError as error:
-        found = (line.rpartition(" @ $") for line in transform_error(error, "$", _say))
-        lines = [f"{path}: {where.removeprefix('.') or 'top level'}: {what}" for what, _, where in found]
-        raise UsageError("\n".join(lines)) from None
+Made = TypeVar("Made")
 
 
-def _say(error: BaseException, kind: type | None) -> str:
-    if (unknown := getattr(error, "extra_fields", None)) is not None:
-        known = list(fields_dict(getattr(error, "cl")))  # noqa: B009  # cattrs' ForbiddenExtraKeysError
-        return "; ".join(_unknown(key, known) for key in sorted(unknown))
-    if isinstance(error, KeyError):
-        return "this is missing"
-    if isinstance(error, UsageError):
-        return str(error)
-    return f"this should be {getattr(kind, '__name__', kind)}"
+@define
+class _Reading:
+    """The reading of one file, which goes on to the end to name all that is wrong in it."""
 
+    path: Path
+    mistakes: list[str] = field(factory=list)
 
-def _unknown(key: str, known: list[str]) -> str:
-    near = get_close_matches(key, known, n=1)
-    return f"there is no key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}")
+    def read(self, table: dict[str, Any]) -> Tables:
+        """Returns what the file says. Raises UsageError with every mistake and its place."""
+        self._check_keys("", table, fields_dict(Tables))
+        tables = Tables(
+            self._read_all("lanes", table, LaneTable, {"spec": Setting(TEXT), **LANE_SETTINGS}),
+            self._read_all("groups", table, GroupTable, settings_of(GroupTable)),
+            self._read_one("defaults", table.get("defaults", {}), DefaultsTable, settings_of(DefaultsTable))
+            or DefaultsTable(),
+        )
+        if self.mistakes:
+            raise UsageError("\n".join(self.mistakes))
+        return tables
 
+    def _read_all(
+        self, name: str, table: dict[str, Any], kind: Callable[..., Made], settings: Mapping[str, Setting]
+    ) -> dict[str, Made]:
+        rows = table.get(name, {})
+        if not isinstance(rows, dict):
+            self._add(name, f"this should be tables, as [{name}.NAME]")
+            return {}
+        read = {key: self._read_one(f"{name}[{key!r}]", row, kind, settings) for key, row in rows.items()}
+        return {key: made for key, made in read.items() if made is not None}
 
-def _exactly(kinds: tuple[type, ...], words: str, make: Callable[[Any], Any], value: Any, _: Any) -> Any:
-    """TOML has types: nothing is converted that would hide a mistake, such as "5" or true for a number."""
-    if type(value) not in kinds:
-        raise UsageError(f"this should be {words}, not {value!r}")
-    return make(value)
+    def _read_one(
+        self, place: str, table: Any, kind: Callable[..., Made], settings: Mapping[str, Setting]
+    ) -> Made | None:
+        if not isinstance(table, dict):
+            self._add(place, "this should be a table")
+            return None
+        before = len(self.mistakes)
+        self._check_keys(place, table, settings)
+        for key in NEEDED:
+            if key in settings and key not in table:
+                self._add(f"{place}.{key}", "this is missing")
+        values = {key: self._value(f"{place}.{key}", settings[key], table[key]) for key in settings if key in table}
+        if len(self.mistakes) == before:
+            try:
+                return kind(**values)
+            except UsageError as error:
+                self._add(place, str(error))
+        return None
 
+    def _value(self, place: str, setting: Setting, value: Any) -> Any:
+        try:
+            return setting.form.from_toml(value)
+        except ValueError as error:
+            self._add(place, f"{error}{'' if setting.hidden else f', not {value!r}'}")
 
-def _texts(value: Any, _: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise UsageError(f"this should be a list of texts in quotes, not {value!r}")
-    return value
+    def _check_keys(self, place: str, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+        for key in sorted(set(table) - set(known)):
+            from difflib import get_close_matches  # noqa: PLC0415  # mistakes can wait
+
+            near = [ALIASES[key]] if ALIASES.get(key) in known else get_close_matches(key, list(known), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            self._add(place, f"there is no key {key!r}; {hint}")
+
+    def _add(self, place: str, what: str) -> None:
+        self.mistakes.append(f"{self.path}: {place or 'top level'}: {what}")

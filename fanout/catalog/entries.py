@@ -1,12 +1,12 @@
-"""What a lane spec can name: the embedded model, the table of hosts, and the services that nobody offers."""
+"""The providers that a lane spec can name: the embedded model, the table of hosts, and what nobody offers."""
 
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -27,12 +27,12 @@ _VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 class Entry:
     """A provider that lane specs can name; `keys` are environment variables, any of which holds the key.
 
-    `wire` is the module of `fanout.providers` whose language it speaks, `quirks` how it speaks it, by names of QUIRKS.
+    `wire` is the module of `fanout.providers` whose language it speaks, `quirks` how it differs, by that wire's names.
     For `{VARIABLE}` in `base_url` stands what the environment says. `models_url` is where its models are listed, if
     that is in no usual place. `any_model` says that a lane may leave the model to the service.
 
-    For an interface that nobody offers, `status` says what has been seen of it and `evidence` until what day; it is off
-    until somebody switches it on.
+    For an interface that nobody offers, `wire` is a module of `fanout.chats`. `status` says what has been seen of it,
+    `evidence` until what day; it is off until somebody switches it on.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Entry:
 
     @property
     def key_present(self) -> bool:
-        """Whether one of its variables is set, and those in its address too."""
+        """True if one of its variables is set, and those in its address too."""
         return not self.unset and any(True for _ in keys_in_environment(self.keys))
 
     @property
     def unofficial(self) -> bool:
-        """Whether nobody offers this interface."""
+        """True for an interface that nobody offers."""
         return bool(self.status)
 
     @property
@@ -68,7 +68,7 @@ class Entry:
             return read_ollama_host(url or "")
         return f"http://{url}" if url and "://" not in url else url
 
-    def filled(self) -> str:
+    def fill_in(self) -> str:
         """The address, with the environment's words for the variables in it. Raises UsageError for one that lacks."""
         if unset := self.unset:
             raise UsageError(f"{self.name}: where is it? Set {' and '.join(unset)}, or give the lane a base_url")
@@ -98,7 +98,7 @@ def entries() -> Mapping[str, Entry]:
 
 
 def _rows(file: str) -> Iterator[dict[str, Any]]:
-    table = tomllib.loads(files("fanout.catalog").joinpath(file).read_text("utf-8"))
+    table = tomllib.loads(Path(__file__).with_name(file).read_text("utf-8"))
     for name, row in table.items():
         yield {"name": name, **row, **{key: tuple(row.get(key, ())) for key in ("keys", "quirks")}}
 

@@ -1,24 +1,23 @@
 """The grammar of a lane spec: `[name=]provider[/model][?option=value&…]`."""
 
 import re
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
-from math import inf
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 import orjson
-from attrs import define, field, fields_dict, frozen
+from attrs import define, field, frozen
 
-from fanout.addresses import PROXY_FORM, check_proxy
-from fanout.catalog.config import RANGES, LaneTable, distrust
+from fanout.catalog.config import ALIASES, LANE_SETTINGS, LaneTable, distrust
 from fanout.errors import UsageError
 from fanout.prompt import Options
+from fanout.settings import explain_unknown, settings_of
 from fanout.timeouts import Timeouts
 
 _LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _SEPARATOR = re.compile("[/:]")
+_MANY = {name for name, one in LANE_SETTINGS.items() if one.many}
 
 
 @frozen
@@ -40,13 +39,20 @@ class Spec:
 
     @property
     def provider(self) -> str:
-        """What stands before the first separator."""
+        """The text before the first separator."""
         return _SEPARATOR.split(self.name, maxsplit=1)[0]
 
     @property
     def model(self) -> str:
-        """What stands after the first separator: a model's name may have more of them."""
+        """The text after the first separator: a model's name may have more of them."""
         return [*_SEPARATOR.split(self.name, maxsplit=1), ""][1]
+
+
+def add_options(spec: str, options: Sequence[tuple[str, str]]) -> str:
+    """Returns the spec with these options too; those that it sets itself stay as they are."""
+    own = {pair.partition("=")[0] for pair in spec.partition("?")[2].split("&")}
+    added = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in options if key not in own)
+    return f"{spec}{'&' if '?' in spec else '?'}{added}" if added else spec
 
 
 def _without_passwords(text: str) -> str:
@@ -58,183 +64,93 @@ def _without_passwords(text: str) -> str:
 def _without_password(pair: str) -> str:
     key, _, value = pair.partition("=")
     told = unquote_plus(value)
-    hidden = unquote_plus(key) == "proxy" or ("//" in told and "@" in told)
+    one = LANE_SETTINGS.get(unquote_plus(key))
+    hidden = (one and one.hidden) or ("//" in told and "@" in told)
     return f"{key}=…" if hidden and value else pair
-
-
-_TIME_FORM = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
-
-
-def duration(text: str) -> float:
-    """A time in seconds from 0.8, 0.8s, 800ms or 2m. Raises ValueError."""
-    match = _TIME_FORM.fullmatch(text.strip())
-    if not match:
-        raise ValueError(f"{text!r} is not a time; write 0.8, 0.8s, 800ms or 2m")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def clock(text: str) -> float:
-    """What a clock is set to: a time, or `off` for ever. Raises ValueError."""
-    value = inf if text == "off" else duration(text)
-    if not value:
-        raise ValueError("a clock of 0 leaves no time at all; write off to switch it off")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError
-    return int(text)
-
-
-def _switch(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
-
-
-def _proxy(text: str) -> str:
-    check_proxy(text)
-    return text
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return (text,)
-
-
-Parse = tuple[Callable[[str], Any], str]
-_WHOLE: Parse = (int, "a whole number of at most 64 bits")
-_NUMBER: Parse = (float, "a number")
-_TEXT: Parse = (str, "text")
-_SWITCH: Parse = (_switch, "true or false")
-_TIME: Parse = (clock, "a time such as 0.8, 800ms or off")
-
-_OPTIONS: dict[str, Parse] = {
-    "max_tokens": _WHOLE,
-    "temperature": _NUMBER,
-    "top_p": _NUMBER,
-    "stop": (_words, "text"),
-    "seed": _WHOLE,
-    "reasoning": _TEXT,
-    "reasoning_tokens": _WHOLE,
-}
-_CLOCKS: dict[str, Parse] = {
-    "connect": _TIME,
-    "first": _TIME,
-    "idle": _TIME,
-    "total": _TIME,
-    "timeout": _TIME,
-    "min_tps": (float, "tokens per second"),
-}
-_OWN: dict[str, Parse] = {
-    "retries": (_count, RANGES["retries"][1]),
-    "concurrency": (_count, RANGES["concurrency"][1]),
-    "base_url": _TEXT,
-    "key_env": _TEXT,
-    "proxy": (_proxy, PROXY_FORM),
-    "insecure": _SWITCH,
-    "web_search": _SWITCH,
-}
-
-
-USERS_OWN = ("proxy", "insecure")
-"""The options that a project's file may not set: where a lane's requests go, and what may be read on the way."""
-
-HIDDEN = ("proxy",)
-"""The options whose values no error repeats, because they may hold a password."""
 
 
 @define
 class Given:
-    """What specs and tables say of one lane; what is added later goes over what was there.
+    """The settings that specs and tables give a lane, by the names of LANE_SETTINGS; later ones go over earlier ones.
 
-    `files` says which of `own` a file said that is not known to be the user's: Config.untrusted.
+    `files` says which of it a file said that is not known to be the user's: Config.untrusted.
     """
 
-    options: dict[str, Any] = field(factory=dict)
-    clocks: dict[str, float] = field(factory=dict)
-    own: dict[str, Any] = field(factory=dict)
-    body: dict[str, Any] = field(factory=dict)
+    values: dict[str, Any] = field(factory=dict, repr=False)
     files: dict[str, Path] = field(factory=dict)
+
+    def get(self, name: str) -> Any:
+        """Returns what a setting was given, or None."""
+        return self.values.get(name)
 
     def add_query(self, spec: Spec, file: Path | None = None) -> None:
         """Takes the options of a spec. Raises UsageError for one that is unknown or has a wrong value."""
-        pairs = parse_qsl(spec.query, keep_blank_values=True)
-        self._move(dict(pairs).get("base_url"), keyed="key_env" in dict(pairs))
-        if any(key == "stop" for key, _ in pairs):
-            self.options["stop"] = ()
-        for key, value in pairs:
+        pairs = _pairs(spec.query)
+        names = {name for name, _ in pairs}
+        self._move(dict(pairs).get("base_url"), keyed="key_env" in names)
+        for name in names & _MANY:
+            self.values.pop(name, None)
+        for name, text in pairs:
             try:
-                self._add(key, value, file)
+                self._add(name, text, file)
             except UsageError as error:
                 raise UsageError(f"{spec.text}: {error}") from None
-
-    def _add(self, key: str, value: str, file: Path | None) -> None:
-        if not value and key != "key_env":
-            raise UsageError(f"{key} has no value; an option is name=value")
-        if key in _OPTIONS:
-            parsed = _parsed(key, value, _OPTIONS[key])
-            self.options[key] = self.options["stop"] + parsed if key == "stop" else parsed
-        elif key in _CLOCKS:
-            self.clocks["total" if key == "timeout" else key] = _parsed(key, value, _CLOCKS[key])
-        elif key in _OWN:
-            self._set_own(key, _parsed(key, value, _OWN[key]), file)
-        elif key.startswith("body."):
-            self.body[key.removeprefix("body.")] = _json_or_text(value)
-        else:
-            known = [*_OPTIONS, *_CLOCKS, *_OWN]
-            raise UsageError(unknown("option", key, known, "body.NAME=JSON goes to the service as it is"))
-
-    def _set_own(self, key: str, value: Any, file: Path | None) -> None:
-        if file and key in USERS_OWN:
-            raise distrust(f"{file} sets {key}")
-        self.own[key] = value
-        self.files.pop(key, None)
-        if file:
-            self.files[key] = file
-
-    def _move(self, base_url: str | None, *, keyed: bool) -> None:
-        """Leaves behind what held for the address before: `insecure`, and a key unless a new one comes with it."""
-        if base_url and base_url != self.own.get("base_url"):
-            self.own.pop("insecure", None)
-            if not keyed:
-                self.own.pop("key_env", None)
-                self.files.pop("key_env", None)
 
     def add_table(self, table: LaneTable, file: Path | None = None) -> None:
         """Takes what a configuration file says of a lane."""
         # The options in the table's own spec are the same author's words of the same lane.
-        keyed = table.key_env is not None or "key_env" in dict(
-            parse_qsl(Spec.of(table.spec).query, keep_blank_values=True)
-        )
-        self._move(table.base_url, keyed=keyed)
-        for key in fields_dict(LaneTable):
-            value = getattr(table, key)
-            if value is None or value in ([], {}):
-                continue
-            if key == "body":
-                self.body.update(value)
-            elif key in _OPTIONS:
-                self.options[key] = tuple(value) if key == "stop" else value
-            elif key in _CLOCKS:
-                self.clocks[key] = value
-            elif key in _OWN:
-                self._set_own(key, value, file)
+        keyed = "key_env" in {*table.given, *dict(_pairs(Spec.of(table.spec).query))}
+        self._move(table.given.get("base_url"), keyed=keyed)
+        for name, value in table.given.items():
+            if name == "body":
+                self._add_to_body(value)
+            elif value != []:
+                self._set(name, tuple(value) if name in _MANY else value, file)
 
-    def made(self) -> tuple[Options, Timeouts]:
-        """The options and clocks that were given."""
-        return Options(**self.options, body=self.body), Timeouts(**self.clocks)
+    def options(self) -> Options:
+        """Returns the options of the prompt that were given."""
+        return Options(**{name: self.values[name] for name in settings_of(Options) if name in self.values})
+
+    def timeouts(self) -> Timeouts:
+        """Returns the clocks that were given."""
+        return Timeouts(**{name: self.values[name] for name in settings_of(Timeouts) if name in self.values})
+
+    def _add(self, name: str, text: str, file: Path | None) -> None:
+        one = LANE_SETTINGS.get(name)
+        if not text and not (one and one.empty):
+            raise UsageError(f"{name} has no value; an option is name=value")
+        if one:
+            value = one.read(name, text)
+            self._set(name, (*self.values.get(name, ()), *value) if one.many else value, file)
+        elif name.startswith("body."):
+            self._add_to_body({name.removeprefix("body."): _json_or_text(text)})
+        else:
+            known = [*LANE_SETTINGS, *ALIASES]
+            raise UsageError(explain_unknown("option", name, known, "body.NAME=JSON goes to the service as it is"))
+
+    def _set(self, name: str, value: Any, file: Path | None) -> None:
+        if file and LANE_SETTINGS[name].users:
+            raise distrust(f"{file} sets {name}")
+        self.values[name] = value
+        self.files.pop(name, None)
+        if file:
+            self.files[name] = file
+
+    def _add_to_body(self, parts: Mapping[str, Any]) -> None:
+        self.values["body"] = {**self.values.get("body", {}), **parts}
+
+    def _move(self, base_url: str | None, *, keyed: bool) -> None:
+        """Leaves behind what held for the address before: `insecure`, and a key unless a new one comes with it."""
+        if base_url and base_url != self.get("base_url"):
+            self.values.pop("insecure", None)
+            if not keyed:
+                self.values.pop("key_env", None)
+                self.files.pop("key_env", None)
 
 
-def _parsed(key: str, value: str, parse: Parse) -> Any:
-    try:
-        parsed = parse[0](value)
-        fine = key not in RANGES or RANGES[key][0](parsed)
-    except (LookupError, ValueError):
-        fine = False
-    if not fine:
-        shown = "" if key in HIDDEN else f", not {value!r}"
-        raise UsageError(f"{key} takes {parse[1]}{shown}")
-    return parsed
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Returns the options in a spec, by their names as settings."""
+    return [(ALIASES.get(name, name), text) for name, text in parse_qsl(query, keep_blank_values=True)]
 
 
 def _json_or_text(value: str) -> Any:
@@ -242,10 +158,3 @@ def _json_or_text(value: str) -> Any:
         return orjson.loads(value)
     except ValueError:
         return value
-
-
-def unknown(kind: str, name: str, known: Iterable[str], otherwise: str) -> str:
-    """The sentence that there is no such thing, with the nearest there is."""
-    near = get_close_matches(name, list(known), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"{otherwise}."
-    return f"there is no {kind} {name!r}; {hint}"

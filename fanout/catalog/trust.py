@@ -1,4 +1,4 @@
-"""Where a lane's key may go: to its provider's own address, and elsewhere only on the user's word."""
+"""Decides which key goes with a lane: its provider's to the provider's own address, others on the user's word."""
 
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
@@ -18,7 +18,7 @@ def is_own(entry: Entry, url: str) -> bool:
         return True
     if entry.unset:
         return False
-    own = entry.filled()
+    own = entry.fill_in()
     return _alike(url, own, origin_of if own == entry.base_url else _whole)
 
 
@@ -27,7 +27,7 @@ def key_variables(entry: Entry, url: str, given: Given) -> tuple[str, ...]:
 
     Raises UsageError where a project's file would give away a key that it was not trusted with.
     """
-    own, key_env = is_own(entry, url), given.own.get("key_env")
+    own, key_env = is_own(entry, url), given.get("key_env")
     if key_env is None:
         return entry.keys if own else ()
     named = given.files.get("key_env")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from fanout import __version__
 from fanout.errors import FanoutError, UsageError
 
 VERBS = {
@@ -70,7 +71,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fanout")
+@click.version_option(__version__, prog_name="fanout")
 def fanout() -> None:
     """One prompt to several LLM providers at once.
 

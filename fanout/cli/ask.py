@@ -6,12 +6,12 @@ import click
 from attrs import evolve
 
 from fanout.abc import Policy
-from fanout.cli.options import Choices, asking
+from fanout.cli.options import Choices, add_choices
 
 
 @click.command()
 @click.argument("plan", metavar="NAME")
-@asking
+@add_choices
 def ask(plan: str, **values: Any) -> int:
     """Put one prompt to a group or a lane that fanout.toml names.
 
@@ -19,7 +19,7 @@ def ask(plan: str, **values: Any) -> int:
     """
     from fanout import All, Quorum, Race, catalog
     from fanout.catalog.config import load
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
     from fanout.formats.summary import Who
 
     choices = Choices(**values)

@@ -4,17 +4,17 @@ from typing import Any
 
 import click
 
-from fanout.cli.options import Choices, asking
+from fanout.cli.options import Choices, add_choices
 
 
 @click.command()
-@asking
+@add_choices
 def compare(**values: Any) -> int:
     """Put one prompt to several lanes and show all their answers.
 
     fanout compare -m openai/gpt-5-mini,local "Why is the sky blue?"
     """
     from fanout import All
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
 
     return show(Choices(**values), lambda lanes: All(*lanes), who="all")

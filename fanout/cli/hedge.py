@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from fanout.cli.options import ON, Choices, asking, delay
+from fanout.cli.options import ON, Choices, add_choices, delay
 
 
 @click.command()
-@asking
+@add_choices
 @ON
 @click.option("--after", type=delay, default="800ms", show_default=True, help="How long a lane has before the next.")
 def hedge(after: float, on: Any, **values: Any) -> int:
@@ -17,6 +17,6 @@ def hedge(after: float, on: Any, **values: Any) -> int:
     fanout hedge --after 1.5s -m openai/gpt-5-mini,local "Why is it blue?"
     """
     from fanout import Hedge
-    from fanout.cli.show import show
+    from fanout.cli.screen.show import show
 
     return show(Choices(**values), lambda lanes: Hedge(*lanes, after=after, on=on))

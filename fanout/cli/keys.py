@@ -32,7 +32,7 @@ def keys(providers: tuple[str, ...], offline: bool) -> int:
 
 async def _check(chosen: list[Entry], offline: bool) -> int:
     import fanout
-    from fanout.cli import stdout
+    from fanout.cli.screen import stdout
 
     bad = 0
     async with fanout.open_transport() as transport:

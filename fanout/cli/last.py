@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
-from platformdirs import user_state_path
 
 from fanout.errors import UsageError
 from fanout.history import History
@@ -31,7 +30,7 @@ class Last:
 
 def directory() -> Path:
     """Where the run is kept. Raises UsageError."""
-    return app_directory(user_state_path) / "runs"
+    return app_directory("state") / "runs"
 
 
 def save(lanes: Sequence[str], conversation: History) -> None:

@@ -26,20 +26,20 @@ def list_(as_json: bool) -> int:
 
     A run is running, complete, interrupted, failed, or cut off: then its process ended before it did.
     """
-    from fanout.bench.records import store
-    from fanout.bench.report.console import aligned
+    from fanout.bench.records.store import open_store
+    from fanout.bench.report.console import align
 
-    with store.opened() as kept:
-        runs = kept.runs()
+    with open_store() as store:
+        runs = store.runs()
     if as_json:
-        click.echo(_json([_told(run) for run in runs]))
+        click.echo(_json([_row(run) for run in runs]))
         return 0
     if not runs:
         click.echo("no run is kept yet; fanout bench keeps each", err=True)
         return 0
     rows = [("run", "start", "state", "requests", "load", "lanes")]
     rows += [(run.name, _when(run.started), run.state, str(run.requests), _load(run), _lanes(run)) for run in runs]
-    for line in aligned(rows):
+    for line in align(rows):
         click.echo(line)
     return 0
 
@@ -50,19 +50,19 @@ def list_(as_json: bool) -> int:
 def show(run: str, as_json: bool) -> int:
     """Show the summary of a run, also of one that goes on, or was interrupted or cut off."""
     from fanout.bench.analysis.summary import to_json
-    from fanout.bench.records import store
+    from fanout.bench.records.store import open_store
     from fanout.bench.report import console
-    from fanout.cli.bench.summary import summed_up
+    from fanout.cli.bench.summary import sum_up_with_notice
     from fanout.formats.summary import one_line
 
-    with store.opened() as kept:
-        found = kept.find(run)
-        summary = summed_up(kept.records(found.id), found.about)
+    with open_store() as store:
+        kept = store.find(run)
+        summary = sum_up_with_notice(store.records(kept.id), kept.about)
     if as_json:
-        click.echo(_json({**to_json(summary), "about": found.about}))
+        click.echo(_json({**to_json(summary), "about": kept.about}))
         return 0
-    command = one_line(str(found.about.get("command", "")))
-    click.echo(f"{found.name}, {_when(found.started)}, {found.state}: {command}")
+    command = one_line(str(kept.about.get("command", "")))
+    click.echo(f"{kept.name}, {_when(kept.started)}, {kept.state}: {command}")
     for line in console.lines(summary):
         click.echo(line)
     return 0
@@ -78,25 +78,20 @@ def show(run: str, as_json: bool) -> int:
 )
 def export(run: str, out: Path | None) -> int:
     """Write a run's requests to stdout, as JSON a line, or all its files into a directory."""
-    from fanout.bench.analysis.summary import to_json
-    from fanout.bench.records import files, store
-    from fanout.bench.report import console
-    from fanout.cli.bench.summary import page, summed_up
+    from fanout.bench.records import files
+    from fanout.bench.records.store import open_store
+    from fanout.bench.run import write_files
+    from fanout.cli.bench.summary import sum_up_with_notice
 
-    with store.opened() as kept:
-        found = kept.find(run)
+    with open_store() as store:
+        kept = store.find(run)
         if out is None:
-            for line in kept.lines(found.id):
+            for line in store.lines(kept.id):
                 sys.stdout.write(line.decode())
             return 0
         files.prepare(out)
-        records = kept.records(found.id)
-        summary = summed_up(records, found.about)
-        files.write(
-            out, found.about, records, to_json(summary),
-            table=console.markdown(summary, f"fanout bench: {', '.join(summary.lanes)}"),
-            page=lambda: page(summary, records, found.about),
-        )  # fmt: skip
+        records = store.records(kept.id)
+        write_files(out, sum_up_with_notice(records, kept.about), records, kept.about)
     click.echo(str(out / files.REPORT))
     return 0
 
@@ -106,14 +101,14 @@ def export(run: str, out: Path | None) -> int:
 @click.option("--all", "everything", is_flag=True, help="All runs.")
 def delete(runs: tuple[str, ...], everything: bool) -> int:
     """Delete runs, and say which."""
-    from fanout.bench.records import store
+    from fanout.bench.records.store import RUNNING, open_store
 
     if everything == bool(runs):
         raise click.UsageError("name the runs to delete, or write --all")
-    with store.opened() as kept:
-        found = kept.runs() if everything else [kept.find(name) for name in runs]
-        over = [run for run in found if not everything or run.state != store.RUNNING]
-        kept.delete(over)
+    with open_store() as store:
+        found = store.runs() if everything else [store.find(name) for name in runs]
+        over = [run for run in found if not everything or run.state != RUNNING]
+        store.delete(over)
     for run in found:
         if run not in over:
             click.echo(f"fanout: {run.name} is running and stays", err=True)
@@ -122,7 +117,7 @@ def delete(runs: tuple[str, ...], everything: bool) -> int:
     return 0
 
 
-def _told(run: Any) -> dict[str, Any]:
+def _row(run: Any) -> dict[str, Any]:
     names = ("name", "started", "ended", "state", "requests", "about")
     return {name: getattr(run, name) for name in names}
 

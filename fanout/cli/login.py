@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fanout.cli.auth_check import BASE_URL, find, keep
+from fanout.cli.auth.logins import BASE_URL, find_site, store_login
 from fanout.cli.options import seconds
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def login(
     from fanout.cli import stop
     from fanout.login.browser import Settings, profile_directory
 
-    site, url = find(name, base_url)
+    site, url = find_site(name, base_url)
     place = profile_directory(site, url) if profile else None
     settings = Settings(headless, place, browser, timeout, as_root)
     return stop.run(partial(_log_in, site, url, settings))
 
 
 async def _log_in(site: "Site", url: str, settings: "Settings") -> int:
-    from fanout.cli import stdout
+    from fanout.cli.screen import stdout
     from fanout.errors import ProviderError
     from fanout.login.browser import log_in
 
@@ -54,6 +54,6 @@ async def _log_in(site: "Site", url: str, settings: "Settings") -> int:
     except ProviderError as error:
         click.echo(f"fanout: {error.message}", err=True)
         return 1
-    stored = await keep(credentials)
+    stored = await store_login(credentials)
     await stdout.write(f"{site.name} at {url}: {stored}\n")
     return 0

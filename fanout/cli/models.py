@@ -43,7 +43,7 @@ async def _list(provider: str, as_json: bool) -> int:
     import fanout
     from fanout import catalog
     from fanout.catalog.config import load
-    from fanout.cli import stdout
+    from fanout.cli.screen import stdout
     from fanout.formats.terminal import sanitised
 
     async with fanout.open_transport() as transport:
@@ -56,7 +56,7 @@ async def _list(provider: str, as_json: bool) -> int:
 
 
 async def _pull() -> int:
-    from fanout.cli import stdout
+    from fanout.cli.screen import stdout
     from fanout.local import weights
 
     if not sys.stderr.isatty():

@@ -1,22 +1,26 @@
-"""The options that all verbs with a prompt share, and what they make of what the user wrote."""
+"""The options that all verbs with a prompt share, and what becomes of them."""
 
 import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import reduce
+from functools import reduce, wraps
 from math import inf
 from pathlib import Path
 from select import select
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import frozen
-from click.shell_completion import CompletionItem
 
+from fanout.errors import UsageError
 from fanout.prompt import Media, Message, Prompt
+from fanout.settings import Setting, clock, duration, settings_of
 from fanout.storage.places import expand_home
+from fanout.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Command = Callable[..., Any]
 
@@ -26,7 +30,7 @@ PATIENCE = 1.0
 
 @frozen
 class Choices:
-    """What the user chose; None or empty: left to the engine."""
+    """The user's choices; None or empty: left to the engine."""
 
     words: tuple[str, ...] = ()
     lanes: tuple[str, ...] = ()
@@ -34,11 +38,7 @@ class Choices:
     options: tuple[tuple[str, str], ...] = ()
     attachments: tuple[str, ...] = ()
     file: str | None = None
-    connect: float | None = None
-    first: float | None = None
-    idle: float | None = None
-    timeout: float | None = None
-    min_tps: float | None = None
+    timeouts: Timeouts = Timeouts()
     deadline: float = inf
     on_lose: str = "cancel"
     retries: int | None = None
@@ -57,17 +57,18 @@ class Choices:
         Where none is given, those of the run `before`, if there was one, or else three of the embedded model.
         """
         from fanout import catalog
+        from fanout.catalog.spec import add_options
 
         given = [spec for text in self.lanes for spec in split_lanes(text)]
         if self.lanes and not given:
             raise click.UsageError("-m names no lane")
         if given:
-            return [with_options(spec, self.options) for spec in given]
+            return [add_options(spec, self.options) for spec in given]
         usual = before or catalog.DEFAULT_LANES
-        return [with_options(without(spec, self.options), self.options) for spec in usual]
+        return [add_options(without(spec, self.options), self.options) for spec in usual]
 
     def prompt(self) -> Prompt:
-        """What is asked: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
+        """The prompt: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
         parts = [" ".join(self.words), _read_file(self.file) if self.file else _read_pipe()]
         text = "\n\n".join(part for part in parts if part.strip())
         if not text:
@@ -80,27 +81,46 @@ class Choices:
 
 def seconds(text: str) -> float:
     """A clock: 0.8, 0.8s, 800ms or 2m; `off` is for ever."""
-    from fanout.catalog.spec import clock
-
-    return _parsed(clock, text)
+    return _parse(clock, text)
 
 
 def delay(text: str) -> float:
     """A time from 0 on: 0.8, 0.8s, 800ms or 2m."""
-    from fanout.catalog.spec import duration
-
-    return _parsed(duration, text)
+    return _parse(duration, text)
 
 
-def _parsed(parse: Callable[[str], float], text: str) -> float:
+def _parse(parse: Callable[[str], float], text: str) -> float:
     try:
         return parse(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
-def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _reader_of(name: str, setting: Setting) -> Callable[[str], Any]:
+    """A type of parameter that reads a setting as a lane spec does."""
+
+    def read(text: str) -> Any:
+        try:
+            return setting.read(name, text)
+        except UsageError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return read
+
+
+def flag_of(name: str, setting: Setting) -> str:
+    """The option of the command that sets this."""
+    return f"--{(setting.also or name).replace('_', '-')}"
+
+
+CLOCK_FLAGS = {name: flag_of(name, one) for name, one in settings_of(Timeouts).items()}
+"""The options that set a lane's clocks, by the clocks' names."""
+
+
+def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     """The providers whose names begin like the last lane of the list."""
+    from click.shell_completion import CompletionItem
+
     from fanout import catalog
 
     before, comma, last = incomplete.rpartition(",")
@@ -126,13 +146,6 @@ def split_lanes(text: str) -> list[str]:
         else:
             lanes.append(piece)
     return [lane.strip() for lane in lanes if lane.strip()]
-
-
-def with_options(spec: str, options: tuple[tuple[str, str], ...]) -> str:
-    """The spec with these options too; what it sets itself stays."""
-    own = {pair.partition("=")[0] for pair in spec.partition("?")[2].split("&")}
-    added = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in options if key not in own)
-    return f"{spec}{'&' if '?' in spec else '?'}{added}" if added else spec
 
 
 def without(spec: str, options: tuple[tuple[str, str], ...]) -> str:
@@ -190,7 +203,7 @@ OF_EVERY_LANE = (
         help="An option for every lane, e.g. -o temperature 0.",
     ),
 )  # fmt: skip
-"""What is asked of every lane alike."""
+"""The options of what every lane is asked alike."""
 
 TRANSPORT = click.option(
     "--transport", type=click.Choice(["curl", "httpx"]), help="What carries the requests; usually curl."
@@ -207,11 +220,10 @@ _SHARED: list[Callable[[Command], Command]] = [
         "-a", "--attach", "attachments", multiple=True, metavar="FILE|URL", help="A picture, sound or file to send."
     ),
     click.option("-f", "--file", metavar="FILE", help="The prompt, or what belongs to it, from a file; - is stdin."),
-    click.option("--connect", type=seconds, help="Longest time to a connection."),
-    click.option("--first", type=seconds, help="Longest time to a lane's first content."),
-    click.option("--idle", type=seconds, help="Longest silence between two pieces of content."),
-    click.option("--timeout", type=seconds, help="Longest time for a whole lane."),
-    click.option("--min-tps", type=click.FloatRange(0), metavar="RATE", help="Least tokens a second."),
+    *(
+        click.option(CLOCK_FLAGS[name], name, type=_reader_of(name, one), metavar=one.form.metavar, help=one.help)
+        for name, one in settings_of(Timeouts).items()
+    ),
     click.option("--deadline", type=seconds, default="off", show_default=True, help="Longest time for all together."),
     click.option(
         "--on-lose", type=click.Choice(["cancel", "keep"]), default="cancel", show_default=True,
@@ -237,9 +249,16 @@ _SHARED: list[Callable[[Command], Command]] = [
 ]  # fmt: skip
 
 
-def asking(command: Command) -> Command:
+def add_choices(command: Command) -> Command:
     """Gives a verb the shared options, by the names of Choices."""
-    return reduce(lambda function, option: option(function), reversed(_SHARED), command)
+
+    @wraps(command)
+    def choose(**values: Any) -> Any:
+        clocks = {name: values.pop(name) for name in CLOCK_FLAGS}
+        return command(**values, timeouts=Timeouts(**clocks))
+
+    chosen: Command = choose
+    return reduce(lambda function, option: option(function), reversed(_SHARED), chosen)
 
 
 ON = click.option(

@@ -8,14 +8,14 @@ from math import inf
 
 import trio
 
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 Ring = Callable[[float], None]
-"""Is called at the Trio time that it is given, or as soon after as there is time."""
+"""Called with the Trio time that it was set for, then or as soon after as there is time."""
 
 
 class Alarms:
-    """Calls back at the times that are set. What was set stays set: who does not want it any more does nothing then."""
+    """Calls back at the times that are set. There is no unset: a callback that is no longer wanted ignores the call."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Ring]] = []
@@ -23,7 +23,7 @@ class Alarms:
         self._sleep: trio.CancelScope | None = None
 
     def set(self, at: float, ring: Ring) -> None:
-        """Has `ring` called at the Trio time `at`."""
+        """Calls `ring` at the Trio time `at`."""
         heappush(self._heap, (at, next(self._number), ring))
         if self._sleep is not None and at < self._sleep.deadline:
             self._sleep.deadline = at
@@ -42,9 +42,9 @@ class Alarms:
 
 @asynccontextmanager
 async def open_alarms() -> AsyncGenerator[Alarms]:
-    """Alarms that ring for as long as the block lasts."""
+    """Opens Alarms that ring for as long as the block lasts."""
     alarms = Alarms()
-    with unwrapped():
+    with unwrapping():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(alarms.run)
             yield alarms

@@ -1,48 +1,58 @@
-"""A lane with one provider: where sans-I/O meets I/O, with its clocks, its retries and its one End."""
+"""A lane with one provider: its tries one after the other, and its one End."""
 
-from contextlib import suppress
+import logging
+from collections.abc import Sequence
 from copy import copy
-from math import inf
+from enum import Enum
 from random import Random
-from typing import Any
 
 import trio
-from attrs import evolve
 
-from fanout.abc import Head, Hear, Login, Provider, Reader, Reply, Request, Transport, nobody
+from fanout.abc import Hear, Observer, Provider, Transport, nobody
 from fanout.answers import Answer, Fold
-from fanout.credentials import Credentials
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
-from fanout.engine.clocks import Clocks
 from fanout.engine.keys import Keys
-from fanout.engine.retry import Budget, pause
-from fanout.errors import (
-    InvalidRequest,
-    LoginRequired,
-    ProtocolError,
-    ProviderError,
-    TimedOut,
-    TooLarge,
-    Truncated,
-)
-from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status, Usage
-from fanout.fetch import fetch
+from fanout.engine.observer import tell
+from fanout.engine.retry import RANDOM, Budget, Retries, Wait
+from fanout.engine.trial import FAREWELL, Trial, judge
+from fanout.engine.watch import Watch, format_age
+from fanout.errors import LoginRequired, TimedOut
+from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.history import Turns
-from fanout.prompt import Message, Options, Prompt
+from fanout.prompt import Options, Prompt
 from fanout.scrub import scrub
-from fanout.secret import Secret
-from fanout.sense import SENSELESS, sense_only, typed
 from fanout.timeouts import DEFAULTS, Timeouts
 
-LANE_BYTES = 64 << 20
-"""Bytes of decoded body that a lane may receive."""
 
-FAREWELL = 1.0
-"""Seconds that a lane which is cut off may take to tell its service to stop."""
+class State(Enum):
+    """The states of a lane, from its making to its End."""
+
+    __hash__ = object.__hash__  # an Enum's own is written in Python, and each move looks one up
+
+    WAITING = "waits for its start, or for its turn among the lanes of its name"
+    TRYING = "its service is asked, and answers"
+    PAUSED = "a try has failed, and another follows after some seconds or with another login"
+    ENDED = "its End has been heard"
 
 
-_RANDOM = Random()  # noqa: S311  # jitter needs no secrecy
+WAITING, TRYING, PAUSED, ENDED = State
+
+MOVES = {
+    (WAITING, TRYING): "its turn has come",
+    (WAITING, ENDED): "cancelled, closed, or too late for its turn",
+    (TRYING, PAUSED): "failed before any content, and may be repeated",
+    (TRYING, ENDED): "finished or failed, a clock fired, or cancelled",
+    (PAUSED, TRYING): "the pause is over, or there is another login",
+    (PAUSED, ENDED): "cancelled, closed, no other login, or the deadline",
+}
+"""The legal moves, and when they are made; any other is a bug, and raises.
+
+A lane that waits for a person to log in is PAUSED like one that sleeps: nothing of it runs upstream, so both may be
+closed without loss. They differ only in their clocks, which are the watch's business.
+"""
+
+_log = logging.getLogger("fanout")
 
 
 class Attempt:
@@ -62,95 +72,89 @@ class Attempt:
         budget: Budget | None = None,
         channel: Channel | None = None,
         turns: Turns | None = None,
-        login: Login | None = None,
         random: Random | None = None,
         alarms: Alarms | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
-        self._keys = keys or Keys((provider,))
-        self._provider = provider
-        self._limiter = limiter
-        self._transport = transport
-        self._timeouts = timeouts.over(DEFAULTS)
-        self._retries = retries
+        self.state = WAITING
+        self.prompt: Prompt | None = None
         self._options = options or Options()
-        self._budget = budget or Budget()
-        self._channel = channel
         self._turns = turns
-        self._login = login
-        self._random = random or _RANDOM
-        self.asked: tuple[Message, ...] = ()
-        """All messages that were put to the service, from the beginning of the conversation."""
+        self._limiter = limiter
+        self._watch = Watch(timeouts.over(DEFAULTS), alarms)
+        self._transport = transport
+        self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
+        self._trial: Trial | None = None
         self._fold = Fold(name, provider.name, provider.model)
-        self._scope = trio.CancelScope()
-        self._alarms = alarms
-        self._alarm_at = inf
-        self._fired: TimedOut | None = None
-        self._ended = False
-        self._closed = False
-        self._cut_off = False
-        self._tried = 0
-        self._wait: float | None = None
-        self._login_for: LoginRequired | None = None
-        self._logged_in = False
-        self._under_way: Request | None = None
-        self._renewed: Credentials | None = None
-        self._reader: Reader | None = None
-        self._uncounted: Reader | None = None
-        self._received = 0
-        self._secrets: set[Secret] = set()
-        self._bug: Exception | None = None
-        self._clocks = Clocks(self._timeouts, 0.0)
+        self._channel = channel
+        self._observer = observer
 
     @property
     def answer(self) -> Answer:
-        """The answer so far.
+        """The answer so far."""
+        late = self._trial.late_usage if self._trial and self.state is ENDED else None
+        return self._fold.answer_with(late)
 
-        What its service has counted of an answer that was cut off, the reader is asked only here: in the call that cuts
-        off, where seven losers keep a winner waiting, it would take 0.4 ms.
-        """
-        if self._uncounted is not None:
-            reader, self._uncounted = self._uncounted, None
-            with suppress(ProviderError), sense_only():
-                self._fold.add([event for event in reader.close() if isinstance(event, Usage)], 0.0)
-        return self._fold.answer
+    @property
+    def provider(self) -> Provider:
+        """The provider of its last try, with the key and in the form that it used."""
+        return self._retries.provider
+
+    @property
+    def tries(self) -> int:
+        """The number of its tries so far."""
+        return self._retries.tried
+
+    def __repr__(self) -> str:
+        fold = self._fold
+        age = format_age(fold.started, fold.answer.elapsed)
+        return f"<Attempt {self.name!r} {self.state.name} try {self.tries}, {fold.chunks} chunks{age}>"
 
     async def run(self, prompt: Prompt, until: float) -> None:
         """Runs to the End, which comes at `until` (a Trio time) at the latest."""
-        if self._ended:  # cancelled between being scheduled and being run
+        if self.state is ENDED:  # cancelled between being scheduled and being run
             return
         try:
-            if self._alarms is None:
-                async with open_alarms() as self._alarms:
-                    await self._run_in_time(prompt, until)
+            if self._watch.alarms is None:
+                async with open_alarms() as self._watch.alarms:
+                    await self._run_watched(prompt, until)
             else:
-                await self._run_in_time(prompt, until)
+                await self._run_watched(prompt, until)
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
-            if self._cut_off and self._under_way is not None:
-                with trio.move_on_after(FAREWELL, shield=True):
-                    await self._say_farewell(self._under_way)
-            if self._renewed is not None and self._login is not None and self._fold.chunks:
-                # For the service, lanes that lost have been there too. If this fails, the answer is there, and the
-                # login may have to be repeated later.
-                with trio.move_on_after(FAREWELL, shield=True), suppress(ProviderError):
-                    await self._login.keep(self._renewed)
+            if self._trial and (run := self._trial.errand(self._retries.keys, answered=self._fold.chunks > 0)):
+                with trio.move_on_after(2 * FAREWELL, shield=True):
+                    await run()
 
-    async def _say_farewell(self, request: Request) -> None:
-        """Tells a service that goes on without a connection to stop."""
-        with suppress(ProviderError), sense_only():
-            farewell = self._provider.farewell(request, self._reader)
-            if farewell is not None:
-                await fetch(self._transport, farewell, FAREWELL)
+    def cancel(self, error: TimedOut | None = None, /) -> None:
+        """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
+        if self.state is not ENDED:
+            if self.state is TRYING and self._trial is not None:
+                self._trial.cut_off()
+            # A copy, because each lane writes its name into its error.
+            self._end(End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error)))
+        self._watch.scope.cancel()
 
-    async def _run_limited(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
+    def close(self) -> None:
+        """Starts nothing new from now on: what runs may end, and is not tried again."""
+        self._retries.close()
+        if self.state in (WAITING, PAUSED):
+            self.cancel()  # what it waits for is another request
+
+    async def _run_watched(self, prompt: Prompt, until: float) -> None:
+        with self._watch.scope:
+            if self._limiter is None:
+                await self._run(prompt, until)
+            else:
+                await self._run_in_turn(prompt, until, self._limiter)
+        if self._watch.fired is not None and self._trial is not None:
+            self._time_out(self._trial, self._watch.fired)
+
+    async def _run_in_turn(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
-        mine = False
-        with trio.move_on_at(until):
-            await limiter.acquire()
-            mine = True
-        if not mine:
+        if not await _acquire(limiter, until):
             self.cancel(TimedOut("the deadline of all lanes together passed before its turn came", clock="deadline"))
             return
         try:
@@ -158,259 +162,100 @@ class Attempt:
         finally:
             limiter.release()
 
-    def cancel(self, error: TimedOut | None = None, /) -> None:
-        """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
-        if not self._ended:
-            self._cut_off = self._wait is None  # else the service has ended, and there would be another try
-            self._uncounted = self._reader
-            # A copy, because each lane writes its name into its error.
-            self._emit([End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error))])
-        self._scope.cancel()
-
-    def close(self) -> None:
-        """Starts nothing new from now on: what runs may end, and is not tried again."""
-        self._closed = True
-        if self._wait is not None or not self._tried:
-            self.cancel()  # it waits for its turn, a login or the end of a pause: all of them are for another request
-
-    async def _run_in_time(self, prompt: Prompt, until: float) -> None:
-        with self._scope:
-            if self._limiter is None:
-                await self._run(prompt, until)
-            else:
-                await self._run_limited(prompt, until, self._limiter)
-        if self._fired is not None and not self._ended:
-            self._wait = None  # the clock fired before the next try could begin
-            self._cut_off = self._reader is None or not self._reader.complete
-            self._take(self._rest(self._fired))
-
     async def _run(self, prompt: Prompt, until: float) -> None:
-        if self._ended:  # cancelled in the very step in which its turn came
+        if self.state is ENDED:  # cancelled in the very step in which its turn came
             return
         if self._turns is not None:
             prompt = self._turns.before(prompt)
-        self.asked = prompt.messages
+        self.prompt = prompt.with_options(self._options)
         self._fold.asked = sum(len(message.text) for message in prompt.messages)
-        self._start_clocks(until)
-        await self._try_until_ended(prompt.with_options(self._options))
-
-    def _start_clocks(self, until: float) -> None:
-        self._fold.started = trio.current_time()
-        self._clocks = Clocks(self._timeouts, self._fold.started, until)
-        self._set_alarm()
-
-    def _set_alarm(self) -> None:
-        """For the moments in a lane's life that bring its next alarm forward: start, first content, and completion."""
-        at = self._clocks.next_alarm()[0]
-        if at < self._alarm_at and self._alarms is not None:
-            self._alarm_at = at
-            self._alarms.set(at, self._ring)
-
-    def _ring(self, at: float) -> None:
-        """A clock may have fired. Content moves its alarm later, which is looked at only now."""
-        if at != self._alarm_at or self._ended:
-            return
-        self._fired = self._clocks.fired(trio.current_time())
-        self._alarm_at = inf
-        if self._fired is None:
-            self._set_alarm()
-        else:
-            self._scope.cancel()
+        self._fold.started = self._watch.start(until)
+        if self._observer is not None:
+            tell(self._observer.lane_started, self, self._fold.started)
+        await self._try_until_ended(self.prompt)
 
     async def _try_until_ended(self, prompt: Prompt) -> None:
         while True:
-            self._tried += 1
-            wait = await self._try(prompt)
-            if wait is None:
+            trial = self._begin_trial()
+            error = await trial.exchange(prompt)
+            if trial.bug is not None:
+                raise trial.bug
+            if self.state is TRYING:
+                self._conclude(trial.close(error))
+            if self.state is PAUSED:
+                await self._pause(trial)
+            if self.state is ENDED:  # also cancelled in the very step in which its pause was over
                 return
-            self._reader = None  # it has ended; the lane has not
-            if self._login_for is not None and not await self._log_in(self._login_for):
-                return
-            await trio.sleep(wait)
 
-    async def _log_in(self, needed: LoginRequired) -> bool:
-        """Gets other credentials, which may wait for a person: that is not the service's time. Without any, it ends."""
-        assert self._login is not None
-        until = self._clocks.until
-        self._clocks = Clocks(_NO_CLOCKS, trio.current_time(), until)
-        self._set_alarm()
-        error: ProviderError = needed
-        found = None
-        try:
-            found = await self._login.renew(self._provider, getattr(self._provider, "credentials", None))
-        except ProviderError as failed:
-            error = failed
-        self._logged_in = True
-        self._login_for = None
-        if found is None:
-            self._wait = None
-            self.close()
-            self._take([End(Status.FAILED, error=error)])
-            return False
-        provider: Any = self._provider
-        self._keys = Keys((evolve(provider, credentials=found),), self._keys.known)
-        self._start_clocks(until)
-        return True
+    def _begin_trial(self) -> Trial:
+        self._move(TRYING)
+        secrets = set() if self._trial is None else self._trial.secrets
+        provider = self._retries.begin(trio.current_time())
+        self._trial = trial = Trial(provider, secrets, self._transport, self._watch, self._emit, self._conclude)
+        self._emit([Started(self.tries)])
+        return trial
 
-    async def _try(self, prompt: Prompt) -> float | None:
-        """One try, from its Started to its End (None), or to the wait before the next one (seconds)."""
-        self._provider = self._keys.usable(trio.current_time())
-        self._reader = self._wait = self._renewed = None
-        self._cut_off = False
-        self._received = 0
-        if isinstance(login := getattr(self._provider, "credentials", None), Credentials):
-            self._secrets.update(login.cookies.values(), login.secrets.values())
-        self._emit([Started(self._tried)])
-        failed: ProviderError | None = None
-        try:
-            request = await self._ask(prompt)
-            self._under_way = request
-            await self._transport.exchange(request, self, self._connect)
-        except ProviderError as error:
-            failed = error
-        if not self._cut_off:
-            self._under_way = None
-        if self._bug is not None:
-            raise self._bug
-        self._take(self._rest(failed))
-        return self._wait
+    async def _pause(self, trial: Trial) -> None:
+        """Waits for the next try: some seconds, or for other credentials, which may take a person's time."""
+        if isinstance(trial.then, Wait):
+            await trio.sleep(trial.then.seconds)
+        elif trial.then is not None:
+            self._watch.pause()
+            error = await self._retries.keys.log_in(trial.provider, trial.then.needed)
+            if error is not None and self.state is PAUSED:
+                self._end(End(Status.FAILED, error=error))
+            elif self.state is PAUSED:  # and not cancelled in the very step in which they came
+                self._fold.started = self._watch.resume()
 
-    async def _ask(self, prompt: Prompt) -> Request:
-        """Makes the round trips before the last one, and returns the last one's request."""
-        reply: Reply | None = None
-        flow = self._provider.flow(prompt)  # a generator: nothing of it runs before `next`
-        while True:
-            first = reply is None
-            try:
-                with sense_only("the request cannot be made", InvalidRequest) if first else sense_only():
-                    request = next(flow) if reply is None else flow.send(reply)
-            except StopIteration as last:
-                final: Request = last.value
-                self._secrets.update(value for value in final.headers.values() if isinstance(value, Secret))
-                return final
-            self._secrets.update(value for value in request.headers.values() if isinstance(value, Secret))
-            reply = await fetch(self._transport, request, self._connect)
+    def _conclude(self, events: list[Event]) -> None:
+        """Takes the last events of a try: its End is the lane's, unless another try is to follow."""
+        trial = self._trial
+        assert trial is not None
+        had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
+        end = judge(events, had_content, self._watch.fired)
+        trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+        if trial.then is None:
+            self._end(end, events[:-1])
+        else:
+            self._move(PAUSED)
+            kind = end.error.kind if end.error else end.status
+            _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, kind, trial.then)
 
-    @property
-    def _connect(self) -> float:
-        return inf if self._timeouts.connect is None else self._timeouts.connect
+    def _time_out(self, trial: Trial, error: TimedOut) -> None:
+        """Ends the lane for a clock; an answer that is complete stays whole, and a refusal says more than a clock."""
+        if self.state is TRYING:
+            trial.cut_off()
+            self._conclude(trial.close(error))
+        elif self.state is PAUSED:
+            self._end(End(Status.TIMED_OUT, error=error))
 
-    def head(self, head: Head, /) -> None:
-        """The response begins."""
-        assert self._under_way is not None
-        with sense_only():
-            self._reader = self._provider.read_answer(self._under_way, head)
-            if head.status < 300:
-                self._renewed = self._provider.renewed(head)
+    def _end(self, end: End, before: Sequence[Event] = ()) -> None:
+        self._move(ENDED)
+        _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({end.error.kind})" if end.error else "")
+        needed = [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
+        self._emit([*before, *needed, end], end)
 
-    def data(self, data: bytes, /) -> bool:
-        """The bytes of one read: decoded, judged and on the channel before this returns. True once it has ended."""
-        if self._ended or self._wait is not None:
-            return True
-        self._received += len(data)
-        if self._received > LANE_BYTES:
-            self._cut_off = True
-            raise TooLarge(f"the answer exceeds {LANE_BYTES} bytes")
-        assert self._reader is not None
-        try:  # in full, because a context manager would be half of what this costs
-            events = self._reader.feed(data)
-        except SENSELESS as error:
-            self._cut_off = True
-            raise typed(error) from error
-        if events:
-            try:
-                self._take(events)
-            except Exception as bug:  # noqa: BLE001  # not the transport's business: raised again when that is over
-                self._bug = bug
-                return True
-        over = self._ended or self._wait is not None
-        if self._reader.complete and not over and self._clocks.complete_at is None:
-            self._clocks.complete_at = trio.current_time()
-            self._set_alarm()
-        return over
-
-    def _rest(self, error: ProviderError | None) -> list[Event]:
-        """What the reader still holds, with the End."""
-        if self._reader is None:
-            return [End(Status.FAILED, error=error or Truncated("the service closed the connection without a word"))]
-        try:
-            with sense_only():
-                return self._reader.close(error)
-        except ProtocolError as broken:
-            return [End(Status.FAILED, error=error or broken)]
-
-    def _take(self, events: list[Event]) -> None:
-        """Events from the reader: an End among them may become another try instead."""
-        if self._ended or self._wait is not None or not events:
-            return
-        if isinstance(end := events[-1], End):
-            self._clocks.complete_at = None  # another try may take its time
-            events[-1] = end = self._judged(end, events)
-            if end.error is None:
-                self._budget.succeeded()
-            elif not self._has_content(events) and self._may_repeat(end.error):
-                return
-            if isinstance(end.error, LoginRequired):
-                events[-1:-1] = [LoginNeeded(end.error.command)]
-        self._emit(events)
-
-    def _judged(self, end: End, events: list[Event]) -> End:
-        """The reader's End as the lane's: a clock of ours is a time-out, and an empty answer is none."""
-        if isinstance(end.error, TimedOut) and end.error.clock:
-            end.status = Status.TIMED_OUT
-        if (
-            end.status is Status.FINISHED
-            and not self._has_content(events)
-            and end.finish_reason in (None, "stop", "unknown")
-        ):
-            error = Truncated("the stream ended without any content", request_id=end.request_id)
-            return End(Status.FAILED, error=error, raw=end.raw, model=end.model, request_id=end.request_id)
-        return end
-
-    def _has_content(self, events: list[Event]) -> bool:
-        """Whether any content came, before or among these."""
-        return self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
-
-    def _may_repeat(self, error: ProviderError) -> bool:
-        """Sets `_wait` if another try is allowed: with another key, or retryable, within count, budget and time."""
-        if self._closed:
-            return False
-        if self._fired is None:
-            if isinstance(error, LoginRequired) and self._login is not None and not self._logged_in:
-                self._login_for = error
-            if self._login_for is not None or self._keys.change(self._provider, error, trio.current_time()):
-                self._retries += 1
-                self._wait = 0.0
-                return True
-        if error.retryable:
-            self._budget.failed()
-        if self._fired is not None or self._tried > self._retries or not self._budget.allows:
-            return False
-        wait = pause(error, self._tried, self._random)
-        if wait is None or trio.current_time() + wait >= self._clocks.next_alarm()[0]:
-            return False
-        self._wait = wait
-        return True
-
-    def _emit(self, events: list[Event]) -> None:
+    def _emit(self, events: list[Event], end: End | None = None) -> None:
         at = trio.current_time()
-        contents = self._fold.add(events, at)
-        if contents:
-            tokens = self._tokens(events, contents) if self._timeouts.min_tps else contents
-            if self._clocks.content(at, tokens):
-                self._set_alarm()
-        if isinstance(end := events[-1], End):
-            self._ended = True
-            if end.error:
-                end.error.lane, end.error.partial = self.name, self._fold.text
-                scrub(end.error, self._secrets)
+        if contents := self._fold.add(events, at):
+            self._watch.content(at, contents, events)
+        if end is not None and end.error is not None:
+            end.error.lane, end.error.partial = self.name, self._fold.text
+            scrub(end.error, self._trial.secrets if self._trial is not None else ())
         if self._channel is not None:
             self._channel.put(self.name, events, at)
+        if end is not None and self._observer is not None and self._fold.started is not None:
+            tell(self._observer.lane_ended, self, at)
         self.hear(events, at)
 
-    def _tokens(self, events: list[Event], contents: int) -> int:
-        """About how many tokens arrived, for `min_tps`: one piece may hold several, of four characters each."""
-        return max(contents, sum(len(getattr(event, "text", "")) for event in events) // 4)
+    def _move(self, state: State) -> None:
+        if (self.state, state) not in MOVES:
+            raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
+        self.state = state
 
 
-_NO_CLOCKS = Timeouts(connect=inf, first=inf, idle=inf, total=inf, min_tps=0.0)
+async def _acquire(limiter: trio.CapacityLimiter, until: float) -> bool:
+    with trio.move_on_at(until):
+        await limiter.acquire()
+        return True
+    return False

@@ -32,7 +32,7 @@ class Channel:
             self._wake()
 
     def close(self) -> None:
-        """Nothing more will come: the iteration ends after what is there."""
+        """Ends the iteration after what is there: nothing more will come."""
         self._closed = True
         self._wake()
 
@@ -40,6 +40,10 @@ class Channel:
         if self._parked is not None:
             trio.lowlevel.reschedule(self._parked)
             self._parked = None
+
+    def __repr__(self) -> str:
+        waiting = len(self._at_hand) + sum(len(events) for _, _, events in self._batches)
+        return f"<Channel {'closed' if self._closed else 'open'}, {waiting} events wait>"
 
     def __aiter__(self) -> "Channel":
         return self
@@ -56,7 +60,7 @@ class Channel:
         return self._at_hand.popleft()
 
     async def _take_everything(self) -> None:
-        """One checkpoint, and then all that is there; a Tagged is made here, off the producers' path."""
+        """Takes all that is there, after one checkpoint; a Tagged is made here, off the producers' path."""
         if self._batches or self._closed:
             await trio.lowlevel.checkpoint()
         else:

@@ -1,4 +1,4 @@
-"""A lane's clocks: how long it may take, and which of them fires next."""
+"""The clocks of one lane, and the next of them to fire. Pure: the time is given."""
 
 from math import inf
 
@@ -11,16 +11,16 @@ RATE_WINDOW = 5.0
 """Seconds over which `min_tps` is measured, again and again from the first content on."""
 
 LINGER = 2.0
-"""Seconds that a complete answer waits for its usage and the end of its stream, before it ends without them."""
+"""Seconds, from its last content on, that a complete answer waits for its usage and the end of its stream."""
 
 
 Alarm = tuple[float, str, float]
-"""When a clock fires (on the caller's clock), its name, and what it was set to."""
+"""The time at which a clock fires (on the caller's clock), its name, and what it was set to."""
 
 
 @define
 class Clocks:
-    """What has been heard of one lane, and when its next clock fires. Reads no clock itself."""
+    """Knows what has been heard of one lane, and so when its next clock fires. Reads no clock itself."""
 
     timeouts: Timeouts
     started: float
@@ -33,16 +33,31 @@ class Clocks:
     _window_tokens: int = 0
 
     def content(self, at: float, tokens: int) -> bool:
-        """Content arrived: `tokens` of it. True for the first, which may bring the next alarm forward."""
+        """Takes note of content: `tokens` of it. True for the first, which may bring the next alarm forward.
+
+        After a finish reason, too, content may come: the wait for the end of the stream begins anew with it.
+        """
         self.last_at = at
         self.tokens += tokens
+        if self.complete_at is not None:
+            self.complete_at = at
         if self.first_at is not None:
             return False
         self.first_at = self._window_at = at
         return True
 
+    def complete(self, at: float) -> bool:
+        """Takes note of the service's word that its answer is complete. True if the wait for the stream's end begins.
+
+        A finish reason before any content starts none: what it finishes is still to come.
+        """
+        if self.first_at is None or self.complete_at is not None:
+            return False
+        self.complete_at = at
+        return True
+
     def next_alarm(self) -> Alarm:
-        """The alarm that comes first if nothing more arrives."""
+        """Returns the alarm that comes first if nothing more arrives."""
         t = self.timeouts
         alarms = [(self.until, "deadline", self.until - self.started)]
         if t.total is not None:
@@ -60,7 +75,7 @@ class Clocks:
         return min(alarms)
 
     def fired(self, now: float) -> TimedOut | None:
-        """The error of the clock that has fired by `now`, or None if none has."""
+        """Returns the error of the clock that has fired by `now`, or None if none has."""
         at, clock, setting = self.next_alarm()
         if at > now:
             return None

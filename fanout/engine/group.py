@@ -12,12 +12,33 @@ from fanout.engine.attempt import Attempt
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
+
+# The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
+# or not at all. To ask them one after the other costs the whole patience for each that is silent; to ask them all at
+# once costs all their money each time. Happy eyeballs (RFC 8305, section 5) has the same problem with the addresses of
+# a host, and "The Tail at Scale" (CACM 56(2), 2013) with the replicas of a service.
+#
+# The rule that covers all of it:
+# - start the first lane;
+# - start the next when a lane that runs has failed, OR when all that run have been silent for `pace` seconds since the
+#   last start or the last content; each failure starts one lane, once;
+# - at each event ask the policy which lanes have lost by it, and stop those at once, in the very call that brings it;
+# - the group is over when each lane has ended or lost.
+# With a pace of 0 that is a race, with a delay a hedge, with infinity a fallback. A group is a lane too: what it hears
+# climbs, and a group within a group is nothing special.
+#
+# Two things differ from happy eyeballs. Content restarts the wait: a connection is there or not, but an answer comes in
+# pieces, and a lane that speaks needs no rival. And a winner may be refused, which counts as a failure.
+#
+# What is left out: nothing is learnt from one run for the next, neither an order of the lanes nor a delay. What was
+# fastest yesterday may be overloaded now, and a wrong memory would be slower than none; who knows better says so in the
+# plan. Nor is a lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
 @define(eq=False)
 class Seat:
-    """One lane's place in a group: what a policy may know of it."""
+    """One lane's place in a group, with what a policy may know of it."""
 
     lane: "Attempt | Group"
     status: Status | None = None
@@ -43,7 +64,7 @@ class Group:
         self.seats = [Seat(lane) for lane in lanes]
         self.ended_at: float | None = None
         for index, lane in enumerate(lanes):
-            lane.hear = partial(self.heard, index)
+            lane.hear = partial(self.judge, index)
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -56,7 +77,7 @@ class Group:
 
     @property
     def over(self) -> bool:
-        """Whether the group has ended: every lane has ended or lost."""
+        """True once the group has ended: every lane has ended or lost."""
         return self.ended_at is not None
 
     @property
@@ -72,8 +93,12 @@ class Group:
         first = min(kept, key=lambda seat: seat.place) if kept else self.seats[0]
         return (self.winner or first).answer
 
+    def __repr__(self) -> str:
+        running = sum(seat.started and seat.status is None for seat in self.seats)
+        return f"<Group {self.name!r} {'over' if self.over else 'open'}, {running} of {len(self.seats)} lanes run>"
+
     def attempts(self) -> Iterator[tuple[Attempt, bool]]:
-        """Every attempt below, in the order of the plan, and whether its answer was kept."""
+        """Every attempt below, in the order of the plan; and True with those whose answer was kept."""
         for seat in self.seats:
             kept = seat.status is Status.FINISHED and not seat.lost
             if isinstance(seat.lane, Attempt):
@@ -83,7 +108,7 @@ class Group:
                     yield attempt, kept and inner
 
     def errors(self) -> Iterator[ProviderError]:
-        """Why each lane below gave no answer; lanes that were only cancelled have no error."""
+        """The errors of the lanes below that gave no answer; those that were only cancelled have none."""
         for seat in self.seats:
             if isinstance(seat.lane, Group) and not seat.refused:
                 yield from seat.lane.errors()
@@ -96,7 +121,7 @@ class Group:
         """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
         until = min(until, trio.current_time() + self._policy.deadline)
         try:
-            with unwrapped():
+            with unwrapping():
                 async with trio.open_nursery() as nursery:
                     await self._start_lanes(nursery, prompt, until)
         finally:
@@ -148,8 +173,8 @@ class Group:
     def _any_runs(self) -> bool:
         return any(seat.started and seat.status is None and not seat.lost for seat in self.seats)
 
-    def heard(self, index: int, events: Sequence[Event], at: float) -> None:
-        """Events of a lane, at the moment they arrive: the verdict falls here, and climbs to the group above."""
+    def judge(self, index: int, events: Sequence[Event], at: float) -> None:
+        """Takes events of a lane as they arrive: the verdict falls here, and climbs to the group above."""
         seat = self.seats[index]
         if len(events) == 1 and (kind := type(events[0])) in CONTENT and self._ignores(kind):
             if not seat.lost:  # the commonest: a piece that decides nothing
@@ -185,7 +210,7 @@ class Group:
         return self._heeds is not None and kind not in self._heeds
 
     def _lose(self, index: int, lost: Collection[int]) -> None:
-        """The policy has just said, for an event of lane `index`, that these have lost."""
+        """Stops lanes of which the policy has just said, for an event of lane `index`, that they have lost."""
         losers = [i for i in lost if not self.seats[i].lost]
         for i in losers:
             self.seats[i].lost = True

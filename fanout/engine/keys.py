@@ -1,12 +1,16 @@
-"""The forms of one service that a lane may use: one for each key, and what it has learnt to leave out."""
+"""Chooses the key or login, and the form of the request, that a lane shows its service next."""
 
+import logging
 from collections.abc import Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from fanout.abc import Provider
-from fanout.errors import ProviderError, QuotaError, RateLimited
+from fanout.abc import Login, Provider
+from fanout.credentials import Credentials
+from fanout.errors import LoginRequired, ProviderError, QuotaError, RateLimited
+
+_log = logging.getLogger("fanout")
 
 KEY_BLOCK = 60.0
 """Seconds that a limited key is not used, if the service did not say how long."""
@@ -23,7 +27,7 @@ MOST = 256
 
 @define
 class Known:
-    """What is known of services' keys and tastes, for all who share connections.
+    """Knowledge of services' keys and tastes, for all who share connections.
 
     `blocked` says until when (a Trio time) a key is of no use, `forms` which form of a provider the service takes.
     """
@@ -34,7 +38,7 @@ class Known:
 
 @define
 class Keys:
-    """The same provider with each of its keys, for one lane.
+    """The same provider with each of its keys, for one lane; `login` gets credentials where people log in.
 
     The first key that is not blocked is used: to change it without need would defeat the service's prompt cache. The
     lane goes on to each other key once, and after that waits between its tries like a lane with one key.
@@ -42,21 +46,23 @@ class Keys:
 
     providers: tuple[Provider, ...]
     known: Known = field(factory=Known)
+    login: Login | None = None
     _key_changes: int = field(default=0, init=False)
     _form_changes: int = field(default=0, init=False)
 
     def usable(self, now: float) -> Provider:
-        """The first provider whose key is not blocked, or the one that is soonest free; in the form that is taken."""
+        """Chooses the first provider whose key is not blocked, or the soonest free; in the form that is taken."""
         chosen = self.providers[0]
         if len(self.providers) > 1:
             chosen = min(self.providers, key=lambda p: max(0.0, self.known.blocked.get(_name(p), now) - now))
         return self._forms(chosen)[-1]
 
-    def change(self, provider: Provider, error: ProviderError, now: float) -> bool:
-        """Learns from a failure of `provider`; whether there is another form or key to try now."""
+    def learn(self, provider: Provider, error: ProviderError, now: float) -> bool:
+        """Learns from a failure of `provider`. True if that leaves another form or key to try at once."""
         form = provider.adapted(error)
-        if form is not None and self._form_changes < FORMS and self._learns(provider, form):
+        if form is not None and self._form_changes < FORMS and self._learn_form(provider, form):
             self._form_changes += 1
+            _log.debug("%s: takes another form of the request after %s", provider.name, error.kind)
             return True
         if len(self.providers) == 1 or not isinstance(error, RateLimited | QuotaError):
             return False
@@ -65,11 +71,34 @@ class Keys:
             return False
         wait = KEY_BLOCK if error.retry_after is None else max(SHORTEST_BLOCK, error.retry_after)
         _remember(self.known.blocked, _name(limited), now + wait)
+        number, count = self.providers.index(limited) + 1, len(self.providers)
+        _log.debug("%s: key %d of %d rests for %g s after %s", provider.name, number, count, wait, error.kind)
         free = any(self.known.blocked.get(_name(p), now) <= now for p in self.providers)
         if not free or self._key_changes >= len(self.providers) - 1:
             return False
         self._key_changes += 1
         return True
+
+    async def log_in(self, refused: Provider, needed: LoginRequired) -> ProviderError | None:
+        """Goes on with other credentials than those of `refused`, whose error was `needed`. May wait for a person.
+
+        Returns None then; or why it cannot, which is `needed` again if there are no others.
+        """
+        try:
+            found = await self.login.renew(refused, refused.credentials) if self.login else None
+        except ProviderError as error:
+            return error
+        if found is None:
+            return needed
+        provider: Any = refused
+        self.providers = (evolve(provider, credentials=found),)
+        _log.debug("%s: goes on with other credentials", refused.name)
+        return None
+
+    async def keep(self, renewed: Credentials) -> None:
+        """Stores credentials that the service renewed. Raises ProviderError."""
+        if self.login is not None:
+            await self.login.keep(renewed)
 
     def _forms(self, provider: Provider) -> list[Provider]:
         """A provider and what has taken its place, one after the other: the last is the form that the service takes."""
@@ -78,8 +107,8 @@ class Keys:
             forms.append(form)
         return forms
 
-    def _learns(self, provider: Provider, form: Provider) -> bool:
-        """Whether the service may take another form than `provider`: this one, or one that another lane has found."""
+    def _learn_form(self, provider: Provider, form: Provider) -> bool:
+        """Remembers `form` for `provider`. True if the service may take it, or one that another lane has found."""
         if form != provider and _name(form) not in self.known.forms:  # never back to one that was refused
             _remember(self.known.forms, _name(provider), form)
             return True
@@ -88,7 +117,7 @@ class Keys:
 
 @frozen(eq=False)
 class _Itself:
-    """The name of a provider that cannot be hashed: it alone. It is kept, so that no other can have its address."""
+    """Names a provider that cannot be hashed: it alone. It is kept, so that no other can have its address."""
 
     provider: Provider
 
@@ -100,7 +129,7 @@ class _Itself:
 
 
 def _name(provider: Provider) -> Hashable:
-    """What a provider is known by: its value, so that it is known again in the next call, or itself if it has none."""
+    """Names a provider by its value, so that it is known again in the next call, or by itself if it has no hash."""
     try:
         hash(provider)
     except TypeError:

@@ -1,4 +1,4 @@
-"""Whether a failed attempt may be repeated, and after how long.
+"""Decides what follows a failed try of a lane: another one, after how long and with which key, or nothing.
 
 The waits are those of common clients (half a second doubling to eight, jittered); the budget is gRPC's retry throttling
 (proposal A6): retries stop while a service fails more than it succeeds, first attempts never do.
@@ -6,37 +6,120 @@ The waits are those of common clients (half a second doubling to eight, jittered
 
 from random import Random
 
-from attrs import define
+from attrs import define, field, frozen
 
-from fanout.errors import ProviderError
+from fanout.abc import Provider
+from fanout.engine.keys import Keys
+from fanout.errors import LoginRequired, ProviderError
 
 LONGEST_WAIT = 120.0
 """Seconds. A service that asks for a longer pause is not waited for: the lane fails and says how long it asked."""
 
+RANDOM = Random()  # noqa: S311  # jitter needs no secrecy
+
 
 @define
 class Budget:
-    """How much repeating a service still gets: full at 10 tokens, a failure takes one, ten successes give one back."""
+    """Bounds the repeats that a service gets: full at 10 tokens, a failure takes one, ten successes give one back."""
 
     tokens: float = 10.0
     full: float = 10.0
 
     def failed(self) -> None:
-        """An attempt failed in a way that repeating might mend."""
+        """Takes a token for an attempt that failed in a way which repeating might mend."""
         self.tokens = max(0.0, self.tokens - 1)
 
     def succeeded(self) -> None:
-        """An attempt finished."""
+        """Gives a tenth of a token back for an attempt that finished."""
         self.tokens = min(self.full, self.tokens + 0.1)
 
     @property
     def allows(self) -> bool:
-        """Whether a retry may be sent: above half."""
+        """True if a retry may be sent: above half."""
         return self.tokens > self.full / 2
 
 
+@frozen
+class Wait:
+    """Another try, after so many seconds."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"in {self.seconds:.3g} s"
+
+
+@frozen
+class Relogin:
+    """Another try, with other credentials than those that `needed` refused."""
+
+    needed: LoginRequired
+
+    def __str__(self) -> str:
+        return "with another login"
+
+
+@define(eq=False)
+class Retries:
+    """The tries of one lane: how many it has had, and what may follow one that failed.
+
+    It is tried again `allowed` times, and once more for each change of key or form and for a login, which the service's
+    refusal asks for. Of all that, nothing is sent here.
+    """
+
+    keys: Keys
+    budget: Budget = field(factory=Budget)
+    allowed: int = 0
+    random: Random = RANDOM
+    tried: int = field(default=0, init=False)
+    closed: bool = field(default=False, init=False)
+    _logged_in: bool = field(default=False, init=False)
+    provider: Provider = field(init=False)
+    """That of the last try; before the first, the first of the keys'."""
+
+    def __attrs_post_init__(self) -> None:
+        self.provider = self.keys.providers[0]
+
+    def begin(self, now: float) -> Provider:
+        """Counts another try, and returns the provider for it: with a key that is not blocked, in the form it takes."""
+        self.tried += 1
+        self.provider = self.keys.usable(now)
+        return self.provider
+
+    def close(self) -> None:
+        """Allows no further try."""
+        self.closed = True
+
+    def after(self, error: ProviderError | None, had_content: bool, now: float, due: float) -> Wait | Relogin | None:
+        """Decides what follows the try that `error` ended at `now`, and learns from it; None: nothing, it is the End.
+
+        What has begun to answer is never repeated. `due` is when the lane's next clock fires: no pause may last until
+        then, and once it has come nothing follows at all.
+        """
+        if error is None:
+            self.budget.succeeded()
+        if error is None or had_content or self.closed:
+            return None
+        if now < due and (step := self._at_once(error, now)) is not None:
+            self.allowed += 1
+            return step
+        if error.retryable:
+            self.budget.failed()
+        if self.tried > self.allowed or not self.budget.allows:
+            return None
+        seconds = pause(error, self.tried, self.random)
+        return None if seconds is None or now + seconds >= due else Wait(seconds)
+
+    def _at_once(self, error: ProviderError, now: float) -> Wait | Relogin | None:
+        """Decides if a refusal can be got past: with a login, another key or another form."""
+        if isinstance(error, LoginRequired) and self.keys.login is not None and not self._logged_in:
+            self._logged_in = True
+            return Relogin(error)
+        return Wait(0.0) if self.keys.learn(self.provider, error, now) else None
+
+
 def pause(error: ProviderError, attempt: int, random: Random) -> float | None:
-    """Seconds to wait before attempt number `attempt + 1`, or None if there is no point in one."""
+    """Returns the seconds to wait before attempt number `attempt + 1`, or None if there is no point in one."""
     if not error.retryable:
         return None
     if error.retry_after is not None:

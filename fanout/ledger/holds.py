@@ -1,7 +1,7 @@
-"""Which runs are under way: each holds a lock on a file of its own, which ends with its process, however that ends.
+"""Locks that tell what is under way: each is a lock on a file of its own, and ends with its process, however that ends.
 
-A number of a process would not do: it may be another's by now. Who looks shares the lock for a moment, so that two who
-look do not take one another for the run.
+The number of a process would not do: it may belong to another one by now. `is_held` takes a shared lock for a moment,
+so that two who look at the same time do not take each other for the holder.
 """
 
 import fcntl
@@ -11,44 +11,44 @@ from pathlib import Path
 
 from attrs import frozen
 
-from fanout.storage import folder
+from fanout.storage.folder import open_folder, take_lock
 
 
 @frozen
 class Hold:
-    """The lock of a run that is under way in this process, for as long as `descriptor` is open."""
+    """The lock of something that is under way in this process, held while `descriptor` is open."""
 
-    place: Path
+    directory: Path
     name: str
     descriptor: int
 
-    def close(self) -> None:
-        """Ends it; the file stays, as it does when the process is killed."""
+    def release(self) -> None:
+        """Gives the lock up and leaves its file, as the end of the process does."""
         os.close(self.descriptor)
 
     def end(self) -> None:
-        """Ends it and deletes the file: the run is over."""
-        forget(self.place, self.name)
-        self.close()
+        """Deletes the file and gives the lock up."""
+        remove_hold(self.directory, self.name)
+        self.release()
 
 
-def hold(place: Path, name: str) -> Hold:
-    """Takes the lock of a run that nobody knows of yet. Raises UsageError."""
-    with folder.open_folder(place) as files:
-        descriptor = files.open(_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+def take_hold(directory: Path, name: str) -> Hold:
+    """Takes the lock of something new. Raises UsageError, also where there is one of this name."""
+    with open_folder(directory) as folder:
+        descriptor = folder.open(_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            folder.take_lock(descriptor, wait=True)
-        except BaseException:  # Ctrl-C too: nobody else knows the descriptor yet
+            take_lock(descriptor, wait=True)
+        except BaseException:  # also Ctrl-C: the caller does not have the descriptor yet
             os.close(descriptor)
             raise
-    return Hold(place, name, descriptor)
+    return Hold(directory, name, descriptor)
 
 
-def is_held(place: Path, name: str) -> bool:
-    """Whether the run's process has its lock. Raises UsageError."""
-    with folder.open_folder(place) as files:
+def is_held(directory: Path, name: str) -> bool:
+    """True while a process holds this lock. Raises UsageError."""
+    with open_folder(directory) as folder:
         try:
-            descriptor = files.open(_file(name), os.O_RDONLY)
+            descriptor = folder.open(_file(name), os.O_RDONLY)
         except FileNotFoundError:
             return False
     try:
@@ -60,10 +60,10 @@ def is_held(place: Path, name: str) -> bool:
     return False
 
 
-def forget(place: Path, name: str) -> None:
-    """Deletes the file of a run that is over."""
-    with folder.open_folder(place) as files, suppress(FileNotFoundError):
-        files.remove(_file(name))
+def remove_hold(directory: Path, name: str) -> None:
+    """Deletes the file of a lock, if there is one."""
+    with open_folder(directory) as folder, suppress(FileNotFoundError):
+        folder.remove(_file(name))
 
 
 def _file(name: str) -> str:

@@ -4,13 +4,11 @@ The process starts when a lane first asks it, once for all lanes, and ends with 
 Other requests pass through untouched.
 """
 
-import importlib.util
-import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -23,9 +21,9 @@ from attrs import define, evolve, field
 
 from fanout.abc import Receiver, Request, Transport
 from fanout.errors import ConnectError, FanoutError, LocalModelError, ProtocolError, ResetError, Truncated
-from fanout.local import weights
 from fanout.secret import Secret
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
+from fanout.wire.json_text import JsonText, encode
 
 SCHEME = "local://"
 PROGRAM = Path(__file__).with_name("child.py")
@@ -62,7 +60,7 @@ class LocalModel:
 
         `threads` compute; without a number, all processors but one do, at most four.
         """
-        with unwrapped():
+        with unwrapping():
             async with trio.open_nursery() as nursery:
                 yield cls(inner, nursery, slots, context, threads or _spare_processors())
                 nursery.cancel_scope.cancel()
@@ -108,7 +106,7 @@ class _Child:
     context: int
     threads: int
     # Without it any process of this machine, and any web page in its browsers, could use the model.
-    key: Secret = field(factory=lambda: Secret(secrets.token_urlsafe(32)))
+    key: Secret = field(factory=lambda: Secret(urlsafe_b64encode(os.urandom(32)).decode()))
     address: str = ""
     problem: str = ""
     last_words: deque[str] = field(factory=lambda: deque(maxlen=8))
@@ -147,11 +145,16 @@ class _Child:
             self.over.set()
 
     def _settings(self) -> bytes:
-        if not importlib.util.find_spec("xllamacpp"):
-            raise LocalModelError("its runtime is missing; `pip install 'fanout[local]'` installs it")
+        # Every call opens this transport, and few start the model.
+        from importlib.util import find_spec  # noqa: PLC0415
+
+        from fanout.local import weights  # noqa: PLC0415
+
+        if not find_spec("xllamacpp"):
+            raise LocalModelError("its runtime is missing; `pip install 'fanout-llm[local]'` installs it")
         model = os.fspath(weights.locate())
         size = {"slots": self.slots, "context": self.context, "threads": self.threads}
-        return json.dumps({"model": model, "key": self.key.reveal(), **size}).encode() + b"\n"
+        return encode({"model": model, "key": self.key.reveal(), **size}).encode() + b"\n"
 
     async def _attend(self, process: trio.Process, settings: bytes) -> None:
         self.pid = process.pid
@@ -206,7 +209,7 @@ async def _greet(process: trio.Process, settings: bytes) -> str:
         *lines, rest = (rest + chunk).split(b"\n")
         # A site's start-up file may have printed something before.
         if mine := [line for line in lines if line.startswith(b'{"address":')]:
-            return str(json.loads(mine[0])["address"])
+            return str(JsonText().decode(mine[0].decode())["address"])
     return ""
 
 

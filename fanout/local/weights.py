@@ -14,11 +14,9 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import IO
 
-import platformdirs
 import trio
 from attrs import frozen
 
@@ -63,7 +61,7 @@ def locate() -> Path:
 
 def cached() -> Path:
     """Where `pull` puts the weights, whether they are there or not. Raises UsageError."""
-    return app_directory(partial(platformdirs.user_cache_path, appauthor=False)) / FILE
+    return app_directory("cache") / FILE
 
 
 async def pull(report: Report) -> Path:

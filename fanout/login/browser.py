@@ -19,7 +19,7 @@ from fanout.credentials import Credentials
 from fanout.errors import AuthError, ConnectError, LoginRequired, TimedOut, UsageError
 from fanout.login import chromium, pages, sources, store
 from fanout.login.devtools import BrowserClosed, Command, CommandFailed, DevTools, Value
-from fanout.login.services import Site, checked
+from fanout.login.services import Site, check_address
 from fanout.secret import Secret
 
 PATIENCE = 600.0
@@ -44,7 +44,7 @@ class LoginCancelled(AuthError):
 
 @frozen
 class Settings:
-    """How to log in.
+    """Choices for a login.
 
     `profile` is a directory to keep the browser's profile in, or None for a new one that is deleted; `browser` the
     program, or None for one that is found. The person has `patience` seconds.
@@ -69,7 +69,7 @@ class Tab:
     protocol: Any
     """nodriver's commands."""
     missing: str = ""
-    """What a login that is complete by the page's own account still lacks."""
+    """The part that a login still lacks which is complete by the page's own account."""
 
     async def call(self, command: Command[Value]) -> Value:
         """Has the page do something."""
@@ -82,7 +82,7 @@ class Tab:
             raise ConnectError(f"the browser cannot open {url}: {problem}")
 
     async def evaluate(self, expression: str) -> Any:
-        """What an expression gives, as JSON; None where it fails, as it does while a page goes and another comes.
+        """Returns the value of an expression, as JSON; None where it fails, as it does between two pages.
 
         Raises LoginCancelled if the page is closed.
         """
@@ -111,7 +111,7 @@ class Tab:
 
 
 def profile_directory(site: Site, base_url: str) -> Path:
-    """Where the lasting profile for this service is kept. It holds cookies, unencrypted."""
+    """Returns the directory of the lasting profile for this service. It holds cookies, unencrypted."""
     return store.directory().parent / "profiles" / store.name_of(site.name, base_url).removesuffix(".json")
 
 
@@ -121,10 +121,10 @@ async def log_in(site: Site, base_url: str, tell: Tell, settings: Settings = DEF
     Raises UsageError where no browser can be started, LoginCancelled and BrowserClosed if it was closed, TimedOut if
     nobody logged in, ConnectError if the page cannot be opened. However it ends, no browser is left.
     """
-    base_url = checked(base_url)
+    base_url = check_address(base_url)
     _look_around(site, base_url, settings)
-    await trio.to_thread.run_sync(_nodriver, site, abandon_on_cancel=True)
-    async with open_tab(site, settings) as tab:
+    await trio.to_thread.run_sync(_nodriver, site, base_url, abandon_on_cancel=True)
+    async with open_tab(site, settings, base_url) as tab:
         with trio.move_on_after(settings.patience):
             tell(f"waiting for you to log in at {base_url}{site.page} (Ctrl-C gives up)")
             await tab.show(f"{base_url}{site.page}")
@@ -135,20 +135,20 @@ async def log_in(site: Site, base_url: str, tell: Tell, settings: Settings = DEF
 
 
 async def obtain(site: Site, base_url: str, tell: Tell, settings: Settings = DEFAULT) -> Credentials:
-    """The same for a lane: where no browser can be started, the lane wants a login. Raises ProviderError."""
+    """Logs in for a lane: where no browser can be started, the lane wants a login. Raises ProviderError."""
     try:
         return await log_in(site, base_url, tell, settings)
     except UsageError as error:
-        raise LoginRequired(str(error), command=site.import_command) from None
+        raise LoginRequired(str(error), command=site.import_command(base_url)) from None
 
 
 @asynccontextmanager
-async def open_tab(site: Site, settings: Settings = DEFAULT) -> AsyncGenerator[Tab, None]:
+async def open_tab(site: Site, settings: Settings = DEFAULT, base_url: str | None = None) -> AsyncGenerator[Tab, None]:
     """Runs a browser with one empty page. Raises UsageError if there is none, BrowserClosed if it does not start.
 
     LoginCancelled comes out of the block if the person closes the browser.
     """
-    nodriver = _nodriver(site)
+    nodriver = _nodriver(site, base_url or site.base_url)
 
     def command(profile: Path) -> Sequence[str]:
         try:
@@ -159,7 +159,7 @@ async def open_tab(site: Site, settings: Settings = DEFAULT) -> AsyncGenerator[T
             )
         except FileNotFoundError:
             message = "no Chromium or Chrome is found: install one, or name it with --browser"
-            raise UsageError(_instead(message, site)) from None
+            raise UsageError(_advise(message, site, base_url or site.base_url)) from None
         return [config.browser_executable_path, *chromium.arguments(config(), headless=settings.headless)]
 
     async with chromium.open_chromium(command, settings.profile) as browser:
@@ -190,7 +190,7 @@ async def wait(tab: Tab, site: Site, base_url: str) -> Credentials:
 
 
 async def _take(tab: Tab, site: Site, base_url: str, answer: dict[str, Any]) -> Credentials | None:
-    said = pages.taken(site, answer)
+    said = pages.pick(site, answer)
     found = sources.Found(
         cookies=await tab.cookies(f"{base_url}/"),
         secrets={name: Secret(value) for name, value in said["secrets"].items()},
@@ -234,16 +234,16 @@ def _look_around(site: Site, base_url: str, settings: Settings) -> None:
     if not problem and settings.browser and not which(settings.browser):
         problem = f"--browser {settings.browser}: there is no such program"
     if problem:
-        raise UsageError(_instead(problem, site))
+        raise UsageError(_advise(problem, site, base_url))
 
 
-def _nodriver(site: Site) -> Any:
+def _nodriver(site: Site, base_url: str) -> Any:
     try:
         return import_module("nodriver")
     except ImportError:
-        problem = "a browser login needs nodriver (AGPL-3.0): pip install 'fanout[browser]'"
-        raise UsageError(_instead(problem, site)) from None
+        problem = "a browser login needs nodriver (AGPL-3.0): pip install 'fanout-llm[browser]'"
+        raise UsageError(_advise(problem, site, base_url)) from None
 
 
-def _instead(problem: str, site: Site) -> str:
-    return f"{problem}; `{site.import_command}` takes a login from elsewhere"
+def _advise(problem: str, site: Site, base_url: str) -> str:
+    return f"{problem}; `{site.import_command(base_url)}` takes a login from elsewhere"

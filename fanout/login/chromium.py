@@ -28,7 +28,7 @@ from fanout.errors import UsageError
 from fanout.login.devtools import DevTools
 
 PREFIX = "fanout-browser-"
-"""What the names of scratch directories begin with."""
+"""The beginning of the names of scratch directories."""
 YOUNG = 10.0
 """Seconds in which a scratch directory may still be without its lock."""
 LEAVE = 2.0
@@ -83,7 +83,7 @@ def obstacle(
     platform: str | None = None,
     root: bool | None = None,
 ) -> str | None:
-    """Why no browser should be started for this address here, or None."""
+    """Says why no browser should be started for this address here, or None."""
     display = environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")
     if not headless and (platform or sys.platform) != "darwin" and not display:
         return "there is no display for a browser: neither DISPLAY nor WAYLAND_DISPLAY is set"
@@ -110,7 +110,7 @@ class Chromium:
         return self.process.returncode
 
     def last_words(self) -> str:
-        """What it printed last, to say why it did not start."""
+        """Returns the last lines that it printed, to say why it did not start."""
         lines = (self.scratch / "stderr").read_bytes()[-2000:].decode(errors="replace").splitlines()
         return "\n".join(lines[-3:])
 
@@ -163,7 +163,7 @@ def hold(directory: Path, descriptors: ExitStack) -> None:
 
 
 def _own(profile: Path, descriptors: ExitStack) -> None:
-    """A lasting profile holds cookies in clear: it is for its owner's eyes, and for one browser at a time."""
+    """Keeps a lasting profile, which holds cookies in clear, for its owner's eyes and for one browser at a time."""
     profile.mkdir(mode=0o700, parents=True, exist_ok=True)
     profile.chmod(0o700)
     try:

@@ -13,7 +13,7 @@ from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, LoginRequired, ProviderError, UsageError
 from fanout.login import store
-from fanout.login.services import SERVICES, Site, normal
+from fanout.login.services import SERVICES, Site, normalise
 from fanout.storage.folder import Busy, take_lock
 
 Obtain = Callable[[Site, str], Awaitable[Credentials]]
@@ -23,7 +23,7 @@ Confirm = Callable[[Site, str], Awaitable[bool]]
 """Asks a person whether to log in now."""
 
 LoginPolicy = Literal["never", "ask", "auto"]
-"""Whether a lane may start a login: never, after asking, or at once."""
+"""The leave of a lane to start a login: never, after asking, or at once."""
 
 LOOK = 0.1
 """Seconds between two looks at whether another process has finished its login."""
@@ -62,11 +62,11 @@ class Logins(Login):
         asked; otherwise this may wait for a person, and for a login that somebody else has begun. If that one fails,
         so does this. Raises ProviderError when a login was tried and failed, or the store cannot be used.
         """
-        base_url: str | None = getattr(provider, "base_url", None)
-        if base_url is None:
+        base_url = provider.base_url
+        if not base_url:
             return None
         site = SERVICES.get(provider.name)
-        flight = self._flights.setdefault((provider.name, normal(base_url)), _Flight())
+        flight = self._flights.setdefault((provider.name, normalise(base_url)), _Flight())
         failures = flight.failures
         look = partial(_other, provider.name, base_url, refused)
         found = await _store(look)
@@ -83,7 +83,7 @@ class Logins(Login):
         assert self._obtain is not None
         try:
             if self._policy == "ask" and not (self._confirm and await self._confirm(site, base_url)):
-                raise LoginRequired("nobody agreed to log in now", command=site.command)
+                raise LoginRequired("nobody agreed to log in now", command=site.command(base_url))
             credentials = await self._obtain(site, base_url)
         except ProviderError as error:
             flight.failures += 1
@@ -102,7 +102,7 @@ class Logins(Login):
 
 
 def _like(error: ProviderError) -> ProviderError:
-    """A copy, because each lane writes its name into its error; `copy` would call the class with the message alone."""
+    """Copies an error, into which each lane writes its name. `copy` would call the class with the message alone."""
     twin = type(error).__new__(type(error), *error.args)
     vars(twin).update(vars(error))
     return twin
@@ -126,7 +126,7 @@ async def _store(work: Callable[[], T]) -> T:
 
 
 def _other(provider: str, base_url: str, refused: Credentials | None) -> Credentials | None:
-    """What is there to use instead of what was refused, which is deleted if it is still what is stored."""
+    """Returns other stored credentials, or None. Deletes the refused ones if they are still stored."""
     if refused is not None:
         store.delete_if(refused, wait=False)
     found = store.load(provider, base_url)

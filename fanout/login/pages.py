@@ -1,4 +1,4 @@
-"""What to ask a service's own page, in JavaScript: whether somebody is logged in, and what it keeps of the login."""
+"""Questions to a service's own page, in JavaScript: is somebody logged in, and what does it keep of the login."""
 
 import json
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ def question(page: Page, base_url: str) -> str:
     }})()"""
 
 
-def taken(site: Site, answer: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def pick(site: Site, answer: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """The answer to `question`, as texts: what the site names, and the headers; nothing that is empty."""
     named = {"secrets": site.secrets, "fields": site.fields, "headers": tuple(_AGENT)}
     return {

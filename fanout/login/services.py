@@ -1,4 +1,4 @@
-"""What a login consists of, service by service: data for the import, the browser and the check."""
+"""The parts of a login, service by service: data for the import, the browser and the check."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from fanout.abc import Reply, Request
 from fanout.addresses import is_private
-from fanout.credentials import Credentials
+from fanout.credentials import Credentials, command
 from fanout.errors import LoginRequired, UsageError
 from fanout.secret import Secret
 from fanout.wire.faults import response_error
@@ -44,19 +44,17 @@ class Site:
     def _base_url_variable(self) -> str:
         return f"FANOUT_{self.name.upper()}_BASE_URL"
 
-    @property
-    def command(self) -> str:
-        """What a person types to log in with a browser."""
-        return f"fanout login {self.name}"
+    def command(self, base_url: str) -> str:
+        """The line that logs a person in at `base_url` with a browser."""
+        return command("login", self.name, base_url, self.base_url)
 
-    @property
-    def import_command(self) -> str:
-        """What a person types on a machine without a display."""
-        return f"fanout auth import {self.name}"
+    def import_command(self, base_url: str) -> str:
+        """The line that takes over a login at `base_url`, for a machine without a display."""
+        return command("auth import", self.name, base_url, self.base_url)
 
     def needed(self, base_url: str) -> tuple[str, ...]:
         """The names of the cookies and tokens without which there is no login at `base_url`."""
-        return self.needs + (self.needs_at_home if normal(base_url) == self.base_url else ())
+        return self.needs + (self.needs_at_home if normalise(base_url) == self.base_url else ())
 
 
 SERVICES: Mapping[str, Site] = {
@@ -102,13 +100,13 @@ SERVICES: Mapping[str, Site] = {
 """The services that people log in to."""
 
 
-def normal(base_url: str) -> str:
-    """The base URL in the form that names files and is compared."""
+def normalise(base_url: str) -> str:
+    """Returns the base URL in the form that names files and is compared."""
     return base_url.rstrip("/")
 
 
-def checked(base_url: str) -> str:
-    """The base URL in its normal form. Raises UsageError if cookies would go there in clear, or nowhere."""
+def check_address(base_url: str) -> str:
+    """Returns the base URL in its normal form. Raises UsageError if cookies would go there in clear, or nowhere."""
     try:
         parts = urlsplit(base_url)
         host = parts.hostname
@@ -120,25 +118,25 @@ def checked(base_url: str) -> str:
         raise UsageError(f"a base URL is an http or https address without query, not {base_url!r}")
     if parts.scheme == "http" and not is_private(host):
         raise UsageError(f"base URL {base_url!r} would send the login in clear; use https")
-    return normal(base_url)
+    return normalise(base_url)
 
 
 def user_request(site: Site, credentials: Credentials) -> Request | None:
-    """What asks the service who is logged in, or None where it has no such address."""
+    """Makes the request that asks who is logged in, or None where the service has no such address."""
     if site.user is None:
         return None
     headers: dict[str, str | Secret] = {**credentials.headers, "accept": "application/json"}
     if cookie := credentials.cookie:
         headers["cookie"] = cookie
-    return Request("GET", normal(credentials.base_url) + site.user, headers)
+    return Request("GET", normalise(credentials.base_url) + site.user, headers)
 
 
-def user(site: Site, reply: Reply) -> str | None:
-    """Who is logged in, as the reply to `user_request` says; None where the deployment has no such address.
+def user(site: Site, base_url: str, reply: Reply) -> str | None:
+    """Reads who is logged in at `base_url` from the reply to `user_request`; None where it has no such address.
 
     Raises LoginRequired where nobody is logged in, and another ProviderError where the service fails.
     """
-    head, refused = reply.head, LoginRequired("nobody is logged in with these", command=site.command)
+    head, refused = reply.head, LoginRequired("nobody is logged in with these", command=site.command(base_url))
     if head.status in (301, 302, 303, 307, 308, 401):
         raise refused
     # Older deployments answer what they do not know with their front page.

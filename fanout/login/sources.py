@@ -1,4 +1,4 @@
-"""Where a login can be imported from: files that browsers and their extensions write, pasted text, other browsers."""
+"""Sources of a login: files that browsers and their extensions write, pasted text, other browsers."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 
 from fanout.credentials import Credentials
 from fanout.errors import UsageError
-from fanout.login.services import SERVICES, Site, normal
+from fanout.login.services import SERVICES, Site, normalise
 from fanout.secret import Secret
 
 ENVIRONMENT = "environment"
@@ -39,14 +39,14 @@ class Cookie:
     expires: datetime | None = None
 
     def goes_to(self, host: str) -> bool:
-        """Whether a browser sends it to this host."""
+        """Tells if a browser sends it to this host."""
         domain = self.domain.lower().removeprefix(".")
         return not domain or host == domain or (not self.host_only and host.endswith(f".{domain}"))
 
 
 @frozen
 class Found:
-    """What a source holds: the cookies of any sites, the rest of the one in question."""
+    """The contents of a source: the cookies of any sites, the rest of the one in question."""
 
     cookies: Sequence[Cookie] = ()
     secrets: Mapping[str, Secret] = field(factory=dict)
@@ -58,13 +58,15 @@ class Found:
 def credentials(
     site: Site, base_url: str, found: Found, source: str, obtained: datetime | None = None
 ) -> tuple[Credentials, list[str]]:
-    """What `found` holds of the site, and what had to be left out, a sentence each; `obtained` (UTC) is now or unknown.
+    """Makes credentials of what was found; returns them with what had to be left out, a sentence each.
+
+    `obtained` (UTC) is now, or None if nobody knows.
 
     Raises UsageError if something is missing without which there is no login.
     """
     now = obtained or datetime.now(UTC)
     host = urlsplit(base_url).hostname or ""
-    cookies, notes = _kept(site, [cookie for cookie in found.cookies if cookie.goes_to(host)], now)
+    cookies, notes = _pick_cookies(site, [cookie for cookie in found.cookies if cookie.goes_to(host)], now)
     secrets = {name: value for name, value in found.secrets.items() if _SENDABLE.fullmatch(value.reveal())}
     notes = [*found.notes, *notes, *(f"{name} has an unusable value" for name in found.secrets if name not in secrets)]
     missing = [name for name in site.needed(base_url) if name not in cookies and name not in secrets]
@@ -74,7 +76,7 @@ def credentials(
     ends = [*(cookie.expires for cookie in cookies.values()), *map(_token_ends, secrets.values())]
     made = Credentials(
         provider=site.name,
-        base_url=normal(base_url),
+        base_url=normalise(base_url),
         cookies={name: cookie.value for name, cookie in cookies.items()},
         secrets=secrets,
         fields=found.fields,
@@ -86,7 +88,7 @@ def credentials(
     return made, notes
 
 
-def _kept(site: Site, cookies: Iterable[Cookie], now: datetime) -> tuple[dict[str, Cookie], list[str]]:
+def _pick_cookies(site: Site, cookies: Iterable[Cookie], now: datetime) -> tuple[dict[str, Cookie], list[str]]:
     """The cookies that the site names, the last of each; and why others of these names are not among them."""
     kept: dict[str, Cookie] = {}
     notes = []
@@ -103,7 +105,7 @@ def _kept(site: Site, cookies: Iterable[Cookie], now: datetime) -> tuple[dict[st
 
 
 def _token_ends(token: Secret) -> datetime | None:
-    """When a token ends, if it is a JWT that says so (RFC 7519, `exp`); nobody has checked its signature."""
+    """Reads the end of a token, if it is a JWT that names it (RFC 7519, `exp`); nobody has checked its signature."""
     with suppress(ValueError, LookupError, TypeError):
         payload = token.reveal().split(".")[1]
         return _time(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
@@ -111,7 +113,7 @@ def _token_ends(token: Secret) -> datetime | None:
 
 
 def parse(text: str, site: Site, base_url: str) -> Found:
-    """What a text holds: a HAR, a JSON export, a Netscape cookies.txt, a Cookie header, or the site's token alone.
+    """Reads a text: a HAR, a JSON export, a Netscape cookies.txt, a Cookie header, or the site's token alone.
 
     Raises UsageError that says what is wrong with it, and repeats nothing of it.
     """
@@ -194,7 +196,7 @@ def _time(value: Any) -> datetime | None:
 
 
 def har(value: Any, site: Site, base_url: str) -> Found:
-    """What a recording of the browser's requests holds of the site; a later request counts more than an earlier one.
+    """Reads a recording of the browser's requests; a later request to the site counts more than an earlier one.
 
     Requests to the very host count more than those to hosts below it. Raises UsageError if it holds no such request.
     """
@@ -236,7 +238,7 @@ def _requests(site: Site, requests: Iterable[Mapping[str, Any]]) -> Found:
 
 
 def is_browser_header(name: str) -> bool:
-    """Whether a request header (lower case) says which browser sends it: these are kept together."""
+    """True for a request header (lower case) that says which browser sends it: these are kept together."""
     return name == "user-agent" or name.startswith("sec-ch-ua")
 
 
@@ -249,7 +251,7 @@ def from_browser(browser: str, profile: str | None = None) -> Found:
         yt_dlp: Any = import_module("yt_dlp")
     except ImportError:
         raise UsageError(
-            "to read another browser's cookies, pip install 'fanout[cookies]'; or export them to a file: --file"
+            "to read another browser's cookies, pip install 'fanout-llm[cookies]'; or export them to a file: --file"
         ) from None
     notes = _Notes()
     try:
@@ -274,13 +276,13 @@ class _Notes:
             self.warnings.append(message)
 
     def debug(self, message: str, **_: object) -> None:
-        """What it is doing; the errors it raises too."""
+        """Ignores what it is doing; its errors it raises too."""
 
     error = info = debug
 
 
 def from_environment(provider: str, base_url: str) -> Credentials | None:
-    """What the service's variable holds, for the base URL that it belongs to; None if it is not set, or for another.
+    """Reads the service's variable, for the base URL that it belongs to; None if it is not set, or for another.
 
     Raises UsageError if the variable holds something else.
     """
@@ -289,7 +291,7 @@ def from_environment(provider: str, base_url: str) -> Credentials | None:
     if not site or not text.strip():
         return None
     home = os.environ.get(site.base_url_variable) or site.base_url
-    if normal(base_url) != normal(home):
+    if normalise(base_url) != normalise(home):
         return None
     try:
         return credentials(site, base_url, parse(text, site, base_url), ENVIRONMENT)[0]

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from platformdirs import user_state_path
 
-from fanout.credentials import VERSION, Credentials
+from fanout.credentials import VERSION, Credentials, command
 from fanout.errors import UsageError
-from fanout.login.services import normal
+from fanout.login.services import SERVICES, normalise
 from fanout.login.sources import from_environment
 from fanout.secret import Secret
 from fanout.storage.folder import Folder, open_folder
@@ -34,15 +33,15 @@ SETTLED = timedelta(minutes=1)
 
 
 def directory() -> Path:
-    """Where the credentials are stored. Raises UsageError."""
-    return app_directory(user_state_path) / "credentials"
+    """Returns the directory of the store. Raises UsageError."""
+    return app_directory("state") / "credentials"
 
 
 def name_of(provider: str, base_url: str) -> str:
     """The name of the file with this provider's credentials for this base URL. Raises UsageError."""
     if not re.fullmatch(r"\w[\w.-]*", provider):
         raise UsageError(f"{provider!r} is not the name of a provider")
-    return f"{provider}-{sha256(normal(base_url).encode()).hexdigest()[:8]}.json"
+    return f"{provider}-{sha256(normalise(base_url).encode()).hexdigest()[:8]}.json"
 
 
 def load(provider: str, base_url: str) -> Credentials | None:
@@ -102,7 +101,7 @@ def delete(provider: str, base_url: str | None = None) -> int:
     return len(names)
 
 
-def stored() -> tuple[list[Credentials], list[UsageError]]:
+def load_all() -> tuple[list[Credentials], list[UsageError]]:
     """All that is stored, by name, and why some of it cannot be read. Raises UsageError if the directory is refused."""
     found: list[Credentials] = []
     problems: list[UsageError] = []
@@ -110,7 +109,8 @@ def stored() -> tuple[list[Credentials], list[UsageError]]:
         for name in folder.names():
             if re.fullmatch(r"\w.*\.json", name):
                 try:
-                    found += filter(None, [_read_named(folder, name)])
+                    remedy = _remedy(f"fanout auth logout {name.rpartition('-')[0]}")  # the address is not known
+                    found += filter(None, [_read_named(folder, name, remedy)])
                 except UsageError as error:
                     problems.append(error)
     return found, problems
@@ -136,7 +136,7 @@ def _open_stored() -> Iterator[Folder]:
 
 
 def _nearly_equal(one: Credentials, other: Credentials) -> bool:
-    """Whether they differ in nothing but a little of their end: each answer moves it, and not each is worth a write."""
+    """True if they differ at most in a little of their end: each answer moves it, and not each is worth a write."""
     if one.expires and other.expires and abs(one.expires - other.expires) < SETTLED:
         return evolve(one, expires=other.expires) == other
     return one == other
@@ -144,23 +144,25 @@ def _nearly_equal(one: Credentials, other: Credentials) -> bool:
 
 def _read(folder: Folder, provider: str, base_url: str) -> Credentials | None:
     name = name_of(provider, base_url)
-    found = _read_named(folder, name)
-    if found and (found.provider, normal(found.base_url)) != (provider, normal(base_url)):
-        raise UsageError(f"{folder.path / name} holds the login to another service; {_remedy(name)}")
+    home = SERVICES[provider].base_url if provider in SERVICES else base_url
+    remedy = _remedy(command("auth logout", provider, base_url, home))
+    found = _read_named(folder, name, remedy)
+    if found and (found.provider, normalise(found.base_url)) != (provider, normalise(base_url)):
+        raise UsageError(f"{folder.path / name} holds the login to another service; {remedy}")
     return found
 
 
-def _read_named(folder: Folder, name: str) -> Credentials | None:
-    """What the file of this name holds, None if there is none. Raises UsageError, which repeats nothing of it."""
+def _read_named(folder: Folder, name: str, remedy: str) -> Credentials | None:
+    """Reads the file of this name, None if there is none. Raises UsageError, which repeats nothing of it."""
     data = folder.read(name)
     if data is None:
         return None
     try:
-        return structured(json.loads(data))
+        return structure(json.loads(data))
     except UsageError as error:
         raise UsageError(f"{folder.path / name}: {error}") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"{folder.path / name} is damaged; {_remedy(name)}") from None
+        raise UsageError(f"{folder.path / name} is damaged; {remedy}") from None
 
 
 def _write(folder: Folder, credentials: Credentials) -> None:
@@ -168,11 +170,11 @@ def _write(folder: Folder, credentials: Credentials) -> None:
     folder.replace(name_of(credentials.provider, credentials.base_url), data.encode())
 
 
-def _remedy(name: str) -> str:
-    return f"fanout auth logout {name.rpartition('-')[0]}, and log in again"
+def _remedy(logout: str) -> str:
+    return f"{logout}, and log in again"
 
 
-def structured(value: Any) -> Credentials:
+def structure(value: Any) -> Credentials:
     """The credentials that a stored object stands for; fields that it has besides are ignored.
 
     Raises UsageError, which repeats nothing of it.

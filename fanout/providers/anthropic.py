@@ -13,7 +13,7 @@ from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import base64_of, type_of
-from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.providers.reader import JsonReader, count_of, object_of, objects_of, text_of
 from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
@@ -55,8 +55,8 @@ class Anthropic(Provider):
         headers = {**self._headers("text/event-stream"), "content-type": "application/json"}
         return Request("POST", f"{self._root}/v1/messages", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "MessagesReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "MessagesReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return MessagesReader(head)
 
     def models_request(self) -> Request:
@@ -233,6 +233,7 @@ class MessagesReader(JsonReader):
         super().__init__(head)
         self._counts: dict[str, Any] = {}
         self._inputs: dict[int, str] = {}  # of each tool call, the input that no delta has replaced
+        self._begun: dict[Any, tuple[int, Any]] = {}  # by a block's index, the index and the id of its tool call
         self._citations = Citations()
 
     def read(self, value: dict[str, Any], out: list[Event], /) -> None:
@@ -249,12 +250,13 @@ class MessagesReader(JsonReader):
             case "content_block_start":
                 self._read_block(value.get("index"), value["content_block"] or {}, out)
             case "content_block_stop":
-                self._read_inputs([value.get("index")], out)
+                if begun := self._begun.get(value.get("index")):
+                    self._read_inputs([begun[0]], out)
             case "message_start":
-                self._read_message(value["message"], out)
+                self._read_message(object_of(value.get("message")), out)
             case "message_delta":
                 self._read_usage(value.get("usage"), out)
-                self._read_stop(value["delta"], out)
+                self._read_stop(value["delta"] or {}, out)
             case "message_stop":
                 if not self.complete:
                     self.finish("unknown")
@@ -285,12 +287,12 @@ class MessagesReader(JsonReader):
             if thinking := text_of(delta.get("thinking")):
                 out.append(Reasoning(thinking))
         elif kind == "input_json_delta":
-            piece = text_of(delta.get("partial_json"))
-            if piece and index in self._inputs:  # the inputs of the service's own tools are not ours to show
-                self._inputs[index] = ""
-                out.append(self.tool_call(index, None, None, piece))
+            piece, begun = text_of(delta.get("partial_json")), self._begun.get(index)
+            if piece and begun:  # the inputs of the service's own tools are not ours to show
+                self._inputs[begun[0]] = ""
+                out.append(self.tool_call(begun[0], None, None, piece))
         elif kind == "citations_delta":
-            self._cite(delta.get("citation"), out)
+            self._cite(object_of(delta.get("citation")), out)
 
     def _read_block(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
         """A block begins, or is there as a whole."""
@@ -298,17 +300,24 @@ class MessagesReader(JsonReader):
         if kind == "text":
             if text := text_of(block.get("text")):
                 out.append(Delta(text))
-            for citation in block.get("citations") or ():
+            for citation in objects_of(block.get("citations")):
                 self._cite(citation, out)
         elif kind == "thinking":
             if thinking := text_of(block.get("thinking")):
                 out.append(Reasoning(thinking))
         elif kind == "tool_use":
-            piece = self.tool_call(index, block.get("id"), block.get("name"), "")
-            out += [piece] if piece.id or piece.name else []
-            self._inputs[index] = encode(block.get("input") or {})
+            self._begin_call(index, block, out)
         elif kind is not None and kind not in _PASSED:
             self.note(f"a part of the answer is a {kind}, which is not known")
+
+    def _begin_call(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
+        """Begins the tool call of a block; a gateway that begins anew in the middle gives its index to another call."""
+        begun = self._begun.get(index)
+        call = max(self._inputs) + 1 if begun and begun[1] != block.get("id") else index
+        piece = self.tool_call(call, block.get("id"), block.get("name"), "")
+        out += [piece] if piece.id or piece.name else []
+        self._begun[index] = call, block.get("id")
+        self._inputs[call] = encode(block.get("input") or {})
 
     def _read_inputs(self, indices: Iterable[Any], out: list[Event]) -> None:
         """The inputs that came with their blocks, or an empty one if none came at all."""
@@ -317,9 +326,7 @@ class MessagesReader(JsonReader):
                 self._inputs[index] = ""
                 out.append(self.tool_call(index, None, None, whole))
 
-    def _cite(self, citation: Any, out: list[Event]) -> None:
-        if not isinstance(citation, dict):
-            return
+    def _cite(self, citation: dict[str, Any], out: list[Event]) -> None:
         self._citations.add(citation.get("url") or citation.get("source"), citation.get("title"), out)
 
     def _read_usage(self, usage: Any, out: list[Event]) -> None:
@@ -334,7 +341,7 @@ class MessagesReader(JsonReader):
         if raw is None:
             return
         self._read_inputs(list(self._inputs), out)
-        if refusal := text_of((delta.get("stop_details") or {}).get("explanation")):
+        if refusal := text_of(object_of(delta.get("stop_details")).get("explanation")):
             out.append(Refusal(refusal))
         self.finish(_REASONS.get(raw, "unknown"), raw)
 
@@ -347,5 +354,5 @@ def _usage(counts: dict[str, Any]) -> Usage:
         input=sum(inputs) if inputs else None,
         output=count_of(counts.get("output_tokens")),
         cached=count_of(counts.get("cache_read_input_tokens")),
-        reasoning=count_of((counts.get("output_tokens_details") or {}).get("thinking_tokens")),
+        reasoning=count_of(object_of(counts.get("output_tokens_details")).get("thinking_tokens")),
     )

@@ -12,7 +12,7 @@ from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import data_uri, type_of
-from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.providers.reader import JsonReader, count_of, object_of, text_of
 from fanout.secret import Secret
 from fanout.wire.faults import MESSAGE_LENGTH, response_error
 from fanout.wire.json_text import JsonText, encode, excerpt
@@ -47,8 +47,8 @@ class Cohere(Provider):
         }
         return Request("POST", f"{self._root}/v2/chat", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "CohereReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "CohereReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return CohereReader(head)
 
     def models_request(self) -> Request:
@@ -234,8 +234,9 @@ class CohereReader(JsonReader):
         self.finish(_REASONS.get(raw or "", "unknown"), raw)
         self.end()
 
-    def _failed(self, error: ProviderError | None) -> End:
-        return super()._failed(error and _error_of_key(error))
+    def make_end(self, error: ProviderError) -> End:
+        """Makes the End, by an error that says what is wrong with the key."""
+        return super().make_end(_error_of_key(error))
 
 
 def _read_content(content: dict[str, Any], out: list[Event]) -> None:
@@ -261,7 +262,7 @@ def _pages(citations: Any) -> Iterator[dict[str, Any]]:
 
 def _usage(value: dict[str, Any]) -> Usage:
     """What is billed; the tokens beside it count the service's own preamble."""
-    counts = value.get("billed_units") or value.get("tokens") or {}
+    counts = object_of(value.get("billed_units")) or object_of(value.get("tokens"))
     return Usage(
         count_of(counts.get("input_tokens")),
         count_of(counts.get("output_tokens")),

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from mimetypes import guess_type
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,7 +12,7 @@ from fanout.errors import InvalidRequest, ProtocolError
 from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.gemini_reader import GeminiReader
-from fanout.providers.media import base64_of, type_of
+from fanout.providers.media import base64_of, guess_type_of, type_of
 from fanout.providers.reader import text_of
 from fanout.secret import Secret
 from fanout.wire.faults import response_error
@@ -56,8 +55,8 @@ class Gemini(Provider):
         url = f"{self._root}/{self._path}:streamGenerateContent?alt=sse"
         return Request("POST", url, headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> GeminiReader:
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> GeminiReader:
+        """Makes the Reader for a response with this head, whatever its status."""
         return GeminiReader(head)
 
     def models_request(self) -> Request:
@@ -145,7 +144,7 @@ class Gemini(Provider):
             return {"inlineData": {"mimeType": type_of(media), "data": base64_of(media)}}
         url = media.url or ""
         # No guess without a sign: a video's address has no type, and needs none.
-        media_type = media.media_type or guess_type(urlsplit(url).path)[0]
+        media_type = media.media_type or guess_type_of(urlsplit(url).path)
         return {"fileData": {"fileUri": url, **({"mimeType": media_type} if media_type else {})}}
 
     def _call(self, use: ToolUse, *, first: bool) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Pictures, sounds and files as text, in the forms that several wires share."""
 
 from base64 import b64decode, b64encode
-from mimetypes import guess_type
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -12,7 +11,14 @@ from fanout.prompt import Media
 
 def type_of(media: Media) -> str:
     """Its media type: the one it has, or what its name or address tells; else it is taken for a picture."""
-    return media.media_type or guess_type(media.name or urlsplit(media.url or "").path)[0] or "image/png"
+    return media.media_type or guess_type_of(media.name or urlsplit(media.url or "").path) or "image/png"
+
+
+def guess_type_of(path: str) -> str | None:
+    """The media type that a file's name or path tells, or None."""
+    from mimetypes import guess_type  # noqa: PLC0415  # reads the system's tables; few prompts have files
+
+    return guess_type(path)[0]
 
 
 def base64_of(media: Media) -> str:

@@ -41,8 +41,8 @@ class Ollama(Provider):
         headers = {**self._headers("application/x-ndjson"), "content-type": "application/json"}
         return Request("POST", f"{self._root}/api/chat", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> "OllamaReader":
-        """A Reader for a response with this head, whatever its status."""
+    def read(self, head: Head, request: Request | None = None) -> "OllamaReader":
+        """Makes the Reader for a response with this head, whatever its status."""
         return OllamaReader(head)
 
     def models_request(self) -> Request:
@@ -161,20 +161,24 @@ class OllamaReader(JsonReader):
         """Appends the events of one line."""
         if self.model is None:
             self.model = text_of(value.get("model"))
-        message = value.get("message") or {}
-        if "thinking" in message and (thinking := text_of(message["thinking"])):
+        message = value.get("message")
+        if not message:
+            message = {}
+            if not value.get("done"):
+                self.refuse(value)
+        more = len(message) != 2 or "role" not in message  # than role and content
+        if more and (thinking := text_of(message.get("thinking"))):
             out.append(Reasoning(thinking))
         if (text := message.get("content")) and isinstance(text, str):
             out.append(Delta(text))
-        if "tool_calls" in message:
-            for call in message["tool_calls"] or ():
-                self._read_call(call, out)
-        if "images" in message:
-            out += [file for image in message["images"] or () if (file := file_of_base64(image))]
+        if more:
+            for call in message.get("tool_calls") or ():
+                if call is not None:
+                    self._read_call(call, out)
+            images = message.get("images")
+            out += [file for image in images if (file := file_of_base64(image))] if isinstance(images, list) else []
         if value.get("done"):
             self._read_done(value, out)
-        elif not message:
-            self.refuse(value)
 
     def _read_call(self, call: dict[str, Any], out: list[Event]) -> None:
         """A call comes whole, and its id only from newer servers."""

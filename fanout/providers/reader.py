@@ -6,20 +6,18 @@ from typing import Any, ClassVar
 
 from fanout import sense
 from fanout.abc import Head
-from fanout.errors import NotAStream, ProtocolError, ProviderError, TimedOut, Truncated
-from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, Status, ToolCall, Usage
+from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
+from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, ToolCall, Usage
+from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
-from fanout.wire.faults import fault, is_answer, kept_headers, request_id, stray_fault
+from fanout.wire.faults import fault, is_answer, stray_fault
 from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
-from fanout.wire.repeats import Repeats
+from fanout.wire.shortcut import Repeats
 from fanout.wire.sse import Message, ServerSentEvents
 
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
-
-MAX_NOTES = 16
-"""Notes on one answer."""
 
 SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
 """What taking the shape of a service's data for granted may raise."""
@@ -28,7 +26,7 @@ _BLANK_LINE = b"\n\n"
 _DONE = "[DONE]"
 
 
-class JsonReader(ABC):
+class JsonReader(AnswerEnding, ABC):
     """Reads one response into events. A subclass says what one JSON object means.
 
     Its `read` appends the events of one object, calls `count` for what the service counts, `finish` at the protocol's
@@ -50,22 +48,15 @@ class JsonReader(ABC):
     """
 
     def __init__(self, head: Head) -> None:
-        self.complete = False
-        self.model: str | None = None
-        self._head = head
+        super().__init__(head)
         self._json = JsonText()
         self._body = Body(head, self._json, lines=self.lines)
-        self._error: ProviderError | None = None
-        self._reason: str | None = None
-        self._raw: str | None = None
         self._over = False
-        self._ended = False
         self._calls: dict[int, bool] = {}  # of each tool call, whether arguments came
         self._nulls: dict[int, str] = {}  # and what may yet become a `null` in place of arguments
         self._came = False  # content came, in any read before this one
         self._usage: Usage | None = None
         self._counted_early = False  # the output was counted before any of it came
-        self._notes: dict[str, None] = {}
         self._joiners: dict[tuple[type, int], Joiner] = {}
         self._repeats = Repeats() if self.repeats else None
 
@@ -80,11 +71,6 @@ class JsonReader(ABC):
     def rest(self, out: list[Event], /) -> list[Event]:
         """Returns `out`, the events before the End, with those that were held back until then."""
         return out
-
-    def finish(self, reason: str, raw: str | None = None) -> None:
-        """The end mark has been seen: the answer is complete, whatever happens next."""
-        self.complete = True
-        self._reason, self._raw = reason, text_of(raw)
 
     def end(self) -> None:
         """Nothing of interest follows: the End comes now, not with the end of the body."""
@@ -108,11 +94,6 @@ class JsonReader(ABC):
     def _has_come(self, out: list[Event]) -> bool:
         """True if there is content in the answer, before this read or among its events."""
         return self._came or any(type(event) in CONTENT for event in out)
-
-    def note(self, text: str) -> None:
-        """Has the answer say `text`, which a reader of it should know."""
-        if len(self._notes) < MAX_NOTES:
-            self._notes[excerpt(text, 200)] = None
 
     def refuse(self, value: object, *, named: bool = False) -> None:
         """Raises the error that `value` is, if it is one."""
@@ -148,7 +129,7 @@ class JsonReader(ABC):
         """Takes the bytes of one read and returns their events."""
         if self._repeats is None:
             return self._feed(data)
-        if (events := self._repeats.events(data)) is not None:
+        if (events := self._repeats.try_read(data)) is not None:
             return events
         return self._feed_unrepeated(self._repeats, data)
 
@@ -175,9 +156,8 @@ class JsonReader(ABC):
         if self._ended:
             return out
         framing = self._body.framing or self._body
-        self._take(framing.feed(data), self.read, out)
-        if not self._came and out:
-            self._came = self._has_come(out)
+        frames = framing.feed(data)
+        self._take(frames if self._came else self._take_beginning(frames, out), self.read, out)
         if self._over or self._error or framing.error:
             self._end(out, framing.error)
         return self._joined(out) if self._json.halves else out
@@ -197,8 +177,28 @@ class JsonReader(ABC):
             if not error and events.pending:
                 self._take_pending(events.pending, out, whole=events.unspaced)
             self._error = self._error or stray_fault(events.stray, self._head)
+        if self._reason and not (self._error or error or self._body.error):
+            self.complete = True  # the body is whole, and said how it ends, if only at its beginning
         self._end(out, error or self._body.error)
         return self._joined(out) if self._json.halves else out
+
+    def _take_beginning(self, frames: list[Any], out: list[Event]) -> list[Any]:
+        """Takes frames up to the first content, and returns those after it.
+
+        A finish reason before any content finishes nothing: what it is about is still to come, and has an end of its
+        own (0xPlaygrounds/rig#2328). Without content it stays the end.
+        """
+        finished = self.complete
+        for number, frame in enumerate(frames):
+            self.complete = False
+            self._take([frame], self.read, out)
+            if any(type(event) in CONTENT for event in out):
+                self._came = True
+                return [] if self._error else frames[number + 1 :]
+            self.complete = finished = finished or self.complete
+            if self._error:
+                break
+        return []
 
     def _take(self, frames: list[Any], read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Makes events of frames. What goes wrong is kept in `_error`, after the events before it."""
@@ -224,7 +224,7 @@ class JsonReader(ABC):
             read(value, out)
         if isinstance(frame, Message) and self.done_ends and frame.data.rstrip().endswith(_DONE):
             if not self.complete:
-                self.finish("unknown")
+                self.finish(self._reason or "unknown", self._raw)
             self.end()
 
     def _values(self, message: Message) -> Iterator[Any]:
@@ -277,27 +277,10 @@ class JsonReader(ABC):
                 self.finish("unknown")
             else:
                 error = NotAStream("a JSON document that is no answer")
-        out.append(self._finished() if self.complete else self._failed(error))
-
-    def _finished(self) -> End:
-        # Some services say "stop" although they have called tools.
-        reason = "tool_calls" if self._reason == "stop" and self._calls else self._reason
-        if reason == "unknown" and self._raw:
-            self.note(f"the service ended with the reason {self._raw!r}, which is not known")
-        headers = self._head.headers
-        end = End(Status.FINISHED, reason, None, self._raw, self.model, request_id(headers), kept_headers(headers))
-        end.notes = tuple(self._notes)
-        return end
-
-    def _failed(self, error: ProviderError | None) -> End:
-        if error is None:
-            error = Truncated("the stream ended without its end mark" if self._body.framing else "the answer is empty")
-        error.request_id = error.request_id or request_id(self._head.headers)
-        clock = error.clock if isinstance(error, TimedOut) else None
-        status = Status.TIMED_OUT if clock else Status.FAILED
-        headers = kept_headers(self._head.headers)
-        notes = tuple(self._notes)
-        return End(status, error=error, model=self.model, request_id=error.request_id, headers=headers, notes=notes)
+        if self._reason == "stop" and self._calls:
+            self._reason = "tool_calls"  # some services say "stop" although they have called tools
+        missing = "the stream ended without its end mark" if self._body.framing else "the answer is empty"
+        out.append(self.make_end(error or Truncated(missing)))
 
     def _joined(self, events: list[Event]) -> list[Event]:
         """The events with their surrogate pairs made whole."""
@@ -358,3 +341,13 @@ def count_of(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         return None
     return int(value)
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """Returns a JSON value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: Any) -> list[dict[str, Any]]:
+    """Returns the objects in a JSON value that is a list of them; none for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

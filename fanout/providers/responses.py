@@ -3,17 +3,18 @@
 from collections.abc import Container, Iterator, Mapping
 from itertools import takewhile
 from mimetypes import guess_extension
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from attrs import field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Access, Head, Provider, Reply, Request
 from fanout.errors import InvalidRequest
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers import terms
 from fanout.providers.media import base64_of, data_uri, type_of
 from fanout.providers.openai import BASE_URL
+from fanout.providers.quirks import account_of
 from fanout.providers.responses_calls import custom_tools
 from fanout.providers.responses_reader import ResponsesReader
 from fanout.secret import Secret
@@ -39,6 +40,11 @@ class Responses(Provider):
     project: str | None = None
     summary: str | None = None
 
+    @classmethod
+    def from_access(cls, access: Access, **more: Any) -> Self:
+        """Makes the provider for a lane of the catalog, with the account's organization."""
+        return super().from_access(access, **{**account_of(access), **more})
+
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`.
 
@@ -52,13 +58,9 @@ class Responses(Provider):
         }
         return Request("POST", f"{self._root}/responses", headers, encode(self._body(prompt)).encode())
 
-    def read(self, head: Head) -> ResponsesReader:
-        """A Reader for a response with this head, whatever its status."""
-        return ResponsesReader(head, file_request=self._file_request)
-
-    def read_answer(self, request: Request, head: Head) -> ResponsesReader:
-        """The same, for the response to `request`, whose tools tell the caller's calls from those of the service."""
-        return ResponsesReader(head, request.body, self._file_request)
+    def read(self, head: Head, request: Request | None = None) -> ResponsesReader:
+        """Makes the Reader for a response to `request`, whose tools tell the caller's calls from the service's own."""
+        return ResponsesReader(head, request.body if request else b"", self._file_request)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""

@@ -14,7 +14,7 @@ from fanout.errors import UsageError
 
 
 class Busy(Exception):
-    """Another process has locked the directory."""
+    """Raised where another process has locked the directory."""
 
 
 @frozen

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 from fanout.errors import UsageError
 
@@ -16,12 +17,14 @@ def expand_home(text: str) -> Path:
     return Path(path)
 
 
-def app_directory(find: Callable[[str], Path]) -> Path:
-    """Fanout's own directory, in the place that a platformdirs function gives, such as `user_data_path`.
+def app_directory(kind: Literal["config", "data", "state", "cache"]) -> Path:
+    """Fanout's own directory among the user's of this kind. Raises UsageError where no home directory is known."""
+    import platformdirs  # noqa: PLC0415  # many calls need none of them
 
-    Raises UsageError where no home directory is known.
-    """
+    find: Callable[..., Path] = getattr(platformdirs, f"user_{kind}_path")
+    # On Windows, platformdirs would put an author above the name, and has none.
+    options: dict[str, Any] = {"appauthor": False} if kind == "cache" else {}
     try:
-        return find("fanout")
+        return find("fanout", **options)
     except RuntimeError:
         raise UsageError("no home directory is known; set HOME to one") from None

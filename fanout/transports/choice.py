@@ -1,4 +1,4 @@
-"""Which transport: libcurl where it runs, httpx elsewhere or where it is asked for."""
+"""The choice of a transport: libcurl where it runs, httpx elsewhere and for who asks for it."""
 
 import warnings
 from contextlib import AbstractAsyncContextManager
@@ -7,11 +7,11 @@ from fanout.abc import Transport
 from fanout.errors import UsageError
 
 NAMES = ("curl", "httpx")
-"""What `transport=` and `transport` in fanout.toml may say."""
+"""The names that `transport=` and `transport` in fanout.toml take."""
 
 
-def transport_named(name: str | None = None) -> AbstractAsyncContextManager[Transport]:
-    """The transport of this name, to be entered; without a name the best that runs here.
+def choose_transport(name: str | None = None) -> AbstractAsyncContextManager[Transport]:
+    """Returns the transport of this name, to be entered; without a name the best one that runs here.
 
     Raises UsageError for an unknown name, and for curl where it cannot run.
     """
@@ -19,7 +19,7 @@ def transport_named(name: str | None = None) -> AbstractAsyncContextManager[Tran
         raise UsageError(f"there is no transport {name!r}; there are {' and '.join(NAMES)}")
     if name != "httpx":
         try:
-            from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # 100 ms, and not always needed
+            from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # 40 ms, and not always needed
 
             return CurlTransport()
         except (ImportError, OSError) as error:

@@ -5,16 +5,20 @@ is not left to them: content codings are undone here with a bound, redirects are
 proxy stands before this machine's own addresses.
 """
 
+import logging
 import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import suppress
+from enum import Enum, auto
+from math import inf
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import trio
+from attrs import define
 
 try:
     import httpx2 as httpx
@@ -23,27 +27,41 @@ except ImportError:  # pragma: no cover  # either is there
 
 from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
-from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TimedOut, UsageError
-from fanout.transports.outgoing import headers_of, host_of
+from fanout.errors import ProtocolError, ProviderError, ResetError, UsageError
+from fanout.proxy import Proxy
+from fanout.transports.outgoing import (
+    describe_refusal,
+    make_connect_error,
+    make_connect_timeout,
+    name_proxy,
+    read_host,
+    reveal_headers,
+)
 from fanout.wire.coding import Decoder
+
+_log = logging.getLogger("fanout")
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
+
+
+CLIENTS = 32
+"""Clients that are kept. Every proxy takes one: a client lends its connections to all the requests that it is given."""
 
 
 class HttpxTransport:
     """Carries bytes over HTTP/1.1; use it with `async with`.
 
     `ca_file` replaces the system's certificate authorities; `proxies=False` ignores the environment's proxies.
-    `reuse=False` opens a new connection for every request.
+    `reuse=False` opens a new connection for every request. A `socks5://` proxy looks up names itself, as `socks5h://`.
     """
 
     def __init__(self, *, ca_file: str | None = None, proxies: bool = True, reuse: bool = True) -> None:
         self._kept = 100 if reuse else 0
         self._ca_file = ca_file
         self._proxies = proxies
-        self._clients = AsyncExitStack()
-        self._by_kind: dict[tuple[bool, bool], httpx.AsyncClient] = {}
+        self._clients: dict[_Kind, _Client] = {}
+        self._trust: ssl.SSLContext | None = None
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -52,88 +70,243 @@ class HttpxTransport:
 
     async def __aexit__(self, *exc: object) -> None:
         self._open = False
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            await self._clients.aclose()
-
-    def _client(self, url: str) -> httpx.AsyncClient:
-        """The client for an address, made at its first use: loading the certificate authorities takes 30 ms."""
-        if not self._open:
-            raise UsageError("this transport is closed; use it inside its `async with`")
-        parts = urlsplit(url)
-        secure, proxies = parts.scheme == "https", self._proxies and not is_this_machine(parts.hostname)
-        if (secure, proxies) not in self._by_kind:
-            nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, for where there is no TLS
-            context = ssl.create_default_context(cafile=self._ca_file) if secure else nobody
-            try:
-                client = httpx.AsyncClient(
-                    follow_redirects=False,
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._kept),
-                    trust_env=proxies,
-                    verify=context,
-                )
-            except (ImportError, ValueError) as error:
-                raise ConnectError(f"the proxy that the environment names cannot be used: {error}") from None
-            self._by_kind[secure, proxies] = client
-            self._clients.push_async_callback(client.aclose)
-        return self._by_kind[secure, proxies]
+        await _close(self._clients.values())
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
-        once = _Once(receiver)
-        while True:
-            once.fresh = False
-            try:
-                await self._exchange(request, once, connect)
-            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-                if once.may_repeat(error):
-                    continue
-                failed = _typed(error, request, connect)
-            else:
-                return
-            raise failed  # out here it has no context: the library's frames hold the key in clear
+        host = read_host(request.url)
+        client = self._find_client(request, host)
+        progress = _Progress(host, client, receiver, connect)
+        client.exchanges += 1
+        try:
+            await self._close_spare()
+            error = await _send(client.library, request, progress)
+            while error is not None and progress.may_repeat(error):
+                error = await _send(client.library, request, progress)
+        except BaseException as broken:
+            _log.debug("an exchange with %s is cut off: %s", host, type(broken).__name__)
+            raise
+        finally:
+            client.exchanges -= 1
+        if error is not None:
+            failed = progress.translate(error)
+            _log.debug("an exchange with %s is cut off: %s", host, failed.kind)
+            del error
+            raise failed  # made here, it has no context: the library's frames hold the key in clear
 
-    async def _exchange(self, request: Request, once: "_Once", connect: float) -> None:
-        host_of(request.url)
-        client = self._client(request.url)
-        async with client.stream(
-            request.method,
-            request.url,
-            headers=headers_of(request),
-            content=request.body,
-            timeout=httpx.Timeout(None, connect=connect),
-            extensions={"trace": once.trace},
-        ) as response:
-            await _receive(response, once)
+    def _find_client(self, request: Request, host: str) -> "_Client":
+        """Returns the client for a request, made at its first use: to load the certificate authorities takes 30 ms."""
+        if not self._open:
+            raise UsageError("this transport is closed; use it inside its `async with`")
+        proxy = request.proxy
+        if proxy is None and self._proxies and not is_this_machine(host):
+            proxy = _find_environment_proxy(request.url, host)
+        kind = request.url.startswith("https:"), None if proxy is None or proxy.direct else proxy
+        client = self._clients.pop(kind, None) or _Client(self._make_client(*kind), *kind)
+        self._clients[kind] = client  # the one that was used last is the last of them
+        return client
+
+    def _make_client(self, secure: bool, proxy: Proxy | None) -> httpx.AsyncClient:
+        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, for where there is no TLS
+        return httpx.AsyncClient(
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._kept),
+            trust_env=False,
+            proxy=None if proxy is None else self._make_proxy(proxy),
+            verify=self._load_authorities() if secure else nobody,
+        )
+
+    def _make_proxy(self, proxy: Proxy) -> httpx.Proxy:
+        auth = None
+        if proxy.credentials is not None:
+            user, password = proxy.credentials
+            auth = _Hidden(user.reveal()), _Hidden(password.reveal())
+        return httpx.Proxy(
+            proxy.url, ssl_context=self._load_authorities() if proxy.scheme == "https" else None, auth=auth
+        )
+
+    def _load_authorities(self) -> ssl.SSLContext:
+        """Returns a context that trusts the caller's certificate authorities, or else the system's."""
+        if self._trust is None:
+            self._trust = ssl.create_default_context(cafile=self._ca_file)
+        return self._trust
+
+    async def _close_spare(self) -> None:
+        """Closes clients that are not in use, those used longest ago first, until there are CLIENTS."""
+        idle = [kind for kind, client in self._clients.items() if not client.exchanges]
+        await _close([self._clients.pop(kind) for kind in idle[: max(0, len(self._clients) - CLIENTS)]])
 
 
-class _Once:
-    """A receiver, and whether its request may be sent again.
+_Kind = tuple[bool, Proxy | None]
+"""With TLS or without, and the proxy."""
 
-    A service may close an idle connection at any time, also just when it is used again. A request that met with such
-    an end, before any byte of a response, was not processed (RFC 9112, 9.3.1): it goes out again, until it has had a
-    fresh connection.
+
+def _find_environment_proxy(url: str, host: str) -> Proxy | None:
+    """Returns the proxy that the environment's variables, or the system's settings, name for `url`.
+
+    Raises ConnectError if that is no address of a proxy.
     """
+    proxies = getproxies()
+    text = proxies.get(url.partition(":")[0]) or proxies.get("all")
+    if not text or proxy_bypass(host):
+        return None
+    try:
+        return Proxy.parse(text if "://" in text else f"http://{text}")
+    except UsageError as error:
+        reason = str(error)
+    del text, proxies
+    raise make_connect_error(host, reason, "of the environment", by_proxy=True)
 
-    def __init__(self, receiver: Receiver) -> None:
+
+@define(eq=False)
+class _Client:
+    """One of the library's clients, and the number of exchanges that it has under way."""
+
+    library: httpx.AsyncClient
+    secure: bool
+    proxy: Proxy | None
+    exchanges: int = 0
+
+    @property
+    def forwards(self) -> bool:
+        """True for a proxy that is sent the request itself, to forward it; others relay bytes."""
+        return self.proxy is not None and not self.secure and self.proxy.scheme in ("http", "https")
+
+
+async def _close(clients: Iterable[_Client]) -> None:
+    """Closes their connections, and takes a second for it at most."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+        for client in clients:
+            await client.library.aclose()
+
+
+class _Hidden(str):
+    """A credential of a proxy, which the library's log would show in clear; it encodes it first."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return _HiddenBytes(super().encode(encoding, errors))
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class _HiddenBytes(bytes):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class _Stage(Enum):
+    """The peer that the library deals with. Before there is any, it may find a connection that was kept."""
+
+    NONE = auto()
+    PROXY = auto()
+    SERVICE = auto()
+    SENT = auto()  # the service is there, and the request goes out
+
+
+class _Progress:
+    """The progress of one request, from the library's trace: it shows who failed, and if it may be sent again."""
+
+    def __init__(self, host: str, client: _Client, receiver: Receiver, connect: float) -> None:
         self.data = receiver.data
-        self.fresh = False
+        self.forwards = client.forwards
+        self._host = host
+        self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
+        self._connect = connect
         self._answered = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins a try."""
+        self.stage = _Stage.NONE
+        self.scope = trio.CancelScope(deadline=trio.current_time() + self._connect)
+        self.stream: Any = None
+        self._fresh = False
 
     def head(self, head: Head) -> None:
+        """As Receiver says."""
         self._answered = True
         self._receiver.head(head)
 
-    async def trace(self, event: str, _info: object) -> None:
-        if event == "connection.connect_tcp.started":
-            self.fresh = True
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Hears of each step of the library, named by its part (connection, http11, proxy, socks) and what it does."""
+        part, _, step = event.partition(".")
+        match step:
+            case "connect_tcp.started":
+                self._fresh = True
+                self.stage = _Stage.PROXY if self._proxy else _Stage.SERVICE
+            case "connect_tcp.complete":
+                self.stream = info["return_value"]
+            case "start_tls.started" if part != "connection":  # that is TLS with the proxy, if there is one
+                self.stage = _Stage.SERVICE
+            case "send_request_headers.started" if info["request"].method != b"CONNECT":
+                self.stage = _Stage.SENT
+                self.stream = None
+                self.scope.deadline = inf
 
     def may_repeat(self, error: Exception) -> bool:
+        """Tells whether the request may be sent again.
+
+        A service may close an idle connection at any time, also just when it is used again. A request that met with
+        such an end, before any byte of a response, was not processed (RFC 9112, 9.3.1): it goes out again, until it
+        has had a fresh connection.
+        """
         lost = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
-        return lost and not self.fresh and not self._answered
+        return lost and not self._fresh and not self._answered
+
+    def translate(self, error: Exception) -> ProviderError:
+        """Makes our error of the library's: the one place that does."""
+        host, proxy = self._host, self._proxy
+        by_proxy = self.stage is _Stage.PROXY or isinstance(error, httpx.ProxyError)
+        match error:
+            case trio.TooSlowError():
+                return make_connect_timeout(host, self._connect, proxy, by_proxy=by_proxy)
+            case _ if by_proxy:
+                return make_connect_error(host, _describe_proxy_failure(error), proxy, by_proxy=True)
+            case httpx.ConnectError() | httpx.UnsupportedProtocol() | httpx.InvalidURL():
+                return make_connect_error(host, _find_reason(error), proxy)
+            case httpx.RemoteProtocolError() if _BROKEN_OFF.search(str(error)):
+                return ResetError(f"{host} closed the connection before the answer was over{name_proxy(proxy)}")
+            case httpx.ReadError() | httpx.WriteError() | httpx.CloseError():
+                return ResetError(f"the connection to {host} was lost{name_proxy(proxy)}")
+        return ProtocolError(f"{host} does not speak HTTP as it should: {_find_reason(error)}{name_proxy(proxy)}")
 
 
-async def _receive(response: Any, receiver: _Once) -> None:
+async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress) -> Exception | None:
+    """Tries once; returns the library's error, if it fails. What the receiver raises passes through."""
+    progress.begin()
+    try:
+        with progress.scope:
+            async with client.stream(
+                request.method,
+                request.url,
+                headers=reveal_headers(request),
+                content=request.body,
+                timeout=None,  # our scope bounds all that comes before the request, also what is said to a proxy
+                extensions={"trace": progress.trace},
+            ) as response:
+                if response.status_code == 407 and progress.forwards:
+                    return httpx.ProxyError("407")
+                await _receive(response, progress)
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        return error
+    except Exception as error:
+        if progress.stage is not _Stage.PROXY:  # the library's SOCKS asserts, and raises what its parser raises
+            raise
+        return error
+    finally:
+        if progress.stream is not None:  # the library leaves it open where TLS or SOCKS are cut off
+            with trio.CancelScope(shield=True):
+                await progress.stream.aclose()
+    return trio.TooSlowError() if progress.scope.cancelled_caught else None
+
+
+async def _receive(response: Any, receiver: _Progress) -> None:
     headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
     cookies = tuple(response.headers.get_list("set-cookie"))
     receiver.head(Head(response.status_code, headers, cookies, response.reason_phrase))
@@ -152,7 +325,7 @@ async def _receive(response: Any, receiver: _Once) -> None:
         raise broken
 
 
-async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, receiver: "_Once") -> bool:
+async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, receiver: _Progress) -> bool:
     """Tells the receiver of every read; True when it has enough before the body is over."""
     async for chunk in body:
         for data in (chunk,) if decoder is None else decoder.feed(chunk):
@@ -180,27 +353,23 @@ async def _read_on(body: AsyncGenerator[bytes, None], seconds: float) -> None:
 
 
 _BROKEN_OFF = re.compile("disconnect|incomplete|closed|without sending", re.IGNORECASE)
+_STATUS = re.compile(r"(\d{3})(?!\d)")
 
 
-def _typed(error: Exception, request: Request, connect: float) -> ProviderError:
-    """The one place where this library's exceptions become ours."""
-    host = httpx.URL(request.url).host if not isinstance(error, httpx.InvalidURL) else request.url
+def _describe_proxy_failure(error: Exception) -> str:
+    """Describes the failure of a proxy, whose own words are not repeated."""
     match error:
-        case httpx.ConnectTimeout():
-            return TimedOut(
-                f"no connection to {host} within {connect:g} s", clock="connect", seconds=connect, retry_safe=True
-            )
-        case httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol() | httpx.InvalidURL():
-            return ConnectError(f"cannot reach {host}: {_reason(error)}")
-        case httpx.RemoteProtocolError() if _BROKEN_OFF.search(str(error)):
-            return ResetError(f"{host} closed the connection before the answer was over")
-        case httpx.ReadError() | httpx.WriteError() | httpx.CloseError():
-            return ResetError(f"the connection to {host} was lost")
-    return ProtocolError(f"{host} does not speak HTTP as it should: {_reason(error)}")
+        case httpx.ProxyError() if status := _STATUS.match(str(error)):
+            return describe_refusal(int(status[1]))
+        case httpx.ConnectError() | httpx.ProxyError():
+            return _find_reason(error)
+        case httpx.ReadError() | httpx.WriteError() | httpx.RemoteProtocolError():
+            return "it does not answer CONNECT as it should"
+    return "it does not speak SOCKS 5 as it should"
 
 
-def _reason(error: BaseException) -> str:
-    """The operating system's word, which the library's exceptions carry somewhere below."""
+def _find_reason(error: BaseException) -> str:
+    """Finds the operating system's word, which the library's exceptions carry somewhere below."""
     below: BaseException | None = error
     while below is not None:
         if isinstance(below, OSError) and below.strerror:

@@ -1,49 +1,15 @@
-"""When bytes arrived, by the kernel's own stamps: what is measured with them does not depend on how busy we are.
+"""The time at which bytes arrived, as a transport tells it to receivers that want to know: for measurements."""
 
-Linux stamps every segment of a socket with SO_TIMESTAMPNS as it comes in. Just before libcurl reads a socket, two looks
-that consume nothing (MSG_PEEK) tell when the oldest of the waiting bytes came, and the newest. It works below TLS and
-HTTP/2. The kernel may merge segments that wait; then the newest stamp is that of all, and the two looks tell the same.
+from typing import Protocol, TypeGuard
 
-The stamps are of CLOCK_REALTIME and become Trio's time here; how far the two clocks lie apart is measured every second,
-for they drift by tens of microseconds a minute. Elsewhere than on Linux a stamp is the time just before the read.
-"""
-
-import socket
-import struct
-import sys
-import time
-from collections.abc import Sequence
-from contextlib import suppress
-from math import inf
-from typing import Any, Protocol, TypeGuard
-
-import trio
-from attrs import define, evolve, field
+from attrs import define
 
 from fanout.abc import Receiver
-from fanout.transports.libcurl import Easy
-from fanout.transports.pollers import Poller
-
-OFFSET_AGE = 1.0
-"""Seconds for which the clocks' offset is used before it is measured again."""
-
-LARGEST_STEP = 1e-3
-"""Seconds by which the offset may differ from the one before; else somebody has set the clock, and no stamp is used."""
-
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h, the kernel's 64-bit ABIs; Python has no name for it
-_STAMP = struct.Struct("=qq")
-_ROOM = socket.CMSG_SPACE(_STAMP.size) if hasattr(socket, "CMSG_SPACE") else 0
-# Flags as numbers: to combine those of an enum takes longer than to look.
-_PEEK = int(socket.MSG_PEEK) | int(getattr(socket, "MSG_DONTWAIT", 0))
-_PEEK_SIZE = _PEEK | int(getattr(socket, "MSG_TRUNC", 0))
-_QUEUE = 256 << 10  # bytes that the second look may count; with MSG_TRUNC the kernel copies none of them
-_TRIES = 20
-_TLS_RECORD = 22  # bytes that TLS 1.3 adds to a record; TLS 1.2 adds more
 
 
 @define
 class Stamp:
-    """When the bytes of one read arrived, in Trio's time.
+    """The arrival of the bytes of one read, in Trio's time.
 
     `first` and `last` are the stamps of the oldest and the newest byte, `seen` is when we looked, just before the read.
     Without `kernel` they are all the same. `after` is when the read was over, if it brought bytes that came after the
@@ -62,186 +28,17 @@ class StampedReceiver(Receiver, Protocol):
     """A receiver that wants stamps, from a transport that takes them."""
 
     def sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
-        """The request goes out at this Trio time; called again when it is known better, and then it counts.
+        """Hears that the request goes out at this Trio time. The last call counts: more is known by then.
 
         `connect` and `tls` are the seconds that the connection and its TLS took, None where there was none to open.
         """
         ...
 
     def stamped(self, stamp: Stamp, /) -> None:
-        """What `head` and `data` are told next arrived then. It holds for one `data`; without it nothing is known."""
+        """Hears the arrival of what `head` and `data` are told next. It holds for one `data`; others have none."""
         ...
 
 
 def wants_stamps(receiver: Receiver) -> TypeGuard[StampedReceiver]:
-    """Whether it is a StampedReceiver: `isinstance` would look at all of the protocol's names, for every request."""
+    """Tells a StampedReceiver. `isinstance` would look for all names of the protocol, for every request."""
     return hasattr(receiver, "stamped")
-
-
-@define(eq=False)
-class KernelClock:
-    """Turns nanoseconds of CLOCK_REALTIME into Trio's time. Unless it is `sure`, the clock has just been set."""
-
-    sure: bool = True
-    _offset: int = 0
-    _due: float = -inf
-
-    def look(self, now: float) -> None:
-        """Measures the offset again, if it is time to."""
-        if now < self._due:
-            return
-        offset = _offset()
-        self.sure = self._due == -inf or abs(offset - self._offset) < LARGEST_STEP * 1e9
-        self._offset = offset
-        self._due = now + OFFSET_AGE
-
-    def trio_time(self, seconds: int, nanoseconds: int) -> float:
-        """The Trio time of this CLOCK_REALTIME."""
-        return (seconds * 1_000_000_000 + nanoseconds - self._offset) / 1e9
-
-
-def _offset() -> int:
-    """CLOCK_REALTIME less Trio's time, in nanoseconds: from the quickest of several looks at the one amid the other."""
-    narrowest, offset = inf, 0
-    for _ in range(_TRIES):
-        before, real, after = trio.current_time(), time.time_ns(), trio.current_time()
-        if after - before < narrowest:
-            narrowest, offset = after - before, real - round((before + after) * 5e8)
-    return offset
-
-
-@define
-class Look:
-    """What waits in a socket: its stamp, how many bytes (0 if nobody knows), and the socket's local address."""
-
-    stamp: Stamp
-    size: int
-    address: tuple[str, int] | None
-
-    def tell(self, news: Sequence[Any]) -> None:
-        """Gives the stamp to the transfers that have news from this socket. libcurl may have read others too."""
-        own = [t for t in news if t.stamped is not None and t.stamped.address == self.address]
-        stamp = self.stamp
-        if len(own) > 1:  # the head and the first bytes of one, or several
-            own = list(dict.fromkeys(own))
-            stamp.shared = len(own) > 1
-        for transfer in own:
-            transfer.stamped.take(stamp, self.size, transfer.waiting)
-
-
-class StampingPoller:
-    """A poller that knows when what waits in its sockets arrived; `kernel` says whether the kernel stamps."""
-
-    def __init__(self, inner: Poller) -> None:
-        self.kernel = sys.platform == "linux" and sys.maxsize > 1 << 32
-        self._inner = inner
-        self._clock = KernelClock()
-        self._sockets: dict[int, socket.socket | None] = {}
-        self._addresses: dict[int, tuple[str, int]] = {}
-        self._queue = [bytearray(_QUEUE)]  # never touched, so it takes no memory
-        self.fileno = inner.fileno
-
-    def watch(self, fd: int, wanted: int) -> None:
-        """As Poller says. libcurl names a socket while it connects, before a response can come."""
-        if fd not in self._sockets:
-            self._sockets[fd] = _opened(fd, stamping=self.kernel)
-        self._inner.watch(fd, wanted)
-
-    def forget(self, fd: int) -> None:
-        """As Poller says."""
-        _release(self._sockets.pop(fd, None))
-        self._addresses.pop(fd, None)
-        self._inner.forget(fd)
-
-    def close(self) -> None:
-        """As Poller says."""
-        for wrapper in self._sockets.values():
-            _release(wrapper)
-        self._sockets.clear()
-        self._inner.close()
-
-    def ready(self) -> list[tuple[int, int]]:
-        """As Poller says."""
-        if self.kernel:
-            self._clock.look(trio.current_time())
-        return self._inner.ready()
-
-    def look(self, fd: int) -> Look:
-        """Tells of what waits in the socket, just before it is read: after that, libcurl may have done with it.
-
-        The clocks' offset is as of the last `ready`.
-        """
-        wrapper = self._sockets.get(fd)
-        address = self._addresses.get(fd) or self._address(fd)
-        if wrapper is not None and self.kernel:
-            try:
-                first = wrapper.recvmsg(1, _ROOM, _PEEK)[1]
-                size, last, _, _ = wrapper.recvmsg_into(self._queue, _ROOM, _PEEK_SIZE)
-            except OSError:  # there is nothing, or it has broken this very moment, which looks like its end to libcurl
-                first = last = []
-            if first and last and self._clock.sure:
-                oldest = newest = self._clock.trio_time(*_STAMP.unpack_from(first[0][2]))
-                if first != last:
-                    newest = self._clock.trio_time(*_STAMP.unpack_from(last[0][2]))
-                return Look(Stamp(oldest, newest, trio.current_time()), size, address)
-        now = trio.current_time()
-        return Look(Stamp(now, now, now, kernel=False), 0, address)
-
-    def _address(self, fd: int) -> tuple[str, int] | None:
-        """The local address of a socket that is connected, or None."""
-        if (wrapper := self._sockets.get(fd)) is None:
-            return None
-        host, port, *_ = wrapper.getsockname()
-        address = self._addresses[fd] = host.partition("%")[0], port
-        return address
-
-
-def _opened(fd: int, *, stamping: bool) -> socket.socket | None:
-    """The descriptor as a socket that is stamped, or None: libcurl also names what wakes it, which is no socket."""
-    try:
-        wrapper = socket.socket(fileno=fd)
-    except OSError:
-        return None
-    if stamping:
-        with suppress(OSError):  # a kernel that does not stamp: its bytes are then said to have no stamp of its own
-            wrapper.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    return wrapper
-
-
-def _release(wrapper: socket.socket | None) -> None:
-    """Leaves the descriptor to libcurl: a wrapper that is collected would close it."""
-    if wrapper is not None:
-        wrapper.detach()
-
-
-@define(eq=False)
-class Stamped:
-    """What ties a transfer to the stamps of its socket, which it knows by its local address."""
-
-    easy: Easy
-    receiver: StampedReceiver
-    tls: bool
-    raw: bool
-    address: tuple[str, int] | None = None
-    _sent: float = 0.0
-    _begun: bool = field(default=False, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.easy.before_sending(self._goes_out)
-
-    def _goes_out(self, host: str, port: int) -> None:
-        """There is a connection, and the request is sent over it now."""
-        self.address = host, port
-        self._begun = False
-        self._sent = trio.current_time()
-        self.receiver.sent(self._sent, None, None)
-
-    def take(self, stamp: Stamp, size: int, waiting: int) -> None:
-        """Its response has brought `waiting` bytes in this read, where `size` bytes had been seen to wait."""
-        if not self._begun:
-            self._begun = True
-            connect, tls, upload = self.easy.took
-            self.receiver.sent(self._sent + upload, connect, tls)
-        if stamp.kernel and self.raw and waiting > size - _TLS_RECORD * self.tls:
-            stamp = evolve(stamp, after=trio.current_time())
-        self.receiver.stamped(stamp)

@@ -6,10 +6,8 @@ from typing import Any
 from fanout.abc import Framing, Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TooLarge, Truncated
 from fanout.wire.faults import is_answer, page_error, response_error
-from fanout.wire.json_array import JsonArray
 from fanout.wire.json_events import JsonEvents
 from fanout.wire.json_text import JsonText, excerpt, is_cut
-from fanout.wire.ndjson import JsonLines
 
 ERROR_CAP = 64 << 10
 """Bytes that are kept of an error's body."""
@@ -81,14 +79,21 @@ class Body:
             self.framing = _Refused(NotAStream("nothing but blanks"))
         return start
 
+    def _make_lines(self) -> Framing[Any]:
+        from fanout.wire.ndjson import JsonLines  # noqa: PLC0415  # few services send them
+
+        return JsonLines(self._json)
+
     def _framing_of(self, start: bytes) -> Framing[Any]:
         match start[:1]:
             case b"<":
                 return _Page()
             case b"{":
                 self.is_document = not self._lines
-                return JsonLines(self._json) if self._lines else JsonDocument(self._json)
+                return self._make_lines() if self._lines else JsonDocument(self._json)
             case b"[":
+                from fanout.wire.json_array import JsonArray  # noqa: PLC0415  # few services send one
+
                 return JsonArray(self._json)
         if self._media_type == "text/event-stream" or _FIELD.match(start):
             return JsonEvents()

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from html import unescape
 from typing import Any
 
 from fanout.errors import ProtocolError
@@ -116,5 +115,7 @@ def _text(value: Any) -> str:
 
 def page_words(text: str) -> str:
     """The title, the first heading or the message of a web page or an XML document; empty if it has none."""
+    from html import unescape  # noqa: PLC0415  # few errors are pages
+
     found = (match for heading in _HEADINGS if (match := heading.search(text)))
     return next((" ".join(unescape(match[1]).split()) for match in found if match[1].strip()), "")

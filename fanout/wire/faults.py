@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from fanout.abc import Head
@@ -20,6 +19,7 @@ MESSAGE_LENGTH = 500
 DAY = 86400.0
 """A Retry-After beyond a day says nothing useful, and is taken for none."""
 
+_CODE = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _ERROR_FIELD = re.compile(r"^error:(.*)", re.MULTILINE)
 _EVENT = re.compile(r"(?:data|event|id|retry):|:")
@@ -87,7 +87,9 @@ def fault(value: Any, head: Head | None = None, *, named: bool = False) -> Provi
 def _base_resp(value: Mapping[str, Any], head: Head | None) -> ProviderError | None:
     """MiniMax's way to say what is wrong, with the status 200; its code 0 says that nothing is."""
     base = value.get("base_resp")
-    if not isinstance(base, dict) or type(code := base.get("status_code")) is not int or code == 0:
+    said = base.get("status_code") if isinstance(base, dict) else None
+    code = int(said) if isinstance(said, str) and _CODE.fullmatch(said) else said
+    if not isinstance(base, dict) or type(code) is not int or code == 0:
         return None
     return _of(kind_of_base_resp(code), words_of(base) or f"code {code}", head)
 
@@ -168,6 +170,10 @@ def _decimal(text: str) -> float | None:
 
 
 def _timestamp(date: str) -> float | None:
+    if not date:
+        return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  # much to import for what few services send
+
     try:
         when = parsedate_to_datetime(date)
         return when.replace(tzinfo=when.tzinfo or UTC).timestamp()

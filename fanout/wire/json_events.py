@@ -22,10 +22,11 @@ class JsonEvents(ServerSentEvents):
 
     unspaced = False
 
-    def _whole_events(self, data: bytes) -> list[Any]:
+    def _read_whole(self, data: bytes) -> list[Any] | None:
         # One event a read is the commonest case. Bytes that orjson takes are UTF-8, and need not become a text first.
-        if data[-2:] == b"\n\n" and data.startswith(self._usual) and self._usual_event not in _TOLD_BY_NAME:
-            line = data[len(self._usual) : -2]
+        lines = self._lines
+        if data[-2:] == b"\n\n" and data.startswith(lines.start) and lines.event not in _TOLD_BY_NAME:
+            line = data[len(lines.start) : -2]
             if 0x0A not in line and len(data) <= self._whole_cap:
                 try:
                     value = loads(line)
@@ -34,7 +35,7 @@ class JsonEvents(ServerSentEvents):
                 if type(value) is dict:
                     self.last_id = self._id
                     return [value]
-        return super()._whole_events(data)
+        return super()._read_whole(data)
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
         if event in _TOLD_BY_NAME:

@@ -1,9 +1,8 @@
 """Server-sent events (WHATWG HTML 9.2.5 and 9.2.6): bytes to messages.
 
-Nearly every read is whole events of one `data: …` line each, with or without an `event: …` line before it, and all of
-them of the same name as those before, so that case is one split of the read. Everything else goes line by line. CR and
-CRLF become LF first; a CR that ends a read ends its line at once, and an LF that then begins the next read belongs to
-it. Line ends are looked for in new bytes only, so the time is linear however the input is cut.
+CR and CRLF become LF first; a CR that ends a read ends its line at once, and an LF that then begins the next read
+belongs to it. Line ends are looked for in new bytes only, so the time is linear however the input is cut.
+`wire/shortcut.py` reads whole events of the usual form; everything else goes line by line.
 """
 
 import re
@@ -12,6 +11,7 @@ from typing import Any
 from attrs import define
 
 from fanout.errors import ProviderError, TooLarge
+from fanout.wire.shortcut import Lines
 
 CAP = 8 << 20
 """Bytes of one line, and of one event's data."""
@@ -56,9 +56,7 @@ class ServerSentEvents:
         self._start: bytes | None = b""  # what may yet be a BOM; None once that is decided
         self._after_cr = False
         self.fresh = True
-        self._usual = b"data: "  # how an event begins that looks like the last one
-        self._usual_event = "message"
-        self._between = "\n\ndata: "
+        self._lines = Lines()
         self._partial: list[bytes] = []  # the pieces of an unfinished line
         self._partial_size = 0
         self._data: list[bytes] = []
@@ -72,13 +70,13 @@ class ServerSentEvents:
             data = self._without_bom(data)
         if 0x0D in data or self._after_cr:
             data = self._with_lf(data)
-        if self.fresh and (messages := self._whole_events(data)):
-            return messages
-        messages = []
+        if self.fresh and (whole := self._read_whole(data)) is not None:
+            return whole
+        frames: list[Any] = []
         if data and not self.error:
-            self._take(data, messages)
+            self._take(data, frames)
             self.fresh = not (self._partial or self._data or self._event or self.error)
-        return messages
+        return frames
 
     def close(self) -> list[Message]:
         """The input is over. An unfinished event is no message; `pending` holds it."""
@@ -107,66 +105,40 @@ class ServerSentEvents:
         self._after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _whole_events(self, data: bytes) -> list[Any]:
-        """The messages of `data`, if it is nothing but whole events of the two usual forms, else none."""
-        if data[-2:] != b"\n\n" or len(data) > self._whole_cap:
-            return []
-        if not data.startswith(self._usual) and not self._learn(data):
-            return []
-        # Decoding it all at once is the same as line by line: no UTF-8 sequence swallows an LF, not even a broken one.
-        text = data[len(self._usual) : -2].decode("utf-8", "replace")
-        if "\n" not in text:
+    def _read_whole(self, data: bytes) -> list[Any] | None:
+        """Returns the frames of bytes that are whole events of the usual form, or None if they are anything else."""
+        if len(data) > self._whole_cap:
+            return None
+        lines = self._lines
+        if data[-2:] == b"\n\n" and data.startswith(lines.start) and 0x0A not in (line := data[len(lines.start) : -2]):
             self.last_id = self._id
-            return self._frames(self._usual_event, [text])
-        values = text.split(self._between)
-        if "\n" not in "".join(values):
-            self.last_id = self._id
-            return self._frames(self._usual_event, values)
-        return self._whole_named_events(data)
+            return self._frames(lines.event, [line.decode("utf-8", "replace")])  # one event a read
+        if (groups := lines.try_read(data)) is None:
+            return None
+        self.last_id = self._id
+        if len(groups) == 1:
+            return self._frames(*groups[0])
+        return [frame for event, values in groups for frame in self._frames(event, values)]
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
-        """What `feed` returns for the data of whole events of one name."""
+        """Makes what `feed` returns of the data of whole events of one name."""
         last_id = self._id
         return [Message(event, value, last_id) for value in values]
 
-    def _learn(self, data: bytes) -> bool:
-        """Whether `data` begins with an event of a usual form; it becomes the one to look for, by its lines' start."""
-        if data[:6] == b"data: ":
-            name, self._usual = b"message", b"data: "
-        else:
-            line, mark, _ = data.partition(b"\ndata: ")
-            if not mark or line[:7] != b"event: " or b"\n" in line:
-                return False
-            name, self._usual = line[7:] or b"message", line + mark
-        self._usual_event = name.decode("utf-8", "replace")
-        self._between = "\n\n" + self._usual.decode("utf-8", "replace")
-        return True
-
-    def _whole_named_events(self, data: bytes) -> list[Message]:
-        """The same for events of an `event: ` line and a `data: ` line each, whatever their names."""
-        messages = []
-        for block in data[:-2].decode("utf-8", "replace").split("\n\n"):
-            event, mark, value = block.partition("\ndata: ")
-            if not mark or event[:7] != "event: " or "\n" in event or "\n" in value:
-                return []
-            messages.append(Message(event[7:] or "message", value, self._id))
-        self.last_id = self._id
-        return messages
-
-    def _take(self, data: bytes, messages: list[Any]) -> None:
+    def _take(self, data: bytes, frames: list[Any]) -> None:
         """Takes a read that begins or ends within an event, or has other lines than the usual."""
         if not self.fresh:
             cut = data.find(b"\n\n") + 2
             if cut > 1:
-                self._take_lines(data[:cut], messages)
+                self._take_lines(data[:cut], frames)
                 data = data[cut:]
                 self.fresh = True
         cut = data.rfind(b"\n\n") + 2
-        if cut > 1 and not self.error:
-            messages += (whole := self._whole_events(data[:cut]))
-            data = data[cut:] if whole else data
+        if cut > 1 and not self.error and (whole := self._read_whole(data[:cut])) is not None:
+            frames += whole
+            data = data[cut:]
         if data and not self.error:
-            self._take_lines(data, messages)
+            self._take_lines(data, frames)
 
     def _take_lines(self, data: bytes, messages: list[Any]) -> None:
         lines = data.split(b"\n")

@@ -7,9 +7,11 @@ from attrs import define, field
 
 from fanout.abc import Request
 from fanout.bench.load.design.schedule import Schedule
-from fanout.bench.load.design.workload import load
-from fanout.bench.load.loop import Limits, Load, Setup
-from fanout.bench.load.request import Sender, lanes_of
+from fanout.bench.load.design.workload import load_prompts
+from fanout.bench.load.lanes import prepare_lanes
+from fanout.bench.load.loop import Load
+from fanout.bench.load.request import Sender
+from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.plan import Connections
@@ -64,8 +66,8 @@ def bench(
     specs = [LaneSpec(lane, Words(lane)) if isinstance(lane, str) else lane for lane in lanes]
     setup.setdefault("warmup", 0)
     made = Setup(
-        lanes=lanes_of(specs, twice=twice),
-        workload=setup.pop("workload", None) or load(prompts),
+        lanes=prepare_lanes(specs, twice=twice),
+        workload=setup.pop("workload", None) or load_prompts(prompts),
         limits=Limits(requests, seconds, precision, cost),
         salt=salt,
         **setup,

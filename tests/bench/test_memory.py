@@ -3,13 +3,15 @@
 import gc
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fanout.bench.load.design.schedule import Closed
 from fanout.bench.records import store
-from fanout.bench.records.record import Record
+from fanout.bench.records.record import Record, to_line
+from fanout.ledger.journal import open_journal
 from fanout.transports.memory import Script
 from tests.bench.loads import bench
 
@@ -21,21 +23,22 @@ STEP = 50
 
 async def recorded(place: Path, requests: int, look: Callable[[int], None], answer: Script = PIECES) -> int:
     """Sends so many requests, keeps them, and calls `look` now and then; returns how many were kept."""
-    with store.opened(place, create=True) as kept:
-        async with store.journal(kept, {}) as journal:
+    with store.open_store(place, create=True) as kept:
+        begun = kept.begin({})
+        async with open_journal(partial(kept.add, begun.id)) as journal:
             run = bench({"a": answer, "b": answer}, "a", "b", requests=requests // 2)
             run.transport.exchanges = Forgetful()
 
             async def put(record: Record) -> None:
                 number = journal.taken + 1
-                await journal.put(record)
+                await journal.put(to_line(record))
                 if number % STEP == 0:
                     await journal.flush()
                     look(number)
 
             run.load.sink = put
             await run.run(Closed(8))
-        return kept.count(journal.run.id)
+        return kept.count(begun.id)
 
 
 class Forgetful(list):  # type: ignore[type-arg]  # of a test's transport

@@ -40,7 +40,14 @@ def test_lanes_groups_and_defaults_are_read(tmp_path: Path) -> None:
         retries = 0
         """,
     )
-    mine = LaneTable("openai/my-model", "http://127.0.0.1:8000/v1", "", first=5.0, stop=["a", "b"], body={"top_k": 40})
+    mine = LaneTable(
+        "openai/my-model",
+        base_url="http://127.0.0.1:8000/v1",
+        key_env="",
+        first=5.0,
+        stop=["a", "b"],
+        body={"top_k": 40},
+    )
     quick = GroupTable("race", ["mine", "local"], on="first_token")
     assert config == Config({"mine": mine}, {"quick": quick}, DefaultsTable(idle=20.0, retries=0))
 

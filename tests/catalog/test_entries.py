@@ -49,9 +49,9 @@ def test_an_address_is_filled_from_the_environment(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("X_ACCOUNT", raising=False)
     assert (entry.unset, entry.key_present) == (["X_ACCOUNT"], False)
     with pytest.raises(UsageError, match="Set X_ACCOUNT"):
-        entry.filled()
+        entry.fill_in()
     monkeypatch.setenv("X_ACCOUNT", "7")
-    assert (entry.filled(), entry.key_present) == ("https://x.test/accounts/7", True)
+    assert (entry.fill_in(), entry.key_present) == ("https://x.test/accounts/7", True)
 
 
 def test_an_address_in_the_usual_variable_may_lack_its_scheme(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_the_default_lanes_are_good_specs(spec: str) -> None:
         ("openai/m?temperature=nan", "temperature takes a number, not 'nan'"),
         ("openai/m?top_p=inf", "top_p takes a number, not 'inf'"),
         (f"openai/m?seed={2**64}", "seed takes a whole number of at most 64 bits"),
-        ("openai/m?min_tps=nan", "min_tps takes tokens per second"),
+        ("openai/m?min_tps=nan", "min_tps takes a rate from 0 on, not 'nan'"),
         ("openai/m?base_url=http://[", "base_url 'http://\\['"),
         ("openai/m?base_url=ftp://x", "http or https"),
         ("openai/m?base_url=http://:8000/v1", "http or https"),

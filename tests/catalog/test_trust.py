@@ -15,6 +15,7 @@ from fanout.catalog.entries import entries
 from fanout.catalog.trust import is_own
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
+from fanout.proxy import as_proxy
 from fanout.secret import Secret
 from tests.cli.command import fanout as command
 from tests.servers.openai import open_server
@@ -231,6 +232,22 @@ def test_what_is_no_address_in_ollamas_variable_is_named(text: str, monkeypatch:
     assert "pw-1" not in str(caught.value)
 
 
+def test_ollamas_key_goes_to_its_cloud_and_where_the_lane_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    monkeypatch.setenv("OLLAMA_API_KEY", "canary")
+    for spec, sent in {
+        "ollama/m": None,
+        "ollama/m?base_url=http://10.0.0.5:11434": None,
+        "ollama/m?base_url=https://ollama.com&key_env=OLLAMA_API_KEY": "Bearer canary",
+        "ollama/m?base_url=http://10.0.0.5:11434&key_env=OLLAMA_API_KEY": "Bearer canary",
+        "ollama-cloud/m": "Bearer canary",
+        "ollama-cloud/m?base_url=http://127.0.0.1:1": None,
+    }.items():
+        assert catalog.find(spec).provider.request(Prompt.of("?")).plain_headers().get("authorization") == sent
+    with pytest.raises(UsageError, match="the key in OLLAMA_API_KEY in clear"):
+        catalog.find("ollama/m?base_url=http://ollama.com&key_env=OLLAMA_API_KEY")
+
+
 PUBLIC = "http://gateway.example.org/v1"
 
 
@@ -327,10 +344,10 @@ def test_a_file_in_the_current_directory_sets_neither_proxy_nor_insecure(
 )
 def test_a_lane_may_have_a_proxy_of_its_own(proxy: str, tmp_path: Path) -> None:
     found = catalog.find(f"openai/m?proxy={quote(proxy, safe='')}")
-    assert found.proxy == proxy
+    assert found.proxy == as_proxy(proxy)
     assert "pw-1" not in repr(found)
     config = configured(tmp_path, user=f'[lanes.a]\nspec = "openai/m"\nproxy = "{proxy}"')
-    assert catalog.find("a", config).proxy == proxy
+    assert catalog.find("a", config).proxy == as_proxy(proxy)
     assert catalog.find("openai/m").proxy is None
 
 

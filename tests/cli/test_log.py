@@ -22,7 +22,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keep(lane: str, *, state: str | None = "complete", n: int = 8) -> str:
     about = {"lanes": [{"name": lane}], "load": ["c=1"], "command": f"fanout bench -m {lane}"}
-    with store.opened(create=True) as kept:
+    with store.open_store(create=True) as kept:
         run = kept.begin(about)
         kept.add(run.id, 0, [to_line(record) for record in records(lane, 0.2, n)])
         if state:
@@ -35,7 +35,7 @@ def test_without_runs_the_list_is_empty_and_says_where_runs_come_from(call: Call
     assert (done.code, done.out) == (0, "")
     assert "fanout bench" in done.err
     assert json.loads(call("log", "list", "--json").out) == []
-    assert not store.directory().exists()
+    assert not store.default_directory().exists()
 
 
 def test_runs_are_listed_the_latest_first(call: Call) -> None:
@@ -80,7 +80,7 @@ def test_runs_are_deleted_by_name_or_all(call: Call) -> None:
 
 def test_a_run_that_goes_on_is_listed_as_running_and_stays(call: Call) -> None:
     over = keep("a")
-    with store.opened(create=True) as writes:
+    with store.open_store(create=True) as writes:
         run = writes.begin({"lanes": [{"name": "b"}], "load": ["c=1"]})
         assert " running " in call("log", "list").out.splitlines()[1]
         refused = call("log", "delete", run.name)

@@ -1,6 +1,8 @@
 """`fanout login` as people type it; `tests/login/test_browser.py` has what the browser does."""
 
+import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -14,6 +16,7 @@ import trio
 from fanout.credentials import Credentials
 from fanout.login import store
 from tests.cli.command import COMMAND, ENVIRONMENT, Done, fanout
+from tests.servers import huggingchat
 from tests.servers.login import BROWSER, NEEDS_BROWSER, TOKEN, open_login_site, own_temporary_directory, processes
 
 pytestmark = pytest.mark.slow
@@ -55,11 +58,26 @@ async def test_a_login_is_stored_for_its_owner_s_eyes_and_told_without_its_secre
 
 
 @marked
+@pytest.mark.parametrize("prefix", ["", "/chat"])
+async def test_the_command_that_a_lane_names_logs_in_where_the_lane_asks(state: dict[str, str], prefix: str) -> None:
+    async with huggingchat.open_server(2026, login=True, prefix=prefix) as server:
+        lane = f"huggingchat/org/text?base_url={server.base_url}"
+        told = await fanout("race", "--jsonl", "-m", lane, "Hi", env=state)
+        (needed,) = [line for line in map(json.loads, told.out.splitlines()) if line["type"] == "login_needed"]
+        program, *arguments = shlex.split(needed["command"])
+        done = await fanout(*arguments, "--headless", "--browser", BROWSER, env=state)
+        answered = await fanout("race", "-q", "-m", lane, "Hi", env=state)
+    assert (told.code, program) == (1, "fanout")
+    assert (done.code, done.out) == (0, f"huggingchat at {server.base_url}: stored hf-chat\n")
+    assert (answered.code, answered.out) == (0, "Hello there\n")
+
+
+@marked
 async def test_a_login_that_fails_is_one_line_and_stores_nothing(state: dict[str, str]) -> None:
     arguments = ("--headless", "--browser", "false", "--base-url", "http://127.0.0.1:8000")
     done = await fanout("login", "hailuo", *arguments, env=state)
     assert (done.code, done.out, done.err) == (1, "", "fanout: the browser ended at its start\n")
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
 
 
 @marked
@@ -82,7 +100,7 @@ async def test_ctrl_c_ends_the_browser_and_leaves_nothing(state: dict[str, str])
             if process.poll() is None:
                 process.kill()
     assert said == b"fanout: interrupted\n"
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
 
 
 @pytest.mark.parametrize(

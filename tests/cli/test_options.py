@@ -8,7 +8,8 @@ import click
 import pytest
 
 from fanout import catalog
-from fanout.cli.options import Choices, complete_lane, delay, seconds, split_lanes, with_options, without
+from fanout.catalog.spec import add_options
+from fanout.cli.options import Choices, complete_lane, delay, seconds, split_lanes, without
 from fanout.cli.race import race
 from fanout.errors import UsageError
 from fanout.prompt import Media
@@ -66,9 +67,9 @@ def test_commas_separate_lanes_but_not_values(text: str, lanes: list[str]) -> No
 
 def test_options_for_all_lanes_give_way_to_a_lane_s_own() -> None:
     options = (("temperature", "0"), ("stop", "a&b c"))
-    assert with_options("a/x", options) == "a/x?temperature=0&stop=a%26b%20c"
-    assert with_options("a/x?temperature=1", options) == "a/x?temperature=1&stop=a%26b%20c"
-    assert with_options("a/x", ()) == "a/x"
+    assert add_options("a/x", options) == "a/x?temperature=0&stop=a%26b%20c"
+    assert add_options("a/x?temperature=1", options) == "a/x?temperature=1&stop=a%26b%20c"
+    assert add_options("a/x", ()) == "a/x"
 
 
 def test_options_for_all_lanes_reach_the_catalog() -> None:

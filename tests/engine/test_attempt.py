@@ -1,5 +1,6 @@
 """One lane: its clocks, its retries, its one End."""
 
+import logging
 from collections.abc import Sequence
 from math import inf
 from random import Random
@@ -13,9 +14,10 @@ from trio.testing import MockClock
 from fanout import Status, Timeouts
 from fanout.abc import Flow, Head, Login, Provider, Reader, Receiver, Reply, Request
 from fanout.credentials import Credentials
-from fanout.engine.attempt import LANE_BYTES, Attempt
+from fanout.engine.attempt import Attempt
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Budget
+from fanout.engine.trial import LANE_BYTES
 from fanout.errors import (
     AuthError,
     ConnectError,
@@ -45,9 +47,13 @@ class Lane:
     def __init__(self, script: Script | MemoryTransport, provider: Provider | None = None, **settings: Any) -> None:
         self.transport = script if isinstance(script, MemoryTransport) else memory(a=script)
         settings.setdefault("timeouts", OFF)
-        self.attempt = Attempt("a", provider or Words("a"), self.transport, random=Random(0), **settings)
+        provider = provider or Words("a")
+        settings.setdefault("keys", Keys((provider,), login=settings.pop("login", None)))
+        self.attempt = Attempt("a", provider, self.transport, random=Random(0), **settings)
         self.attempt.hear = self.hear
         self.heard: list[tuple[float, Event]] = []
+        self.started = 0.0
+        self.usage_before: Usage | None = None
 
     def hear(self, events: Any, at: float) -> None:
         self.heard += [(at - self.started, event) for event in events]
@@ -263,28 +269,39 @@ async def cut_off(provider: Provider) -> Lane:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lane.run)
         await trio.sleep(1)
+        lane.usage_before = lane.attempt.answer.usage
         lane.attempt.cancel()
     return lane
 
 
 class CountingReader(WordsReader):
-    """Knows at the end how many tokens there were, and whose they are."""
+    """Knows at the end how many tokens there were, and whose they are; a second time, it would count others."""
+
+    closed = 0
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
-        return [Delta("late"), Usage(3, 2), End(Status.FAILED, error=error)]
+        self.closed += 1
+        return [Delta("late"), Usage(3, 2 * self.closed), End(Status.FAILED, error=error)]
 
 
 class Counting(Words):
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         return CountingReader(head)
 
 
 async def test_a_lane_that_is_cut_off_keeps_what_its_service_has_counted(autojump_clock: MockClock) -> None:
     lane = await cut_off(Counting("a"))
+    assert lane.usage_before is None  # it was running: its reader must not be closed
     answer = lane.attempt.answer
     assert (answer.status, answer.text, answer.usage) == (Status.CANCELLED, "x", Usage(3, 2))
     assert lane.heard[-1][1] == End(Status.CANCELLED)
     assert lane.attempt.answer == answer
+
+
+async def test_a_lane_that_is_late_is_counted_once(autojump_clock: MockClock) -> None:
+    lane = await Lane([b"x", HANG], Counting("a"), timeouts=Timeouts(idle=3)).run()
+    assert lane.end.status is Status.TIMED_OUT
+    assert lane.attempt.answer.usage == lane.attempt.answer.usage == Usage(3, 2)
 
 
 class BrokenReader(WordsReader):
@@ -293,7 +310,7 @@ class BrokenReader(WordsReader):
 
 
 class Broken(Words):
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         return BrokenReader(head)
 
 
@@ -303,9 +320,46 @@ async def test_a_lane_is_cut_off_though_its_reader_makes_no_sense_of_the_rest(au
     assert lane.end == End(Status.CANCELLED)
 
 
+async def test_a_lane_that_is_cancelled_by_who_hears_of_its_start_sends_nothing(autojump_clock: MockClock) -> None:
+    lane = Lane(said("x"))
+
+    def hear(events: Sequence[Event], at: float) -> None:
+        lane.hear(events, at)
+        lane.attempt.cancel()
+
+    lane.attempt.hear = hear
+    await lane.run()
+    assert [type(event) for _, event in lane.heard] == [Started, End]
+    assert not lane.transport.exchanges
+
+
+class Chatty(MemoryTransport):
+    """Goes on giving data, whatever the receiver answers, also to one whose lane has just been cancelled."""
+
+    cut: Any = None
+
+    async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+        await super().exchange(request, receiver, connect)
+        if self.cut is not None:
+            self.cut()
+        assert receiver.data(b"more")
+
+
+async def test_what_comes_after_the_end_is_of_no_interest(autojump_clock: MockClock) -> None:
+    lane = await Lane(Chatty({"a": [1, b"x .", 9, b"y"]})).run()
+    assert (lane.attempt.answer.text, lane.took, lane.transport.exchanges[0].steps) == ("x", 1, 2)
+
+
+async def test_what_comes_after_a_lane_was_cut_off_is_of_no_interest(autojump_clock: MockClock) -> None:
+    transport = Chatty({"a": [1, b"x"]})
+    lane = Lane(transport)
+    transport.cut = lane.attempt.cancel
+    await lane.run()
+    assert (lane.attempt.answer.text, lane.end.status) == ("x", Status.CANCELLED)
+
+
 async def test_a_lane_cancelled_before_its_start_sends_nothing(autojump_clock: MockClock) -> None:
     lane = Lane(said("x"))
-    lane.started = 0
     lane.attempt.cancel()
     await lane.attempt.run(Prompt.of("?"), inf)
     assert [type(event) for _, event in lane.heard] == [End]
@@ -322,7 +376,7 @@ async def test_a_complete_answer_whose_stream_never_ends_is_finished(autojump_cl
             return [End(Status.FINISHED, finish_reason="stop")]
 
     class NeverEnding(Words):
-        def read(self, head: Head) -> Lingering:
+        def read(self, head: Head, request: Request | None = None) -> Lingering:
             return Lingering(head)
 
     lane = await Lane([b"whole", HANG], NeverEnding("a"), timeouts=Timeouts(idle=30)).run()
@@ -373,7 +427,7 @@ class Site(Words):
         yield from ()
         return Request("POST", "http://a/", {"cookie": cookie}, body)
 
-    def read(self, head: Head) -> WordsReader:
+    def read(self, head: Head, request: Request | None = None) -> WordsReader:
         return RefusingReader(head)
 
     def farewell(self, request: Request, reader: Reader | None) -> Request | None:
@@ -583,6 +637,35 @@ async def test_a_lane_that_is_closed_as_its_login_comes_is_not_tried_again(autoj
         assert len(lane.transport.exchanges) == before, number
 
 
+@pytest.mark.parametrize(
+    "has", [login_as("good"), None, AuthError("the store is broken")], ids=["got", "none", "error"]
+)
+async def test_a_lane_cancelled_in_the_step_in_which_its_login_comes_says_nothing_after_its_end(
+    has: Credentials | ProviderError | None, autojump_clock: MockClock
+) -> None:
+    came = trio.Event()
+
+    class Waiting(Desk):
+        async def renew(self, provider: Provider, refused: Credentials | None) -> Credentials | None:
+            await came.wait()
+            return await super().renew(provider, refused) if has is None else self.give()
+
+        def give(self) -> Credentials:
+            if isinstance(has, ProviderError):
+                raise has
+            assert has
+            return has
+
+    lane = Lane(site_transport(*said("x")), BAD, login=Waiting())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(1)
+        came.set()
+        lane.attempt.cancel()
+    assert [type(event) for _, event in lane.heard] == [Started, End]
+    assert (lane.end.status, lane.attempt.answer.elapsed) == (Status.CANCELLED, 1)
+
+
 async def test_a_lane_cancelled_in_the_step_in_which_its_turn_comes_says_nothing_after_its_end(
     autojump_clock: MockClock,
 ) -> None:
@@ -615,7 +698,7 @@ async def test_an_empty_answer_whose_stream_stays_open_does_not_cut_short_the_ne
             return [End(Status.FINISHED, "stop")]
 
     class First(Words):
-        def read(self, head: Head) -> WordsReader:
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
             return Mute(head) if len(lane.transport.exchanges) == 1 else WordsReader(head)
 
     scripts: list[Script] = [[0.1, b"x", 1.5], [3, b"a", 3, b"b", 3, b"."]]
@@ -640,7 +723,7 @@ async def test_a_pause_after_an_empty_answer_may_be_longer_than_a_complete_one_i
             return super().feed(data)
 
     class Busy(Words):
-        def read(self, head: Head) -> WordsReader:
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
             return Slow(head)
 
     scripts: list[Script] = [[b"whole", 1], said("x")]
@@ -694,6 +777,17 @@ async def test_what_a_service_says_of_its_login_does_not_show_it(autojump_clock:
         assert "canary" not in str(lane.error)
 
 
+async def test_a_service_that_repeats_the_login_of_an_earlier_try_does_not_show_it_either(
+    autojump_clock: MockClock,
+) -> None:
+    scripts: list[Script] = [[Head(401)], [b"!canary-7f3a91-is-not-canary-8a4b02"]]
+    provider = evolve(GOOD, credentials=login_as("canary-7f3a91"))
+    desk = Desk(login_as("canary-8a4b02"))
+    lane = await Lane(MemoryTransport(lambda _: scripts.pop(0)), provider, login=desk).run()
+    assert isinstance(lane.error, ServerError)
+    assert "canary" not in str(lane.error)
+
+
 async def test_renewed_credentials_are_kept_after_the_answer(autojump_clock: MockClock) -> None:
     desk = Desk()
     lane = await Lane(site_transport(*said("x")), evolve(GOOD, renews=True), login=desk).run()
@@ -724,13 +818,61 @@ async def test_a_store_that_fails_costs_no_answer(autojump_clock: MockClock) -> 
     assert lane.end.status is Status.FINISHED
 
 
+# What is logged.
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    assert {(record.name, record.levelno) for record in caplog.records} <= {("fanout", logging.DEBUG)}
+    lines = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return lines
+
+
+async def test_retries_keys_forms_logins_and_ends_are_logged_without_content(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "fanout")
+    scripts: list[Script] = [[1, Head(429, {"retry-after": "2"})], said("x")]
+    await Lane(MemoryTransport(lambda _: scripts.pop(0)), retries=1).run()
+    assert logged(caplog) == ["a: try 1 failed (rate_limit), the next follows in 2 s", "a: finished in try 2"]
+    keys = Keys((Words("a"), Words("b")))
+    await Lane(memory(a=[Head(429, {"retry-after": "5"})], b=said("x")), keys=keys).run()
+    assert logged(caplog) == [
+        "a: key 1 of 2 rests for 5 s after rate_limit",
+        "a: try 1 failed (rate_limit), the next follows in 0 s",
+        "a: finished in try 2",
+    ]
+    await Lane(site_transport(*said("x")), BAD, login=Desk(login_as("good"))).run()
+    assert logged(caplog) == [
+        "a: try 1 failed (auth), the next follows with another login",
+        "a: goes on with other credentials",
+        "a: finished in try 2",
+    ]
+    await cut_off(Words("a"))
+    assert logged(caplog) == ["a: cancelled in try 1"]
+    await Lane([1, b"secret words !secret"]).run()
+    assert logged(caplog) == ["a: failed in try 1 (server)"]
+
+
+async def test_another_form_of_the_request_is_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fussy(Words):
+        def adapted(self, error: ProviderError) -> Provider | None:
+            return Words("b") if self.name == "a" else None
+
+    caplog.set_level(logging.DEBUG, "fanout")
+    await Lane(memory(a=[Head(500)], b=said("x")), Fussy("a")).run()
+    assert logged(caplog)[0] == "a: takes another form of the request after server"
+
+
 # Farewells.
 
 STOPPING = evolve(GOOD, stops="http://a/stop")
 
 
 def farewells(lane: Lane) -> list[float]:
-    """When the service was told to stop, in seconds after the start."""
+    """The times at which the service was told to stop, in seconds after the start."""
     return [
         exchange.began - lane.started
         for exchange in lane.transport.exchanges
@@ -795,7 +937,7 @@ async def test_a_whole_answer_whose_stream_stays_open_is_no_reason_for_a_farewel
             return [End(Status.FINISHED, "stop")]
 
     class Lingering(Site):
-        def read(self, head: Head) -> WordsReader:
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
             return Whole(head)
 
     assert STOPPING.credentials
@@ -857,6 +999,15 @@ async def test_a_farewell_that_makes_no_sense_or_fails_is_left_unsaid(autojump_c
         assert lane.end.status is Status.CANCELLED
 
 
+async def test_a_lane_that_is_cut_off_between_two_tries_says_no_farewell(autojump_clock: MockClock) -> None:
+    lane = Lane(site_transport(1, Head(429, {"retry-after": "9"})), STOPPING, retries=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(5)
+        lane.attempt.cancel()
+    assert (lane.end.status, lane.attempt.tries, farewells(lane)) == (Status.CANCELLED, 1, [])
+
+
 # Conversations.
 
 
@@ -872,4 +1023,4 @@ async def test_a_lane_goes_on_from_what_was_said(autojump_clock: MockClock) -> N
     lane = await Lane(said("x"), Noting("a"), turns=turns).run()
     assert [message.text for message in seen[0].messages] == ["hi", "hello", "?"]
     assert seen[0].state == {"chat": "1"}
-    assert lane.attempt.asked == seen[0].messages
+    assert lane.attempt.prompt == seen[0]

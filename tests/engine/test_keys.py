@@ -2,7 +2,7 @@ import gc
 
 from attrs import define, evolve
 
-from fanout.abc import Head, Provider, Reader
+from fanout.abc import Head, Provider, Reader, Request
 from fanout.engine.keys import FORMS, KEY_BLOCK, MOST, Keys, Known
 from fanout.errors import InvalidRequest, ProviderError, QuotaError, RateLimited, ServerError
 from fanout.providers.openai import OpenAI
@@ -14,17 +14,17 @@ ONE, TWO = OpenAI("m", key=Secret("k1")), OpenAI("m", key=Secret("k2"))
 def test_the_first_key_is_used_until_it_is_blocked() -> None:
     keys = Keys((ONE, TWO))
     assert keys.usable(0) is ONE
-    assert not keys.change(ONE, ServerError("x"), 0)
-    assert keys.change(ONE, QuotaError("x"), 0)
+    assert not keys.learn(ONE, ServerError("x"), 0)
+    assert keys.learn(ONE, QuotaError("x"), 0)
     assert keys.usable(0) is TWO
-    assert not keys.change(TWO, RateLimited("x", retry_after=5), 0)
+    assert not keys.learn(TWO, RateLimited("x", retry_after=5), 0)
     assert keys.usable(0) is TWO  # the one that is soonest free
     assert keys.usable(KEY_BLOCK) is ONE
 
 
 def test_one_key_alone_is_never_blocked() -> None:
     keys = Keys((ONE,))
-    assert not keys.change(ONE, RateLimited("x"), 0)
+    assert not keys.learn(ONE, RateLimited("x"), 0)
     assert keys.usable(0) is ONE
     assert not keys.known.blocked
 
@@ -32,68 +32,68 @@ def test_one_key_alone_is_never_blocked() -> None:
 def test_what_is_known_is_known_to_all_who_share_it() -> None:
     known = Known()
     first, second = Keys((ONE, TWO), known), Keys((ONE, TWO), known)
-    first.change(ONE, RateLimited("x", retry_after=9), 0)
+    first.learn(ONE, RateLimited("x", retry_after=9), 0)
     assert second.usable(0) is TWO
 
 
 def test_a_form_that_the_service_takes_is_used_from_then_on_and_keeps_its_key() -> None:
     known = Known()
     keys = Keys((ONE, TWO), known)
-    assert keys.change(ONE, InvalidRequest("unknown field stream_options"), 0)
+    assert keys.learn(ONE, InvalidRequest("unknown field stream_options"), 0)
     form = keys.usable(0)
     assert form == evolve(ONE, stream_usage=False)
-    assert keys.change(form, RateLimited("x", retry_after=9), 0)
+    assert keys.learn(form, RateLimited("x", retry_after=9), 0)
     assert keys.usable(0) is TWO
     assert Keys((ONE,), known).usable(10) == form
 
 
 def test_a_service_that_refuses_every_form_is_not_asked_for_ever() -> None:
     keys = Keys((ONE,))
-    assert keys.change(ONE, InvalidRequest("unsupported: max_completion_tokens; use max_tokens"), 0)
+    assert keys.learn(ONE, InvalidRequest("unsupported: max_completion_tokens; use max_tokens"), 0)
     form = keys.usable(0)
     assert form == evolve(ONE, max_tokens="max_tokens")
-    assert not keys.change(form, InvalidRequest("unsupported: max_tokens; use max_completion_tokens"), 0)
+    assert not keys.learn(form, InvalidRequest("unsupported: max_tokens; use max_completion_tokens"), 0)
     assert keys.usable(0) == form
 
 
 def test_a_complaint_about_a_value_is_none_about_the_option() -> None:
-    assert not Keys((ONE,)).change(ONE, InvalidRequest("max_tokens is too large: 99999"), 0)
+    assert not Keys((ONE,)).learn(ONE, InvalidRequest("max_tokens is too large: 99999"), 0)
 
 
 def test_a_form_that_another_lane_has_found_is_used_by_one_that_still_tries_an_older() -> None:
     known = Known()
     first, second = Keys((ONE,), known), Keys((ONE,), known)
-    assert first.change(ONE, InvalidRequest("unknown field stream_options"), 0)
+    assert first.learn(ONE, InvalidRequest("unknown field stream_options"), 0)
     other_name = InvalidRequest("unsupported: max_completion_tokens; use max_tokens")
-    assert first.change(first.usable(0), other_name, 0)
-    assert second.change(ONE, InvalidRequest("unknown field stream_options"), 0)
+    assert first.learn(first.usable(0), other_name, 0)
+    assert second.learn(ONE, InvalidRequest("unknown field stream_options"), 0)
     assert second.usable(0) == evolve(ONE, stream_usage=False, max_tokens="max_tokens")
-    assert not second.change(second.usable(0), InvalidRequest("unknown field stream_options"), 0)
+    assert not second.learn(second.usable(0), InvalidRequest("unknown field stream_options"), 0)
 
 
 def test_a_key_is_limited_though_another_lane_has_changed_its_form_meanwhile() -> None:
     known = Known()
     first, second = Keys((ONE, TWO), known), Keys((ONE, TWO), known)
-    assert first.change(ONE, InvalidRequest("unknown field stream_options"), 0)
-    assert second.change(ONE, RateLimited("x", retry_after=9), 0)
+    assert first.learn(ONE, InvalidRequest("unknown field stream_options"), 0)
+    assert second.learn(ONE, RateLimited("x", retry_after=9), 0)
     assert second.usable(0) is TWO
-    assert not second.change(OpenAI("m", key=Secret("k3")), RateLimited("x"), 0)
+    assert not second.learn(OpenAI("m", key=Secret("k3")), RateLimited("x"), 0)
 
 
 def test_a_lane_changes_to_each_other_key_once() -> None:
     known = Known()
     keys = Keys((ONE, TWO), known)
-    assert keys.change(ONE, RateLimited("x", retry_after=1), 0)
-    assert not keys.change(TWO, RateLimited("x", retry_after=1), 5)
-    assert not keys.change(ONE, RateLimited("x", retry_after=1), 6.5)
+    assert keys.learn(ONE, RateLimited("x", retry_after=1), 0)
+    assert not keys.learn(TWO, RateLimited("x", retry_after=1), 5)
+    assert not keys.learn(ONE, RateLimited("x", retry_after=1), 6.5)
     assert Keys((ONE, TWO), known).usable(6.5) is TWO  # what it learns is known all the same
     three = Keys((ONE, TWO, evolve(ONE, key=Secret("k3"))))
-    assert [three.change(three.usable(0), RateLimited("x"), 0) for _ in range(3)] == [True, True, False]
+    assert [three.learn(three.usable(0), RateLimited("x"), 0) for _ in range(3)] == [True, True, False]
 
 
 def test_a_service_that_wants_to_be_asked_again_at_once_does_not_lose_its_key_for_a_minute() -> None:
     keys = Keys((ONE, TWO))
-    assert keys.change(ONE, RateLimited("x", retry_after=0), 0)
+    assert keys.learn(ONE, RateLimited("x", retry_after=0), 0)
     assert keys.usable(0) is TWO
     assert keys.usable(0.1) is ONE
 
@@ -106,7 +106,7 @@ class Listed(Provider):
     name: str = "listed"
     lost: int = 0
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         raise NotImplementedError
 
     def adapted(self, error: ProviderError) -> "Listed":
@@ -119,7 +119,7 @@ def test_a_provider_without_a_hash_is_never_taken_for_another_at_its_old_address
         provider = Listed(f"m{number}")
         keys = Keys((provider,), known)
         assert keys.usable(0) is provider, number
-        assert keys.change(provider, ServerError("gone"), 0)
+        assert keys.learn(provider, ServerError("gone"), 0)
         assert keys.usable(0) == Listed(f"m{number}", lost=1)
         del provider, keys
         gc.collect(0)
@@ -130,8 +130,8 @@ def test_what_is_known_does_not_grow_for_ever_and_the_oldest_goes_first() -> Non
     for number in range(2 * MOST):
         last = evolve(ONE, model=f"m{number}")
         keys = Keys((last, TWO), known)
-        keys.change(last, InvalidRequest("unknown field stream_options"), 0)
-        keys.change(last, RateLimited("x"), 0)
+        keys.learn(last, InvalidRequest("unknown field stream_options"), 0)
+        keys.learn(last, RateLimited("x"), 0)
     assert (len(known.forms), len(known.blocked)) == (MOST, MOST)
     assert keys.usable(0) is TWO
     assert keys.usable(KEY_BLOCK) == evolve(last, stream_usage=False)
@@ -142,7 +142,7 @@ def test_what_is_known_does_not_grow_for_ever_and_the_oldest_goes_first() -> Non
 def test_a_provider_that_always_has_another_form_is_not_followed_for_ever() -> None:
     keys = Keys((Listed(),))
     changes = 0
-    while keys.change(keys.usable(0), ServerError("gone"), 0):
+    while keys.learn(keys.usable(0), ServerError("gone"), 0):
         changes += 1
         assert changes <= FORMS
     assert changes == FORMS

@@ -208,7 +208,7 @@ async def test_a_process_that_says_nothing_is_given_up(
 async def test_without_the_runtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     async with LocalModel.open(Recorder()) as local:
-        with pytest.raises(LocalModelError, match=r"pip install 'fanout\[local\]'"):
+        with pytest.raises(LocalModelError, match=r"pip install 'fanout-llm\[local\]'"):
             await local.exchange(ask(), Kept(), 5)
 
 

@@ -299,7 +299,7 @@ async def test_a_browser_is_found_by_its_name_and_quoted_if_it_does_not_start(
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("PATH", str(tmp_path))
     settings = evolve(HEADLESS, browser=None)
-    with pytest.raises(UsageError, match=r"install one, or name it with --browser; `fanout auth import hailuo`"):
+    with pytest.raises(UsageError, match=r"install one, or name it with --browser; `fanout auth import hailuo --base-"):
         await log_in(HAILUO, "http://127.0.0.1:8000", quiet, settings)
     (program := tmp_path / "chromium").write_text("#!/bin/sh\necho no usable sandbox >&2\nexit 1\n")
     program.chmod(0o755)
@@ -314,7 +314,7 @@ async def test_a_program_that_is_not_there_is_named() -> None:
 
 async def test_without_nodriver_the_extra_and_the_import_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nodriver", None)
-    with pytest.raises(UsageError, match=r"pip install 'fanout\[browser\]'; `fanout auth import huggingchat`"):
+    with pytest.raises(UsageError, match=r"'fanout-llm\[browser\]'; `fanout auth import huggingchat --base-"):
         await log_in(HUGGINGCHAT, "http://127.0.0.1:8000", quiet, HEADLESS)
 
 
@@ -334,7 +334,7 @@ async def test_a_lane_for_which_no_browser_can_be_started_wants_a_login(monkeypa
     monkeypatch.setitem(sys.modules, "nodriver", None)
     with pytest.raises(LoginRequired, match="nodriver") as caught:
         await obtain(HAILUO, "http://127.0.0.1:8000", quiet, HEADLESS)
-    assert caught.value.command == "fanout auth import hailuo"
+    assert caught.value.command == "fanout auth import hailuo --base-url http://127.0.0.1:8000"
 
 
 RACE = """

@@ -10,7 +10,7 @@ import trio
 from attrs import evolve, frozen
 from trio.testing import wait_all_tasks_blocked
 
-from fanout.abc import Head, Provider, Reader
+from fanout.abc import Head, Provider, Reader, Request
 from fanout.credentials import Credentials
 from fanout.errors import AuthError, LoginRequired
 from fanout.login import store
@@ -29,7 +29,7 @@ class Chat(Provider):
     base_url: str = BASE
     model: str | None = None
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         raise NotImplementedError
 
 
@@ -40,7 +40,7 @@ class Plain(Provider):
     name: str = "echo"
     model: str | None = None
 
-    def read(self, head: Head) -> Reader:
+    def read(self, head: Head, request: Request | None = None) -> Reader:
         raise NotImplementedError
 
 
@@ -141,7 +141,7 @@ async def test_two_addresses_of_one_service_are_two_logins(state: Path) -> None:
             nursery.start_soon(logins.renew, Chat(base_url="https://other.example.org"), None)
             await browser.until(2)
             browser.go.set()
-    assert len(store.stored()[0]) == 2
+    assert len(store.load_all()[0]) == 2
 
 
 async def test_a_login_that_fails_fails_for_all_who_waited_and_for_nobody_after(state: Path) -> None:
@@ -166,7 +166,7 @@ async def test_a_login_that_fails_fails_for_all_who_waited_and_for_nobody_after(
     assert browser.opened == 1
     assert [error.message for error in failures] == ["the window was closed"] * 5
     assert len({error.lane for error in failures}) == 5
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
     browser.error = None
     assert await logins.renew(Chat(), None) == login("new2")
 
@@ -211,7 +211,7 @@ async def test_ask_logs_in_only_after_a_person_agreed(state: Path, agreed: bool 
     else:
         with pytest.raises(LoginRequired, match="nobody agreed") as caught:
             await logins.renew(Chat(), None)
-        assert caught.value.command == "fanout login huggingchat"
+        assert caught.value.command == f"fanout login huggingchat --base-url {BASE}"
     assert asked == ([] if agreed is None else [("huggingchat", BASE)])
     assert browser.opened == bool(agreed)
 

@@ -2,7 +2,7 @@ import pytest
 from attrs import evolve
 
 from fanout.login import pages
-from fanout.login.pages import Page, origin, question, taken
+from fanout.login.pages import Page, origin, pick, question
 from fanout.login.services import SERVICES
 
 
@@ -47,7 +47,7 @@ def test_of_an_answer_only_what_is_named_and_not_empty_is_taken() -> None:
         "fields": {"cores": 4, "uuid": None, "mobile": ""},
         "headers": {"user-agent": "Browser/1", "sec-ch-ua": None, "cookie": "x"},
     }
-    assert taken(site, said) == {
+    assert pick(site, said) == {
         "secrets": {"token": "t"},
         "fields": {"cores": "4"},
         "headers": {"user-agent": "Browser/1"},

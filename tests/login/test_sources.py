@@ -315,7 +315,7 @@ def test_a_variable_that_holds_no_login_is_named_and_not_repeated(monkeypatch: p
 
 def test_without_the_extra_another_browser_s_jar_is_an_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
-    with pytest.raises(UsageError, match=r"pip install 'fanout\[cookies\]'.*--file"):
+    with pytest.raises(UsageError, match=r"pip install 'fanout-llm\[cookies\]'.*--file"):
         sources.from_browser("firefox")
 
 

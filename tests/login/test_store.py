@@ -42,7 +42,7 @@ def test_what_is_saved_is_loaded(state: Path) -> None:
     hailuo = Credentials("hailuo", "https://www.hailuo.ai", secrets={"token": Secret("t")})
     store.save(hailuo)
     assert store.load("hailuo", "https://www.hailuo.ai/") == hailuo
-    assert store.stored() == ([hailuo, LOGIN], [])
+    assert store.load_all() == ([hailuo, LOGIN], [])
 
 
 def test_the_file_is_named_after_provider_and_base_url_and_is_its_owner_s_alone(state: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_name_that_would_lead_elsewhere_is_refused(state: Path, name: str) -> 
 
 def test_nothing_stored_is_none_and_makes_no_directory(state: Path) -> None:
     assert store.load("huggingchat", BASE) is None
-    assert store.stored() == ([], [])
+    assert store.load_all() == ([], [])
     assert (store.refresh(LOGIN), store.delete_if(LOGIN), store.delete("huggingchat")) == (False, False, 0)
     assert not state.exists()
 
@@ -108,10 +108,19 @@ def test_a_damaged_file_says_how_to_begin_anew(state: Path, data: str) -> None:
     with pytest.raises(UsageError, match=rf"{file()}.*fanout auth logout huggingchat") as caught:
         store.load("huggingchat", BASE)
     assert CANARY not in str(caught.value)
-    found, problems = store.stored()
+    found, problems = store.load_all()
     assert (found, len(problems)) == ([], 1)
     assert store.delete("huggingchat") == 1
     assert store.load("huggingchat", BASE) is None
+
+
+def test_a_damaged_login_to_another_address_is_deleted_without_the_others(state: Path) -> None:
+    there = "http://127.0.0.1:3040"
+    store.save(LOGIN)
+    store.save(evolve(LOGIN, base_url=there))
+    (store.directory() / store.name_of("huggingchat", there)).write_text("{")
+    with pytest.raises(UsageError, match=f"fanout auth logout huggingchat --base-url {there}, and log in again"):
+        store.load("huggingchat", there)
 
 
 @pytest.mark.parametrize("data", ["[]", "7", "null", '"text"'])
@@ -173,7 +182,7 @@ def test_a_logout_is_from_one_address_or_from_all_and_from_no_other_provider(sta
     assert store.delete("huggingchat", elsewhere) == 1
     assert store.load("huggingchat", BASE) == LOGIN
     assert store.delete("huggingchat") == 1
-    assert store.stored() == ([hailuo], [])
+    assert store.load_all() == ([hailuo], [])
 
 
 def test_what_is_stored_goes_before_the_environment(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,4 +196,4 @@ def test_what_is_stored_goes_before_the_environment(state: Path, monkeypatch: py
 def test_no_text_form_shows_a_secret(state: Path) -> None:
     store.save(LOGIN)
     loaded = store.load("huggingchat", BASE)
-    assert CANARY not in f"{loaded!r} {loaded} {store.stored()}"
+    assert CANARY not in f"{loaded!r} {loaded} {store.load_all()}"

@@ -8,8 +8,8 @@ from attrs import define, field
 from fanout.abc import Head, Provider, Reader, Reply, Request
 from fanout.errors import ProviderError
 from fanout.events import Conversation, Delta, End, Event, Replace
-from fanout.fetch import fetch
 from fanout.prompt import Prompt
+from fanout.transports.fetch import fetch
 from fanout.transports.httpx import HttpxTransport
 from tests.servers import website
 from tests.servers.website import EVENTS
@@ -17,7 +17,7 @@ from tests.servers.website import EVENTS
 
 @define(eq=False)
 class Exchange:
-    """Receives one answer, read by the provider's `read_answer` if it has one."""
+    """Receives one answer, as the provider reads it."""
 
     provider: Provider
     request: Request
@@ -27,8 +27,7 @@ class Exchange:
 
     def head(self, head: Head, /) -> None:
         self.heads.append(head)
-        read_answer = getattr(self.provider, "read_answer", None)
-        self.reader = read_answer(self.request, head) if read_answer else self.provider.read(head)
+        self.reader = self.provider.read(head, self.request)
 
     def data(self, data: bytes, /) -> bool:
         assert self.reader is not None

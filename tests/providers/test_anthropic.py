@@ -23,10 +23,10 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Delta, End, Event, Reasoning, Refusal, Source, Sources, Status, ToolCall, Usage
-from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.anthropic import Anthropic
 from fanout.secret import Secret
+from fanout.transports.fetch import fetch
 from tests.local.conftest import model  # noqa: F401  # a fixture
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers.anthropic import KEY, MODELS, TOKEN, open_server
@@ -620,3 +620,26 @@ def test_an_error_in_a_gateways_own_words_is_one() -> None:
         read(begun(), {"type": "odd", "success": False, "errors": [{"code": 429, "message": "slow down"}]})
     ).error
     assert (type(error), error and error.message) == (RateLimited, "slow down")
+
+
+def test_a_gateway_that_begins_anew_gives_an_index_to_another_call() -> None:
+    first = (
+        begun(),
+        block(1, type="tool_use", id="ta", name="f", input={}),
+        delta(1, "input_json", partial_json='{"a'),
+    )
+    second = (
+        begun(),
+        block(1, type="tool_use", id="tb", name="f", input={}),
+        delta(1, "input_json", partial_json='{"b"'),
+    )
+    events = read(*first, *second, delta(1, "input_json", partial_json=":1}"), over(1), stopped("tool_use"), STOP)
+    calls = [event for event in events if isinstance(event, ToolCall)]
+    assert "".join(call.arguments for call in calls if call.index == 1) == '{"a'
+    assert "".join(call.arguments for call in calls if call.index == 2) == '{"b":1}'
+    assert [(call.index, call.id) for call in calls if call.id] == [(1, "ta"), (2, "tb")]
+
+
+@pytest.mark.parametrize("odd", [{"message": None}, {"message": 5}, {}])
+def test_a_beginning_without_its_message_is_no_reason_to_lose_the_answer(odd: dict[str, Any]) -> None:
+    assert read({"type": "message_start", **odd}, text("a"), stopped(), STOP)[0] == Delta("a")

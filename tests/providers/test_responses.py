@@ -24,10 +24,10 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Delta, End, Event, Reasoning, Refusal, Source, Sources, Status, ToolCall, Usage
-from fanout.fetch import fetch
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.responses import Responses
 from fanout.secret import Secret
+from fanout.transports.fetch import fetch
 from tests.local.conftest import model  # noqa: F401  # a fixture
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers.events import text_of

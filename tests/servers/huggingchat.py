@@ -262,6 +262,14 @@ class _Exchange:
             case "GET", ["api", "models"]:
                 server.log.append("models")
                 await self.json(server.models)
+            case "GET", ["login"]:
+                self.set_cookie = [f"hf-chat={server.log_in()['hf-chat']}; Path=/; HttpOnly"]
+                await self.respond(302, None, b"", f"location: {server.prefix}/")
+            case "GET", [""]:
+                await self.respond(200, "text/html", b"<!doctype html><title>HuggingChat</title>")
+            case "GET", ["api", "v2", "user"]:
+                user = server.sessions[self.session or ""]
+                await self.json({"json": {"username": user} if user else None})
             case "POST", ["conversation"]:
                 server.log.append("create")
                 await self.create()

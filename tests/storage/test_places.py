@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pytest
 
 from fanout import catalog
@@ -45,8 +44,8 @@ def test_a_home_that_nobody_has_is_a_mistake_that_says_what_to_write(text: str) 
 @pytest.mark.usefixtures("homeless")
 def test_without_a_home_the_users_directories_are_nowhere() -> None:
     with pytest.raises(UsageError, match=r"home directory .* set HOME"):
-        app_directory(platformdirs.user_state_path)
-    for place in (store.directory, last.directory, runs.directory, weights.cached):
+        app_directory("state")
+    for place in (store.directory, last.directory, runs.default_directory, weights.cached):
         with pytest.raises(UsageError, match="set HOME"):
             place()
     with pytest.raises(UsageError, match="whole path"):

@@ -23,7 +23,7 @@ from attrs import define, field
 from fanout.abc import Head, Request
 from fanout.errors import ProviderError, ResetError, TooLarge
 from fanout.transports.curl import CurlTransport
-from fanout.transports.libcurl import Easy
+from fanout.transports.curl.libcurl import Easy
 from fanout.transports.memory import HANG
 from tests.servers.http import read_request, reset, serve
 from tests.transports.http2 import GOAWAY, RST_STREAM, Frame, Steps, open_http2_server
@@ -282,6 +282,8 @@ async def run(count: int, seed: int, protocol: str) -> dict[str, Any]:
                     nursery.start_soon(fuzz.work, lane)
             await trio.sleep(0.1)  # those with enough end
             (pool,) = transport._pools.values()
+            sockets = transport._sockets
+            assert sockets is not None
             left = len(pool.transfers) + len(transport._news) + len(transport._drains)
         await trio.sleep(0.05)
     return {
@@ -289,7 +291,7 @@ async def run(count: int, seed: int, protocol: str) -> dict[str, Any]:
         "fds": [before, fds()],
         "rss": fuzz.rss,
         "left": left,
-        "owners": len(transport._owners),
+        "owners": len(sockets),
         "easies": easies(),
         "outcomes": dict(fuzz.outcomes),
     }

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from itertools import product
 from typing import Any
 
 import pytest
@@ -322,12 +321,8 @@ async def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_sho
 
 
 @pytest.mark.parametrize(
-    ("real", "proxy"),
-    [
-        *product(REAL.values(), ["socks5://127.0.0.1:9", "odd://me:canary@x"]),
-        # Of a proxy that is not reached httpx tells the reason, and not that it is the proxy's.
-        *product([CurlTransport], ["http://127.0.0.1:9", "http://me:canary@nowhere.invalid:3"]),
-    ],
+    "proxy",
+    ["socks5://127.0.0.1:9", "odd://me:canary@x", "http://127.0.0.1:9", "http://me:canary@nowhere.invalid:3"],
 )
 async def test_a_proxy_that_cannot_be_used_fails_the_lane_and_not_this_machines(
     real: Real, monkeypatch: pytest.MonkeyPatch, proxy: str
@@ -336,7 +331,7 @@ async def test_a_proxy_that_cannot_be_used_fails_the_lane_and_not_this_machines(
     ears = Ears()
     async with open_script_server([b"direct"]) as server, real() as transport:
         await transport.exchange(Request("POST", server.url), ears, 5)
-        with pytest.raises(ConnectError, match="proxy") as caught:
+        with pytest.raises(ConnectError, match="by way of the proxy: ") as caught:
             await transport.exchange(Request("POST", "https://example.invalid/"), Ears(), 5)
     assert ears.body == b"direct"
     assert "canary" not in str(caught.value)

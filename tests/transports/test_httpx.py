@@ -1,12 +1,16 @@
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
+import trio
 
 from fanout.abc import Request
-from fanout.errors import UsageError
+from fanout.errors import ConnectError, UsageError
+from fanout.secret import Secret
 from fanout.transports.httpx import HttpxTransport
+from fanout.transports.memory import HANG
 from tests.servers.script import open_script_server
 from tests.transports.test_contract import Ears
 
@@ -25,6 +29,20 @@ async def test_a_transport_that_is_closed_says_so() -> None:
         pass
     with pytest.raises(UsageError, match="closed"):
         await transport.exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
+
+
+async def test_what_is_cut_off_is_logged_without_what_was_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "fanout")
+    headers = {"authorization": Secret("canary")}
+    async with open_script_server([b"canary", HANG]) as server, HttpxTransport() as transport:
+        with trio.move_on_after(0.1):
+            await transport.exchange(Request("POST", server.url, headers), Ears(), 5)
+        with pytest.raises(ConnectError):
+            await transport.exchange(Request("POST", "http://127.0.0.1:9/canary", headers), Ears(), 5)
+    assert [record.getMessage() for record in caplog.records if record.name == "fanout"] == [
+        "an exchange with 127.0.0.1 is cut off: Cancelled",
+        "an exchange with 127.0.0.1 is cut off: connect",
+    ]
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ class Echo(Provider):
         url = os.environ.get("ECHO_URL", "http://127.0.0.1:8080/")
         return Request("POST", url, {"content-type": "text/plain"}, prompt.messages[-1].text.encode())
 
-    def read(self, head: Head) -> "EchoReader":
-        """A reader for one response."""
+    def read(self, head: Head, request: Request | None = None) -> "EchoReader":
+        """Makes the reader for one response."""
         return EchoReader(head)
 
 

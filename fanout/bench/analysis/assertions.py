@@ -8,9 +8,9 @@ from typing import Any
 
 from attrs import frozen
 
-from fanout.bench.analysis.metrics import LATENCIES, SPEEDS
-from fanout.bench.analysis.statistics import LEAST_REQUESTS_WITH_GAPS, QUANTILES, needed
-from fanout.bench.analysis.summary import Lane, Summary
+from fanout.bench.analysis.metrics import METRICS, SECONDS
+from fanout.bench.analysis.statistics import LEAST_REQUESTS_WITH_GAPS, QUANTILES, least_sample
+from fanout.bench.analysis.summary import LaneSummary, Summary
 from fanout.errors import UsageError
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
@@ -41,7 +41,7 @@ class Assertion:
 
     @classmethod
     def of(cls, text: str) -> "Assertion":
-        """Takes the condition apart. Raises UsageError for what is none."""
+        """Reads a condition. Raises UsageError for anything else."""
         match = _FORM.fullmatch(text.strip())
         if not match:
             raise UsageError(f"--assert {text!r}: write it like 'p95(ttft) < 800ms' or 'failures <= 1%'")
@@ -51,10 +51,11 @@ class Assertion:
                 raise UsageError(f"--assert {text!r}: a condition is for {', '.join(_WHOLE)} or STATISTIC(METRIC)")
         elif statistic not in STATISTICS:
             raise UsageError(f"--assert {text!r}: a statistic is one of {', '.join(STATISTICS)}")
-        elif metric not in (*LATENCIES, "gap", *SPEEDS):
-            raise UsageError(f"--assert {text!r}: a metric is one of {', '.join((*LATENCIES, 'gap', *SPEEDS))}")
-        elif (metric in SPEEDS) == (unit in ("ms", "s")):
-            needs = "no unit: it is per second" if metric in SPEEDS else "ms or s after its number"
+        elif metric not in METRICS:
+            known = sorted(METRICS, key=lambda name: METRICS[name].better == "higher")
+            raise UsageError(f"--assert {text!r}: a metric is one of {', '.join(known)}")
+        elif (METRICS[metric].unit == SECONDS) != (unit in ("ms", "s")):
+            needs = "ms or s after its number" if METRICS[metric].unit == SECONDS else "no unit: it is per second"
             raise UsageError(f"--assert {text!r}: {metric} takes {needs}")
         return cls(text.strip(), statistic, metric or whole, lane, operator, float(limit) * _UNITS[unit])
 
@@ -65,14 +66,14 @@ class Assertion:
 
     @property
     def requests(self) -> int:
-        """How many requests of a lane it takes at least for its figure to be known."""
+        """The requests of a lane that its figure needs at least to be known."""
         if self.metric == "gap":
             return LEAST_REQUESTS_WITH_GAPS
         q = QUANTILES.get(self.statistic or "")
-        return needed(q) if q else 1
+        return least_sample(q) if q else 1
 
     def failures(self, summary: Summary) -> list[str]:
-        """A sentence for every lane and level that does not meet it. What is not known does not."""
+        """A sentence for every lane and level that does not meet it. A figure that is not known does not."""
         told = []
         found = False
         for level in summary.levels:
@@ -88,7 +89,7 @@ class Assertion:
                     told.append(f"{self.text}: it is {self._said(value)} for {lane.name}{at}")
         return told if found else [f"{self.text}: not known for {self.lane or 'any lane'}: it was asked nothing"]
 
-    def _value(self, lane: Lane) -> tuple[float | None, str]:
+    def _value(self, lane: LaneSummary) -> tuple[float | None, str]:
         if self.statistic is None:
             return _WHOLE[self.metric](lane), ""
         figure = lane.figures.get(self.metric)
@@ -102,6 +103,6 @@ class Assertion:
     def _said(self, value: float) -> str:
         if isinf(value):
             return "endless"  # so many did not finish
-        if self.metric in (*LATENCIES, "gap"):
+        if self.metric in METRICS and METRICS[self.metric].unit == SECONDS:
             return f"{value * 1000:.4g} ms"
         return f"{100 * value:.3g} %" if self.metric == "failures" else f"{value:.4g}"

@@ -1,12 +1,12 @@
-"""One metric of one lane: its percentiles with and without the requests that failed, and whether to trust them."""
+"""One metric of one lane: its percentiles with and without the requests that failed, and the trust it deserves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from statistics import fmean, median
 
 from attrs import frozen
 
-from fanout.bench.analysis.metrics import LATENCIES, SPEEDS, Metrics
+from fanout.bench.analysis.metrics import METRICS, Measurements
 from fanout.bench.analysis.statistics import QUANTILES, Interval, gap_intervals, quantile, quantile_interval
 from fanout.bench.records.record import Record
 from fanout.events import Status
@@ -15,9 +15,7 @@ MOST_COALESCED = 0.005
 """The share of pieces without an exact stamp of the kernel up to which a lane's times are trusted."""
 
 MOST_LATENESS = 0.01
-"""Else how late our own stamps may be (p99), as a share of the metric's median."""
-
-Measured = Sequence[tuple[Record, Metrics]]
+"""The lateness of our own stamps (p99) up to which they are trusted, as a share of the metric's median."""
 
 
 @frozen
@@ -25,9 +23,9 @@ class Figure:
     """One metric of one lane, in its own unit (docs/metrics.md).
 
     `all` counts a request that did not finish as infinitely long (a speed: as 0), `finished` leaves it out; both hold
-    an Interval for each of p50, p90, p95, p99. `mean` is over finished requests. `n` is how many requests `all` counts.
-    `beyond` holds, for a percentile that is infinite, what it is known to exceed. `trusted` is whether the stamps are
-    good enough for this metric.
+    an Interval for each of p50, p90, p95, p99. `mean` is over finished requests. `n` counts the requests in `all`.
+    `beyond` holds, for a percentile that is infinite, the value that it is known to exceed. `trusted` says that the
+    stamps are good enough for this metric.
     """
 
     mean: float | None
@@ -40,7 +38,7 @@ class Figure:
 
 @frozen
 class Trust:
-    """Whose stamps the pieces of content carry: kernel, user or mixed. The rest is shares of pieces, and seconds.
+    """The stamps of a lane's pieces: `stamp` is kernel, user or mixed. The rest is shares of pieces, and seconds.
 
     `coalesced` pieces may be stamped too late, `unpeeked` ones have only our own stamp though the kernel's was asked
     for. `lateness` is how much later than the kernel's our own stamps were. `trusted` is of the lane's main metric, and
@@ -58,7 +56,7 @@ class Trust:
 
 @frozen
 class Stamps:
-    """What the stamps of a lane's pieces are worth: `doubtful` is the share without an exact one of the kernel."""
+    """The stamps of a lane's pieces, counted; `lateness` is in seconds, in ascending order."""
 
     pieces: int
     kernel: int
@@ -68,7 +66,7 @@ class Stamps:
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Stamps":
-        """Counted over the records; lateness in ascending order."""
+        """Counts them over the records."""
         return cls(
             pieces=sum(len(record.times) for record in records),
             kernel=sum(record.kernel for record in records),
@@ -78,7 +76,7 @@ class Stamps:
         )
 
     def trusts(self, size: float | None) -> bool:
-        """Whether they are good enough for a metric of this typical size in seconds."""
+        """True if they are good enough for a metric of this typical size in seconds."""
         if self.pieces and (self.pieces - self.kernel + self.coalesced) / self.pieces < MOST_COALESCED:
             return True
         late = self.lateness_at(0.99)
@@ -89,7 +87,7 @@ class Stamps:
         return quantile(self.lateness, q) if self.lateness else None
 
     def trust(self, size: float | None) -> Trust:
-        """What to tell of them, for a lane whose main metric is of this typical size in seconds."""
+        """Judges them, for a lane whose main metric is of this typical size in seconds."""
         trusted = self.trusts(size)
         stamp = "user" if not self.kernel else "kernel" if self.kernel == self.pieces else "mixed"
         return Trust(
@@ -113,65 +111,69 @@ class Stamps:
         return doubt if late is None else f"{doubt}, and our own are up to {late * 1000:.1f} ms late (p99)"
 
 
-def typical(measured: Measured, metric: str) -> float | None:
-    """The median of what is known of a metric, of however few requests."""
-    if metric == "gap":
-        known = [gap for _, figures in measured for gap in figures.gaps]
-    else:
-        known = [value for _, figures in measured if (value := getattr(figures, metric)) is not None]
-    return median(known) if known else None
+def typical(measured: Measurements, metric: str) -> float | None:
+    """The median of the known values of a metric, of however few requests."""
+    if METRICS[metric].of is None:
+        return _median([gap for request in measured for gap in request.gaps])
+    return _median(_values(measured, metric))
 
 
-def all_figures(measured: Measured, stamps: Stamps, seed: int) -> dict[str, Figure]:
+def all_figures(measured: Measurements, stamps: Stamps, seed: int) -> dict[str, Figure]:
     """Every metric by name; one that does not exist in this lane has n = 0."""
-    pace = typical(measured, "itl")
-    found = {name: latency(measured, name, stamps) for name in LATENCIES}
-    found |= {name: speed(measured, name, trusted=stamps.trusts(pace)) for name in SPEEDS}
-    found["gap"] = gap(measured, stamps, seed)
+    pace = stamps.trusts(typical(measured, "itl"))
+    found = {}
+    for name, metric in METRICS.items():
+        if metric.of is None:
+            found[name] = gap(measured, stamps, seed)
+        elif metric.better == "higher":
+            found[name] = speed(measured, name, trusted=pace)
+        else:
+            found[name] = latency(measured, name, stamps)
     return found
 
 
-def latency(measured: Measured, metric: str, stamps: Stamps) -> Figure:
-    """A metric of which less is better."""
-    finished = _finished(measured, metric)
-    lost = [record for record, _ in measured if not record.finished]
+def latency(measured: Measurements, metric: str, stamps: Stamps) -> Figure:
+    """The figure of a metric of which lower values are better."""
+    values = _values(measured, metric)
+    finished = _finished(measured, values)
+    lost = [request.record for request in measured if not request.record.finished]
     if not finished and len(lost) < len(measured):
         lost = []  # the finished ones do not have it: it does not exist here
-    values = finished + [inf] * len(lost)
-    percentiles = _percentiles(values)
+    every = finished + [inf] * len(lost)
+    percentiles = _percentiles(every)
     least = _exceeded(finished, lost, metric)
     return Figure(
         mean=fmean(finished) if finished else None,
         all=percentiles,
         finished=_percentiles(finished),
-        n=len(values),
+        n=len(every),
         beyond={name: least for name, found in percentiles.items() if found.estimate == inf},
-        trusted=stamps.trusts(typical(measured, metric)),
+        trusted=stamps.trusts(_median(values)),
     )
 
 
 def _exceeded(finished: Sequence[float], lost: Sequence[Record], metric: str) -> float:
-    """What the requests that did not finish are known to exceed; those that timed out took at least until then."""
+    """The value that unfinished requests are known to exceed; those that timed out took at least until then."""
     known = max(finished, default=0.0)
-    if metric in ("e2e", "response") and all(record.status is Status.TIMED_OUT for record in lost):
+    if METRICS[metric].to_end and all(record.status is Status.TIMED_OUT for record in lost):
         return max(known, min((record.ended for record in lost), default=0.0))
     return known
 
 
-def speed(measured: Measured, metric: str, *, trusted: bool) -> Figure:
-    """A metric of which more is better."""
-    finished = _finished(measured, metric)
-    lost = sum(not record.finished for record, _ in measured)
-    values = finished + [0.0] * (lost if finished or lost == len(measured) else 0)
+def speed(measured: Measurements, metric: str, *, trusted: bool) -> Figure:
+    """The figure of a metric of which higher values are better."""
+    finished = _finished(measured, _values(measured, metric))
+    lost = sum(not request.record.finished for request in measured)
+    every = finished + [0.0] * (lost if finished or lost == len(measured) else 0)
     return Figure(
-        fmean(finished) if finished else None, _percentiles(values), _percentiles(finished), len(values), {}, trusted
+        fmean(finished) if finished else None, _percentiles(every), _percentiles(finished), len(every), {}, trusted
     )
 
 
-def gap(measured: Measured, stamps: Stamps, seed: int) -> Figure:
-    """The gaps between pieces, pooled; a request that timed out in silence ends with an infinite one."""
-    finished = [figures.gaps for record, figures in measured if record.finished]
-    every = [(*figures.gaps, inf) if record.clock == "idle" else figures.gaps for record, figures in measured]
+def gap(measured: Measurements, stamps: Stamps, seed: int) -> Figure:
+    """The figure of the gaps between pieces, pooled; a request that timed out in silence ends with an infinite one."""
+    finished = [request.gaps for request in measured if request.record.finished]
+    every = [(*request.gaps, inf) if request.record.clock == "idle" else request.gaps for request in measured]
     pooled = [length for gaps in finished for length in gaps]
     intervals = gap_intervals(every, seed)
     return Figure(
@@ -184,10 +186,20 @@ def gap(measured: Measured, stamps: Stamps, seed: int) -> Figure:
     )
 
 
-def _finished(measured: Measured, metric: str) -> list[float]:
+def _values(measured: Measurements, metric: str) -> list[float | None]:
+    return [request[metric] for request in measured]
+
+
+def _finished(measured: Measurements, values: Sequence[float | None]) -> list[float]:
+    """The known values of the requests that finished."""
     return [
-        value for record, figures in measured if record.finished and (value := getattr(figures, metric)) is not None
+        value for request, value in zip(measured, values, strict=True) if value is not None and request.record.finished
     ]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, Interval]:

@@ -7,8 +7,8 @@ from statistics import median
 
 from attrs import frozen
 
-from fanout.bench.analysis.figures import Figure, Measured, Stamps, Trust, all_figures, typical
-from fanout.bench.analysis.metrics import measure, stalls, tokens, within
+from fanout.bench.analysis.figures import Figure, Stamps, Trust, all_figures, typical
+from fanout.bench.analysis.metrics import Measurements, stalls, tokens, within
 from fanout.bench.analysis.statistics import Drift, Interval, drift, effective_size, share_interval
 from fanout.bench.records.record import Record
 from fanout.events import Status
@@ -20,11 +20,11 @@ SERVER_TIMINGS: Mapping[str, str] = {
     "openai-processing-ms": "ttfb",
     "x-envoy-upstream-service-time": "ttfb",
 }
-"""What of ours is put beside a service's own timing of that name."""
+"""The metrics that are put beside a service's own timing of that name."""
 
 
 @frozen
-class Errors:
+class ErrorCount:
     """Requests that ended with one kind of error, and the message of the first."""
 
     kind: str
@@ -33,10 +33,10 @@ class Errors:
 
 
 @frozen
-class Timing:
+class ServerTiming:
     """One of the service's own timings beside ours: medians in seconds over the requests that carry it.
 
-    What ours is more is the network and us.
+    The difference is the network and this client.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Timing:
 
 
 @frozen
-class Lane:
+class LaneSummary:
     """One lane at one level of load. `requests` counts those neither warm-up nor cancelled; shares are of them.
 
-    `figures` by metric: those of `metrics.LATENCIES` and `SPEEDS`, and `gap`. `seconds` is from the first request's
-    start to the last one's end; `rate` (requests a second), `tps_total` (output tokens a second), `goodput` (requests a
-    second within all objectives) and `token_goodput` are of finished requests over that time; the last two, and the
-    share `attained`, are None without objectives. `tokens` are of finished requests, `wasted` those of the others.
-    `cost` is of all requests, in US dollars. `independent` is how many independent requests these are worth.
+    `figures` has one for each of METRICS. `seconds` is from the first request's start to the last one's end; `rate`
+    (requests a second), `tps_total` (output tokens a second), `goodput` (requests a second within all objectives) and
+    `token_goodput` are of finished requests over that time; the last two, and the share `attained`, are None without
+    objectives. `tokens` are of finished requests, `wasted` those of the others. `cost` is of all requests, in US
+    dollars. `independent` is the number of independent requests that these are worth.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Lane:
     cancelled: int
     warmup: int
     failure_share: Interval
-    errors: tuple[Errors, ...]
+    errors: tuple[ErrorCount, ...]
     figures: Mapping[str, Figure]
     seconds: float
     rate: float | None
@@ -83,41 +83,27 @@ class Lane:
     stall_seconds: float
     connect: float | None
     tls: float | None
-    server: tuple[Timing, ...]
+    server: tuple[ServerTiming, ...]
     trust: Trust
     independent: float | None
     drift: Drift | None
     cached_share: float | None = None
 
 
-def counts(record: Record) -> bool:
-    """Whether the request is counted: it was no warm-up, and ran to an end of its own."""
-    return not (record.warmup or record.race or record.status is Status.CANCELLED)
-
-
-def sending(record: Record) -> tuple[float, int, int, str]:
-    """What sorts records in the order of sending, also those that were sent together."""
-    return record.sent, record.block, record.place, record.lane
-
-
-def measured(records: Iterable[Record]) -> Measured:
-    """The requests that are counted, in the order of sending, with their figures."""
-    kept = sorted(filter(counts, records), key=sending)
-    return [(record, measure(record)) for record in kept]
-
-
-def sum_up(name: str, records: Sequence[Record], pairs: Measured, limits: Mapping[str, float], seed: int) -> Lane:
-    """Sums up the records of one lane at one level; `pairs` are those that count, from `measured`."""
-    kept = [record for record, _ in pairs]
+def sum_up_lane(
+    name: str, records: Sequence[Record], measured: Measurements, limits: Mapping[str, float], seed: int
+) -> LaneSummary:
+    """Sums up the records of one lane at one level; `measured` are those that count, from `measure_all`."""
+    kept = [request.record for request in measured]
     finished = [record for record in kept if record.finished]
-    good = [record for record, figures in pairs if record.finished and within(figures, limits)]
+    good = [request.record for request in measured if request.record.finished and within(request, limits)]
     stamps = Stamps.of(kept)
-    main = main_metric(pairs)
-    gaps = [gap for _, figures in pairs for gap in figures.gaps]
+    main = main_metric(measured)
+    gaps = [gap for request in measured for gap in request.gaps]
     stalled, stall_seconds = stalls(gaps, median(gaps)) if gaps else (0, 0.0)
     seconds = max((r.sent + r.ended for r in kept), default=0.0) - min((r.sent for r in kept), default=0.0)
     cost = _total(record.cost for record in kept if record.finished or record.cost is not None)
-    return Lane(
+    return LaneSummary(
         name=name,
         requests=len(kept),
         finished=len(finished),
@@ -127,7 +113,7 @@ def sum_up(name: str, records: Sequence[Record], pairs: Measured, limits: Mappin
         warmup=sum(record.warmup for record in records),
         failure_share=share_interval(len(kept) - len(finished), len(kept)),
         errors=_errors(kept),
-        figures=all_figures(pairs, stamps, seed),
+        figures=all_figures(measured, stamps, seed),
         seconds=seconds,
         rate=_over(len(finished), seconds),
         tps_total=_over(_made(finished), seconds),
@@ -135,7 +121,7 @@ def sum_up(name: str, records: Sequence[Record], pairs: Measured, limits: Mappin
         token_goodput=_over(_made(good), seconds) if limits else None,
         attained=share_interval(len(good), len(kept)) if limits else None,
         tokens=_made(finished),
-        estimated=any(figures.estimated for _, figures in pairs),
+        estimated=any(request.estimated for request in measured),
         reasoning_share=_over(sum(record.reasoning or 0 for record in finished), _made(finished))
         if any(record.reasoning is not None for record in finished)
         else None,
@@ -146,34 +132,34 @@ def sum_up(name: str, records: Sequence[Record], pairs: Measured, limits: Mappin
         stall_seconds=stall_seconds,
         connect=_median(record.connect for record in kept),
         tls=_median(record.tls for record in kept),
-        server=_timings(pairs),
-        trust=stamps.trust(typical(pairs, main)),
-        independent=effective_size(_values(pairs, main)) if kept else None,
-        drift=drift(_values([pair for pair in pairs if pair[0].finished], main)),
+        server=_timings(measured),
+        trust=stamps.trust(typical(measured, main)),
+        independent=effective_size(_values(measured, main)) if kept else None,
+        drift=drift(_values([request for request in measured if request.record.finished], main)),
         cached_share=_over(_total(r.cached for r in finished), _total(r.input for r in finished)),
     )
 
 
-def main_metric(pairs: Measured) -> str:
-    """What the lane is judged by: ttft, or e2e where nothing is streamed."""
-    return "ttft" if any(figures.ttft is not None for _, figures in pairs) else "e2e"
+def main_metric(measured: Measurements) -> str:
+    """The metric that the lane is judged by: ttft, or e2e where nothing is streamed."""
+    return "ttft" if any(request["ttft"] is not None for request in measured) else "e2e"
 
 
-def _values(pairs: Measured, metric: str) -> list[float]:
+def _values(measured: Measurements, metric: str) -> list[float]:
     """The metric in the order of sending, +inf for a request that did not finish."""
     return [
-        value if record.finished else inf
-        for record, figures in pairs
-        if (value := getattr(figures, metric)) is not None or not record.finished
+        inf if value is None or not request.record.finished else value
+        for request in measured
+        if (value := request[metric]) is not None or not request.record.finished
     ]
 
 
-def _errors(records: Sequence[Record]) -> tuple[Errors, ...]:
-    """By kind, the commonest first; a timeout is named with its clock."""
+def _errors(records: Sequence[Record]) -> tuple[ErrorCount, ...]:
+    """Counts errors by kind, the commonest first; a timeout is named with its clock."""
     kinds = [(_kind(record), record.message or "") for record in records if not record.finished]
     counted = Counter(kind for kind, _ in kinds)
     samples = dict(reversed(kinds))
-    return tuple(Errors(kind, count, samples[kind]) for kind, count in counted.most_common())
+    return tuple(ErrorCount(kind, count, samples[kind]) for kind, count in counted.most_common())
 
 
 def _kind(record: Record) -> str:
@@ -181,15 +167,15 @@ def _kind(record: Record) -> str:
     return f"{kind} ({record.clock})" if record.clock else kind
 
 
-def _timings(pairs: Measured) -> tuple[Timing, ...]:
-    names = dict.fromkeys(name for record, _ in pairs for name in record.server)
+def _timings(measured: Measurements) -> tuple[ServerTiming, ...]:
+    names = dict.fromkeys(name for request in measured for name in request.record.server)
     found = []
     for name in names:
-        carrying = [pair for pair in pairs if name in pair[0].server]
+        carrying = [request for request in measured if name in request.record.server]
         metric = SERVER_TIMINGS.get(name)
         own = typical(carrying, metric) if metric else None
-        server = median(record.server[name] for record, _ in carrying)
-        found.append(Timing(name, server, own, metric, len(carrying)))
+        server = median(request.record.server[name] for request in carrying)
+        found.append(ServerTiming(name, server, own, metric, len(carrying)))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""What may be said of a sample: intervals, differences, and whether the sample is what it seems.
+"""Intervals and differences of samples, and tests of their being independent and steady.
 
 The difference of two lanes is a 10 % trimmed mean of log ratios with a bootstrap over prompts. A resample is not drawn
 value by value: of n uniform numbers, the two next to the cuts are drawn (Dirichlet), and those between them are
@@ -25,18 +25,18 @@ QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.
 """The percentiles that are ever shown, by their names."""
 
 ALPHA = 0.05
-"""How often a verdict may be false."""
+"""The share of verdicts that may be false."""
 
 RESAMPLES = 10_000
-"""Of a difference. Gaps get GAP_RESAMPLES: their bootstrap only finds a standard deviation and two percentiles."""
+"""Resamples of a difference. Gaps get GAP_RESAMPLES: theirs only give a standard deviation and two percentiles."""
 
 GAP_RESAMPLES = 1_000
 MOST_DRAWN = 1_000
-"""Of gaps: of more requests several are drawn at once, which changes no expectation, and a resample costs no more."""
+"""Requests drawn for a resample of gaps; of more, several are drawn at once, which changes no expectation."""
 
 TRIM = 0.1
 RESOLUTION = 1e-6
-"""Seconds below which there is no difference: an answer that comes in one read has gaps of 0, and 0 has no ratio."""
+"""Seconds that shorter times count as: an answer that comes in one read has gaps of 0, and 0 has no ratio."""
 
 LEAST_PAIRS = 6
 LEAST_REQUESTS_WITH_GAPS = 36
@@ -45,7 +45,7 @@ MOST_LAGS = 200
 LARGEST_LOG = 100.0
 
 FEW = 12
-"""Fewer kept values than this are drawn one by one."""
+"""The number of kept values below which they are drawn one by one."""
 
 _NORMAL = NormalDist()
 _FAILED = 1e12
@@ -68,7 +68,7 @@ class Interval:
 
 @frozen
 class Difference:
-    """How a first lane's values compare with a second one's, less being better, over `n` pairs with the same prompt.
+    """A first lane's values compared with a second one's, less being better, over `n` pairs with the same prompt.
 
     `ratio` is first over second: 0.88 means 12 % less. It counts a failed request as infinitely long, and leaves out
     the pairs that both failed. `wins` is the share of pairs in which the first was better; ties count half, a failed
@@ -86,13 +86,13 @@ class Difference:
 
 @frozen
 class Drift:
-    """How much the median of the second half is above that of the first: 0.2 means 20 %; `p` by rank correlation."""
+    """The rise of the second half's median over the first's: 0.2 means 20 %; `p` is that of the rank correlation."""
 
     change: float
     p: float
 
 
-def needed(q: float, level: float = 1 - ALPHA) -> int:
+def least_sample(q: float, level: float = 1 - ALPHA) -> int:
     """The least n for which the quantile's 95 % interval has both ends: 368, 72, 36 and 6 for p99, p95, p90, p50."""
     return ceil(log((1 - level) / 2) / log(max(q, 1 - q)))
 
@@ -108,7 +108,7 @@ def quantile(ordered: Sequence[float], q: float) -> float:
 def quantile_interval(values: Sequence[float], q: float, level: float = 1 - ALPHA) -> Interval:
     """The quantile and its interval between two order statistics; the values may hold +inf, and may be in any order."""
     n = len(values)
-    if n < (needs := needed(q, level)):
+    if n < (needs := least_sample(q, level)):
         return Interval(None, None, None, n, needs)
     ordered = sorted(values)
     low, high = _ranks(n, q, level)
@@ -184,7 +184,7 @@ def _least(q: float) -> int:
 
 
 def _shares(counts: Sequence[Sequence[int]], random: Random) -> list[list[float]]:
-    """For each count but the last, its share of the last, over resamples of requests."""
+    """Resamples requests, and returns each count's shares of the last count."""
     width = 48  # a request's counts in one integer: one sum instead of five
     packed = [sum(count << (width * place) for place, count in enumerate(row)) for row in counts]
     packed = [sum(packed[start::MOST_DRAWN]) for start in range(min(MOST_DRAWN, len(packed)))]
@@ -202,7 +202,7 @@ def _gap_interval(pooled: Sequence[float], q: float, errors: Sequence[float], n:
     """The interval at a quantile whose share of the gaps has these errors."""
     variance = fsum(error * error for error in errors) / len(errors)
     worth = min(q * (1 - q) / variance, len(pooled)) if variance else len(pooled)
-    needs = max(_least(q), ceil(n * needed(q) / worth))
+    needs = max(_least(q), ceil(n * least_sample(q) / worth))
     ordered = sorted(error * _widening(n) for error in errors)
     low, high = (q + quantile(ordered, tail) for tail in (ALPHA / 2, 1 - ALPHA / 2))
     if n < needs or high > 1:
@@ -292,7 +292,7 @@ def _exp(value: float) -> float:
 
 
 def _widening(n: int) -> float:
-    """How much wider than a bootstrap's an interval from n values must be: Student's t over z, and n over n - 1."""
+    """The factor by which a bootstrap's interval from n values is too narrow: Student's t over z, and n over n - 1."""
     z, v = _NORMAL.inv_cdf(1 - ALPHA / 2), n - 1
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
     t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)  # Cornish and Fisher's expansion
@@ -317,7 +317,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def effective_size(values: Sequence[float]) -> float:
-    """How many independent values these are worth, in the order of sending; at most as many as they are.
+    """The number of independent values that these are worth, in the order of sending; at most as many as they are.
 
     n over 1 + 2 times the sum of the autocorrelations of the ranks, up to the first that is not significant.
     """
@@ -336,7 +336,7 @@ def effective_size(values: Sequence[float]) -> float:
 
 
 def drift(values: Sequence[float]) -> Drift | None:
-    """Whether the values, in the order of sending, grew or fell; None where they are fewer than 20."""
+    """Tests if the values, in the order of sending, grew or fell. Returns None where they are fewer than 20."""
     n = len(values)
     if n < LEAST_FOR_DRIFT:
         return None
@@ -361,8 +361,8 @@ def survival_quantile(values: Sequence[tuple[float, bool]], q: float) -> Interva
     Its interval inverts that of the curve (Brookmeyer and Crowley 1982, log-log). Infinite where the curve ends before.
     """
     n = len(values)
-    if n < needed(q):
-        return Interval(None, None, None, n, needed(q))
+    if n < least_sample(q):
+        return Interval(None, None, None, n, least_sample(q))
     found = {"estimate": inf, "low": inf, "high": inf}
     surviving, greenwood, left = 1.0, 0.0, n
     for time, group in groupby(sorted(values), key=itemgetter(0)):
@@ -376,7 +376,7 @@ def survival_quantile(values: Sequence[tuple[float, bool]], q: float) -> Interva
         for name, bound in bounds.items():
             if deaths and bound <= 1 - q:
                 found[name] = min(found[name], time)
-    return Interval(found["estimate"], found["low"], found["high"], n, needed(q))
+    return Interval(found["estimate"], found["low"], found["high"], n, least_sample(q))
 
 
 def _survival_bounds(surviving: float, greenwood: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Everything that may be said of a run: what the console, the JSON file and the report show."""
+"""A run summed up: all that the console, the JSON file and the report show."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,8 +9,9 @@ from typing import Any
 from attrs import fields, frozen, has
 
 from fanout.bench.analysis import doubts
-from fanout.bench.analysis.figures import Figure, Measured, Trust
-from fanout.bench.analysis.lane import Errors, Lane, Timing, main_metric, measured, sending, sum_up
+from fanout.bench.analysis.figures import Figure, Trust
+from fanout.bench.analysis.lane import ErrorCount, LaneSummary, ServerTiming, main_metric, sum_up_lane
+from fanout.bench.analysis.metrics import Measurements, measure_all, sending_order
 from fanout.bench.analysis.statistics import QUANTILES, RESAMPLES, Interval, survival_quantile
 from fanout.bench.analysis.verdict import Comparison, compare
 from fanout.bench.analysis.whatif import WhatIf, alternatives, recommend
@@ -21,32 +22,32 @@ from fanout.events import Status
 __all__ = [
     "VERSION",
     "Comparison",
-    "Errors",
+    "ErrorCount",
     "Figure",
-    "Lane",
+    "LaneSummary",
     "Level",
+    "ServerTiming",
     "Summary",
-    "Timing",
     "Trust",
     "summarize",
     "to_json",
 ]
 
 VERSION = 1
-"""Of the JSON. Fields may be added without changing it."""
+"""The version of the JSON. Fields may be added without changing it."""
 
 Percentiles = Mapping[str, Interval]
 
 _NESTED = ("name", "figures", "errors")
-"""Fields of a lane that JSON holds in another shape."""
+"""Fields of a lane that have another shape in JSON."""
 
 
 @frozen
 class Level:
-    """The lanes at one level of load, and what may be said of their differences, the main metric's first."""
+    """The lanes at one level of load and the comparisons between them, those of the main metric first."""
 
     level: float | None
-    lanes: Mapping[str, Lane]
+    lanes: Mapping[str, LaneSummary]
     comparisons: tuple[Comparison, ...]
 
 
@@ -71,12 +72,12 @@ class Summary:
     version: int = VERSION
 
     @property
-    def lanes(self) -> Mapping[str, Lane]:
+    def lanes(self) -> Mapping[str, LaneSummary]:
         """The lanes at the first level: the only one, or the lightest of a sweep."""
         return self.levels[0].lanes
 
     def takes_turns(self, level: float | None) -> bool:
-        """Whether the lanes were asked one after the other at this level: then a lane's time is the others' too."""
+        """True if the lanes were asked one after the other at this level: then each also waited for the others."""
         return not self.open_loop and level == 1 and len(self.lanes) > 1
 
     @property
@@ -107,7 +108,7 @@ def summarize(
     """
     if not records:
         raise UsageError("there is nothing to sum up: no request was recorded")
-    names = list(dict.fromkeys([*lanes, *(r.lane for r in sorted(records, key=sending))]))
+    names = list(dict.fromkeys([*lanes, *(r.lane for r in sorted(records, key=sending_order))]))
     if baseline is not None and baseline not in names:
         raise UsageError(f"the baseline {baseline!r} is none of the lanes: {', '.join(names)}")
     limits = dict(objectives or {})
@@ -139,25 +140,25 @@ def _level(
     names: Sequence[str],
     limits: Mapping[str, float],
     seed: int,
-    compared: Callable[[Mapping[str, Measured], Sequence[str]], list[Comparison]],
+    compared: Callable[[Mapping[str, Measurements], Sequence[str]], list[Comparison]],
 ) -> Level:
     own: dict[str, list[Record]] = {name: [] for name in names}
     for record in records:
         if record.level == level:
             own[record.lane].append(record)
-    pairs = {name: measured(of_lane) for name, of_lane in own.items()}
+    pairs = {name: measure_all(of_lane) for name, of_lane in own.items()}
     main = {main_metric(of_lane) for of_lane in pairs.values() if of_lane}
     end = "response" if any(record.intended is not None for record in records) else "e2e"
     metrics = ["ttft", end, "itl"] if main == {"ttft"} else [end]
     return Level(
         level=level,
-        lanes={name: sum_up(name, own[name], pairs[name], limits, seed) for name in names if own[name]},
+        lanes={name: sum_up_lane(name, own[name], pairs[name], limits, seed) for name in names if own[name]},
         comparisons=tuple(compared(pairs, metrics)),
     )
 
 
 def _races(records: Iterable[Record], names: Sequence[str]) -> dict[str, dict[str, Percentiles]]:
-    """By lane, percentiles of what races recorded; a lane that was cancelled would have taken longer."""
+    """Percentiles by lane from records of races; a lane that was cancelled would have taken longer."""
     own: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.race and not record.warmup:
@@ -173,7 +174,7 @@ def _races(records: Iterable[Record], names: Sequence[str]) -> dict[str, dict[st
 
 
 def _survived(record: Record, metric: str) -> tuple[float, bool]:
-    """The time, and whether it is that of the event, or only known to be shorter than it."""
+    """A time, and True if the event happened then; False if it is only known to happen later."""
     if record.times and (metric == "ttft" or record.finished):
         return record.times[0 if metric == "ttft" else -1], True
     return (inf if record.status is Status.FAILED else record.ended), False
@@ -217,8 +218,9 @@ def _level_json(level: Level) -> dict[str, Any]:
     }
 
 
-def _lane_json(lane: Lane) -> dict[str, Any]:
-    value = {field.name: _plain(getattr(lane, field.name)) for field in fields(Lane) if field.name not in _NESTED}
+def _lane_json(lane: LaneSummary) -> dict[str, Any]:
+    names = [field.name for field in fields(LaneSummary) if field.name not in _NESTED]
+    value = {name: _plain(getattr(lane, name)) for name in names}
     return value | {
         "errors": {errors.kind: {"count": errors.count, "sample": errors.sample} for errors in lane.errors},
         "trusted": lane.trust.trusted,

@@ -1,4 +1,4 @@
-"""What has become of one lane's requests so far, in as little memory as a picture and a stop rule need."""
+"""A lane's figures while the load goes on, in as little memory as a picture and a stop rule need."""
 
 from array import array
 from bisect import insort
@@ -32,13 +32,13 @@ class Tally:
     _looked: tuple[int, float] = (0, inf)
 
     def begin(self, now: float) -> None:
-        """A request is sent."""
+        """Counts a request that is sent."""
         if not self.in_flight:
             self.since = now
         self.in_flight += 1
 
     def end(self, now: float) -> None:
-        """A request is over."""
+        """Counts a request out that is over."""
         self.in_flight -= 1
         if not self.in_flight:
             self.busy += now - self.since
@@ -68,7 +68,7 @@ class Tally:
     def precision(self) -> float:
         """Half the width of the interval of the median TTFT, over that median: inf while there is none.
 
-        It is that of when the lane last had a twentieth less: to compute it takes milliseconds where there are many.
+        It is computed anew after each twentieth more of requests, because that takes milliseconds where there are many.
         """
         counted, width = self._looked
         if self.done > counted * 1.05:

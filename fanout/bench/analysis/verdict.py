@@ -1,4 +1,4 @@
-"""Which lane is faster, and in what words that may be said."""
+"""Verdicts on which lane is faster, and their sentences."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -6,19 +6,8 @@ from math import inf
 
 from attrs import evolve, frozen
 
-from fanout.bench.analysis.metrics import Metrics
+from fanout.bench.analysis.metrics import METRICS, Measurements
 from fanout.bench.analysis.statistics import ALPHA, LEAST_PAIRS, RESAMPLES, Difference, difference, holm
-from fanout.bench.records.record import Record
-
-WORDS: Mapping[str, tuple[str, str]] = {
-    "ttft": ("to first token", "time to first token"),
-    "e2e": ("to the end of the answer", "time to the end of the answer"),
-    "response": ("to the end of the answer", "time to the end of the answer, with the wait to be sent"),
-    "itl": ("per token", "time per token"),
-}
-"""The metrics that verdicts are given on: how they are said after `faster`, and as a noun."""
-
-Measured = Sequence[tuple[Record, Metrics]]
 
 
 @frozen
@@ -34,14 +23,14 @@ class Comparison:
 
 
 def compare(
-    lanes: Mapping[str, Measured],
+    lanes: Mapping[str, Measurements],
     metrics: Sequence[str],
     seed: int,
     looks: int = 1,
     resamples: int = RESAMPLES,
     baseline: str | None = None,
 ) -> list[Comparison]:
-    """Every two lanes in each metric, or each lane with the `baseline`, which is then the second and what is said of.
+    """Compares every two lanes in each metric, or each lane with the `baseline`, which is the second one then.
 
     Each metric is a family of its own: Holm corrects for its pairs of lanes. A verdict needs p below 5 %, divided by
     the number of times that a stop rule looked at the data.
@@ -63,14 +52,14 @@ def compare(
     return found
 
 
-def _values(measured: Measured, metric: str) -> dict[int, float]:
+def _values(measured: Measurements, metric: str) -> dict[int, float]:
     """The metric by block, +inf for a failed request; empty where no finished request has it."""
     values = {
-        record.block: value if record.finished else inf
-        for record, figures in measured
-        if (value := getattr(figures, metric)) is not None or not record.finished
+        request.record.block: inf if value is None or not request.record.finished else value
+        for request in measured
+        if (value := request[metric]) is not None or not request.record.finished
     }
-    exists = any(value < inf for value in values.values()) or not any(record.finished for record, _ in measured)
+    exists = any(value < inf for value in values.values()) or not any(request.record.finished for request in measured)
     return values if exists else {}
 
 
@@ -79,20 +68,20 @@ def _pairs(first: Mapping[int, float], second: Mapping[int, float]) -> list[tupl
 
 
 def _comparison(first: str, second: str, metric: str, found: Difference, alpha: float, *, turned: bool) -> Comparison:
-    """What may be said; `turned`: of the second lane, if that is the faster one."""
+    """Makes the verdict and its sentence; with `turned` that is of the second lane, if it is the faster one."""
     verdict = _verdict(found, alpha)
     if verdict == "withheld":
         sentence = _withheld(first, second, metric, found)
     elif verdict == "none":
         largest = _largest(found)
         bound = f" larger than {percent(largest)}" if largest < 1 else ""
-        sentence = f"no difference in {WORDS[metric][1]}{bound} can be claimed between {first} and {second}"
+        sentence = f"no difference in {_noun(metric)}{bound} can be claimed between {first} and {second}"
     elif verdict == "faster":
         sentence = _faster(first, second, metric, found)
     elif not turned:
         sentence = _slower(first, second, metric, found)
     else:
-        sentence = _faster(second, first, metric, _turned(found))
+        sentence = _faster(second, first, metric, _turn_round(found))
     return Comparison(first, second, metric, found, verdict, sentence)
 
 
@@ -104,8 +93,8 @@ def _verdict(found: Difference, alpha: float) -> str:
     return "faster" if found.ratio.estimate < 1 else "slower"
 
 
-def _turned(found: Difference) -> Difference:
-    """The same, seen from the second lane."""
+def _turn_round(found: Difference) -> Difference:
+    """The same difference, seen from the second lane."""
     ratio = found.ratio
     low, middle, high = (_inverse(value) for value in (ratio.high, ratio.estimate, ratio.low))
     return evolve(
@@ -134,7 +123,7 @@ def _faster(first: str, second: str, metric: str, found: Difference) -> str:
     assert ratio.low is not None
     assert ratio.high is not None
     return (
-        f"{first} is {percent(1 - ratio.estimate)} faster {WORDS[metric][0]} than {second}, "
+        f"{first} is {percent(1 - ratio.estimate)} faster {_after_faster(metric)} than {second}, "
         f"95 % CI {percent(1 - ratio.high, unit='')} to {percent(1 - ratio.low)}, "
         f"wins {percent(found.wins)} of prompts"
     )
@@ -148,13 +137,13 @@ def _slower(first: str, second: str, metric: str, found: Difference) -> str:
     least = percent(ratio.low - 1, unit="")
     bounds = f"{least} to {percent(ratio.high - 1)}" if ratio.high < inf else f"{least} % or more"
     return (
-        f"{first} is {percent(ratio.estimate - 1)} slower {WORDS[metric][0]} than {second}, "
+        f"{first} is {percent(ratio.estimate - 1)} slower {_after_faster(metric)} than {second}, "
         f"95 % CI {bounds}, wins {percent(found.wins)} of prompts"
     )
 
 
 def _withheld(first: str, second: str, metric: str, found: Difference) -> str:
-    noun = WORDS[metric][1]
+    noun = _noun(metric)
     if found.failures_p < ALPHA:
         shares = [percent(failed / found.n) for failed in found.failures]
         return f"no verdict on {noun}: {first} failed {shares[0]} of its requests, {second} {shares[1]}"
@@ -162,6 +151,16 @@ def _withheld(first: str, second: str, metric: str, found: Difference) -> str:
         return f"no verdict on {noun}: {first} and {second} both answered too few of the same prompts ({found.ratio.n})"
     failed = " and ".join(f"{count} of {lane}" for count, lane in zip(found.failures, (first, second), strict=True))
     return f"no verdict on {noun}: too many requests failed, {failed}"
+
+
+def _after_faster(metric: str) -> str:
+    verdict = METRICS[metric].verdict
+    return verdict[0] if verdict else f"in {METRICS[metric].label}"
+
+
+def _noun(metric: str) -> str:
+    verdict = METRICS[metric].verdict
+    return verdict[1] if verdict else METRICS[metric].label
 
 
 def percent(share: float, unit: str = " %") -> str:

@@ -1,7 +1,7 @@
-"""What another policy would have come to, replayed from the records of lanes that all got the same prompts.
+"""Policies simulated on the records of lanes that all got the same prompts.
 
-A lane is assumed to do in the policy what it did when it was measured: other lanes do not slow it down. That is what a
-service a network away does; lanes that share a machine, or a limit, break it.
+A lane is assumed to do under the policy what it did when it was measured: other lanes do not slow it down. That holds
+for services a network away, and not for lanes that share a machine or a limit.
 """
 
 from collections import defaultdict
@@ -20,17 +20,20 @@ from fanout.events import Status
 from fanout.policies.race import On
 
 DELAYS = (0.5, 0.9, 0.95)
-"""Of the first lane's silences: the delays that `alternatives` tries."""
+"""Quantiles of the first lane's silences: the delays that `alternatives` tries."""
 
-LONGER = (0.96, 0.97, 0.98, 0.99)
-"""Of the first lane's silences: the delays that `recommend` tries where its budget's own one costs more than that."""
+LONGER_DELAYS = (0.96, 0.97, 0.98, 0.99)
+"""Quantiles too: the delays that `recommend` tries where the one of its budget costs more than the budget."""
 
 LEAST_PROMPTS = 36
-HELP = 0.05
+"""Prompts without which no hedge is recommended."""
+
+LEAST_GAIN = 0.05
+"""The share by which a recommended hedge makes the tail shorter."""
 
 
 @frozen
-class Policy:
+class SimulatedPolicy:
     """Lanes in their order, and the seconds of silence after which the next one starts.
 
     0 is a race, inf a fallback, anything between a hedge; one lane is that lane alone. `on` is what wins.
@@ -50,14 +53,14 @@ class Policy:
 
 @frozen
 class WhatIf:
-    """What a policy would have come to over `n` prompts; times in seconds from the start, +inf where nobody answered.
+    """The result of a policy over `n` prompts; times in seconds from the start, +inf where nobody answered.
 
     `first` and `total` are percentiles by name (p50, p90, p95, p99) of the winner's first content and of its end.
     Per prompt, on average: `requests` beyond the first, `tokens` and those `wasted` by losers until they were
     cancelled, `cost` in US dollars (None where any price is unknown). `failed` is the share without an answer.
     """
 
-    policy: Policy
+    policy: SimulatedPolicy
     n: int
     first: dict[str, Interval]
     total: dict[str, Interval]
@@ -70,7 +73,7 @@ class WhatIf:
 
 @frozen
 class Outcome:
-    """One prompt under a policy: when its answer began and ended (+inf: never), who was asked, and until when."""
+    """One prompt under a policy: the times of its answer (+inf: none), the starts of its lanes, and the verdict's."""
 
     first: float
     total: float
@@ -80,7 +83,7 @@ class Outcome:
 
 
 def play(records: Sequence[Record], pace: float, on: On = "finish") -> Outcome:
-    """One prompt, `records` being those of the policy's lanes in their order.
+    """Plays one prompt; `records` are those of the policy's lanes in their order.
 
     The next lane starts after `pace` seconds without content of any running lane, counted anew from each start, and at
     once for each lane that fails; see `fanout.engine.group`.
@@ -108,7 +111,7 @@ def play(records: Sequence[Record], pace: float, on: On = "finish") -> Outcome:
 
 
 def _turn(records: Sequence[Record], starts: Sequence[float], pace: float, failures: int) -> tuple[float, int]:
-    """When the next lane starts, and how many failures have then started one."""
+    """The start of the next lane, and the number of failures that have started one by then."""
     begun = starts[-1]
     ended = sorted(
         start + record.ended for start, record in zip(starts, records, strict=False) if not _answered(record)
@@ -124,7 +127,7 @@ def _turn(records: Sequence[Record], starts: Sequence[float], pace: float, failu
 
 
 def _verdict(records: Sequence[Record], starts: Sequence[float], on: On) -> tuple[float, int | None]:
-    """When a started lane wins, and which."""
+    """The time of the verdict and the index of the winner, among the lanes that were started."""
     good = (
         (start + at, index)
         for index, (start, record) in enumerate(zip(starts, records, strict=False))
@@ -134,19 +137,19 @@ def _verdict(records: Sequence[Record], starts: Sequence[float], on: On) -> tupl
 
 
 def _answered(record: Record) -> bool:
-    """Whether it finished with more than reasoning: an empty answer is a failure to its group."""
+    """True if it finished with more than reasoning: an empty answer is a failure to its group."""
     return record.finished and bool(record.kinds.strip("r"))
 
 
 def _good(record: Record, on: On) -> float:
-    """When the lane would win: with its finished answer, or with its first piece of anything but a refusal."""
+    """The time at which the lane would win: that of its end, or of its first piece of anything but a refusal."""
     if on == "finish":
         return record.ended if _answered(record) else inf
     return next((at for at, kind in zip(record.times, record.kinds, strict=True) if kind != "n"), inf)
 
 
-def produced(record: Record, seconds: float) -> float:
-    """The output tokens that the lane had made so long after its start.
+def tokens_made(record: Record, seconds: float) -> float:
+    """The output tokens made by the lane so long after its start.
 
     Reasoning that is counted but not shown was made evenly before the first piece.
     """
@@ -160,8 +163,8 @@ def produced(record: Record, seconds: float) -> float:
     return thought + (count - hidden) * shown / (sum(record.sizes) or 1)
 
 
-def spent(record: Record, seconds: float) -> float | None:
-    """What the lane had cost so long after its start: its prompt, and its share of the tokens made by then.
+def cost_so_far(record: Record, seconds: float) -> float | None:
+    """The cost of the lane so long after its start, in US dollars: its prompt, and the tokens made by then.
 
     Services that finish what nobody reads any more, and bill it, cost more.
     """
@@ -169,18 +172,18 @@ def spent(record: Record, seconds: float) -> float | None:
         return record.cost
     given = record.prompt_cost or 0.0
     count, _ = tokens(record)
-    return given + (record.cost - given) * (produced(record, seconds) / count if count else 0.0)
+    return given + (record.cost - given) * (tokens_made(record, seconds) / count if count else 0.0)
 
 
-def replay(records: Sequence[Record], policy: Policy) -> WhatIf:
+def replay(records: Sequence[Record], policy: SimulatedPolicy) -> WhatIf:
     """Replays a policy over every block in which all its lanes have a record. Raises UsageError if there is none."""
     blocks = _blocks(records, policy.lanes)
     if not blocks:
         raise UsageError(f"no prompt went to all of {', '.join(policy.lanes)}: there is nothing to replay")
-    played = [(block, play(block, policy.pace, policy.on)) for block in blocks]
-    outcomes = [outcome for _, outcome in played]
-    made = [_made(block, outcome) for block, outcome in played]
-    costs = [_cost(block, outcome) for block, outcome in played]
+    plays = [(block, play(block, policy.pace, policy.on)) for block in blocks]
+    outcomes = [outcome for _, outcome in plays]
+    made = [_made(block, outcome) for block, outcome in plays]
+    costs = [_cost(block, outcome) for block, outcome in plays]
     known = [cost for cost in costs if cost is not None]
     return WhatIf(
         policy=policy,
@@ -208,16 +211,16 @@ def _blocks(records: Iterable[Record], lanes: Sequence[str]) -> list[tuple[Recor
 
 
 def _until(outcome: Outcome, index: int) -> float:
-    """How long the lane ran: to its end where it won or nobody did, else until the verdict."""
+    """The seconds that the lane ran: to its end where it won or nobody did, else until the verdict."""
     return inf if index == outcome.winner else outcome.over - outcome.asked[index]
 
 
 def _made(block: Sequence[Record], outcome: Outcome) -> list[float]:
-    return [produced(block[index], _until(outcome, index)) for index in range(len(outcome.asked))]
+    return [tokens_made(block[index], _until(outcome, index)) for index in range(len(outcome.asked))]
 
 
 def _cost(block: Sequence[Record], outcome: Outcome) -> float | None:
-    costs = [spent(block[index], _until(outcome, index)) for index in range(len(outcome.asked))]
+    costs = [cost_so_far(block[index], _until(outcome, index)) for index in range(len(outcome.asked))]
     return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
@@ -237,11 +240,11 @@ def silences(records: Iterable[Record]) -> list[float]:
 def alternatives(records: Sequence[Record], lanes: Sequence[str]) -> tuple[WhatIf, ...]:
     """Each lane alone, then race, fallback and hedges (at p50, p90, p95 of the first lane's silences) in this order."""
     names = tuple(lanes)
-    policies = [Policy((lane,)) for lane in names if _blocks(records, (lane,))]
+    policies = [SimulatedPolicy((lane,)) for lane in names if _blocks(records, (lane,))]
     if len(names) > 1 and (blocks := _blocks(records, names)):
-        policies += [Policy(names), Policy(names, inf)]
+        policies += [SimulatedPolicy(names), SimulatedPolicy(names, inf)]
         quiet = silences(block[0] for block in blocks)
-        policies += [Policy(names, quantile(quiet, q)) for q in DELAYS if quiet]
+        policies += [SimulatedPolicy(names, quantile(quiet, q)) for q in DELAYS if quiet]
     return tuple(replay(records, policy) for policy in policies)
 
 
@@ -256,11 +259,11 @@ def recommend(records: Sequence[Record], lanes: Sequence[str], budget: float = 0
     quiet = silences(block[0] for block in blocks)
     if len(quiet) < LEAST_PROMPTS:
         return None
-    plain = replay(records, Policy(names, inf))
-    for q in (1 - budget, *(q for q in LONGER if q > 1 - budget)):
-        hedge = replay(records, Policy(names, quantile(quiet, q)))
+    plain = replay(records, SimulatedPolicy(names, inf))
+    for q in (1 - budget, *(q for q in LONGER_DELAYS if q > 1 - budget)):
+        hedge = replay(records, SimulatedPolicy(names, quantile(quiet, q)))
         if hedge.requests - plain.requests <= budget + 1 / len(blocks):
-            return hedge if _tail(hedge) < (1 - HELP) * _tail(plain) else None
+            return hedge if _tail(hedge) < (1 - LEAST_GAIN) * _tail(plain) else None
     return None
 
 

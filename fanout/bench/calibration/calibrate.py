@@ -1,4 +1,4 @@
-"""How far this machine's measurements can be trusted: the bench against a service that knows what it sent, and when.
+"""The benchmark measured against a service that knows what it sent, and when: the trust that this machine deserves.
 
 At each load the figures of the records are compared with those of the service's log; the difference is what the bench
 adds. The service has a core of its own where there are several.
@@ -16,10 +16,12 @@ from fanout.bench.analysis.metrics import measure
 from fanout.bench.analysis.statistics import quantile
 from fanout.bench.calibration.truth import Sent, Truth, open_truth
 from fanout.bench.load.design.schedule import Closed
-from fanout.bench.load.design.workload import load
+from fanout.bench.load.design.workload import load_prompts
 from fanout.bench.load.environment import Strain
-from fanout.bench.load.loop import Limits, Load, Setup
-from fanout.bench.load.request import Sender, lanes_of, open_stamped
+from fanout.bench.load.lanes import prepare_lanes
+from fanout.bench.load.loop import Load
+from fanout.bench.load.request import Sender, open_stamped
+from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
@@ -33,31 +35,31 @@ EXACT = 0.01
 """The largest error of a percentile up to which a load counts as measured exactly."""
 
 TTFT, GAP, TOKENS = 200, 20, 48
-"""What the service's answers are like: milliseconds, and tokens."""
+"""The service's answers: milliseconds, milliseconds, and tokens."""
 
-SECONDS = 4.0
-"""How long a load lasts, about."""
+LOAD_SECONDS = 4.0
+"""The time that a load lasts, about."""
 
 SPREAD = 0.3
-"""By how large a share its gaps vary."""
+"""The share by which its gaps vary."""
 
-RAMP = 0.002
+RAMP_SECONDS = 0.002
 """Seconds between the first requests of two streams."""
 
-NAMES = ("ttft_p50", "ttft_p99", "gap_p50", "gap_p99")
-"""What is compared."""
+ERROR_NAMES = ("ttft_p50", "ttft_p99", "gap_p50", "gap_p99")
+"""The percentiles that are compared."""
 
 
 HEAD = f"{'streams':>7} {'TTFT p50':>9} {'p99':>8} {'gap p50':>9} {'p99':>8}  {'stamps':6} {'merged':>7} {'core':>5}"
-"""What stands above the lines of a table."""
+"""The line above those of a table."""
 
 
 @frozen
-class Row:
-    """One load. `errors` by name: measured over true, less 1; None where nothing was measured.
+class CalibrationRow:
+    """The calibration of one load. `errors` by name: measured over true, less 1; None where nothing was measured.
 
-    `streams` is what was asked for, `live` how many answers really were under way at once, at most. `coalesced` and
-    `unpeeked` are shares of pieces (see Record), `stamp` says whose stamps they are. `lateness` is the p99 of our own
+    `streams` were asked for, `live` answers really were under way at once, at most. `coalesced` and `unpeeked` are
+    shares of pieces, `stamp` is that of the pieces (see Record). `lateness` is the p99 of our own
     stamps' lateness in seconds, `lost` the share of requests that did not finish, `cpu` our share of a core.
     """
 
@@ -76,11 +78,11 @@ class Row:
     def worst(self) -> float:
         """The largest error of all."""
         known = [abs(error) for error in self.errors.values() if error is not None]
-        return max(known) if len(known) == len(NAMES) else float("inf")
+        return max(known) if len(known) == len(ERROR_NAMES) else float("inf")
 
     @property
     def exact(self) -> bool:
-        """Whether this load is measured exactly."""
+        """True if this load is measured exactly."""
         return self.worst <= EXACT and not self.lost
 
 
@@ -88,7 +90,7 @@ class Row:
 class Calibration:
     """The loads that were tried, the smallest first."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[CalibrationRow, ...]
 
     @property
     def up_to(self) -> int | None:
@@ -102,7 +104,7 @@ class Calibration:
 
     @property
     def verdict(self) -> str:
-        """What to tell people."""
+        """The sentence for people."""
         share = f"{100 * EXACT:g} %"
         if self.up_to is None:
             return (
@@ -117,14 +119,17 @@ class Calibration:
 
 
 def calibrate(
-    levels: Sequence[int] = LEVELS, *, seconds: float = SECONDS, heard: Callable[[Row], object] = lambda _: None
+    levels: Sequence[int] = LEVELS,
+    *,
+    seconds: float = LOAD_SECONDS,
+    heard: Callable[[CalibrationRow], object] = lambda _: None,
 ) -> Calibration:
     """Measures the service at each of these loads for about so long; `heard` is told of each row.
 
     It runs an event loop of its own for each load. Raises UsageError if the service does not start.
     """
     rows = []
-    with open_truth() as truth, _apart(truth.pid):
+    with open_truth() as truth, _own_cores(truth.pid):
         for streams in sorted(levels):
             row = _row(truth, streams, seconds)
             heard(row)
@@ -133,7 +138,7 @@ def calibrate(
 
 
 @contextmanager
-def _apart(pid: int) -> Iterator[None]:
+def _own_cores(pid: int) -> Iterator[None]:
     """Gives the service the last core and us the others, where that can be said: a real service takes none of ours."""
     if not hasattr(os, "sched_setaffinity") or len(cores := sorted(os.sched_getaffinity(0))) < 2:
         yield
@@ -146,7 +151,7 @@ def _apart(pid: int) -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def _row(truth: Truth, streams: int, seconds: float) -> Row:
+def _row(truth: Truth, streams: int, seconds: float) -> CalibrationRow:
     strain = Strain()
     url = truth.base_url(ttft=TTFT, gap=GAP, tokens=TOKENS, jit=SPREAD, seed=streams)
     requests = streams * max(2, round(seconds * 1000 / (TTFT + GAP * TOKENS)))
@@ -156,17 +161,17 @@ def _row(truth: Truth, streams: int, seconds: float) -> Row:
     pieces = sum(len(record.times) for record in measured) or 1
     late = sorted(record.lateness for record in measured if record.lateness is not None)
     kinds = {record.stamp for record in measured}
-    return Row(
+    return CalibrationRow(
         streams=streams,
         live=most_at_once(sent[warm:]),
         requests=len(measured),
-        errors=errors(measured, sent[warm:]),
+        errors=percentile_errors(measured, sent[warm:]),
         stamp=kinds.pop() if len(kinds) == 1 else "mixed",
         coalesced=sum(record.coalesced for record in measured) / pieces,
         unpeeked=sum(record.unpeeked for record in measured) / pieces,
         lateness=quantile(late, 0.99) if late else None,
         lost=sum(not record.finished for record in measured) / max(1, len(measured)),
-        cpu=strain.measured()["cpu_share"],
+        cpu=strain.figures()["cpu_share"],
     )
 
 
@@ -177,8 +182,8 @@ async def run_load(
 
     Each stream's first request opens its connection and is one of these.
     """
-    lanes = lanes_of([LaneSpec("truth", OpenAI("truth", base_url=url, needs_key=False))])
-    setup = Setup(lanes=lanes, workload=load("builtin:short"), limits=Limits(requests), salt="", warmup=1)
+    lanes = prepare_lanes([LaneSpec("truth", OpenAI("truth", base_url=url, needs_key=False))])
+    setup = Setup(lanes=lanes, workload=load_prompts("builtin:short"), limits=Limits(requests), salt="", warmup=1)
     records: list[Record] = []
 
     async def keep(record: Record) -> None:
@@ -186,16 +191,16 @@ async def run_load(
         await trio.lowlevel.checkpoint()
 
     async with opened() as connections:
-        await Load(setup, Sender(connections, 60.0, Config()), keep).run([Closed(streams, RAMP * streams)])
+        await Load(setup, Sender(connections, 60.0, Config()), keep).run([Closed(streams, RAMP_SECONDS * streams)])
     return records, sum(record.warmup for record in records)
 
 
-def errors(records: Sequence[Record], sent: Sequence[Sent]) -> dict[str, float | None]:
-    """By how much the percentiles of the records differ from the true ones, by name."""
+def percentile_errors(records: Sequence[Record], sent: Sequence[Sent]) -> dict[str, float | None]:
+    """The differences of the records' percentiles from the true ones, as shares of these, by name."""
     measured = [measure(record) for record in records if record.finished]
     true = [answer.times for answer in sent if answer.how == "done"]
     found = {
-        "ttft": ([m.ttft for m in measured if m.ttft is not None], [times[0] for times in true]),
+        "ttft": ([first for m in measured if (first := m["ttft"]) is not None], [times[0] for times in true]),
         "gap": ([gap for m in measured for gap in m.gaps], [b - a for times in true for a, b in pairwise(times)]),
     }
     return {
@@ -208,7 +213,7 @@ def errors(records: Sequence[Record], sent: Sequence[Sent]) -> dict[str, float |
 
 
 def most_at_once(sent: Sequence[Sent]) -> int:
-    """How many answers were under way together at most."""
+    """The most answers that were under way together."""
     live = most = 0
     for _, change in sorted([(a.asked, 1) for a in sent] + [(a.over, -1) for a in sent]):
         live += change
@@ -216,9 +221,9 @@ def most_at_once(sent: Sequence[Sent]) -> int:
     return most
 
 
-def line(row: Row) -> str:
+def line(row: CalibrationRow) -> str:
     """One row as text: errors in percent of the truth."""
-    shown = [f"{'?':>8}" if (e := row.errors[name]) is None else f"{100 * e:>+7.2f}%" for name in NAMES]
+    shown = [f"{'?':>8}" if (e := row.errors[name]) is None else f"{100 * e:>+7.2f}%" for name in ERROR_NAMES]
     core = "?" if row.cpu is None else f"{100 * row.cpu:.0f}%"
     first, second, third, fourth = shown
     lost = f"  {100 * row.lost:.0f} % lost" if row.lost else ""

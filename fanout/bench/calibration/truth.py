@@ -27,8 +27,8 @@ from attrs import define, field, fields, frozen
 
 from fanout.errors import UsageError
 
-LONGEST = 3600.0
-"""Seconds after which it ends, unless it is told otherwise."""
+LIFETIME_SECONDS = 3600.0
+"""The service ends after that, unless it is told otherwise."""
 
 _MS = 1_000_000
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
@@ -42,8 +42,8 @@ _HEAD = (
 
 
 @frozen
-class Wish:
-    """What an answer is like. Times are milliseconds; shares are of requests, that of stalls of gaps.
+class AnswerSpec:
+    """The shape of an answer. Times are milliseconds; shares are of requests, that of stalls of gaps.
 
     `tokens` 0: as many as the request's bound, or 64. `jit` varies each gap by so large a share to both sides. `role`,
     `empty`: so many chunks without content come at once; `ping`: so many comments before the first token. `reason` of
@@ -73,8 +73,8 @@ class Wish:
     cut: float = 0.0
 
     @classmethod
-    def of(cls, text: str) -> "Wish":
-        """The wish in the first segment of a path. Raises ValueError for what is no wish."""
+    def of(cls, text: str) -> "AnswerSpec":
+        """Reads the first segment of a path. Raises ValueError for anything else."""
         kinds: dict[str, Any] = {attribute.name: attribute.type for attribute in fields(cls)}
         given = dict(parse_qsl(text, strict_parsing=True)) if text else {}
         if unknown := given.keys() - kinds.keys():
@@ -84,7 +84,7 @@ class Wish:
 
 @frozen
 class Sent:
-    """What was sent of one answer. Times are nanoseconds of the monotonic clock.
+    """The log of one answer. Times are nanoseconds of the monotonic clock.
 
     `asked` is when the request had arrived whole; `pieces` has the number of the first token of each chunk of content,
     and when the chunk was sent; `over` is the end. `how`: done, error (in place of an answer), broken (by an error
@@ -111,10 +111,10 @@ class Truth:
     url: str
     pid: int
 
-    def base_url(self, **wish: float) -> str:
-        """The base URL of a service whose answers are as Wish says. Raises UsageError for what is no wish."""
+    def base_url(self, **spec: float) -> str:
+        """The base URL of a service with such answers. Raises UsageError for what is no field of AnswerSpec."""
         try:
-            Wish.of(query := urlencode(wish))
+            AnswerSpec.of(query := urlencode(spec))
         except ValueError as error:
             raise UsageError(f"the service cannot do that: {error}") from None
         return f"{self.url}/{query}/v1"
@@ -132,7 +132,7 @@ class Truth:
 
 
 @contextmanager
-def open_truth(seconds: float = LONGEST) -> Iterator[Truth]:
+def open_truth(seconds: float = LIFETIME_SECONDS) -> Iterator[Truth]:
     """Runs the service until the block is left, for so many seconds at most. Raises UsageError if it does not start."""
     command = [sys.executable, "-P", "-m", __name__, str(seconds)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
@@ -146,85 +146,85 @@ def open_truth(seconds: float = LONGEST) -> Iterator[Truth]:
             process.terminate()
 
 
-Step = tuple[int, int | None, bytes]
+SendStep = tuple[int, int | None, bytes]
 """Nanoseconds after the request, the number of the first token if that is content, and the bytes; none: hang up."""
 
 
 class _Script:
     """The steps of one answer."""
 
-    def __init__(self, wish: Wish, number: int, request: Mapping[str, Any]) -> None:
-        self.wish = wish
+    def __init__(self, spec: AnswerSpec, number: int, request: Mapping[str, Any]) -> None:
+        self.spec = spec
         self.number = number
         self.streamed = bool(request.get("stream"))
-        self.random = Random(f"{wish.seed} {number}")  # noqa: S311  # an experiment's plan, not a secret
+        self.random = Random(f"{spec.seed} {number}")  # noqa: S311  # an experiment's plan, not a secret
         bound = request.get("max_completion_tokens") or request.get("max_tokens")
-        self.tokens = wish.tokens or bound or 64
+        self.tokens = spec.tokens or bound or 64
         self.prompt = sum(len(str(message.get("content"))) for message in request.get("messages", ())) // 4
-        self.error = self.random.random() < wish.err
-        self.broken = self.random.random() < wish.errs
-        self.cut = self.random.random() < wish.cut
+        self.error = self.random.random() < spec.err
+        self.broken = self.random.random() < spec.errs
+        self.cut = self.random.random() < spec.cut
         choice = '[{"index":0,"delta":%s,"finish_reason":%s}]'
         self._event_form = _data({**self._form(), "choices": 0}).decode().replace('"choices":0', f'"choices":{choice}')
 
     @property
     def fate(self) -> str:
-        """How it ends if the client stays."""
+        """The end that it comes to if the client stays."""
         return "error" if self.error else "broken" if self.broken else "cut" if self.cut else "done"
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[SendStep]:
         """Everything, in order."""
-        first = round(self.wish.ttft * _MS)
+        first = round(self.spec.ttft * _MS)
         if self.error:
             yield 0, None, _document("500 Internal Server Error", {"error": {"message": "as asked for"}})
         elif not self.streamed:
-            yield first + round(self.wish.gap * _MS) * (self.tokens - 1), 0, self._whole()
+            yield first + round(self.spec.gap * _MS) * (self.tokens - 1), 0, self._whole()
         else:
             yield 0, None, _HEAD
             yield from self._before(first)
             yield from self._chunks(first)
 
-    def _before(self, first: int) -> Iterator[Step]:
-        if self.wish.role:
+    def _before(self, first: int) -> Iterator[SendStep]:
+        if self.spec.role:
             yield 0, None, self._event({"role": "assistant", "content": ""})
-        for _ in range(self.wish.empty):
+        for _ in range(self.spec.empty):
             yield 0, None, self._event({"content": ""})
-        for ping in range(self.wish.ping):
-            yield first * (ping + 1) // (self.wish.ping + 1), None, _chunk(b": ping\n\n")
+        for ping in range(self.spec.ping):
+            yield first * (ping + 1) // (self.spec.ping + 1), None, _chunk(b": ping\n\n")
 
-    def _chunks(self, due: int) -> Iterator[Step]:
-        wish = self.wish
-        for token in range(0, self.tokens, wish.tpc):
+    def _chunks(self, due: int) -> Iterator[SendStep]:
+        spec = self.spec
+        for token in range(0, self.tokens, spec.tpc):
             if (self.broken or self.cut) and token >= self.tokens // 2:
                 error = b'data: {"error":{"message":"as asked for","type":"server_error"}}\n\n'
                 yield due, None, _chunk(error) + b"0\r\n\r\n" if self.broken else b""
                 return
             yield from self._content(due, token)
-            last = due + round(wish.utf8 * _MS)
-            gap = wish.gap * wish.tpc * (1 + wish.jit * (2 * self.random.random() - 1))
-            due += round((gap + (wish.stall_ms if self.random.random() < wish.stall else 0)) * _MS)
-        yield last + round(wish.fin * _MS), None, self._end()
+            last = due + round(spec.utf8 * _MS)
+            gap = spec.gap * spec.tpc * (1 + spec.jit * (2 * self.random.random() - 1))
+            due += round((gap + (spec.stall_ms if self.random.random() < spec.stall else 0)) * _MS)
+        yield last + round(spec.fin * _MS), None, self._end()
 
-    def _content(self, due: int, token: int) -> Iterator[Step]:
-        """One chunk; a piece of content is sent when its last byte is."""
-        numbers = range(token, min(token + self.wish.tpc, self.tokens))
-        text = "".join(_WORDS[number % len(_WORDS)] for number in numbers) + (_SMILE if self.wish.utf8 else "")
-        data = self._event({"reasoning_content" if token < self.wish.reason else "content": text})
-        if self.wish.utf8:
+    def _content(self, due: int, token: int) -> Iterator[SendStep]:
+        """The steps of one chunk; a piece of content counts as sent with its last byte."""
+        numbers = range(token, min(token + self.spec.tpc, self.tokens))
+        text = "".join(_WORDS[number % len(_WORDS)] for number in numbers) + (_SMILE if self.spec.utf8 else "")
+        data = self._event({"reasoning_content" if token < self.spec.reason else "content": text})
+        if self.spec.utf8:
             cut = data.index(_SMILE.encode()) + 2
             yield due, None, data[:cut]
-            yield due + round(self.wish.utf8 * _MS), token, data[cut:]
+            yield due + round(self.spec.utf8 * _MS), token, data[cut:]
         else:
             yield due, token, data
 
     def _end(self) -> bytes:
-        usage = _chunk(_data({**self._form(), "choices": [], **self._usage()})) if self.wish.usage else b""
+        usage = _chunk(_data({**self._form(), "choices": [], **self._usage()})) if self.spec.usage else b""
         return self._event({}, "length") + usage + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
     def _whole(self) -> bytes:
         message = {"role": "assistant", "content": "".join(_WORDS[n % len(_WORDS)] for n in range(self.tokens))}
         choice = {"index": 0, "message": message, "finish_reason": "length"}
-        usage = self._usage() if self.wish.usage else {}
+        usage = self._usage() if self.spec.usage else {}
         return _document("200 OK", {**self._form(), "object": "chat.completion", "choices": [choice], **usage})
 
     def _event(self, delta: Mapping[str, str], finish: str | None = None) -> bytes:
@@ -235,7 +235,7 @@ class _Script:
         return {"id": f"chatcmpl-{self.number}", "object": "chat.completion.chunk", "created": 1, "model": "truth"}
 
     def _usage(self) -> dict[str, Any]:
-        thought = {"reasoning_tokens": min(self.wish.reason, self.tokens)}
+        thought = {"reasoning_tokens": min(self.spec.reason, self.tokens)}
         counts = {"prompt_tokens": self.prompt, "completion_tokens": self.tokens}
         return {"usage": {**counts, "total_tokens": self.prompt + self.tokens, "completion_tokens_details": thought}}
 
@@ -263,14 +263,14 @@ class _Connection:
 
     socket: socket.socket
     received: bytes = b""
-    steps: Iterator[Step] = field(factory=lambda: iter(()))
+    steps: Iterator[SendStep] = field(factory=lambda: iter(()))
     script: _Script | None = None
     asked: int = 0
     pieces: list[tuple[int, int]] = field(factory=list)
 
 
 class _Server:
-    """One thread: sockets, and a heap of what is due when."""
+    """The service in one thread: sockets, and a heap of due steps."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -285,7 +285,7 @@ class _Server:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         return int(self._listener.getsockname()[1])
 
     def end_with(self, parent: int) -> None:
@@ -347,18 +347,18 @@ class _Server:
             self._take(connection)
             return
         try:
-            wish = Wish.of(path.split("/")[1] if "=" in path else "")
+            spec = AnswerSpec.of(path.split("/")[1] if "=" in path else "")
             request = json.loads(body[:size])
         except ValueError as error:
             self._send(connection, _document("400 Bad Request", {"error": {"message": str(error)}}))
             return
-        connection.script = _Script(wish, next(self._numbers), request)
+        connection.script = _Script(spec, next(self._numbers), request)
         connection.pieces = []
         connection.steps = connection.script.steps()
         self._plan(connection)
 
     def _plan(self, connection: _Connection) -> None:
-        """What comes next; what is due at once is sent at once."""
+        """Puts the next step on the heap; sends those that are due at once."""
         for after, token, data in connection.steps:
             if after:
                 heappush(self._due, (connection.asked + after, next(self._order), connection, token, data))
@@ -382,7 +382,7 @@ class _Server:
             self._plan(connection)
 
     def _send(self, connection: _Connection, data: bytes) -> bool:
-        """Whether the client took it all; else it has left, or is made to."""
+        """Returns True if the client took it all; else it has left, or is made to."""
         try:
             taken = connection.socket.send(data)
         except BlockingIOError:

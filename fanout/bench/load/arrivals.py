@@ -1,4 +1,4 @@
-"""When the pieces of one answer arrived: a transport's stamps of a read, given to the events that the read completes.
+"""The times at which the pieces of one answer arrived: a transport's stamps of a read, given to the events in it.
 
 A stamp tells when the oldest and when the newest byte of a read arrived. All events count, also those without content:
 the first gets the oldest stamp, the last the newest, and those between the newest too, which may be too late. Where the
@@ -13,8 +13,8 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Receiver
-from fanout.bench.records.record import Tape
-from fanout.bench.records.timings import MARKS
+from fanout.bench.records.tape import Tape
+from fanout.bench.records.timings import TIMING_MARKS
 from fanout.events import CONTENT, End, Event
 from fanout.transports.stamps import Stamp
 
@@ -25,19 +25,19 @@ _TAIL = 3  # bytes of a read that may belong to a blank line which ends in the n
 
 @define(eq=False)
 class Arrivals:
-    """A receiver between a transport and an attempt; also what the attempt's events are told to.
+    """A receiver between a transport and an attempt, which also hears the attempt's events.
 
-    With `fresh` the time to open a connection counts: the tape's own start stays. `see` is told of the head and of the
+    With `fresh` the time to open a connection counts: the tape keeps the start that it has. `see` gets the head and the
     Trio time of its first byte. Transports that do not stamp pay nothing: `data` is the attempt's own until the first
-    stamp. `unpeeked` counts pieces without a stamp of the kernel, of a transport that stamps; `lateness` is by how many
-    seconds our own stamps were later than the kernel's at most. `last_words` is the last read in which the service
-    tells timings of its own.
+    stamp. `unpeeked` counts pieces without a stamp of the kernel, of a transport that stamps; `lateness` is the most
+    seconds by which our own stamps were later than the kernel's. `last_words` is the last read that holds timings of
+    the service itself.
     """
 
-    receiver: Receiver
     tape: Tape
     see: Callable[[Head, float], None]
     fresh: bool = False
+    receiver: Receiver = field(init=False)
     data: Callable[[bytes], bool] = field(init=False)
     connect: float | None = field(default=None, init=False)
     tls: float | None = field(default=None, init=False)
@@ -53,29 +53,31 @@ class Arrivals:
     _ends: re.Pattern[bytes] = field(default=_BLANK_LINE, init=False)
     _tail: bytes = field(default=b"", init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.data = self.receiver.data
+    def pass_to(self, receiver: Receiver) -> None:
+        """Passes on to `receiver` from now on: each try of an attempt is another."""
+        self.receiver = receiver
+        self.data = receiver.data
 
     def sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
-        """The request goes out: see StampedReceiver."""
+        """Takes the time at which the request goes out: see StampedReceiver."""
         self.data = self._read
         self.connect, self.tls = connect, tls
         if not self.fresh:
             self.tape.sent = at
 
     def stamped(self, stamp: Stamp, /) -> None:
-        """When the bytes that come next arrived: see StampedReceiver."""
+        """Takes the stamp of the bytes that come next: see StampedReceiver."""
         self._stamp = stamp
 
     def head(self, head: Head, /) -> None:
-        """The response begins."""
+        """Takes the head of the response."""
         if "event-stream" not in head.headers.get("content-type", ""):
             self._ends = _LINE
         self.see(head, trio.current_time() if self._stamp is None else self._stamp.first)
         self.receiver.head(head)
 
     def hear(self, events: Sequence[Event], at: float) -> None:
-        """The attempt tells of the events of what it has just been given; or of its end, which nothing has stamped."""
+        """Takes the events of the bytes that were just passed on; or the attempt's end, which has no stamp."""
         for event in events:
             if self._at is None or (type(event) is End and not self._reading):
                 self.tape.add(event, at)
@@ -89,13 +91,13 @@ class Arrivals:
                 self.unpeeked += 1
 
     def _read(self, data: bytes) -> bool:
-        """One read, of a transport that stamps."""
+        """Takes one read of a transport that stamps."""
         stamp, self._stamp = self._stamp, None
         if stamp is None:
             now = trio.current_time()
             stamp = Stamp(now, now, now, kernel=False)
         self._seen = stamp.seen
-        if MARKS[0] in data or MARKS[1] in data:
+        if TIMING_MARKS[0] in data or TIMING_MARKS[1] in data:
             self.last_words = data
         self._reading = True
         try:
@@ -105,7 +107,7 @@ class Arrivals:
 
     def _pass_on(self, data: bytes, stamp: Stamp) -> bool:
         ends = self._ends_in(data)
-        whole = not ends or ends[-1] == len(data)  # without an event, only the end of the body may make something of it
+        whole = not ends or ends[-1] == len(data)  # a read without an event end can only be completed by the body's end
         merged = stamp.first == stamp.last
         if len(ends) < 2:
             self._mark(stamp, stamp.last if whole else stamp.first, exact=whole or merged, newest=whole)
@@ -121,14 +123,14 @@ class Arrivals:
         return self.receiver.data(data[ends[-2] :])
 
     def _mark(self, stamp: Stamp, at: float, *, exact: bool, newest: bool = False) -> None:
-        """The stamp of the events that are heard next; the `newest` may have come after the kernel was asked."""
+        """Sets the stamp of the events that are heard next; the `newest` may have come after the kernel was asked."""
         late = newest and stamp.after is not None
         self._at = stamp.after if late else at
         self._kernel = stamp.kernel and not late
         self._coalesced = self._kernel and (stamp.shared or not exact)
 
     def _ends_in(self, data: bytes) -> list[int]:
-        """Where in the bytes events end."""
+        """The offsets in the bytes at which events end."""
         if not self._tail and data.find(b"\n\n") == len(data) - 2 and self._ends is _BLANK_LINE:
             return [len(data)]
         before = len(self._tail)

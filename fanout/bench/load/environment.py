@@ -1,4 +1,4 @@
-"""What a run happened on: versions, machine and clocks, and how busy this process itself was."""
+"""Versions, machine and clocks of a run, and the load on this process while it measured."""
 
 import os
 import platform
@@ -11,15 +11,17 @@ from typing import Any
 import trio
 from attrs import define, field
 
-TICK = 0.05
-"""Seconds between two looks at how late the event loop is."""
+from fanout import __version__
 
-_PACKAGES = ("fanout", "trio", "curl_cffi", "httpx", "httpx2", "orjson")
+TICK_SECONDS = 0.05
+"""The time between two looks at the lateness of the event loop."""
+
+_PACKAGES = ("trio", "curl_cffi", "httpx", "httpx2", "orjson")
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and clocks, for whoever wants to know later."""
-    versions = {"python": platform.python_version()}
+    """Versions, machine and clocks, for the files of a run."""
+    versions = {"python": platform.python_version(), "fanout": __version__}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)
@@ -41,20 +43,20 @@ def environment() -> dict[str, Any]:
 
 @define(eq=False)
 class Strain:
-    """How busy this process was while it measured: what it did late, it also stamped late."""
+    """The load on this process while it measures: if it is late, its own stamps are late."""
 
     began: float = field(factory=time.monotonic)
     used: float = field(factory=time.process_time)
     lateness: "array[float]" = field(factory=lambda: array("d"))
 
     async def watch(self) -> None:
-        """Notes for ever how late the event loop comes back to a task that is due."""
+        """Notes, for ever, how late the event loop comes back to a task that is due."""
         while True:
-            due = trio.current_time() + TICK
+            due = trio.current_time() + TICK_SECONDS
             await trio.sleep_until(due)
             self.lateness.append(trio.current_time() - due)
 
-    def measured(self) -> dict[str, float | None]:
+    def figures(self) -> dict[str, float | None]:
         """The share of a processor that was used, and the event loop's lateness in seconds."""
         late = sorted(self.lateness)
         elapsed = time.monotonic() - self.began

@@ -1,4 +1,4 @@
-"""Sends the requests of a load through the engine, one attempt each, and hands on the record of each as it ends.
+"""The loops that send the requests of a load, one attempt each, and hand on the record of each as it ends.
 
 A block is one prompt, put to every lane. With one stream a block's lanes are asked one after the other, in an order
 that Latin squares balance, so that nothing but the lane differs. With several streams each lane has as many of its own,
@@ -12,69 +12,34 @@ all streams are busy waits in a queue, from which its record has its planned sta
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from math import inf
-from typing import Any, Literal
+from typing import Any
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from fanout.bench.analysis.metrics import CHARACTERS_PER_TOKEN
 from fanout.bench.analysis.tally import Tally
-from fanout.bench.load.design.order import interleaved
+from fanout.bench.load.design.order import interleave
 from fanout.bench.load.design.schedule import Closed, Open, Replay, Schedule
-from fanout.bench.load.design.workload import Workload, unique
-from fanout.bench.load.request import Sender, price
+from fanout.bench.load.lanes import price
+from fanout.bench.load.request import Sender
+from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.events import Status
-from fanout.prompt import Options, Prompt
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 Sink = Callable[[Record], Awaitable[None]]
-"""Takes the record of a request that has ended."""
+"""Takes the record of a request that has ended, also one that was never sent."""
 
 FIRST_LOOK = 24
 """Requests of each lane before the precision is looked at; then again at each quarter more."""
 
-UNBOUNDED = 1000
+UNBOUNDED_TOKENS = 1000
 """Tokens of an answer that nothing bounds, for the estimate of its cost before the first one has come."""
 
-GRACE = 1.0
-"""Seconds that the record of a request which was cut off may take to be handed on."""
-
-
-@frozen
-class Limits:
-    """When a level of load is over, whichever comes first; None: not for this reason.
-
-    `requests` a lane, `seconds` in which requests are sent (what has been sent may end), `precision` of each lane's
-    median TTFT (0.05: its interval is 5 % to each side), `cost` of the whole run in US dollars.
-    """
-
-    requests: int | None = None
-    seconds: float | None = None
-    precision: float | None = None
-    cost: float | None = None
-
-
-@frozen
-class Setup:
-    """What is measured, and how. `salt` is what makes this run's prompts unique; without it they may be in a cache."""
-
-    lanes: tuple[LaneSpec, ...]
-    workload: Workload
-    limits: Limits
-    salt: str | None
-    max_tokens: int | None = None
-    timeout: float = 120.0
-    order: Literal["interleave", "sequential"] = "interleave"
-    warmup: int = 2
-    seed: int = 0
-
-    def prompt(self, lane: str, block: int, number: int) -> Prompt:
-        """What is put to the lane in this block, which is the load's prompt with this number."""
-        item = self.workload.item(number)
-        prompt = item.prompt if self.salt is None else unique(item.prompt, f"{self.salt}:{block}:{lane}")
-        return prompt.with_options(Options(max_tokens=item.max_tokens or self.max_tokens))
+GRACE_SECONDS = 1.0
+"""The time for the record of a request that was cut off to be handed on."""
 
 
 @define(eq=False)
@@ -102,7 +67,7 @@ class _Level:
         return number
 
     def is_out(self, who: str) -> bool:
-        """Whether this lane, or all, have taken as many prompts as there are."""
+        """True if this lane, or all, have taken as many prompts as there are."""
         return self.taken.get(who, 0) == self.requests
 
     def block(self, number: int) -> int:
@@ -110,7 +75,7 @@ class _Level:
         return -1 - self.base - number if self.warmup else self.base + number
 
     def place(self, number: int, lanes: int) -> int:
-        """How many lanes were sent this prompt before."""
+        """The number of lanes that were sent this prompt before."""
         place = self.places.pop(number, 0)
         if place + 1 < lanes:
             self.places[number] = place + 1
@@ -119,10 +84,10 @@ class _Level:
 
 @define(eq=False)
 class Load:
-    """A run. `state` says in words what goes on, `tallies` how it stands, lane by lane, within `limits`.
+    """A run that is being sent. `state` names its level, `tallies` has the figures so far by lane, within `limits`.
 
-    `reasons` say why levels ended before all their requests were sent. `looks` is how often the precision has been
-    looked at, `spent` what has been spent in US dollars.
+    `reasons` say why levels ended before all their requests were sent. `looks` counts the looks at the precision,
+    `spent` the US dollars so far.
     """
 
     setup: Setup
@@ -152,14 +117,14 @@ class Load:
             used = [0]
             for lanes in list(together):
                 warm += await self._warm_up(schedule, lanes, warm)
-                if self._hopeless():
+                if self._warm_up_failed():
                     together.remove(lanes)
                 else:
                     used.append(await self._measure(schedule, lanes, base))
             base += max(used)
 
     async def _warm_up(self, schedule: Schedule, lanes: Sequence[LaneSpec], base: int) -> int:
-        """So many requests a stream, which open connections and fill what a service fills once; returns how many."""
+        """Sends requests that open connections and fill a service's caches; returns their number."""
         closed = schedule if isinstance(schedule, Closed) else Closed(1)
         requests = self.setup.warmup * closed.streams
         if requests:
@@ -167,8 +132,8 @@ class Load:
             await self._closed(closed, lanes, level)
         return requests
 
-    def _hopeless(self) -> bool:
-        """Whether all that was sent to warm up failed: a key is missing, or nobody is there."""
+    def _warm_up_failed(self) -> bool:
+        """True if all requests of the warm-up failed: a key is missing, or nobody is there. Notes it as a reason."""
         if not self.tallies or any(tally.errors < tally.done or not tally.done for tally in self.tallies.values()):
             return False
         names = ", ".join(self.tallies)
@@ -176,7 +141,7 @@ class Load:
         return True
 
     async def _measure(self, schedule: Schedule, lanes: Sequence[LaneSpec], base: int) -> int:
-        """One level; returns how many prompts were asked."""
+        """Sends one level; returns the number of prompts that were asked."""
         limits = self.setup.limits
         if isinstance(schedule, Replay):
             limits = evolve(limits, requests=min(len(schedule.at), limits.requests or len(schedule.at)))
@@ -201,7 +166,7 @@ class Load:
         if schedule.streams == 1:
             await self._in_turn(lanes, level)
             return
-        with unwrapped():
+        with unwrapping():
             async with trio.open_nursery() as nursery:
                 for stream in range(schedule.streams):
                     for lane in self._order(stream, lanes):
@@ -209,14 +174,14 @@ class Load:
                         nursery.start_soon(self._stream, lane, start, level)
 
     async def _in_turn(self, lanes: Sequence[LaneSpec], level: _Level) -> None:
-        """Block by block, lane by lane. A block that has begun is ended, unless there is no money for it."""
+        """Sends block by block, lane by lane. A block that has begun is finished, unless there is no money for it."""
         while (number := level.take("all")) is not None:
             for lane in self._order(number, lanes):
                 if self._affords(lane, number, level):
                     await self._send(lane, number, level)
 
     async def _stream(self, lane: LaneSpec, start: float, level: _Level) -> None:
-        """One stream of a closed loop."""
+        """Sends the requests of one stream of a closed loop."""
         await trio.sleep_until(start)
         while (number := level.take(lane.name)) is not None and self._affords(lane, number, level):
             await self._send(lane, number, level)
@@ -224,7 +189,7 @@ class Load:
     async def _open(self, schedule: Open | Replay, lanes: Sequence[LaneSpec], level: _Level) -> None:
         queues = {lane.name: _Queue(lane, schedule.streams) for lane in lanes}
         try:
-            with unwrapped():
+            with unwrapping():
                 async with trio.open_nursery() as nursery:
                     for after in schedule.times():
                         due = level.began + after
@@ -240,13 +205,13 @@ class Load:
                             if queues[lane.name].add(number, due):
                                 nursery.start_soon(self._serve, queues[lane.name], level)
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + GRACE):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + GRACE_SECONDS):
                 for queue in queues.values():  # nothing is left in them, unless the load was cancelled
                     for number, due in queue.due:
                         await self._hand_on(self._not_sent(queue.lane, number, due, level, Status.CANCELLED), level)
 
     async def _serve(self, queue: "_Queue", level: _Level) -> None:
-        """One stream of an open loop, for as long as something is due: that is sent even if the level has stopped."""
+        """Sends the requests of one stream of an open loop while any are due, even if the level has stopped."""
         lane = queue.lane
         while queue.due:
             number, due = queue.due.popleft()
@@ -265,11 +230,11 @@ class Load:
         chunk, place = divmod(number, 64 * len(lanes))  # whole Latin squares
         key = (*names, chunk)
         if self._orders[0] != key:
-            self._orders = (key, interleaved(list(names), 64 * len(lanes), self.setup.seed + chunk))
+            self._orders = (key, interleave(list(names), 64 * len(lanes), self.setup.seed + chunk))
         return (names[name] for name in self._orders[1][place])
 
     async def _send(self, lane: LaneSpec, number: int, level: _Level, due: float | None = None) -> None:
-        """One request, from its start to its record; `due` is its planned start in an open loop."""
+        """Sends one request and hands its record on; `due` is its planned start in an open loop."""
         block, tally = level.block(number), self.tallies[lane.name]
         prompt = self.setup.prompt(lane.name, block, number)
         known = {
@@ -287,7 +252,7 @@ class Load:
         finally:
             tally.end(trio.current_time())
             self._reserved -= reserved
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + GRACE):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + GRACE_SECONDS):
                 for record in records:
                     await self._hand_on(record, level)
 
@@ -330,7 +295,7 @@ class Load:
             level.stopped.set()
 
     def _affords(self, lane: LaneSpec, number: int, level: _Level) -> bool:
-        """Whether another request would probably stay below the most that may be spent; if not, the level stops."""
+        """True if another request would probably stay below the most that may be spent; else stops the level."""
         most = self.setup.limits.cost
         if most is None or self.spent + self._reserved + self._expected(lane, number) <= most:
             return True
@@ -340,20 +305,20 @@ class Load:
         return False
 
     def _expected(self, lane: LaneSpec, number: int) -> float:
-        """What a request will cost at most, probably: as much as the dearest so far, or as its lengths suggest."""
+        """The most that a request will probably cost: as much as the dearest so far, or as its lengths suggest."""
         if self.setup.limits.cost is None:
             return 0.0
         if (known := self._dearest.get(lane.name)) is not None:
             return known
         item = self.setup.workload.item(number)
         characters = sum(len(message.text) for message in item.prompt.messages)
-        bound = lane.options.max_tokens or item.max_tokens or self.setup.max_tokens or UNBOUNDED
+        bound = lane.options.max_tokens or item.max_tokens or self.setup.max_tokens or UNBOUNDED_TOKENS
         return price(lane, characters // CHARACTERS_PER_TOKEN + 10, bound) or 0.0
 
 
 @define(eq=False)
 class _Queue:
-    """What is due in one lane of an open loop: numbers of prompts, and the Trio times of their planned starts."""
+    """The requests due in one lane of an open loop: numbers of prompts, and the Trio times of their planned starts."""
 
     lane: LaneSpec
     most: int
@@ -361,7 +326,7 @@ class _Queue:
     due: deque[tuple[int, float]] = field(factory=deque)
 
     def add(self, number: int, due: float) -> bool:
-        """Another one is due. Whether another stream may begin, which is counted then."""
+        """Adds one that is due. Returns True if another stream may begin for it, which is counted then."""
         self.due.append((number, due))
         room = self.streams < self.most
         self.streams += room

@@ -1,44 +1,37 @@
-"""One request of a load: an attempt of the engine, watched from both sides, and what became of it as a record."""
+"""One request of a load: an attempt of the engine, between a stamping transport and its own events, as a record."""
 
 import gc
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import cache, partial
-from itertools import count
+from functools import partial
 from math import inf
 from typing import Any
-from urllib.parse import urlsplit
 
 import trio
 from attrs import define, evolve, field
 
 from fanout.abc import Head, Receiver, Request, Transport
-from fanout.addresses import is_this_machine
-from fanout.answers import Answer
 from fanout.bench.load.arrivals import Arrivals
-from fanout.bench.records.record import Record, Tape, credible
-from fanout.bench.records.timings import told
+from fanout.bench.load.lanes import costs
+from fanout.bench.records.record import Record
+from fanout.bench.records.tape import Tape
+from fanout.bench.records.timings import read_timings
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
-from fanout.engine.attempt import Attempt
-from fanout.errors import UsageError
-from fanout.events import Usage
+from fanout.engine.trial import Trial
 from fanout.local.server import LocalModel
 from fanout.plan import Builder, Connections, Settings
-from fanout.policies.all import All
-from fanout.prices import cost
 from fanout.prompt import Prompt
-from fanout.providers.openai import OpenAI
 from fanout.timeouts import Timeouts
-from fanout.transports.choice import transport_named
+from fanout.transports.choice import choose_transport
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}
-"""Response headers in which services say how long they took, and their unit in seconds."""
+"""Response headers with the time that a service took, and their unit in seconds."""
 
 
 @define(eq=False)
 class Note:
-    """What the head of a response tells, and when its first byte came."""
+    """Facts from the head of a response, and the Trio time of its first byte (`head`)."""
 
     head: float | None = None
     json: bool = False
@@ -47,19 +40,19 @@ class Note:
 
 @define(eq=False)
 class _Watched:
-    """A transport that notes when a request goes out and when its response begins."""
+    """A transport for one attempt, that puts its Arrivals between itself and the attempt."""
 
     inner: Transport
-    arrivals: dict[Receiver, Arrivals] = field(factory=dict)
+    arrivals: Arrivals
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Hands the request on."""
-        arrivals = self.arrivals.get(receiver)
-        if arrivals is None:  # a round trip before the last one
+        if not isinstance(receiver, Trial):  # a round trip before the last one
             await self.inner.exchange(request, receiver, connect)
             return
-        arrivals.tape.sent = trio.current_time()
-        await self.inner.exchange(request, arrivals, connect)
+        self.arrivals.pass_to(receiver)
+        self.arrivals.tape.sent = trio.current_time()
+        await self.inner.exchange(request, self.arrivals, connect)
 
 
 def _see(note: Note, head: Head, at: float) -> None:
@@ -76,7 +69,7 @@ def _see(note: Note, head: Head, at: float) -> None:
 
 @define(eq=False)
 class Sender:
-    """Sends requests over `connections`, each of which may take `timeout` seconds, all of them for its first token.
+    """Sends requests over `connections`, each of which may take `timeout` seconds; no other clock ends it.
 
     Nothing is tried again: a failure is a result. Times of records count from `began`. `fresh` says that each request
     opens a connection of its own: then the time for that is in all its times.
@@ -87,57 +80,45 @@ class Sender:
     config: Config = field(factory=Config)
     began: float = field(factory=trio.current_time)
     fresh: bool = False
-    _watched: _Watched = field(init=False)
     _settings: Settings = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._watched = _Watched(self.connections.transport)
-        self.connections = evolve(self.connections, transport=self._watched)
         clocks = Timeouts(first=inf, idle=inf, total=self.timeout)
         self._settings = Settings.of(clocks, 0, "cancel", self.config)
 
     async def send(
         self, lane: LaneSpec, prompt: Prompt, block: int, ended: Callable[[Record], None], **known: Any
     ) -> None:
-        """Puts `prompt` to the lane and tells `ended` what became of it, also if it is cut off by cancelling.
+        """Puts `prompt` to the lane and calls `ended` with its record, also if it is cut off by cancelling.
 
-        `known` are fields of the record that nothing here tells.
+        `known` are fields of the record that do not follow from the request.
         """
         note = Note()
         tape = Tape(lane.name, block, trio.current_time(), origin=self.began)
-        attempt = self._attempt(lane)
-        arrivals = self._watched.arrivals[attempt] = Arrivals(attempt, tape, partial(_see, note), self.fresh)
+        arrivals = Arrivals(tape, partial(_see, note), self.fresh)
+        self.connections.login_for(lane.provider)  # one source of credentials for all requests: it is kept here
+        connections = evolve(self.connections, transport=_Watched(self.connections.transport, arrivals))
+        attempt = Builder(connections, self._settings, None).attempt(lane)
         attempt.hear = arrivals.hear
         try:
             await attempt.run(prompt, inf)
         finally:
-            del self._watched.arrivals[attempt]
             tape.first_byte = note.head
             known |= {name: getattr(arrivals, name) for name in ("connect", "tls", "unpeeked", "lateness")}
-            note.server.update(told(arrivals.last_words))
-            record = tape.record(server=note.server, **_costs(lane, attempt.answer), **known)
-            if note.json and len(record.times) < 2:  # at once: then its only piece is no first token
+            note.server.update(read_timings(arrivals.last_words))
+            record = tape.record(server=note.server, **costs(lane, attempt.answer), **known)
+            if note.json and len(record.times) < 2:  # it came whole: its only piece is no first token
                 record = evolve(record, streamed=False)
             ended(record)
-
-    def _attempt(self, lane: LaneSpec) -> Attempt:
-        group = Builder(self.connections, self._settings, None).build(All(lane))
-        (attempt, _), *_ = group.attempts()
-        return attempt
-
-
-@cache
-def _is_here(base_url: str) -> bool:
-    return is_this_machine(urlsplit(base_url).hostname)
 
 
 @asynccontextmanager
 async def open_stamped(name: str | None = None, *, reuse: bool = True) -> AsyncGenerator[Connections]:
-    """Connections that measurements go over: like `open_transport`, with the kernel's stamps where there are any.
+    """Opens connections for measurements: like `open_transport`, with the kernel's stamps where there are any.
 
-    Without `reuse` each request has a new one. Meanwhile Python's collector leaves alone what was there before: to go
-    through it takes tens of milliseconds, in which bytes wait. Raises UsageError for an unknown name, and for curl
-    where it cannot run.
+    Without `reuse` each request has a new one. Until they are closed, Python's collector ignores the objects that were
+    there before: to go through them takes tens of milliseconds, in which bytes wait. Raises UsageError for an unknown
+    name, and for curl where it cannot run.
     """
     async with _carrier(name, reuse=reuse) as http, LocalModel.open(http) as transport:
         gc.collect()
@@ -149,7 +130,7 @@ async def open_stamped(name: str | None = None, *, reuse: bool = True) -> AsyncG
 
 
 def _carrier(name: str | None, *, reuse: bool = True) -> AbstractAsyncContextManager[Transport]:
-    usual = transport_named(name)  # says what is the matter, if anything is
+    usual = choose_transport(name)  # raises UsageError, also for curl where it cannot run
     if name != "httpx":
         with suppress(ImportError, OSError):
             from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # not everywhere
@@ -160,64 +141,3 @@ def _carrier(name: str | None, *, reuse: bool = True) -> AbstractAsyncContextMan
     from fanout.transports.httpx import HttpxTransport  # noqa: PLC0415  # 100 ms, and seldom needed
 
     return HttpxTransport(reuse=False)
-
-
-def lanes_of(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[LaneSpec, ...]:
-    """The lanes to measure: names made unique, no retries, one key each; `twice`: the first again, under another name.
-
-    Raises UsageError if there is none.
-    """
-    if not specs:
-        raise UsageError("there is no lane to measure; name some with -m")
-    lanes = [*specs, evolve(specs[0], name=f"{specs[0].name}-again")] if twice else list(specs)
-    names: set[str] = set()
-    unique_lanes = []
-    for lane in lanes:
-        name = next(n for n in _numbered(lane.name) if n not in names)
-        names.add(name)
-        unique_lanes.append(evolve(lane, name=name, retries=0, spares=()))
-    return tuple(unique_lanes)
-
-
-def at_full_length(lanes: Sequence[LaneSpec]) -> tuple[LaneSpec, ...]:
-    """The lanes, their services asked not to end an answer before its most tokens, as vLLM and its like can be.
-
-    Raises UsageError for lanes whose wire has no such option.
-    """
-    others = [lane.name for lane in lanes if not isinstance(lane.provider, OpenAI)]
-    if others:
-        raise UsageError(
-            f"--ignore-eos: {', '.join(others)}: only servers of OpenAI's chat completions, such as vLLM, SGLang "
-            "and llama.cpp, can be asked for it; bound the answers with --max-tokens alone"
-        )
-    return tuple(
-        evolve(lane, options=evolve(lane.options, body={"ignore_eos": True, **lane.options.body})) for lane in lanes
-    )
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}#{number}" for number in count(2))
-
-
-def price(lane: LaneSpec, given: int, output: int) -> float | None:
-    """What a request with so many tokens costs in this lane, in US dollars; None if nobody knows."""
-    usage = Usage(input=given, output=output)
-    answer = Answer(lane.name, provider=lane.provider.name, model=lane.provider.model, usage=usage)
-    return _costs(lane, answer)["cost"]
-
-
-def _costs(lane: LaneSpec, answer: Answer) -> dict[str, float | None]:
-    """What the request cost, and what of that was due before its first token.
-
-    A service's prices are not those of a server on this machine that speaks its language.
-    """
-    if _is_here(getattr(lane.provider, "base_url", "")):
-        return {"cost": None}
-    if answer.usage is None:
-        return {"cost": cost(answer)}
-    usage = credible(answer.usage)
-    whole = cost(evolve(answer, usage=usage))
-    if whole is None:
-        return {"cost": None}
-    return {"cost": whole, "prompt_cost": cost(evolve(answer, usage=evolve(usage, output=0)))}

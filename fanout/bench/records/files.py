@@ -1,4 +1,4 @@
-"""The files of a run, in a directory: how it was asked for, every request, every gap, the summary and the report.
+"""The files of a run, in a directory.
 
 run.json         the command, the configuration, versions, machine and clocks
 requests.jsonl   a record a line (record.py), in the order in which they ended, warm-up included
@@ -24,16 +24,16 @@ from fanout.errors import UsageError
 
 RUN, REQUESTS, GAPS, SUMMARY, REPORT = "run.json", "requests.jsonl", "gaps.bin", "summary.json", "report.html"
 TABLE, DOCUMENT = "summary.csv", "summary.md"
-NAMES = (RUN, REQUESTS, GAPS, SUMMARY, TABLE, DOCUMENT, REPORT)
+FILE_NAMES = (RUN, REQUESTS, GAPS, SUMMARY, TABLE, DOCUMENT, REPORT)
 
-LONGEST = 1 << 30
-"""Microseconds of the longest gap that gaps.bin can hold, some eighteen minutes; longer ones are cut to it."""
+LONGEST_GAP_US = 1 << 30
+"""The longest gap that gaps.bin can hold, some eighteen minutes; longer ones are cut to it."""
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
-class Lines(Records):
-    """The records in a file of them, each read when it is asked for. Raises UsageError for a file that holds others."""
+class FileRecords(Records):
+    """The records in a requests.jsonl, each read when it is asked for. Raises UsageError for other lines."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,7 +61,7 @@ class Lines(Records):
 def prepare(directory: Path) -> None:
     """Makes the directory. Raises UsageError if it cannot be, takes no file, or has one of the names of a run's."""
     try:
-        if there := [name for name in NAMES if lexists(directory / name)]:  # a link to nowhere is there, too
+        if there := [name for name in FILE_NAMES if lexists(directory / name)]:  # lexists: a dangling link counts, too
             raise UsageError(f"--out {directory}: it holds {', '.join(there)} already; choose another directory")
         directory.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=directory).close()
@@ -85,23 +85,23 @@ def write(
             last = 0
             for record in records:
                 lines.write(to_line(record))
-                data, last = pack(gaps(record), last)
+                data, last = pack(gaps_us(record), last)
                 column.write(data)
         _new(directory / SUMMARY, orjson.dumps({**summary, "about": about}, option=_PRETTY))
-        _new(directory / TABLE, comma_separated(summary).encode())
+        _new(directory / TABLE, to_csv(summary).encode())
         _new(directory / DOCUMENT, table.encode())
         _new(directory / REPORT, page().encode())
         _new(directory / RUN, orjson.dumps(about, option=_PRETTY))
 
 
 def _new(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:  # what appeared since `prepare` is somebody else's
+    with path.open("xb") as file:  # a file that appeared since `prepare` is somebody else's
         file.write(data)
 
 
-def read(directory: Path) -> tuple[Mapping[str, Any], Lines]:
-    """What a run in a directory was asked for, and its records. Raises UsageError."""
-    return read_json(directory / RUN), Lines(directory / REQUESTS)
+def read(directory: Path) -> tuple[Mapping[str, Any], FileRecords]:
+    """Reads how a run in a directory was asked for, and its records. Raises UsageError."""
+    return read_json(directory / RUN), FileRecords(directory / REQUESTS)
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -117,12 +117,12 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def gaps(record: Record) -> list[int]:
+def gaps_us(record: Record) -> list[int]:
     """The gaps between a request's pieces of content, in microseconds; none if it was not streamed."""
     if not record.streamed:
         return []
     times = [round(at * 1e6) for at in record.times]
-    return [min(later - earlier, LONGEST) for earlier, later in pairwise(times)]
+    return [min(later - earlier, LONGEST_GAP_US) for earlier, later in pairwise(times)]
 
 
 def pack(values: Iterable[int], last: int) -> tuple[bytes, int]:
@@ -140,8 +140,8 @@ def pack(values: Iterable[int], last: int) -> tuple[bytes, int]:
     return column.tobytes(), last
 
 
-def comma_separated(summary: Mapping[str, Any]) -> str:
-    """Every figure of every lane in a row of its own, as CSV; empty where the sample is too small."""
+def to_csv(summary: Mapping[str, Any]) -> str:
+    """Writes every figure of every lane as a row of CSV, with empty cells where the sample is too small."""
     statistics = ("mean", "p50", "p90", "p95", "p99")
     rows = ["level,lane,metric,n,mean,p50,p90,p95,p99"]
     for level in summary.get("levels") or [summary]:
@@ -149,20 +149,20 @@ def comma_separated(summary: Mapping[str, Any]) -> str:
             for metric, figure in figures.items():
                 if isinstance(figure, Mapping) and "p50" in figure:
                     load = level.get("level")
-                    cells = ["" if load is None else load, _quoted(lane), metric, figure.get("n", "")]
+                    cells = ["" if load is None else load, _quote(lane), metric, figure.get("n", "")]
                     cells += ["" if figure.get(name) is None else figure[name] for name in statistics]
                     rows.append(",".join(map(str, cells)))
     return "\r\n".join([*rows, ""])
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     quoted = text.replace('"', '""')
     return f'"{quoted}"' if any(mark in text for mark in ',"\r\n') else text
 
 
 @contextmanager
 def _system(path: Path) -> Iterator[None]:
-    """What the system refuses in the block is a UsageError."""
+    """Makes a UsageError of an OSError within the block."""
     try:
         yield
     except OSError as error:

@@ -1,65 +1,53 @@
-"""Where runs of benchmarks are kept: a SQLite database in the user's data directory, that only its owner can read.
+"""The database of runs, in the user's data directory, that only its owner can read.
 
     bench/               0700
-        runs.db          0600; beside it, while it is open, its write-ahead log
-        NAME.lock        0600, while a run goes on: see alive.py
+        runs.db          0600
+        NAME.lock        0600, while a run goes on: see fanout.ledger.holds
 
-Every commit is on the disk when it returns (WAL, synchronous=FULL), so a process that is killed, or a machine that
-loses its power, loses what was not committed and nothing else: what ended in the last INTERVAL seconds, at most. It
-holds what was measured and how it was asked for, and neither prompts nor answers nor keys.
+It holds what was measured and how it was asked for, and neither prompts nor answers nor keys. A process that is killed
+loses the requests that ended in the last tenth of a second (fanout.ledger.journal), and nothing else.
 """
 
-import os
-import sqlite3
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from time import strftime, time
 from typing import Any
 
 import orjson
-import trio
 from attrs import define, evolve, field, frozen
-from platformdirs import user_data_path
 
-from fanout.bench.records.record import Record, Records, from_line, to_line
+from fanout.bench.records.record import Record, Records, from_line
 from fanout.errors import UsageError
-from fanout.ledger import holds as alive
-from fanout.storage import folder
+from fanout.ledger import holds
+from fanout.ledger.database import Database, Schema, open_database
 from fanout.storage.places import app_directory
-from fanout.unwrapped import unwrapped
 
 NAME = "runs.db"
 
-VERSION = 1
-"""Of the tables."""
-
-INTERVAL = 0.1
-"""Seconds between two commits, at least: what ends meanwhile goes into one."""
-
 RUNNING, CUT_OFF = "running", "cut off"
 
-MOST = 2000
-"""Records that may wait for their commit; then whoever brings more waits for it."""
-
-_TABLES = f"""
+SCHEMA = Schema(
+    version=1,
+    tables="""
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, started REAL NOT NULL, ended REAL, state TEXT NOT NULL,
     about BLOB NOT NULL, summary BLOB
 );
 CREATE TABLE IF NOT EXISTS requests (run INTEGER NOT NULL, number INTEGER NOT NULL, line BLOB NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS requests_of_a_run ON requests (run, number);
-PRAGMA user_version = {VERSION};
-"""
+CREATE UNIQUE INDEX IF NOT EXISTS requests_of_a_run ON requests (run, number)
+""",
+    remedy="move the file away, or run with --no-save",
+)
 
 
 @frozen
-class Run:
-    """A run that is kept. Times are seconds of the Unix epoch.
+class KeptRun:
+    """A run in the database. Times are seconds of the Unix epoch.
 
-    `state` is running, complete, interrupted, failed, or CUT_OFF: its process ended before the run did. `about`
-    says how it was asked for, `summary` is the JSON of its summary, if it came to one.
+    `state` is running, complete, interrupted, failed, or CUT_OFF: its process ended before the run did. `about` tells
+    how it was asked for, `summary` is the JSON of its summary, if it came to one.
     """
 
     id: int
@@ -72,8 +60,8 @@ class Run:
     summary: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
 
-class Rows(Records):
-    """The records of a run in the database. Raises UsageError if that does not work."""
+class StoredRecords(Records):
+    """The records of a run in the database, each read when it is asked for. Raises UsageError."""
 
     def __init__(self, store: "Store", run: int) -> None:
         self._store = store
@@ -93,72 +81,71 @@ class Rows(Records):
 
 @define(eq=False)
 class Store:
-    """The open database. Its methods wait for the disk; raise UsageError if the database does not work."""
+    """The open database of runs. Its methods wait for the disk, and raise UsageError where it does not work."""
 
-    path: Path
-    _connection: sqlite3.Connection
-    _holds: dict[int, alive.Hold] = field(factory=dict)
+    directory: Path
+    _database: Database
+    _holds: dict[int, holds.Hold] = field(factory=dict)
 
-    def begin(self, about: Mapping[str, Any]) -> Run:
-        """Begins a run, under a name that tells when. It goes on until `finish`, at most until the store is closed."""
+    def begin(self, about: Mapping[str, Any]) -> KeptRun:
+        """Begins a run under a name that tells when. It goes on until `finish`, at most until the store is closed."""
         started = time()
         name = f"{strftime('%Y%m%d-%H%M%S')}-{token_hex(2)}"
-        hold = alive.hold(self.path.parent, name)  # first, so that nobody finds the run without it
+        hold = holds.take_hold(self.directory, name)  # first, so that nobody finds the run without it
         try:
-            with self._change():
-                row = self._connection.execute(
+            with self._database.transaction() as connection:
+                row = connection.execute(
                     "INSERT INTO runs (name, started, state, about) VALUES (?, ?, ?, ?)",
                     (name, started, RUNNING, orjson.dumps(about)),
                 )
-        except BaseException:  # Ctrl-C too: nobody else knows the hold yet
+        except BaseException:  # also Ctrl-C: the store does not have the hold yet
             hold.end()
             raise
         assert row.lastrowid is not None
         self._holds[row.lastrowid] = hold
-        return Run(row.lastrowid, name, started, None, RUNNING, 0, about=about)
+        return KeptRun(row.lastrowid, name, started, None, RUNNING, 0, about=about)
 
     def add(self, run: int, first: int, lines: Sequence[bytes]) -> None:
-        """Keeps records, the first under this number; they are on the disk when this returns."""
-        with self._change():
-            self._connection.executemany(
+        """Writes records as lines, the first under this number; they are on the disk when this returns."""
+        with self._database.transaction() as connection:
+            connection.executemany(
                 "INSERT INTO requests VALUES (?, ?, ?)",
                 ((run, number, line) for number, line in enumerate(lines, first)),
             )
 
     def finish(self, run: int, state: str, summary: Mapping[str, Any] | None, about: Mapping[str, Any]) -> None:
-        """Says what became of a run, and what is known of it now."""
-        told = None if summary is None else orjson.dumps(summary)
-        with self._change():
-            self._connection.execute(
+        """Writes how a run ended, and everything known about it."""
+        data = None if summary is None else orjson.dumps(summary)
+        with self._database.transaction() as connection:
+            connection.execute(
                 "UPDATE runs SET ended = ?, state = ?, summary = ?, about = ? WHERE id = ?",
-                (time(), state, told, orjson.dumps(about), run),
+                (time(), state, data, orjson.dumps(about), run),
             )
-        if hold := self._holds.pop(run, None):  # last, so that whoever misses it finds the state
+        if hold := self._holds.pop(run, None):  # last, so that whoever finds it gone finds the state
             hold.end()
 
-    def delete(self, runs: Sequence[Run]) -> None:
+    def delete(self, runs: Sequence[KeptRun]) -> None:
         """Deletes runs, and gives their space back. Raises UsageError if one of them goes on."""
         for run in runs:
             if run.state == RUNNING:
                 raise UsageError(f"{run.name} is running; it can be deleted when it is over (Ctrl-C ends it)")
-        with self._change():
+        with self._database.transaction() as connection:
             for run in runs:
-                self._connection.execute("DELETE FROM requests WHERE run = ?", (run.id,))
-                self._connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+                connection.execute("DELETE FROM requests WHERE run = ?", (run.id,))
+                connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
         for run in runs:
-            alive.forget(self.path.parent, run.name)
-        with _translated(self.path):
-            self._connection.execute("VACUUM")
+            holds.remove_hold(self.directory, run.name)
+        self._database.execute("VACUUM")
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[KeptRun]:
         """All runs, the latest first."""
         return self._runs("ORDER BY started DESC, id DESC", ())
 
-    def find(self, name: str) -> Run:
+    def find(self, name: str) -> KeptRun:
         """The run of this name or the only one whose name begins so; `last` is the latest. Raises UsageError."""
         if not name:
             raise UsageError("a run has a name; `fanout log list` lists them, and last is the latest")
-        if not name.isascii():  # as no name is; and not all that a shell hands over is text for SQLite
+        if not name.isascii():  # names are ASCII, and SQLite refuses the lone surrogates that a shell may hand over
             found = []
         elif name == "last":
             found = self._runs("ORDER BY started DESC, id DESC LIMIT 1", ())
@@ -173,165 +160,54 @@ class Store:
         raise UsageError(f"there is no run {name!r}; `fanout log list` lists them")
 
     def count(self, run: int) -> int:
-        """How many requests of a run are kept."""
-        with _translated(self.path):
-            return int(self._connection.execute("SELECT count(*) FROM requests WHERE run = ?", (run,)).fetchone()[0])
+        """The number of requests of a run."""
+        ((number,),) = self._database.select("SELECT count(*) FROM requests WHERE run = ?", (run,))
+        return int(number)
 
     def lines(self, run: int, first: int = 0) -> Iterator[bytes]:
         """The records of a run as lines of JSON, from this number on, in the order in which they ended."""
-        with _translated(self.path):
-            query = "SELECT line FROM requests WHERE run = ? AND number >= ? ORDER BY number"
-            for (line,) in self._connection.execute(query, (run, first)):
-                yield line
+        query = "SELECT line FROM requests WHERE run = ? AND number >= ? ORDER BY number"
+        return (line for (line,) in self._database.select(query, (run, first)))
 
-    def records(self, run: int) -> Rows:
+    def records(self, run: int) -> StoredRecords:
         """The records of a run, in the order in which they ended."""
-        return Rows(self, run)
+        return StoredRecords(self, run)
 
     def close(self) -> None:
-        """Closes the database; the runs that go on are cut off."""
+        """Gives up the holds of the runs that go on: they are cut off."""
         for hold in self._holds.values():
-            hold.close()
-        self._connection.close()
+            hold.release()
 
-    def _runs(self, which: str, values: tuple[Any, ...]) -> list[Run]:
+    def _runs(self, which: str, values: tuple[Any, ...]) -> list[KeptRun]:
         found = self._read(which, values)
-        gone = {run.id for run in found if run.state == RUNNING and not alive.is_held(self.path.parent, run.name)}
+        gone = {run.id for run in found if run.state == RUNNING and not holds.is_held(self.directory, run.name)}
         if not gone:
             return found
-        # One of them may have come to its end in between: that is written before its hold is given up.
+        # One of them may have come to its end in between: `finish` writes that before it gives the hold up.
         again = self._read(which, values)
         return [evolve(run, state=CUT_OFF) if run.state == RUNNING and run.id in gone else run for run in again]
 
-    def _read(self, which: str, values: tuple[Any, ...]) -> list[Run]:
+    def _read(self, which: str, values: tuple[Any, ...]) -> list[KeptRun]:
         counted = "(SELECT count(*) FROM requests WHERE run = runs.id)"
         query = f"SELECT id, name, started, ended, state, {counted}, about, summary FROM runs {which}"  # noqa: S608  # ours
-        with _translated(self.path):
-            return [
-                Run(*plain, about=orjson.loads(about), summary=None if summary is None else orjson.loads(summary))
-                for *plain, about, summary in self._connection.execute(query, values)
-            ]
-
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        with _translated(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:  # Ctrl-C too: a transaction left open keeps every other process out
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        return [
+            KeptRun(*plain, about=orjson.loads(about), summary=None if summary is None else orjson.loads(summary))
+            for *plain, about, summary in self._database.select(query, values)
+        ]
 
 
-def directory() -> Path:
-    """Where the runs are kept. Raises UsageError."""
-    return app_directory(user_data_path) / "bench"
+def default_directory() -> Path:
+    """The directory of the runs. Raises UsageError."""
+    return app_directory("data") / "bench"
 
 
 @contextmanager
-def opened(place: Path | None = None, *, create: bool = False) -> Iterator[Store]:
+def open_store(directory: Path | None = None, *, create: bool = False) -> Iterator[Store]:
     """Opens the database in a directory; without `create`, one that does not exist is empty. Raises UsageError."""
-    place = place or directory()
-    with folder.open_folder(place, create=create) as files:
+    directory = directory or default_directory()
+    with open_database(directory, NAME, SCHEMA, create=create) as database:
+        store = Store(directory, database)
         try:
-            os.close(files.open(NAME, os.O_RDWR | (os.O_CREAT if create else 0)))
-            path: Path | str = place / NAME
-        except FileNotFoundError:
-            path = ":memory:"
-    with _translated(place / NAME):
-        # One thread at a time uses it, but not always the same one. The log beside it takes on the file's mode.
-        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-    store = Store(place / NAME, connection)
-    try:
-        with _translated(place / NAME):
-            _prepare(connection, place / NAME)
-        yield store
-    finally:
-        store.close()
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise UsageError(f"{path} was written by a newer version of fanout; update it, or move the file away")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    if version < VERSION:
-        connection.executescript(_TABLES)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise UsageError(f"{path}: {error}; move the file away, or run with --no-save") from error
-
-
-@define(eq=False)
-class Journal:
-    """Keeps the records of a run as they come, without ever making the event loop wait for the disk."""
-
-    store: Store
-    run: Run
-    taken: int = 0
-    """How many records were put."""
-    kept: int = 0
-    """How many of them are on the disk."""
-    _lines: list[bytes] = field(factory=list)
-    _came: trio.Event = field(factory=trio.Event)
-    _went: trio.Event = field(factory=trio.Event)
-    _closed: trio.Event = field(factory=trio.Event)
-
-    async def put(self, record: Record) -> None:
-        """Takes a record. Waits only while MOST others have not been written yet."""
-        self._lines.append(to_line(record))  # here, for a thread that computes would keep the loop from its stamps
-        self.taken += 1
-        self._came.set()
-        await trio.lowlevel.checkpoint()
-        while len(self._lines) >= MOST:
-            await self._went.wait()
-
-    async def flush(self) -> None:
-        """Waits until everything that was put is on the disk."""
-        taken = self.taken
-        await trio.lowlevel.checkpoint()
-        while self.kept < taken:
-            await self._went.wait()
-
-    async def write(self) -> None:
-        """Writes what is put until the journal is closed. Raises UsageError if the disk does not take it."""
-        with trio.CancelScope(shield=True):  # what has ended is kept, and `close` always comes
-            while self._lines or not self._closed.is_set():
-                await self._came.wait()
-                self._came = trio.Event()
-                await self._write()
-                with trio.move_on_after(INTERVAL):
-                    await self._closed.wait()
-
-    async def _write(self) -> None:
-        lines, self._lines = self._lines, []
-        if lines:
-            await trio.to_thread.run_sync(self.store.add, self.run.id, self.kept, lines)
-            self.kept += len(lines)
-        self._went.set()
-        self._went = trio.Event()
-
-    def close(self) -> None:
-        """Nothing more will be put: `write` returns when all is written."""
-        self._closed.set()
-        self._came.set()
-
-
-@asynccontextmanager
-async def journal(store: Store, about: Mapping[str, Any]) -> AsyncGenerator[Journal]:
-    """Begins a run whose records are kept as they come; when the block is left, all of them are on the disk."""
-    kept = Journal(store, await trio.to_thread.run_sync(store.begin, about))
-    with unwrapped():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(kept.write)
-            try:
-                yield kept
-            finally:
-                kept.close()
+            yield store
+        finally:
+            store.close()

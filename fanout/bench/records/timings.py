@@ -1,10 +1,10 @@
-"""What llama.cpp and Ollama say of their own work at the end of an answer."""
+"""The timings of its own work that llama.cpp or Ollama sends at the end of an answer."""
 
 import re
 from collections.abc import Iterator
 
-MARKS = (b'"timings"', b'_duration"')
-"""One of these is in a read that says it."""
+TIMING_MARKS = (b'"timings"', b'_duration"')
+"""A read with timings holds one of these."""
 
 _NUMBER = rb'"%b"\s*:\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\b'
 _FIELDS = {
@@ -20,10 +20,10 @@ _FIELDS = {
 }
 
 
-def told(read: bytes) -> Iterator[tuple[str, float]]:
-    """The service's timings in the bytes of one read, in seconds: for the prompt, for each token, and in total.
+def read_timings(read: bytes) -> Iterator[tuple[str, float]]:
+    """Yields the service's timings in the bytes of one read, in seconds: `prompt`, `token` (each) and `total`.
 
-    From llama.cpp's `timings` (tools/server), and from the last line of Ollama's /api/chat (docs/api.md), which tells
+    Sources: `timings` of llama.cpp (tools/server), and the last line of Ollama's /api/chat (docs/api.md), which counts
     nanoseconds, and those of all tokens together.
     """
     found = {name: float(match[1]) * unit for form, name, unit in _FIELDS.values() if (match := form.search(read))}

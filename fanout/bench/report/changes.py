@@ -1,24 +1,23 @@
-"""What differs between two runs, from the JSON of their summaries."""
+"""The differences between two runs, from the JSON of their summaries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fanout.bench.report.console import aligned, seconds
+from fanout.bench.analysis.metrics import METRICS, SECONDS
+from fanout.bench.report.console import Cells, align, seconds
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 
-METRICS = {"ttft": "TTFT", "response": "response", "e2e": "e2e", "itl": "ITL", "tps_user": "tok/s"}
-"""Those that are compared, and their names in the table."""
+COMPARED = ("ttft", "response", "e2e", "itl", "tps_user")
+"""The metrics that are compared."""
 
 NOISE = "within noise"
 
 CAUTION = "the runs were at different times: what else changed in between is part of the difference"
 
-Row = tuple[str, ...]
 
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """A table of what changed, lane by lane, and what must be said beside it. Raises UsageError if none is in both."""
+def list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lists what changed, lane by lane, with cautions below. Raises UsageError if no lane is in both runs."""
     try:
         rows, unlike = _rows(old, new), list(_unlike(old, new))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -29,13 +28,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             raise UsageError(f"no figure of {known} is known in both runs: one of them has too few requests, or failed")
         names = [", ".join(side.get("lanes") or {}) or "none" for side in (old, new)]
         raise UsageError(f"the runs have no lane in common: {names[0]} and {names[1]}")
-    return [*aligned(rows), CAUTION, *unlike]
+    return [*align(rows), CAUTION, *unlike]
 
 
-def _rows(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
-    rows: list[Row] = [("lane", "metric", "old p50", "new p50", "change", "")]
+def _rows(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cells]:
+    rows: list[Cells] = [("lane", "metric", "old p50", "new p50", "change", "")]
     metrics = [
-        name for name in METRICS if name != ("e2e" if old.get("open_loop") and new.get("open_loop") else "response")
+        name for name in COMPARED if name != ("e2e" if old.get("open_loop") and new.get("open_loop") else "response")
     ]
     for level, before, after in _levels(old, new):
         for name, was, now in _lanes(before, after):
@@ -64,7 +63,7 @@ def _lanes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tupl
             yield name, before[name], after[name]
 
 
-def _row(label: str, metric: str, was: Any, now: Any) -> Row | None:
+def _row(label: str, metric: str, was: Any, now: Any) -> Cells | None:
     try:
         old, new = float(was[metric]["p50"]), float(now[metric]["p50"])
         bounds = was[metric]["intervals"]["p50"], now[metric]["intervals"]["p50"]
@@ -73,17 +72,18 @@ def _row(label: str, metric: str, was: Any, now: Any) -> Row | None:
     if not old:
         return None
     clear = _apart(*bounds)
-    shown = (f"{old:.1f}", f"{new:.1f}") if metric == "tps_user" else (seconds(old), seconds(new))
+    in_seconds = METRICS[metric].unit == SECONDS
+    shown = (seconds(old), seconds(new)) if in_seconds else (f"{old:.1f}", f"{new:.1f}")
     return (
         one_line(label, 40),
-        METRICS[metric],
+        METRICS[metric].short,
         *shown,
         f"{100 * (new / old - 1):+.1f} %",
         "" if clear else NOISE,
     )
 
 
-def _failures(label: str, was: Any, now: Any) -> list[Row]:
+def _failures(label: str, was: Any, now: Any) -> list[Cells]:
     """A row with the shares of requests that failed, if there are such."""
     try:
         old, new = was["failure_share"], now["failure_share"]
@@ -98,7 +98,7 @@ def _failures(label: str, was: Any, now: Any) -> list[Row]:
 
 
 def _apart(first: Sequence[float | None], second: Sequence[float | None]) -> bool:
-    """Whether the intervals have nothing in common: then the difference is clear, if not the other way round."""
+    """True if the intervals have nothing in common: then the difference is clear."""
     (low, high), (least, most) = first, second
     if None in (low, high, least, most):
         return False
@@ -106,7 +106,7 @@ def _apart(first: Sequence[float | None], second: Sequence[float | None]) -> boo
 
 
 def _unlike(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """What was asked for differently."""
+    """Sentences about what the two runs were asked for differently."""
     before, after = old.get("about") or {}, new.get("about") or {}
     for key, words in {
         "fingerprint": "the prompts differ",

@@ -5,39 +5,39 @@ from collections.abc import Mapping, Sequence
 from math import inf, isinf
 
 from fanout.bench.analysis.statistics import Interval
-from fanout.bench.analysis.summary import Lane, Level, Summary
+from fanout.bench.analysis.summary import LaneSummary, Level, Summary
 from fanout.formats.markdown import escaped
 from fanout.formats.summary import one_line
 from fanout.formats.terminal import sanitised
 
 CLOSED = "closed loop: service time, not response time"
-"""A closed loop sends nothing while it waits, so it meets slow periods less often than users would."""
+"""The caution of closed loops: they send nothing while they wait, and so meet slow periods more rarely than users."""
 
-Row = tuple[str, ...]
+Cells = tuple[str, ...]
 
 _OF_A_LANE = re.compile(r"((?:at [\d.]+, )?[^\s:]+): (.+)", re.DOTALL)
-"""A warning that begins with whom it is for."""
+"""A warning that begins with its lane."""
 
 
 def lines(summary: Summary) -> list[str]:
-    """For a terminal or a log."""
+    """The summary as lines for a terminal or a log."""
     out: list[str] = []
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += ["", f"{_load(level.level, open_loop=summary.open_loop)}"]
-        out += aligned(_table(summary, level))
+        out += align(_table(summary, level))
         out += _errors(level.lanes)
         out += map(_safe, _verdicts(level))
     return [*out, *map(_safe, remarks(summary))]
 
 
 def markdown(summary: Summary, title: str) -> str:
-    """The same as a Markdown document, in which nothing that services or lanes say is a mark of Markdown."""
+    """The summary as a Markdown document, in which nothing that services or lanes say is a mark of Markdown."""
     out = [f"# {_escaped(title)}", ""]
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += [f"## {_load(level.level, open_loop=summary.open_loop)}", ""]
-        rows = _filled(_table(summary, level))
+        rows = _drop_empty(_table(summary, level))
         body = [_cells([_escaped(lane), *cells]) for lane, *cells in rows[1:]]
         out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *body, ""]
         said = [*_errors(level.lanes), *_verdicts(level)]
@@ -46,7 +46,7 @@ def markdown(summary: Summary, title: str) -> str:
 
 
 def remarks(summary: Summary) -> list[str]:
-    """What must be said beside the figures."""
+    """The remarks below the tables."""
     said = [] if summary.open_loop or any(CLOSED in warning for warning in summary.warnings) else [CLOSED]
     if few := _too_few(summary):
         (at, number), *others = few.items()
@@ -55,7 +55,7 @@ def remarks(summary: Summary) -> list[str]:
     said.append(f"arrivals are stamped by: {', '.join(stamps)}")
     if any(lane.estimated for level in summary.levels for lane in level.lanes.values()):
         said.append("~ marks figures with tokens that are estimated, for the service counted none")
-    return [*said, *_gathered(summary)]
+    return [*said, *_merge_warnings(summary)]
 
 
 def seconds(value: float | None) -> str:
@@ -76,8 +76,8 @@ def _verdicts(level: Level) -> list[str]:
     return [c.sentence for c in level.comparisons if c.metric == main or c.verdict in ("faster", "slower")]
 
 
-def _gathered(summary: Summary) -> list[str]:
-    """The warnings, one that is for several lanes and levels only once."""
+def _merge_warnings(summary: Summary) -> list[str]:
+    """The warnings; one that several lanes or levels share comes once."""
     wheres: dict[str, list[str]] = {}
     for warning in summary.warnings:
         match = _OF_A_LANE.fullmatch(warning)
@@ -97,7 +97,7 @@ def _load(level: float | None, *, open_loop: bool) -> str:
     return "1 stream a lane" if level == 1 else f"{level:g} streams a lane"
 
 
-def _table(summary: Summary, level: Level) -> list[Row]:
+def _table(summary: Summary, level: Level) -> list[Cells]:
     return [_head(summary), *(_row(lane, summary, level) for lane in level.lanes.values())]
 
 
@@ -117,7 +117,7 @@ def _too_few(summary: Summary) -> dict[str, int]:
     return {at: number for at, number in needed.items() if number}
 
 
-def _head(summary: Summary) -> Row:
+def _head(summary: Summary) -> Cells:
     whole = "response p50" if summary.open_loop else "e2e p50"
     goodput = ("goodput",) if summary.objectives else ()
     opening = ("connect p50", "TLS p50") if summary.fresh_connections else ()
@@ -139,7 +139,7 @@ def _head(summary: Summary) -> Row:
     )
 
 
-def _row(lane: Lane, summary: Summary, level: Level) -> Row:
+def _row(lane: LaneSummary, summary: Summary, level: Level) -> Cells:
     ttft = lane.figures["ttft"].all
     whole = lane.figures["response" if summary.open_loop else "e2e"].all["p50"]
     mark = "~" if lane.estimated else ""
@@ -164,7 +164,7 @@ def _row(lane: Lane, summary: Summary, level: Level) -> Row:
 
 
 def _change(lane: str, level: Level, baseline: str) -> str:
-    """By how much the lane's main metric differs from the baseline's, if that may be said."""
+    """The difference of the lane's main metric from the baseline's, if there is a verdict."""
     if lane == baseline:
         return "baseline"
     found = next((c for c in level.comparisons if c.first == lane), None)
@@ -188,7 +188,7 @@ def _range(interval: Interval) -> str:
     return f"{low.rpartition(' ')[0] if same and interval.high < inf else low}-{high}"
 
 
-def _errors(lanes: Mapping[str, Lane]) -> list[str]:
+def _errors(lanes: Mapping[str, LaneSummary]) -> list[str]:
     return [
         f"  {one_line(lane.name, 40)}: {errors.count} x {errors.kind}: {one_line(errors.sample, 160)}"
         for lane in lanes.values()
@@ -196,9 +196,9 @@ def _errors(lanes: Mapping[str, Lane]) -> list[str]:
     ]
 
 
-def aligned(rows: Sequence[Row]) -> list[str]:
+def align(rows: Sequence[Cells]) -> list[str]:
     """The rows as columns: names to the left, figures to the right. Columns that are empty are left out."""
-    filled = _filled(rows)
+    filled = _drop_empty(rows)
     widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
     return [
         "  ".join(
@@ -209,7 +209,7 @@ def aligned(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _filled(rows: Sequence[Row]) -> list[Row]:
+def _drop_empty(rows: Sequence[Cells]) -> list[Cells]:
     """The rows without the columns that are empty but for their heads."""
     return list(zip(*(column for column in zip(*rows, strict=True) if any(column[1:])), strict=True))
 

@@ -18,7 +18,7 @@ class Markup(str):
 
 
 Child = str | Iterable["Child"] | None
-"""What is inside an element: elements, text that is escaped, several of them, or nothing."""
+"""The inside of an element: elements, text that is escaped, several of them, or nothing."""
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Markup:

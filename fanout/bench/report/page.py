@@ -44,7 +44,7 @@ LINKS = {
 """The sections by their anchors, in order."""
 
 
-def page(summary: Summary, records: Sequence[Record], about: Mapping[str, object]) -> str:
+def make_page(summary: Summary, records: Sequence[Record], about: Mapping[str, object]) -> str:
     """The page, of a summary and of the records that it sums up, which are read twice and not kept.
 
     `about` tells of the run: `command` is how to do it again, `start` when it was; whatever else it holds is shown by

@@ -1,96 +1,69 @@
-"""What a benchmark looks like while it runs: a table on a terminal, a line now and then elsewhere, or nothing."""
+"""The picture of a benchmark while it runs: a table on a terminal, a line now and then elsewhere, or nothing."""
 
 import os
 import sys
 from collections.abc import Sequence
 from math import isfinite
-from typing import Self
 
 import click
 import trio
 
 from fanout.bench.load.loop import Load
-from fanout.bench.report.console import aligned, seconds
-from fanout.cli.screen import region
+from fanout.bench.report.console import align, seconds
+from fanout.bench.run import Board
+from fanout.cli.screen.live import region
 from fanout.formats.summary import one_line
 
-FRAME = 0.5
-"""Seconds between two pictures: drawing takes processor time from measuring."""
+FRAME_SECONDS = 0.5
+"""The time between two pictures: drawing takes processor time from measuring."""
 
-INTERVAL = 10.0
-"""Seconds between two lines where there is no terminal."""
+LINE_SECONDS = 10.0
+"""The time between two lines, where there is no terminal."""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-class Board:
-    """Shows nothing."""
-
-    def __init__(self, load: Load) -> None:
-        self.load = load
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.clear()
-
-    async def redraw(self) -> None:
-        """Shows how the load stands, until cancelled."""
-        await trio.sleep_forever()
-
-    def clear(self) -> None:
-        """Takes the picture away."""
-
-
-class Lines(Board):
-    """A line on stderr now and then."""
-
-    async def redraw(self) -> None:
-        """Writes a line."""
-        while True:
-            await trio.sleep(INTERVAL)
-            click.echo(line(self.load), err=True)
-
-
-class Live(Board):
-    """A table on stderr, drawn over itself."""
-
-    def __init__(self, load: Load) -> None:
-        super().__init__(load)
-        from rich.console import Console
-
-        self._recent: dict[str, list[float]] = {}
-        self._console = Console(stderr=True, highlight=False)
-        self._region = region(self._console)
-
-    async def redraw(self) -> None:
-        """Draws the table twice a second."""
-        from rich.text import Text
-
-        while True:
-            await trio.sleep(FRAME)
-            self._region.start()
-            width = max(self._console.size.width - 2, 1)  # a Ctrl-C is echoed as two characters
-            text = "\n".join(row[:width] for row in table(self.load, self._recent))
-            self._region.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
-
-    def clear(self) -> None:
-        """Takes the table away and gives the cursor back."""
-        self._region.stop()
-
-
-def board_for(load: Load, *, quiet: bool) -> Board:
-    """What suits where stderr goes."""
+def board_for(*, quiet: bool) -> Board | None:
+    """The board that suits where stderr goes."""
     if quiet:
-        return Board(load)
+        return None
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return Live(load)
-    return Lines(load)
+        return make_table_board()
+    return show_lines
+
+
+async def show_lines(load: Load) -> None:
+    """Writes a line to stderr now and then."""
+    while True:
+        await trio.sleep(LINE_SECONDS)
+        click.echo(line(load), err=True)
+
+
+def make_table_board() -> Board:
+    """Makes a board that draws a table on stderr, over itself. To be called before the load: it imports rich."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    shown = region(console)
+
+    async def show(load: Load) -> None:
+        recent: dict[str, list[float]] = {}
+        try:
+            while True:
+                await trio.sleep(FRAME_SECONDS)
+                shown.start()
+                width = max(console.size.width - 2, 1)  # a Ctrl-C is echoed as two characters
+                text = "\n".join(row[:width] for row in table(load, recent))
+                shown.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
+        finally:
+            shown.stop()  # also gives the cursor back
+
+    return show
 
 
 def line(load: Load) -> str:
-    """How the load stands, in one line."""
+    """The state of the load in one line."""
     lanes = (
         f"{one_line(name, 30)} {tally.done} done, {tally.errors} failed, TTFT p50 {seconds(tally.ttft) or '-'}"
         for name, tally in load.tallies.items()
@@ -99,7 +72,7 @@ def line(load: Load) -> str:
 
 
 def table(load: Load, recent: dict[str, list[float]]) -> list[str]:
-    """How the load stands, as a table; `recent` are the medians of the last pictures, by lane."""
+    """The state of the load as a table; `recent` are the medians of the last pictures, by lane."""
     rows = [("lane", "done", "failed", "in flight", "waiting", "TTFT p50", "", "CI", "tok/s")]
     for name, tally in load.tallies.items():
         past = recent.setdefault(name, [])
@@ -119,11 +92,11 @@ def table(load: Load, recent: dict[str, list[float]]) -> list[str]:
                 "" if rate is None else f"{'~' if tally.estimated else ''}{rate:.1f}",
             )
         )
-    return [head(load), *aligned(rows)]
+    return [head(load), *align(rows)]
 
 
 def head(load: Load) -> str:
-    """What goes on, for how long, and how long it may yet take."""
+    """The level of load, its time so far, and the time it may yet take."""
     elapsed = trio.current_time() - load.level_began
     parts = [f"{load.state or 'starting'}, {elapsed:.0f} s"]
     if (left := time_left(load, elapsed)) is not None:
@@ -135,7 +108,7 @@ def head(load: Load) -> str:
 
 
 def time_left(load: Load, elapsed: float) -> float | None:
-    """Seconds until the level is over at the present speed; None where nobody can say."""
+    """Seconds until the level is over at the present speed; None where that cannot be told."""
     ends = []
     if load.limits.seconds is not None:
         ends.append(max(0.0, load.limits.seconds - elapsed))

@@ -1,7 +1,8 @@
 from random import Random
 
 from fanout.bench.analysis import doubts
-from fanout.bench.analysis.lane import Lane, measured, sum_up
+from fanout.bench.analysis.lane import LaneSummary, sum_up_lane
+from fanout.bench.analysis.metrics import measure_all
 from fanout.bench.records.record import Record
 from fanout.events import Status
 from tests.bench.answers import answer
@@ -9,8 +10,8 @@ from tests.bench.answers import answer
 CLOSED = "closed loop: service time, not response time; a slow answer delays the next request and hides its wait"
 
 
-def lane(records: list[Record], name: str = "a") -> Lane:
-    return sum_up(name, records, measured(records), {}, seed=1)
+def lane(records: list[Record], name: str = "a") -> LaneSummary:
+    return sum_up_lane(name, records, measure_all(records), {}, seed=1)
 
 
 def said(records: list[Record]) -> list[str]:

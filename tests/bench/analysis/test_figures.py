@@ -4,16 +4,15 @@ from typing import Any
 import pytest
 
 from fanout.bench.analysis.figures import Figure, Stamps, all_figures
-from fanout.bench.analysis.lane import measured
-from fanout.bench.analysis.metrics import LATENCIES, SPEEDS
+from fanout.bench.analysis.metrics import LATENCIES, SPEEDS, measure_all
 from fanout.bench.analysis.statistics import Interval
 from fanout.bench.records.record import Record
 from tests.bench.answers import answer, failure, timeout
 
 
 def figures(*records: Record) -> dict[str, Figure]:
-    pairs = measured(records)
-    return all_figures(pairs, Stamps.of([record for record, _ in pairs]), seed=1)
+    pairs = measure_all(records)
+    return all_figures(pairs, Stamps.of([request.record for request in pairs]), seed=1)
 
 
 def runs(count: int, **more: Any) -> list[Record]:

@@ -1,13 +1,14 @@
 import pytest
 
-from fanout.bench.analysis.lane import Errors, Lane, measured, sum_up
+from fanout.bench.analysis.lane import ErrorCount, LaneSummary, sum_up_lane
+from fanout.bench.analysis.metrics import measure_all
 from fanout.bench.records.record import Record
 from fanout.events import Status
 from tests.bench.answers import answer, failure, timeout
 
 
-def lane(*records: Record, **limits: float) -> Lane:
-    return sum_up("a", records, measured(records), limits, seed=1)
+def lane(*records: Record, **limits: float) -> LaneSummary:
+    return sum_up_lane("a", records, measure_all(records), limits, seed=1)
 
 
 def test_every_request_is_counted_once_by_what_became_of_it() -> None:
@@ -34,7 +35,7 @@ def test_errors_are_counted_by_kind_the_commonest_first_and_timeouts_by_clock() 
     found = lane(
         failure(message="first"), failure(message="second"), timeout(clock="idle", message="silent"), answer(block=1)
     )
-    assert found.errors == (Errors("server", 2, "first"), Errors("timeout (idle)", 1, "silent"))
+    assert found.errors == (ErrorCount("server", 2, "first"), ErrorCount("timeout (idle)", 1, "silent"))
 
 
 def test_rates_are_over_the_time_from_the_first_start_to_the_last_end() -> None:

@@ -20,7 +20,7 @@ from fanout.bench.analysis.statistics import (
     gap_intervals,
     half_width,
     holm,
-    needed,
+    least_sample,
     quantile,
     quantile_interval,
     share_interval,
@@ -39,7 +39,7 @@ def inside(low: float | None, value: float, high: float | None) -> bool:
 
 @pytest.mark.parametrize(("q", "n"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
 def test_a_percentile_needs_as_many_requests_as_its_interval_needs_to_have_an_end(q: float, n: int) -> None:
-    assert needed(q) == n
+    assert least_sample(q) == n
     assert q**n <= 0.025 < q ** (n - 1)
     few, enough = quantile_interval([1.0] * (n - 1), q), quantile_interval([1.0] * n, q)
     assert (few.estimate, few.low, few.high, few.n, few.needs) == (None, None, None, n - 1, n)
@@ -62,7 +62,7 @@ def test_a_quantile_is_infinite_as_soon_as_a_failure_is_in_it() -> None:
 @pytest.mark.parametrize("n", [6, 7, 50, 200, 1001])
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.95, 0.99])
 def test_the_interval_of_a_quantile_holds_it_as_often_as_the_binomial_says(q: float, n: int) -> None:
-    if n < needed(q):
+    if n < least_sample(q):
         return
     found = quantile_interval([float(index) for index in range(n)], q)
     assert found.low is not None

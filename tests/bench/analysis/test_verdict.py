@@ -5,16 +5,16 @@ from statistics import fmean
 
 import pytest
 
-from fanout.bench.analysis.lane import measured
+from fanout.bench.analysis.metrics import measure_all
 from fanout.bench.analysis.verdict import Comparison, compare, percent
-from fanout.bench.load.design.order import interleaved
+from fanout.bench.load.design.order import interleave
 from fanout.bench.records.record import Record
 from tests.bench.answers import answer, failure
 
 
 def compared(records: list[Record], *metrics: str, looks: int = 1, baseline: str | None = None) -> list[Comparison]:
     lanes = dict.fromkeys(record.lane for record in records)
-    pairs = {name: measured(record for record in records if record.lane == name) for name in lanes}
+    pairs = {name: measure_all(record for record in records if record.lane == name) for name in lanes}
     return compare(pairs, metrics or ("ttft",), seed=1, looks=looks, baseline=baseline)
 
 
@@ -156,7 +156,7 @@ def ratio(records: list[Record]) -> float:
 
 
 def mixed(blocks: int) -> list[tuple[int, str]]:
-    return [(block, name) for block, order in enumerate(interleaved("ab", blocks, seed=1)) for name in order]
+    return [(block, name) for block, order in enumerate(interleave("ab", blocks, seed=1)) for name in order]
 
 
 def apart(blocks: int) -> list[tuple[int, str]]:

@@ -7,7 +7,16 @@ import pytest
 from trio.testing import MockClock
 
 import fanout
-from fanout.bench.analysis.whatif import Policy, alternatives, play, produced, recommend, replay, silences, spent
+from fanout.bench.analysis.whatif import (
+    SimulatedPolicy,
+    alternatives,
+    cost_so_far,
+    play,
+    recommend,
+    replay,
+    silences,
+    tokens_made,
+)
 from fanout.bench.records.record import Record
 from fanout.errors import UsageError
 from fanout.events import Status
@@ -133,25 +142,25 @@ def asked(events: list[Any]) -> bool:
 
 def test_a_cancelled_lane_has_made_the_tokens_that_had_come() -> None:
     record = answer(first=0.2, gap=0.1, pieces=10)
-    assert produced(record, 0.1) == 0
-    assert produced(record, nextafter(0.4, 1)) == 3
-    assert produced(record, 99) == 10
-    assert produced(failure(), 99) == 0
+    assert tokens_made(record, 0.1) == 0
+    assert tokens_made(record, nextafter(0.4, 1)) == 3
+    assert tokens_made(record, 99) == 10
+    assert tokens_made(failure(), 99) == 0
 
 
 def test_hidden_reasoning_is_made_before_the_first_piece() -> None:
     record = answer(first=4.0, pieces=10, output=110, reasoning=100)
-    assert produced(record, 1.0) == pytest.approx(25)
-    assert produced(record, 4.0) == pytest.approx(101)
-    assert produced(record, 9.0) == 110
+    assert tokens_made(record, 1.0) == pytest.approx(25)
+    assert tokens_made(record, 4.0) == pytest.approx(101)
+    assert tokens_made(record, 9.0) == 110
 
 
 def test_a_cancelled_lane_costs_its_prompt_and_its_share_of_the_rest() -> None:
     record = answer(first=0.2, gap=0.1, pieces=10, cost=0.012, prompt_cost=0.002)
-    assert spent(record, 0.1) == pytest.approx(0.002)
-    assert spent(record, nextafter(0.4, 1)) == pytest.approx(0.002 + 0.003)
-    assert spent(record, 99) == pytest.approx(0.012)
-    assert spent(answer(), 0.1) is None
+    assert cost_so_far(record, 0.1) == pytest.approx(0.002)
+    assert cost_so_far(record, nextafter(0.4, 1)) == pytest.approx(0.002 + 0.003)
+    assert cost_so_far(record, 99) == pytest.approx(0.012)
+    assert cost_so_far(answer(), 0.1) is None
 
 
 # Runs
@@ -206,7 +215,7 @@ def test_no_delay_is_recommended_where_none_helps() -> None:
 def test_a_fallback_saves_the_failed_requests_and_only_those() -> None:
     records = [failure("a", block, 0.1) if block % 10 == 0 else answer("a", block) for block in range(100)]
     records += [answer("b", block) for block in range(100)]
-    alone, fallback = replay(records, Policy(("a",))), replay(records, Policy(("a", "b"), inf))
+    alone, fallback = replay(records, SimulatedPolicy(("a",))), replay(records, SimulatedPolicy(("a", "b"), inf))
     assert (alone.failed, fallback.failed) == (0.1, 0)
     assert fallback.requests == pytest.approx(0.1)
     assert alone.total["p95"].estimate == inf
@@ -215,8 +224,8 @@ def test_a_fallback_saves_the_failed_requests_and_only_those() -> None:
 
 def test_money_is_unknown_as_soon_as_one_price_is() -> None:
     records = [*run(40)[:-1], answer("b", 39)]
-    assert replay(records, Policy(("a",))).cost == pytest.approx(0.01)
-    assert replay(records, Policy(("a", "b"))).cost is None
+    assert replay(records, SimulatedPolicy(("a",))).cost == pytest.approx(0.01)
+    assert replay(records, SimulatedPolicy(("a", "b"))).cost is None
 
 
 def test_only_prompts_that_all_lanes_got_are_replayed() -> None:
@@ -229,14 +238,14 @@ def test_only_prompts_that_all_lanes_got_are_replayed() -> None:
         answer("b", 3),
     ]
     records += [answer("a", 4, race=True), answer("b", 4), answer("a", 5, status=Status.CANCELLED), answer("b", 5)]
-    assert replay(records, Policy(("a", "b"))).n == 1
+    assert replay(records, SimulatedPolicy(("a", "b"))).n == 1
     with pytest.raises(UsageError, match="nothing to replay"):
-        replay(records, Policy(("a", "c")))
+        replay(records, SimulatedPolicy(("a", "c")))
 
 
 def test_blocks_of_two_levels_are_two() -> None:
     records = [answer(name, 0, level=level) for name in "ab" for level in (1.0, 8.0)]
-    assert replay(records, Policy(("a", "b"))).n == 2
+    assert replay(records, SimulatedPolicy(("a", "b"))).n == 2
 
 
 def test_a_silence_is_the_longest_wait_of_a_request_its_first_and_its_last_among_them() -> None:

@@ -8,18 +8,25 @@ import pytest
 from attrs import evolve
 
 from fanout.bench.calibration import calibrate
-from fanout.bench.calibration.calibrate import NAMES, Calibration, Row, errors, line, most_at_once
+from fanout.bench.calibration.calibrate import (
+    ERROR_NAMES,
+    Calibration,
+    CalibrationRow,
+    line,
+    most_at_once,
+    percentile_errors,
+)
 from fanout.bench.calibration.truth import Sent
 from fanout.bench.records.record import Record
 from fanout.cli import main
 from fanout.events import Status
 from tests.again import again
 
-ROW = Row(8, 8, 24, dict.fromkeys(NAMES, 0.001), "kernel", 0.002, 0.0, 0.0003, 0.0, 0.1)
+ROW = CalibrationRow(8, 8, 24, dict.fromkeys(ERROR_NAMES, 0.001), "kernel", 0.002, 0.0, 0.0003, 0.0, 0.1)
 MS = 1_000_000
 
 
-def row(streams: int, error: float | None = 0.001, **more: Any) -> Row:
+def row(streams: int, error: float | None = 0.001, **more: Any) -> CalibrationRow:
     return evolve(ROW, streams=streams, live=streams, errors={**ROW.errors, "gap_p99": error}, **more)
 
 
@@ -43,9 +50,9 @@ def record(*times: float, status: Status = Status.FINISHED) -> Record:
 
 def test_an_error_is_a_percentile_over_the_true_one_less_one() -> None:
     records = [record(0.11, 0.13), record(0.3, status=Status.FAILED)]
-    found = errors(records, [sent(0, 0, 100, 125), sent(1, 0, 300, how="cut")])
+    found = percentile_errors(records, [sent(0, 0, 100, 125), sent(1, 0, 300, how="cut")])
     assert found == pytest.approx({"ttft_p50": 0.1, "ttft_p99": 0.1, "gap_p50": -0.2, "gap_p99": -0.2})
-    assert errors([], []) == dict.fromkeys(NAMES)
+    assert percentile_errors([], []) == dict.fromkeys(ERROR_NAMES)
 
 
 def test_how_many_were_really_under_way_comes_from_the_log() -> None:
@@ -70,7 +77,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @again
 def test_the_bench_is_measured_against_the_service_s_log(short: None) -> None:
-    heard: list[Row] = []
+    heard: list[CalibrationRow] = []
     found = calibrate.calibrate([4, 2], seconds=0.1, heard=heard.append)
     assert [row.streams for row in found.rows] == [2, 4]
     assert list(found.rows) == heard

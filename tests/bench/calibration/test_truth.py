@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fanout.bench.calibration.truth import Sent, Truth, Wish, open_truth
+from fanout.bench.calibration.truth import AnswerSpec, Sent, Truth, open_truth
 from fanout.errors import UsageError
 
 
@@ -122,8 +122,8 @@ def test_what_it_cannot_do_is_said(truth: Truth) -> None:
     with closing(HTTPConnection(urlsplit(truth.url).netloc)) as connection:
         connection.request("POST", "/speed=3/v1/chat/completions", "{}")
         assert connection.getresponse().status == 400
-    assert Wish.of("gap=5&role=1") == Wish(gap=5, role=1)
-    assert Wish.of("") == Wish()
+    assert AnswerSpec.of("gap=5&role=1") == AnswerSpec(gap=5, role=1)
+    assert AnswerSpec.of("") == AnswerSpec()
 
 
 def test_it_listens_on_this_machine_only(truth: Truth) -> None:

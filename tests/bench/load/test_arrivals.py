@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from fanout.abc import Head
 from fanout.bench.load.arrivals import Arrivals
-from fanout.bench.records.record import Record, Tape
+from fanout.bench.records.record import Record
+from fanout.bench.records.tape import Tape
 from fanout.events import Delta, End, Event, Status
 from fanout.transports.stamps import Stamp
 
@@ -48,7 +49,8 @@ class Lines:
 def open_arrivals(head: Head = SSE, **attempt: Any) -> tuple[Arrivals, Lines]:
     lines = Lines(**attempt)
     seen: list[float] = []
-    lines.arrivals = arrivals = Arrivals(lines, Tape("a", 0, 0.0), lambda _, at: seen.append(at))
+    lines.arrivals = arrivals = Arrivals(Tape("a", 0, 0.0), lambda _, at: seen.append(at))
+    arrivals.pass_to(lines)
     arrivals.sent(0.0, None, None)
     arrivals.stamped(Stamp(0.5, 0.5, 0.5))
     arrivals.head(head)
@@ -114,7 +116,8 @@ def test_lines_end_events_where_there_are_no_server_sent_ones() -> None:
 def test_where_opening_a_connection_counts_the_tape_keeps_its_own_start() -> None:
     for fresh, sent in ((False, 7.5), (True, 7.0)):
         tape = Tape("a", 0, 7.0)
-        arrivals = Arrivals(Lines(), tape, lambda _head, _at: None, fresh)
+        arrivals = Arrivals(tape, lambda _head, _at: None, fresh)
+        arrivals.pass_to(Lines())
         arrivals.sent(7.5, 0.3, 0.2)
         assert (tape.sent, arrivals.connect, arrivals.tls) == (sent, 0.3, 0.2)
 
@@ -159,7 +162,8 @@ def test_the_end_is_stamped_if_bytes_brought_it_and_else_it_is_when_we_noticed()
             return True
 
     ending = Ending()
-    ending.arrivals = arrivals = Arrivals(ending, Tape("a", 0, 0.0), lambda _, __: None)
+    ending.arrivals = arrivals = Arrivals(Tape("a", 0, 0.0), lambda _, __: None)
+    arrivals.pass_to(ending)
     arrivals.sent(0.0, None, None)
     read(arrivals, b"x\n\n")
     assert arrivals.tape.record().ended == LAST
@@ -184,7 +188,8 @@ def test_without_a_transport_that_stamps_the_engine_s_own_times_count_and_nothin
             return True
 
     attempt = Attempt()
-    attempt.arrivals = arrivals = Arrivals(attempt, Tape("a", 0, 0.0), lambda _, __: None)
+    attempt.arrivals = arrivals = Arrivals(Tape("a", 0, 0.0), lambda _, __: None)
+    arrivals.pass_to(attempt)
     assert arrivals.data == attempt.data
     assert arrivals.data(b"x\n\n")
     found = arrivals.tape.record()

@@ -29,7 +29,7 @@ async def test_a_loop_that_is_blocked_is_late_and_busy() -> None:
                 pass
         await trio.sleep(0.06)
         nursery.cancel_scope.cancel()
-    measured = strain.measured()
+    measured = strain.figures()
     assert measured["lag_max"] is not None
     assert measured["lag_max"] > 0.02
     assert measured["cpu_share"] is not None
@@ -37,4 +37,4 @@ async def test_a_loop_that_is_blocked_is_late_and_busy() -> None:
 
 
 async def test_without_a_look_nothing_is_known() -> None:
-    assert Strain().measured()["lag_p99"] is None
+    assert Strain().figures()["lag_p99"] is None

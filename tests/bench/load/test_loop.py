@@ -234,7 +234,7 @@ async def test_money_ends_a_run_before_it_is_overspent(
     def script(request: Request) -> Script:
         return said("x", first=1)
 
-    monkeypatch.setattr("fanout.bench.load.request.cost", lambda answer: 0.01 if answer.usage else None)
+    monkeypatch.setattr("fanout.bench.load.lanes.cost", lambda answer: 0.01 if answer.usage else None)
     monkeypatch.setattr("fanout.bench.load.loop.price", lambda lane, given, output: 0.02)
     run = await bench(script, "a", requests=100, cost=0.25).run(Closed(4), Closed(1))
     assert run.load.spent <= 0.25
@@ -245,7 +245,7 @@ async def test_money_ends_a_run_before_it_is_overspent(
 async def test_what_was_due_but_could_not_be_afforded_is_recorded_as_not_sent(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fanout.bench.load.request.cost", lambda answer: 0.1)
+    monkeypatch.setattr("fanout.bench.load.lanes.cost", lambda answer: 0.1)
     run = await bench({"a": said("x", first=10)}, "a", requests=5, cost=0.2).run(Open(1, "constant", streams=1))
     assert Counter(record.status for record in run.records) == {Status.FINISHED: 2, Status.CANCELLED: 3}
 

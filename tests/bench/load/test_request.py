@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import trio
-from attrs import define, evolve
+from attrs import define
 from trio.testing import MockClock
 
 from fanout.abc import Flow, Head, Reply, Request
-from fanout.bench.load.request import Sender, _carrier, at_full_length, lanes_of, open_stamped, price
+from fanout.bench.load.request import Sender, _carrier, open_stamped
 from fanout.bench.records.record import Record, from_line, to_line
 from fanout.catalog import LaneSpec, find
 from fanout.errors import UsageError
@@ -48,18 +48,27 @@ async def test_a_time_that_no_service_can_mean_is_not_kept(autojump_clock: MockC
     assert from_line(to_line(record)) == record
 
 
-def test_tokens_that_no_service_can_mean_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
-    lane = find("openai/gpt-4o-mini")
-    assert price(lane, 10, 10**30) is None
-    assert (price(lane, 10**30, 10) or 0) == price(lane, 0, 10)
-
-
 async def test_an_answer_in_one_piece_of_json_was_not_streamed(autojump_clock: MockClock) -> None:
     json = Head(200, {"content-type": "application/json; charset=utf-8"})
     assert not (await sent([json, *said("x")])).streamed
     assert (await sent([json, *said("x", "y")])).streamed
     assert (await sent(said("x"))).streamed
+
+
+@define
+class LoggedIn(Words):
+    """A lane that people log in to."""
+
+    credentials: None = None
+
+
+async def test_all_requests_of_a_lane_share_one_source_of_credentials(autojump_clock: MockClock) -> None:
+    sender = Sender(Connections(MemoryTransport(lambda _: said("x"))), 60)
+    logins = []
+    for block in range(2):
+        await sender.send(LaneSpec("a", LoggedIn("a")), Prompt.of("?"), block, lambda _: None)
+        logins.append(sender.connections.login)
+    assert logins[0] is logins[1] is not None
 
 
 async def test_fields_that_nothing_tells_are_given(autojump_clock: MockClock) -> None:
@@ -105,25 +114,6 @@ async def test_a_request_that_could_not_even_be_made_is_a_record(autojump_clock:
         None,
         (),
     )
-
-
-def test_lanes_have_different_names_one_key_and_no_retries() -> None:
-    spare = LaneSpec("a", Words("a"), retries=4, spares=(Words("a"),))
-    lanes = lanes_of([spare, spare, LaneSpec("b", Words("b"))], twice=True)
-    assert [lane.name for lane in lanes] == ["a", "a#2", "b", "a-again"]
-    assert {(lane.retries, lane.spares) for lane in lanes} == {(0, ())}
-    with pytest.raises(UsageError, match="-m"):
-        lanes_of([])
-
-
-def test_prices_are_a_service_s_and_not_those_of_a_server_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
-    service = find("openai/gpt-4o-mini")
-    here = find("openai/gpt-4o-mini?base_url=http://127.0.0.1:9/v1")
-    assert (price(service, 1000, 1000) or 0) > 0
-    assert price(here, 1000, 1000) is None
-    assert price(find("local"), 1000, 1000) == 0
-    assert price(evolve(service, provider=Words("a", "m")), 1000, 1000) is None
 
 
 @pytest.mark.parametrize(
@@ -209,16 +199,6 @@ async def test_a_new_connection_resumes_no_session_of_tls(
                 find(f"a=openai/m?base_url={secure_url(url)}/v1&key_env="), Prompt.of("?"), block, records.append
             )
     assert resumed == [False] * 3
-
-
-def test_lanes_are_asked_for_answers_of_the_full_length_where_their_wire_can_say_so() -> None:
-    lanes = [find("a=openai/m?base_url=https://h/v1&key_env=&body.top_k=1"), find("local?body.ignore_eos=false")]
-    assert [dict(lane.options.body) for lane in at_full_length(lanes)] == [
-        {"ignore_eos": True, "top_k": 1},
-        {"ignore_eos": False},
-    ]
-    with pytest.raises(UsageError, match=r"--ignore-eos: b, ollama/m: only servers of .* --max-tokens alone"):
-        at_full_length([lanes[0], LaneSpec("b", Words("b")), find("ollama/m")])
 
 
 async def test_without_libcurl_measurements_go_over_httpx(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,12 +52,12 @@ def gaps_in(data: bytes) -> list[int]:
 def test_gaps_are_a_column_that_the_requests_divide(tmp_path: Path, made: list[Record]) -> None:
     written(tmp_path, made)
     column = gaps_in((tmp_path / "gaps.bin").read_bytes())
-    assert column == [gap for record in made for gap in files.gaps(record)]
+    assert column == [gap for record in made for gap in files.gaps_us(record)]
     assert len(column) == sum(max(0, len(record.times) - 1) for record in made)
     assert column[0] == 20_000
 
 
-@pytest.mark.parametrize("values", [[], [0], [5, 5, 3, 9_999_999, 0], [files.LONGEST, 0, files.LONGEST]])
+@pytest.mark.parametrize("values", [[], [0], [5, 5, 3, 9_999_999, 0], [files.LONGEST_GAP_US, 0, files.LONGEST_GAP_US]])
 def test_packed_gaps_come_back_also_in_pieces(values: list[int]) -> None:
     whole, _ = files.pack(values, 0)
     assert gaps_in(whole) == values
@@ -71,19 +71,19 @@ def test_packed_gaps_come_back_also_in_pieces(values: list[int]) -> None:
 
 def test_answers_that_came_at_once_and_gaps_beyond_reason_do_not_spoil_the_column() -> None:
     at_once = Record("a", 0, Status.FINISHED, sent=0, ended=9, times=(1, 2), kinds="dd", sizes=(1, 1), streamed=False)
-    assert files.gaps(at_once) == []
+    assert files.gaps_us(at_once) == []
     endless = Record("a", 0, Status.FINISHED, sent=0, ended=9, times=(0, 9e5), kinds="dd", sizes=(1, 1))
-    assert files.gaps(endless) == [files.LONGEST]
+    assert files.gaps_us(endless) == [files.LONGEST_GAP_US]
 
 
 def test_the_table_has_a_row_a_figure_and_leaves_empty_what_is_not_known(made: list[Record]) -> None:
-    rows = list(csv.DictReader(io.StringIO(files.comma_separated(to_json(summary(made))), newline="")))
+    rows = list(csv.DictReader(io.StringIO(files.to_csv(to_json(summary(made))), newline="")))
     assert {row["lane"] for row in rows} == {"a", 'b,"x"'}
     (ttft,) = [row for row in rows if row["lane"] == 'b,"x"' and row["metric"] == "ttft"]
     assert 0.3 <= float(ttft["p50"]) <= 0.36
     assert (ttft["p99"], ttft["level"], ttft["n"]) == ("", "", "53")
     sweep = to_json(summary(records("a", 0.2, level=1.0), records("a", 0.2, level=8.0)))
-    levels = [row["level"] for row in csv.DictReader(io.StringIO(files.comma_separated(sweep)))]
+    levels = [row["level"] for row in csv.DictReader(io.StringIO(files.to_csv(sweep)))]
     assert set(levels) == {"1.0", "8.0"}
 
 
@@ -94,7 +94,7 @@ def test_a_run_is_not_written_over_another(tmp_path: Path, made: list[Record]) -
         files.prepare(tmp_path)
 
 
-@pytest.mark.parametrize("name", files.NAMES)
+@pytest.mark.parametrize("name", files.FILE_NAMES)
 def test_nothing_that_is_there_already_is_written_over(tmp_path: Path, made: list[Record], name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(UsageError, match=f"{name}.*another directory"):
@@ -140,7 +140,7 @@ def test_what_cannot_be_written_or_read_is_one_line(tmp_path: Path) -> None:
         lambda: files.prepare(tmp_path / "file" / "in"),
         lambda: files.read(tmp_path / "nowhere"),
         lambda: files.read_json(tmp_path / "file"),
-        lambda: files.Lines(tmp_path / "nowhere"),
+        lambda: files.FileRecords(tmp_path / "nowhere"),
     ):
         with pytest.raises(UsageError) as raised:
             attempt()
@@ -151,4 +151,4 @@ def test_what_cannot_be_written_or_read_is_one_line(tmp_path: Path) -> None:
 def test_lines_that_are_no_records_are_refused(tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(UsageError, match="version"):
-        list(files.Lines(tmp_path / "requests.jsonl"))
+        list(files.FileRecords(tmp_path / "requests.jsonl"))

@@ -9,13 +9,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import trio
 
 from fanout.bench.records import store
 from fanout.bench.records.record import Record, to_line
 from fanout.errors import UsageError
 from fanout.events import Status
-from fanout.ledger import holds as alive
+from fanout.ledger import holds
 
 
 def record(block: int, lane: str = "a") -> Record:
@@ -32,12 +31,12 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_a_run_comes_back_as_it_was_kept(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
+    with store.open_store(place, create=True) as kept:
         run = kept.begin({"lanes": ["a"]})
         kept.add(run.id, 0, lines(0, 1))
         kept.add(run.id, 2, lines(2))
         kept.finish(run.id, "complete", {"version": 1}, {"lanes": ["a"], "looks": 1})
-    with store.opened(place) as kept:
+    with store.open_store(place) as kept:
         again = kept.find(run.name)
         assert (again.state, again.requests, again.about, again.summary) == (
             "complete",
@@ -56,7 +55,7 @@ def test_a_run_comes_back_as_it_was_kept(place: Path) -> None:
 
 def test_nobody_else_can_read_it_while_it_is_open_or_later(place: Path) -> None:
     os.umask(before := os.umask(0))
-    with store.opened(place, create=True) as kept:
+    with store.open_store(place, create=True) as kept:
         run = kept.begin({})
         kept.add(run.id, 0, lines(0))
         assert {path.name: path.stat().st_mode & 0o777 for path in place.iterdir()} == {
@@ -70,15 +69,15 @@ def test_nobody_else_can_read_it_while_it_is_open_or_later(place: Path) -> None:
 
 
 def test_a_database_that_others_could_have_written_is_refused(place: Path) -> None:
-    with store.opened(place, create=True):
+    with store.open_store(place, create=True):
         pass
     (place / "runs.db").chmod(0o644)
-    with pytest.raises(UsageError, match="chmod 600"), store.opened(place):
+    with pytest.raises(UsageError, match="chmod 600"), store.open_store(place):
         pass
 
 
 def test_what_is_not_there_is_empty_and_is_not_made(place: Path) -> None:
-    with store.opened(place) as kept:
+    with store.open_store(place) as kept:
         assert kept.runs() == []
         with pytest.raises(UsageError, match=r"no run 'last'.*fanout log list"):
             kept.find("last")
@@ -86,21 +85,21 @@ def test_what_is_not_there_is_empty_and_is_not_made(place: Path) -> None:
 
 
 def test_a_file_that_is_no_database_or_of_a_later_version_says_what_to_do(place: Path) -> None:
-    with store.opened(place, create=True):
+    with store.open_store(place, create=True):
         pass
     file = place / "runs.db"
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(UsageError, match="newer version"), store.opened(place):
+    with pytest.raises(UsageError, match="newer version"), store.open_store(place):
         pass
     file.write_bytes(b"no database" * 100)
-    with pytest.raises(UsageError, match="move the file away"), store.opened(place):
+    with pytest.raises(UsageError, match="move the file away"), store.open_store(place):
         pass
 
 
 def test_runs_are_found_by_name_beginning_or_as_the_last(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
+    with store.open_store(place, create=True) as kept:
         first, second = kept.begin({}), kept.begin({})
         assert [run.name for run in kept.runs()] == [second.name, first.name]
         assert kept.find("last").name == second.name
@@ -117,7 +116,7 @@ def test_runs_are_found_by_name_beginning_or_as_the_last(place: Path) -> None:
 
 
 def test_deleted_runs_leave_nothing_in_the_file(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
+    with store.open_store(place, create=True) as kept:
         run = kept.begin({"lanes": ["a-name-to-look-for"]})
         kept.add(run.id, 0, lines(*range(1000)))
         kept.finish(run.id, "complete", None, {})
@@ -130,7 +129,7 @@ def test_deleted_runs_leave_nothing_in_the_file(place: Path) -> None:
 
 
 def test_a_change_that_fails_changes_nothing(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
+    with store.open_store(place, create=True) as kept:
         run = kept.begin({})
         kept.add(run.id, 0, lines(0))
         with pytest.raises(UsageError):
@@ -141,23 +140,23 @@ def test_a_change_that_fails_changes_nothing(place: Path) -> None:
 
 
 def test_a_reader_sees_a_run_that_goes_on(place: Path) -> None:
-    with store.opened(place, create=True) as writes:
+    with store.open_store(place, create=True) as writes:
         run = writes.begin({})
         writes.add(run.id, 0, lines(0))
-        with store.opened(place) as reads:
+        with store.open_store(place) as reads:
             assert reads.find("last").state == "running"
             assert list(reads.records(run.id)) == [record(0)]
 
 
 def test_a_run_whose_process_ended_before_it_is_cut_off_and_its_end_leaves_no_lock(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
+    with store.open_store(place, create=True) as kept:
         first, second = kept.begin({}), kept.begin({})
         kept.finish(second.id, "complete", None, {})
         kept.finish(second.id, "complete", {"version": 1}, {})
         assert [run.state for run in kept.runs()] == ["complete", "running"]
-        with store.opened(place) as reads:
+        with store.open_store(place) as reads:
             assert [run.state for run in reads.runs()] == ["complete", "running"]
-    with store.opened(place) as reads:
+    with store.open_store(place) as reads:
         assert [run.state for run in reads.runs()] == ["complete", store.CUT_OFF]
         assert reads.find(first.name).state == store.CUT_OFF
         assert [path.name for path in place.glob("*.lock")] == [f"{first.name}.lock"]
@@ -168,20 +167,20 @@ def test_a_run_whose_process_ended_before_it_is_cut_off_and_its_end_leaves_no_lo
 def test_a_run_that_ends_while_somebody_looks_at_it_was_not_cut_off(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = alive.is_held
-    with store.opened(place, create=True) as writes, store.opened(place) as reads:
+    look = holds.is_held
+    with store.open_store(place, create=True) as writes, store.open_store(place) as reads:
         run = writes.begin({})
 
         def ends_first(place: Path, name: str) -> bool:
             writes.finish(run.id, "complete", None, {})
             return look(place, name)
 
-        monkeypatch.setattr(alive, "is_held", ends_first)
+        monkeypatch.setattr(holds, "is_held", ends_first)
         assert reads.find(run.name).state == "complete"
 
 
 def test_a_run_that_goes_on_is_not_deleted(place: Path) -> None:
-    with store.opened(place, create=True) as writes, store.opened(place) as reads:
+    with store.open_store(place, create=True) as writes, store.open_store(place) as reads:
         over, run = writes.begin({}), writes.begin({})
         writes.finish(over.id, "failed", None, {})
         with pytest.raises(UsageError, match=rf"{run.name} is running"):
@@ -190,74 +189,28 @@ def test_a_run_that_goes_on_is_not_deleted(place: Path) -> None:
 
 
 def test_a_run_that_cannot_be_begun_holds_nothing(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
-        kept._connection.execute("DROP TABLE runs")
+    with store.open_store(place, create=True) as kept:
+        kept._database.execute("DROP TABLE runs")
         with pytest.raises(UsageError):
             kept.begin({})
     assert list(place.glob("*.lock")) == []
 
 
-async def test_a_journal_has_written_everything_when_it_is_left(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
-        async with store.journal(kept, {}) as journal:
-            for block in range(250):
-                await journal.put(record(block))
-        assert journal.kept == 250
-        assert [found.block for found in kept.records(journal.run.id)] == list(range(250))
-
-
-async def test_what_was_put_is_on_the_disk_within_the_interval(place: Path) -> None:
-    with store.opened(place, create=True) as kept, store.opened(place) as reads:
-        async with store.journal(kept, {}) as journal:
-            for block in range(3):
-                await journal.put(record(block))
-                with trio.fail_after(store.INTERVAL + 1):
-                    await journal.flush()
-                assert reads.count(journal.run.id) == block + 1
-
-
-async def test_what_was_put_is_kept_when_the_run_is_cancelled(place: Path) -> None:
-    with store.opened(place, create=True) as kept:
-        with trio.CancelScope() as scope:
-            async with store.journal(kept, {}) as journal:
-                await journal.put(record(0))
-                await journal.put(record(1))
-                scope.cancel()
-                await trio.sleep_forever()
-        assert kept.count(journal.run.id) == 2
-
-
-async def test_a_full_queue_makes_whoever_brings_more_wait(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MOST", 10)
-    with store.opened(place, create=True) as kept:
-        async with store.journal(kept, {}) as journal:
-            for block in range(55):
-                await journal.put(record(block))
-                assert journal.taken - journal.kept <= 20  # ten that wait, ten that are being written
-        assert kept.count(journal.run.id) == 55
-
-
-async def test_a_disk_that_takes_nothing_ends_the_run_with_one_error(place: Path) -> None:
-    with store.opened(place, create=True) as kept, pytest.raises(UsageError, match="--no-save"):
-        async with store.journal(kept, {}) as journal:
-            kept._connection.execute("DROP TABLE requests")
-            await journal.put(record(0))
-            await trio.sleep_forever()
-
-
 WRITER = """
 import sys, trio
+from functools import partial
 from pathlib import Path
 from fanout.bench.records import store
-from tests.bench.records.test_store import record
+from fanout.ledger import journal as ledger
+from tests.bench.records.test_store import lines
 
 async def main():
-    with store.opened(Path(sys.argv[1]), create=True) as kept:
-        async with store.journal(kept, {}) as journal:
+    with store.open_store(Path(sys.argv[1]), create=True) as kept:
+        async with ledger.open_journal(partial(kept.add, kept.begin({}).id)) as journal:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(acknowledge, journal)
                 for block in range(10**9):
-                    await journal.put(record(block))
+                    await journal.put(*lines(block))
                     await trio.sleep(0.0005)
 
 async def acknowledge(journal):
@@ -266,7 +219,7 @@ async def acknowledge(journal):
         print(journal.kept, flush=True)
         await trio.sleep(0.001)
 
-store.INTERVAL = 0.005
+ledger.INTERVAL = 0.005
 trio.run(main)
 """
 
@@ -285,10 +238,10 @@ def test_killed_at_any_point_the_database_opens_and_holds_all_that_was_acknowled
         acknowledged += process.stdout.readlines()
         process.wait()
         process.stdout.close()
-        with store.opened(place) as kept:
+        with store.open_store(place) as kept:
             run = kept.find("last")
             assert run.state == store.CUT_OFF
             blocks = [found.block for found in kept.records(run.id)]
             assert blocks == list(range(len(blocks)))
             assert len(blocks) >= int(acknowledged[-1] if acknowledged[-1].endswith(b"\n") else acknowledged[-2])
-            assert kept._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert list(kept._database.select("PRAGMA integrity_check")) == [("ok",)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.bench.records.timings import MARKS, told
+from fanout.bench.records.timings import TIMING_MARKS, read_timings
 
 LLAMA = (
     b'data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}],"timings":{"cache_n":0,"prompt_n":12,'
@@ -15,11 +15,11 @@ OLLAMA = (
 
 
 def test_llama_cpp_tells_of_the_prompt_and_of_each_token() -> None:
-    assert dict(told(LLAMA)) == {"prompt": pytest.approx(0.00825), "token": pytest.approx(0.008)}
+    assert dict(read_timings(LLAMA)) == {"prompt": pytest.approx(0.00825), "token": pytest.approx(0.008)}
 
 
 def test_ollama_tells_of_all_tokens_together() -> None:
-    assert dict(told(OLLAMA)) == {
+    assert dict(read_timings(OLLAMA)) == {
         "total": pytest.approx(2.0),
         "prompt": pytest.approx(0.25),
         "token": pytest.approx(0.01),
@@ -28,7 +28,7 @@ def test_ollama_tells_of_all_tokens_together() -> None:
 
 @pytest.mark.parametrize("read", [LLAMA, OLLAMA])
 def test_such_a_read_has_a_mark(read: bytes) -> None:
-    assert any(mark in read for mark in MARKS)
+    assert any(mark in read for mark in TIMING_MARKS)
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_such_a_read_has_a_mark(read: bytes) -> None:
     [b"", b'{"prompt_ms":"soon"}', b'{"prompt_ms":-1}', b'{"prompt_ms":1e999}', b'{"eval_duration":5,"eval_count":0}'],
 )
 def test_what_is_no_time_is_left_out(read: bytes) -> None:
-    assert dict(told(read)) == {}
+    assert dict(read_timings(read)) == {}

@@ -42,47 +42,49 @@ def bar(end: str = "finished", first: float | None = 0.1, before: float = 0.0, e
 CHARTS: dict[str, Callable[[], Markup]] = {
     "intervals-none": lambda: intervals.intervals("n", [], amounts.seconds, amounts.log_seconds),
     "intervals-one": lambda: intervals.intervals(
-        "n", [intervals.Row(ODD, 0, 0.2, 0.1, 0.3)], amounts.seconds, amounts.log_seconds
+        "n", [intervals.IntervalRow(ODD, 0, 0.2, 0.1, 0.3)], amounts.seconds, amounts.log_seconds
     ),
     "intervals-all-unknown": lambda: intervals.intervals(
-        "n", [intervals.Row(ODD, 0, None, note=ODD)], amounts.seconds, amounts.log_seconds
+        "n", [intervals.IntervalRow(ODD, 0, None, note=ODD)], amounts.seconds, amounts.log_seconds
     ),
     "intervals-infinite": lambda: intervals.intervals(
         "n",
-        [intervals.Row(ODD, 0, inf, 1.0, inf), intervals.Row("b", 1, 2.0, None, inf)],
+        [intervals.IntervalRow(ODD, 0, inf, 1.0, inf), intervals.IntervalRow("b", 1, 2.0, None, inf)],
         amounts.seconds,
         amounts.log_seconds,
     ),
     "intervals-zero": lambda: intervals.intervals(
-        "n", [intervals.Row(ODD, 9, 0.0, 0.0, 0.0)], amounts.seconds, amounts.log_seconds, zero=True
+        "n", [intervals.IntervalRow(ODD, 9, 0.0, 0.0, 0.0)], amounts.seconds, amounts.log_seconds, zero=True
     ),
     "ecdf-none": lambda: ecdf.ecdf("n", []),
-    "ecdf-empty": lambda: ecdf.ecdf("n", [ecdf.Curve(ODD, 0, [])]),
-    "ecdf-one": lambda: ecdf.ecdf("n", [ecdf.Curve(ODD, 0, [0.3])], limit=0.3),
-    "ecdf-all-failed": lambda: ecdf.ecdf("n", [ecdf.Curve(ODD, 0, [inf, inf])]),
+    "ecdf-empty": lambda: ecdf.ecdf("n", [ecdf.Sample(ODD, 0, [])]),
+    "ecdf-one": lambda: ecdf.ecdf("n", [ecdf.Sample(ODD, 0, [0.3])], limit=0.3),
+    "ecdf-all-failed": lambda: ecdf.ecdf("n", [ecdf.Sample(ODD, 0, [inf, inf])]),
     "ecdf-many": lambda: ecdf.ecdf(
-        "n", [ecdf.Curve(ODD, i, [0.001 * 3**j for j in range(12)] + [inf]) for i in range(9)]
+        "n", [ecdf.Sample(ODD, i, [0.001 * 3**j for j in range(12)] + [inf]) for i in range(9)]
     ),
-    "ecdf-zero": lambda: ecdf.ecdf("n", [ecdf.Curve(ODD, 0, [0.0, 0.0])]),
+    "ecdf-zero": lambda: ecdf.ecdf("n", [ecdf.Sample(ODD, 0, [0.0, 0.0])]),
     "tail-none": lambda: tail.tail("n", []),
-    "tail-one": lambda: tail.tail("n", [ecdf.Curve(ODD, 0, [0.3])]),
-    "tail-all-failed": lambda: tail.tail("n", [ecdf.Curve(ODD, 0, [inf])]),
-    "tail-many": lambda: tail.tail("n", [ecdf.Curve(ODD, 0, [0.01 * j for j in range(1, 2000)] + [inf] * 5)]),
+    "tail-one": lambda: tail.tail("n", [ecdf.Sample(ODD, 0, [0.3])]),
+    "tail-all-failed": lambda: tail.tail("n", [ecdf.Sample(ODD, 0, [inf])]),
+    "tail-many": lambda: tail.tail("n", [ecdf.Sample(ODD, 0, [0.01 * j for j in range(1, 2000)] + [inf] * 5)]),
     "gaps-none": lambda: gaps.gaps("n", []),
     "gaps-empty": lambda: gaps.gaps("n", [gaps.Gaps(ODD, 0, {})]),
     "gaps-one": lambda: gaps.gaps("n", [gaps.Gaps(ODD, 0, {gaps.class_of(0.02): 1}, 0.25, marks={"p50": 0.02})]),
     "gaps-stalled": lambda: gaps.gaps("n", [gaps.Gaps(ODD, 0, {-96: 10**7, -9: 1, 3: 1}, 0.25, 2, 2.2, {"p99": inf})]),
     "waterfall-none": lambda: waterfall.waterfall("n", []),
-    "waterfall-one": lambda: waterfall.waterfall("n", [waterfall.Group(ODD, [bar()])]),
+    "waterfall-one": lambda: waterfall.waterfall("n", [waterfall.PromptBars(ODD, [bar()])]),
     "waterfall-ends": lambda: waterfall.waterfall(
         "n",
         [
-            waterfall.Group(
+            waterfall.PromptBars(
                 ODD, [bar(), bar("failed", None), bar("timed_out", None, ended=99.0), bar("cancelled", before=0.2)]
             )
         ],
     ),
-    "waterfall-at-once": lambda: waterfall.waterfall("n", [waterfall.Group(ODD, [bar("failed", None, ended=0.0)])]),
+    "waterfall-at-once": lambda: waterfall.waterfall(
+        "n", [waterfall.PromptBars(ODD, [bar("failed", None, ended=0.0)])]
+    ),
     "timeline-none": lambda: timeline.timeline("n", run()),
     "timeline-one": lambda: timeline.timeline("n", run(finished=[1], failed=[0], in_flight=[0.5])),
     "timeline-holes": lambda: timeline.timeline(
@@ -108,20 +110,22 @@ CHARTS: dict[str, Callable[[], Markup]] = {
         "n", [tradeoff.Spot(str(i), 0, 0.1 * i, 5.0 - i, (0.0, inf), (1, 2), path="p") for i in range(4)], *AXES
     ),
     "winners-none": lambda: winners.winners("n", []),
-    "winners-unasked": lambda: winners.winners("n", [winners.Row(ODD, 0, "")]),
-    "winners-many": lambda: winners.winners("n", [winners.Row(ODD, 0, "wlf-" * 500), winners.Row("b", 1, "l" * 3)]),
+    "winners-unasked": lambda: winners.winners("n", [winners.WinnerRow(ODD, 0, "")]),
+    "winners-many": lambda: winners.winners(
+        "n", [winners.WinnerRow(ODD, 0, "wlf-" * 500), winners.WinnerRow("b", 1, "l" * 3)]
+    ),
     "sweep-none": lambda: sweep.sweep("n", [], "load", amounts.count),
     "sweep-unknown": lambda: sweep.sweep(
-        "n", [sweep.Curve(ODD, 0, {1.0: None, 2.0: inf})], "load", amounts.count, limit=3.0
+        "n", [sweep.LoadCurve(ODD, 0, {1.0: None, 2.0: inf})], "load", amounts.count, limit=3.0
     ),
     "sweep-knee": lambda: sweep.sweep(
         "n",
-        [sweep.Curve(ODD, 0, {1.0: 1.0, 8.0: 7.0, 64.0: 9.0}, knee=8.0, band={1.0: (0.5, 2.0)})],
+        [sweep.LoadCurve(ODD, 0, {1.0: 1.0, 8.0: 7.0, 64.0: 9.0}, knee=8.0, band={1.0: (0.5, 2.0)})],
         "load",
         amounts.count,
     ),
     "sweep-zero": lambda: sweep.sweep(
-        "n", [sweep.Curve(ODD, 0, {0.0: 0.0, 2.0: 0.0}, faint=True)], "load", amounts.count
+        "n", [sweep.LoadCurve(ODD, 0, {0.0: 0.0, 2.0: 0.0}, faint=True)], "load", amounts.count
     ),
 }
 

@@ -54,16 +54,16 @@ def test_numbers_keep_three_figures_and_all_before_the_point() -> None:
 
 
 def test_changes_have_a_sign() -> None:
-    assert [amounts.signed(value) for value in (12.3, -12.3, 0)] == ["+12", f"{amounts.MINUS}12", "0"]
+    assert [amounts.with_sign(value) for value in (12.3, -12.3, 0)] == ["+12", f"{amounts.MINUS}12", "0"]
 
 
 def test_an_interval_has_a_common_unit_once() -> None:
     write = amounts.seconds
-    assert amounts.ranged(0.2, 0.1, 0.3, write) == "200 ms (100 to 300)"
-    assert amounts.ranged(0.9, 0.8, 1.2, write) == "900 ms (800 ms to 1.20 s)"
-    assert amounts.ranged(0.9, None, 1.2, write) == "900 ms (? to 1.20 s)"
-    assert amounts.ranged(0.9, None, None, write) == "900 ms"
-    assert amounts.ranged(inf, inf, inf, write) == "∞"
+    assert amounts.with_interval(0.2, 0.1, 0.3, write) == "200 ms (100 to 300)"
+    assert amounts.with_interval(0.9, 0.8, 1.2, write) == "900 ms (800 ms to 1.20 s)"
+    assert amounts.with_interval(0.9, None, 1.2, write) == "900 ms (? to 1.20 s)"
+    assert amounts.with_interval(0.9, None, None, write) == "900 ms"
+    assert amounts.with_interval(inf, inf, inf, write) == "∞"
     assert amounts.between(0.1, 0.3, write) == "100 to 300 ms"
     assert amounts.between(0.1, inf, write) == "100 ms to ∞"
     assert amounts.between(None, None, write) == amounts.NONE

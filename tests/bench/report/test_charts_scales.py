@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.bench.report.charts.scales import Scale, around, thinned
+from fanout.bench.report.charts.scales import Scale, around, thin
 
 FINITE = st.floats(-1e9, 1e9)
 POSITIVE = st.floats(1e-6, 1e6)
@@ -95,6 +95,6 @@ def test_ticks_are_on_the_scale_and_the_main_ones_are_few_and_among_them(low: fl
 
 @given(st.integers(0, 3000), st.integers(2, 200))
 def test_thinning_keeps_both_ends_and_no_more_than_asked_for(count: int, most: int) -> None:
-    kept = thinned(count, most)
+    kept = thin(count, most)
     assert kept == sorted(set(kept)) and len(kept) == min(count, most)
     assert not count or (kept[0], kept[-1]) == (0, count - 1)

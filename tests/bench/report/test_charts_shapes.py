@@ -9,19 +9,17 @@ from attrs import evolve
 
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.drawing import COLOURS, mark_of
-from fanout.bench.report.charts.ecdf import HEIGHT, MOST_POINTS, Curve, ecdf
+from fanout.bench.report.charts.ecdf import HEIGHT, MOST_POINTS, Sample, ecdf
 from fanout.bench.report.charts.forest import Pair, forest
 from fanout.bench.report.charts.gaps import Gaps, class_of, gaps, start_of
-from fanout.bench.report.charts.intervals import Row, intervals, ranked
-from fanout.bench.report.charts.rows import head, room, shortened
-from fanout.bench.report.charts.sweep import Curve as LoadCurve
-from fanout.bench.report.charts.sweep import sweep
+from fanout.bench.report.charts.intervals import IntervalRow, intervals, rank
+from fanout.bench.report.charts.rows import head, room, shorten
+from fanout.bench.report.charts.sweep import LoadCurve, sweep
 from fanout.bench.report.charts.tail import tail
 from fanout.bench.report.charts.timeline import Pace, Timeline, timeline
 from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
-from fanout.bench.report.charts.waterfall import NEAREST, Bar, Group, waterfall
-from fanout.bench.report.charts.winners import MOST_COLUMNS, TALL, winners
-from fanout.bench.report.charts.winners import Row as Outcomes
+from fanout.bench.report.charts.waterfall import NEAREST, Bar, PromptBars, waterfall
+from fanout.bench.report.charts.winners import MOST_COLUMNS, TALL, WinnerRow, winners
 from tests.bench.report.test_charts import SVG, parsed
 
 SECONDS = Axis("x", amounts.seconds, amounts.log_seconds, log=False, zero=True)
@@ -46,13 +44,17 @@ def lines(root: ET.Element, class_: str) -> list[ET.Element]:
 
 
 def test_intervals_are_ranked_with_what_has_no_figure_last() -> None:
-    rows = [Row("a", 0, 3.0), Row("b", 1, None), Row("c", 2, 1.0), Row("d", 3, inf)]
-    assert [row.lane for row in ranked(rows)] == ["c", "a", "d", "b"]
-    assert [row.lane for row in ranked(rows[:3], more_is_better=True)] == ["a", "c", "b"]
+    rows = [IntervalRow("a", 0, 3.0), IntervalRow("b", 1, None), IntervalRow("c", 2, 1.0), IntervalRow("d", 3, inf)]
+    assert [row.lane for row in rank(rows)] == ["c", "a", "d", "b"]
+    assert [row.lane for row in rank(rows[:3], more_is_better=True)] == ["a", "c", "b"]
 
 
 def test_an_interval_reaches_from_bound_to_bound_around_its_mark() -> None:
-    root = parsed(intervals("n", [Row("a", 0, 2.0, 1.0, 4.0), Row("b", 1, 3.0)], amounts.seconds, amounts.log_seconds))
+    root = parsed(
+        intervals(
+            "n", [IntervalRow("a", 0, 2.0, 1.0, 4.0), IntervalRow("b", 1, 3.0)], amounts.seconds, amounts.log_seconds
+        )
+    )
     [whisker] = lines(root, "whisker")
     [(at, _)] = marks(root, "m0")
     low, high = (float(whisker.get(key, "")[:-1]) for key in ("x1", "x2"))
@@ -62,19 +64,19 @@ def test_an_interval_reaches_from_bound_to_bound_around_its_mark() -> None:
 
 
 def test_an_unknown_bound_reaches_the_end_of_the_axis_as_a_dashed_line() -> None:
-    root = parsed(intervals("n", [Row("a", 0, 2.0, 1.0, None)], amounts.seconds, amounts.log_seconds))
+    root = parsed(intervals("n", [IntervalRow("a", 0, 2.0, 1.0, None)], amounts.seconds, amounts.log_seconds))
     [whisker] = lines(root, "open")
     assert whisker.get("x2") == "100%"
 
 
 def test_an_infinite_figure_is_a_cross_at_the_end() -> None:
-    root = parsed(intervals("n", [Row("a", 0, inf, 1.0, inf)], amounts.seconds, amounts.log_seconds))
+    root = parsed(intervals("n", [IntervalRow("a", 0, inf, 1.0, inf)], amounts.seconds, amounts.log_seconds))
     assert [x for x, _ in marks(root, "cross")] == [100]
     assert not marks(root, "m0")
 
 
 def test_an_ecdf_rises_by_each_request_and_failures_are_missing_from_it() -> None:
-    root = parsed(ecdf("n", [Curve("a", 0, [1.0, 2.0, 3.0, inf])]))
+    root = parsed(ecdf("n", [Sample("a", 0, [1.0, 2.0, 3.0, inf])]))
     [path] = paths(root, "curve")
     heights = [float(y) for y in re.findall(r"V([\d.]+)", path)]
     assert heights == pytest.approx([HEIGHT * 3 / 4, HEIGHT / 2, HEIGHT / 4])
@@ -84,32 +86,32 @@ def test_an_ecdf_rises_by_each_request_and_failures_are_missing_from_it() -> Non
 
 
 def test_an_ecdf_without_failures_reaches_the_top_and_has_no_cross() -> None:
-    root = parsed(ecdf("n", [Curve("a", 0, [1.0, 2.0])]))
+    root = parsed(ecdf("n", [Sample("a", 0, [1.0, 2.0])]))
     assert paths(root, "curve")[0].endswith("V0")
     assert not marks(root, "cross")
 
 
 def test_an_ecdf_of_many_requests_has_few_points_and_keeps_both_ends() -> None:
-    root = parsed(ecdf("n", [Curve("a", 0, [float(value) for value in range(1, 50_001)])]))
+    root = parsed(ecdf("n", [Sample("a", 0, [float(value) for value in range(1, 50_001)])]))
     [path] = paths(root, "curve")
     assert path.count("V") == MOST_POINTS
     assert path.endswith("V0")
 
 
 def test_an_objective_is_drawn_where_the_axis_has_it() -> None:
-    curves = [Curve("a", 0, [1.0, 2.0])]
+    curves = [Sample("a", 0, [1.0, 2.0])]
     assert "limit 1.5 s" in texts(parsed(ecdf("n", curves, limit=1.5)))
     assert not lines(parsed(ecdf("n", curves, limit=50.0)), "limit")
 
 
 def test_a_tail_shows_only_percentiles_for_which_there_are_requests() -> None:
-    assert {"p50", "p90"} <= set(texts(parsed(tail("n", [Curve("a", 0, [1.0] * 10)]))))
-    assert "p99" not in texts(parsed(tail("n", [Curve("a", 0, [1.0] * 99)])))
-    assert "p99" in texts(parsed(tail("n", [Curve("a", 0, [1.0] * 100)])))
+    assert {"p50", "p90"} <= set(texts(parsed(tail("n", [Sample("a", 0, [1.0] * 10)]))))
+    assert "p99" not in texts(parsed(tail("n", [Sample("a", 0, [1.0] * 99)])))
+    assert "p99" in texts(parsed(tail("n", [Sample("a", 0, [1.0] * 100)])))
 
 
 def test_a_tail_ends_with_a_cross_where_the_failures_begin() -> None:
-    root = parsed(tail("n", [Curve("a", 0, [1.0] * 90 + [inf] * 10)]))
+    root = parsed(tail("n", [Sample("a", 0, [1.0] * 90 + [inf] * 10)]))
     [(x, y)] = marks(root, "cross")
     assert x == pytest.approx(50, abs=3) and y == 0  # p90 is half-way to p99
     assert "p90 1.00 s, p99 ∞" in "".join(root.itertext())
@@ -144,7 +146,7 @@ def bar(
 
 
 def test_a_request_is_drawn_from_its_sending_with_its_connection_before() -> None:
-    root = parsed(waterfall("n", [Group("p", [bar(before=0.25)])]))
+    root = parsed(waterfall("n", [PromptBars("p", [bar(before=0.25)])]))
     boxes = {rect.get("class", "").split()[0]: rect for rect in root.iter(f"{SVG}rect")}
     start = float(boxes["connect"].get("width", "")[:-1])
     assert boxes["connect"].get("x") == "0%"
@@ -156,7 +158,9 @@ def test_a_request_is_drawn_from_its_sending_with_its_connection_before() -> Non
 def test_a_connection_that_counts_is_drawn_as_the_first_part_of_its_request() -> None:
     counted = evolve(bar(before=0.05), counted=True)
     root = parsed(
-        waterfall("n", [Group("p", [counted, evolve(bar("failed", times=(), ended=0.02), before=9.0, counted=True)])])
+        waterfall(
+            "n", [PromptBars("p", [counted, evolve(bar("failed", times=(), ended=0.02), before=9.0, counted=True)])]
+        )
     )
     opened, of_failed = (rect for rect in root.iter(f"{SVG}rect") if rect.get("class", "").startswith("connect"))
     wait = next(rect for rect in root.iter(f"{SVG}rect") if rect.get("class", "").startswith("wait"))
@@ -166,13 +170,13 @@ def test_a_connection_that_counts_is_drawn_as_the_first_part_of_its_request() ->
 
 
 def test_each_end_but_a_good_one_has_its_sign() -> None:
-    group = Group("p", [bar(), bar("failed"), bar("timed_out"), bar("cancelled")])
+    group = PromptBars("p", [bar(), bar("failed"), bar("timed_out"), bar("cancelled")])
     root = parsed(waterfall("n", [group]))
     assert [len(marks(root, sign)) for sign in ("cross", "clock", "stop")] == [1, 1, 1]
 
 
 def test_a_timeout_does_not_squeeze_the_others() -> None:
-    root = parsed(waterfall("n", [Group("p", [bar(), bar("timed_out", times=(), ended=60.0)])]))
+    root = parsed(waterfall("n", [PromptBars("p", [bar(), bar("timed_out", times=(), ended=60.0)])]))
     assert "60.0 s →" in texts(root)
     finished = next(rect for rect in root.iter(f"{SVG}rect") if "tokens" in rect.get("class", ""))
     assert float(finished.get("width", "")[:-1]) > 50
@@ -180,7 +184,7 @@ def test_a_timeout_does_not_squeeze_the_others() -> None:
 
 def test_pieces_nearer_than_can_be_told_apart_are_drawn_once() -> None:
     times = tuple(index / 10_000 for index in range(1, 10_001))
-    root = parsed(waterfall("n", [Group("p", [bar(times=times)])]))
+    root = parsed(waterfall("n", [PromptBars("p", [bar(times=times)])]))
     assert paths(root, "ticks")[0].count("M") <= 1 / NEAREST + 1
 
 
@@ -226,13 +230,13 @@ def test_names_in_a_scatter_never_touch() -> None:
 
 
 def test_won_prompts_are_filled_and_failed_ones_red() -> None:
-    root = parsed(winners("n", [Outcomes("a", 0, "wwlf")]))
+    root = parsed(winners("n", [WinnerRow("a", 0, "wwlf")]))
     assert paths(root, "won")[0].count("z") == 2 and paths(root, "stalls")[0].count("z") == 1
     assert "won 50 % of 4, 1 failed" in texts(root)
 
 
 def test_many_prompts_share_columns_and_a_half_won_one_is_half_filled() -> None:
-    root = parsed(winners("n", [Outcomes("a", 0, "wl" * MOST_COLUMNS)]))
+    root = parsed(winners("n", [WinnerRow("a", 0, "wl" * MOST_COLUMNS)]))
     [path] = paths(root, "won")
     assert path.count("z") == MOST_COLUMNS
     top, base = re.findall(r"M[\d.]+ ([\d.]+)H[\d.]+V([\d.]+)", path)[0]
@@ -273,8 +277,8 @@ def test_a_figure_goes_below_its_name_where_both_have_no_room() -> None:
 
 
 def test_a_very_long_name_keeps_its_ends() -> None:
-    assert shortened("a" * 44) == "a" * 44
-    assert shortened("begin" + "x" * 60 + "end") == "begin" + "x" * 16 + "…" + "x" * 18 + "end"
+    assert shorten("a" * 44) == "a" * 44
+    assert shorten("begin" + "x" * 60 + "end") == "begin" + "x" * 16 + "…" + "x" * 18 + "end"
 
 
 def test_the_first_lanes_differ_in_colour_and_no_two_of_64_in_colour_and_mark() -> None:

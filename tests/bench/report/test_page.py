@@ -11,7 +11,7 @@ from attrs import evolve
 
 from fanout.bench.analysis.summary import Summary, summarize
 from fanout.bench.records.record import Record
-from fanout.bench.report.page import LINKS, page
+from fanout.bench.report.page import LINKS, make_page
 from fanout.events import Status
 from tests.bench import runs
 
@@ -78,7 +78,7 @@ def pages() -> Callable[[str], str]:
     def get(name: str) -> str:
         if name not in made:
             records = RUNS[name]()
-            made[name] = page(summary(records), records, ABOUT)
+            made[name] = make_page(summary(records), records, ABOUT)
         return made[name]
 
     return get
@@ -161,7 +161,7 @@ def test_it_is_small(pages: Callable[[str], str], name: str) -> None:
 def test_it_grows_little_with_the_run() -> None:
     records = list(runs.run(1000, runs.KINDS[:2]))
     made = summary(records[:400])
-    small, large = (len(page(made, part, ABOUT).encode()) for part in (records[:400], records))
+    small, large = (len(make_page(made, part, ABOUT).encode()) for part in (records[:400], records))
     assert abs(large - small) < 0.15 * small
 
 

@@ -12,7 +12,7 @@ import pytest
 from attrs import define, field
 
 from fanout.bench.analysis.summary import summarize
-from fanout.bench.report.page import page
+from fanout.bench.report.page import make_page
 from fanout.login.browser import Settings, Tab, open_tab
 from fanout.login.devtools import DevTools
 from fanout.login.services import SERVICES
@@ -109,7 +109,7 @@ async def test_it_shows_at_any_width_and_in_both_themes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = RUNS[name]()
-    (path := tmp_path / "report.html").write_text(page(summarize(records, resamples=100), records, ABOUT), "utf-8")
+    (path := tmp_path / "report.html").write_text(make_page(summarize(records, resamples=100), records, ABOUT), "utf-8")
     with own_temporary_directory(monkeypatch):
         async with open_page(path, monkeypatch) as seen:
             backgrounds = set()
@@ -141,7 +141,7 @@ async def test_a_page_that_did_fetch_or_run_something_would_be_noticed(
 ) -> None:
     """So that the silence above means something; and the page's policy stops what slipped through."""
     records = list(runs.run(1, runs.KINDS[:1]))
-    text = page(summarize(records, resamples=100), records, ABOUT)
+    text = make_page(summarize(records, resamples=100), records, ABOUT)
     smuggled = '<img src="http://127.0.0.1:9/x" onerror="document.title = 1"><script>document.title = 2</script></main>'
     (path := tmp_path / "report.html").write_text(text.replace("</main>", smuggled), "utf-8")
     with own_temporary_directory(monkeypatch):

@@ -8,18 +8,19 @@ from weakref import finalize
 import pytest
 from attrs import evolve
 
+from fanout.bench.analysis.metrics import METRICS
 from fanout.bench.analysis.statistics import Interval
 from fanout.bench.analysis.summary import summarize
-from fanout.bench.analysis.whatif import Policy, WhatIf
+from fanout.bench.analysis.whatif import SimulatedPolicy, WhatIf
 from fanout.bench.records.record import Record
-from fanout.bench.report.page import page
-from fanout.bench.report.sections.comparisons import beaten
+from fanout.bench.report.page import make_page
+from fanout.bench.report.sections.comparisons import win_share
 from fanout.bench.report.sections.definitions import DEFINITIONS
 from fanout.bench.report.sections.digest import INTERVALS, REQUESTS, Digest, digest, outcomes
 from fanout.bench.report.sections.layout import Table, Term, foreign, grid
 from fanout.bench.report.sections.load import knee
 from fanout.bench.report.sections.policies import title
-from fanout.bench.report.sections.view import NAMES, View
+from fanout.bench.report.sections.view import View
 from fanout.events import Status
 from tests.bench import runs
 
@@ -90,8 +91,8 @@ def test_a_share_of_wins_counts_ties_half_and_failures_as_lost() -> None:
         record("a", 4, 0.1),
     ]
     shown = View(summarize(records), read(*records))
-    assert beaten(shown, "a", "b") == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
-    assert beaten(shown, "b", "a") == pytest.approx(1 - (1 + 0 + 0.5 + 0.5) / 4)
+    assert win_share(shown, "a", "b") == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
+    assert win_share(shown, "b", "a") == pytest.approx(1 - (1 + 0 + 0.5 + 0.5) / 4)
 
 
 def test_the_timeline_counts_every_request_once_and_its_time_under_way() -> None:
@@ -166,7 +167,7 @@ def test_the_knee_is_the_most_throughput_for_its_latency_unless_it_is_at_an_end(
 def test_policies_are_named_by_what_they_do() -> None:
     def named(*lanes: str, pace: float = 0.0) -> str:
         none = {"p95": Interval(None, None, None, 0)}
-        return title(WhatIf(Policy(lanes, pace), 1, none, none, 0, 0, 0, None, 0))
+        return title(WhatIf(SimulatedPolicy(lanes, pace), 1, none, none, 0, 0, 0, None, 0))
 
     assert [named("a"), named("a", "b"), named("a", "b", pace=inf)] == ["a", "race", "fallback"]
     assert named("a", "b", pace=0.42) == "hedge 420 ms"
@@ -174,7 +175,7 @@ def test_policies_are_named_by_what_they_do() -> None:
 
 def shown(**how: Any) -> str:
     records = [record(lane, block, 0.2, connect=0.05, level=1.0) for block in range(10) for lane in "abc"]
-    return page(summarize(records, **how), records, {})
+    return make_page(summarize(records, **how), records, {})
 
 
 def test_a_baseline_comes_last_in_the_title_and_is_said() -> None:
@@ -195,11 +196,11 @@ def test_connections_that_count_are_told_and_have_a_column() -> None:
 def test_what_a_lane_does_in_a_second_is_not_shown_where_it_waited_for_the_others() -> None:
     assert 'href="#def-tps_total"' not in shown()
     alone = [record("a", block, 0.2, level=1.0) for block in range(10)]
-    assert 'href="#def-tps_total"' in page(summarize(alone), alone, {})
+    assert 'href="#def-tps_total"' in make_page(summarize(alone), alone, {})
 
 
 def test_every_metric_that_has_a_name_is_defined() -> None:
-    assert set(NAMES) <= set(DEFINITIONS)
+    assert set(METRICS) <= set(DEFINITIONS)
     assert all(meaning.endswith(".") for _, meaning in DEFINITIONS.values())
 
 

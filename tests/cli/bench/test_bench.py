@@ -13,15 +13,14 @@ import pytest
 import trio
 from click.testing import CliRunner
 
+from fanout.bench import run as door
+from fanout.bench.load.planning import MOST_REQUESTS
 from fanout.bench.records import store
 from fanout.bench.records.record import to_line
 from fanout.cli.bench import bench as command
 from fanout.cli.bench import compare, report
-from fanout.cli.bench import run as bench_run
-from fanout.cli.bench import summary as bench_summary
-from fanout.cli.bench.command import retold
-from fanout.cli.bench.run import measure, planned
-from fanout.cli.bench.wish import Wish
+from fanout.cli.bench.command import describe_command
+from fanout.cli.bench.run import _announce, plan, run_benchmark
 from fanout.errors import UsageError
 from fanout.events import Status
 from tests.again import again
@@ -50,8 +49,8 @@ async def until(true: Callable[[], bool]) -> None:
             await trio.sleep(0.01)
 
 
-def kept(run: str = "last") -> store.Run:
-    with store.opened() as opened:
+def kept(run: str = "last") -> store.KeptRun:
+    with store.open_store() as opened:
         return opened.find(run)
 
 
@@ -61,8 +60,8 @@ def bench(env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: 
 
     async def run(*arguments: str, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        wish = Wish(**command.make_context("bench", list(arguments)).params)
-        code = await measure(wish, planned(wish, "fanout bench"))
+        planned, output = plan(command.make_context("bench", list(arguments)).params, "fanout bench")
+        code = await run_benchmark(planned, output)
         return Done(code, *capsys.readouterr())
 
     return run
@@ -120,7 +119,7 @@ async def test_full_answers_on_connections_of_their_own_are_compared_with_one_la
         )  # fmt: skip
         assert server.connections == len(server.served) == 24
         bodies = [json.loads(served.request.body) for served in server.served]
-    assert all(body["ignore_eos"] is True and body["max_completion_tokens"] == 128 for body in bodies)
+    assert all(body["ignore_eos"] is True and body["max_tokens"] == 128 for body in bodies)
     assert "every request opens a connection of its own" in done.err
     head, a, b, c = done.out.splitlines()[:4]
     assert re.search("difference +connect p50 +TTFT p50", head)
@@ -146,7 +145,7 @@ async def test_a_condition_that_does_not_hold_is_exit_code_3(bench: Bench) -> No
         done = await bench(*lane, *held, "--assert", "p50(ttft, a) < 20ms")
     assert done.code == 3
     assert "fanout: --assert p50(ttft, a) < 20ms: it is 3" in done.err
-    assert not store.directory().exists()
+    assert not store.default_directory().exists()
 
 
 @pytest.mark.slow
@@ -196,11 +195,10 @@ async def test_files_that_cannot_be_written_in_the_end_do_not_cost_the_results(
             "--assert",
             "failures > 1%",
         ]
-        wish = Wish(**command.make_context("bench", arguments).params)
-        plan = planned(wish, "fanout bench")
+        planned, output = plan(command.make_context("bench", arguments).params, "fanout bench")
         (tmp_path / "summary.csv").write_text("mine")
         with pytest.RaisesGroup(UsageError, flatten_subgroups=True, allow_unwrapped=True) as raised:
-            await measure(wish, plan)
+            await run_benchmark(planned, output)
     out, err = capsys.readouterr()
     assert out.startswith("lane  done  failed")
     assert "--assert failures > 1%: it is 0 %" in err
@@ -225,7 +223,7 @@ async def test_a_run_is_kept_whole_even_if_it_cannot_be_summed_up(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(bench_summary, "summarize", broken)
+    monkeypatch.setattr(door, "summarize", broken)
     async with open_server() as server:
         with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True, allow_unwrapped=True):
             await bench("-m", server.lane("a"), "-n", "3", "--warmup", "0")
@@ -259,7 +257,7 @@ async def test_interrupted_it_sums_up_what_there_is(env: dict[str, str]) -> None
     assert "Traceback" not in err
     run = kept()
     assert run.state == "interrupted"
-    with store.opened() as opened:
+    with store.open_store() as opened:
         records = list(opened.records(run.id))
     assert sum(record.finished for record in records) >= 9
     assert [record.status for record in records if not record.finished] in ([Status.CANCELLED], [])
@@ -445,16 +443,15 @@ def test_a_page_is_made_whatever_else_a_run_tells_of_itself(call: Call, env: dic
         (["--assert", "failures < 1%", "--assert", "p99(e2e) < 9s"], 368),
         (["--assert", "p95(ttft) < 800ms", "-n", "9"], 9),
         (["--assert", "p95(ttft) < 800ms", "-t", "9"], None),
-        (["--assert", "p95(ttft) < 800ms", "--until-ci", "5%"], bench_run.MOST_REQUESTS),
+        (["--assert", "p95(ttft) < 800ms", "--until-ci", "5%"], MOST_REQUESTS),
     ],
 )
 def test_a_condition_has_the_requests_that_it_needs(
     env: dict[str, str], capsys: pytest.CaptureFixture[str], arguments: list[str], requests: int | None
 ) -> None:
-    wish = Wish(**command.make_context("bench", arguments).params)
-    plan = planned(wish, "")
-    assert plan.setup.limits.requests == requests
-    bench_run._announce(wish, plan)
+    planned, _ = plan(command.make_context("bench", arguments).params, "")
+    assert planned.setup.limits.requests == requests
+    _announce(planned)
     told = [line for line in capsys.readouterr().err.splitlines() if "in place of 40" in line]
     assert len(told) == (requests in (72, 368))
     assert all(f"{requests} prompts" in line and "--assert" in line for line in told)
@@ -485,9 +482,9 @@ def test_a_file_that_somebody_else_wrote_cannot_command_the_terminal(
 def test_nothing_secret_is_kept_of_a_lane_s_address(env: dict[str, str]) -> None:
     lane = "openai/x?base_url=http://127.0.0.1:1/v1?key=s3cret&key_env="
     context = command.make_context("bench", ["-m", lane, "-s", "s3cret"])
-    plan = planned(Wish(**context.params), retold(context))
-    assert plan.about["lanes"][0]["base_url"] == "http://127.0.0.1:1/v1?…"
-    assert "s3cret" not in repr(plan.about)
+    planned, _ = plan(context.params, describe_command(context))
+    assert planned.about["lanes"][0]["base_url"] == "http://127.0.0.1:1/v1?…"
+    assert "s3cret" not in repr(planned.about)
 
 
 def test_a_group_is_refused_with_the_names_of_its_lanes(

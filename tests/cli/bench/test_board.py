@@ -7,9 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from fanout.bench.load.design.schedule import Closed, Open
-from fanout.bench.load.loop import Limits
+from fanout.bench.load.setup import Limits
 from fanout.bench.records.record import Record
-from fanout.cli.bench.board import Board, Lines, board_for, head, line, sparkline, table, time_left
+from fanout.cli.bench.board import board_for, head, line, show_lines, sparkline, table, time_left
 from fanout.events import Status
 from tests.bench.loads import QUICK, Bench, bench
 from tests.words import said
@@ -54,7 +54,7 @@ async def test_without_a_terminal_there_is_a_line_now_and_then(
 ) -> None:
     run = bench({"a": [0.1, b"one", 0.1, b"!no"]}, "a", requests=1000)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Lines(run.load).redraw)
+        nursery.start_soon(show_lines, run.load)
         nursery.start_soon(run.run, Closed(1))
         await trio.sleep(25.05)
         nursery.cancel_scope.cancel()
@@ -65,9 +65,8 @@ async def test_without_a_terminal_there_is_a_line_now_and_then(
 
 
 def test_where_nobody_looks_nothing_is_drawn() -> None:
-    load = object.__new__(object)
-    assert type(board_for(load, quiet=True)) is Board  # type: ignore[arg-type]
-    assert type(board_for(load, quiet=False)) is Lines  # type: ignore[arg-type]
+    assert board_for(quiet=True) is None
+    assert board_for(quiet=False) is show_lines
 
 
 async def test_the_time_left_is_what_ends_first(autojump_clock: MockClock) -> None:

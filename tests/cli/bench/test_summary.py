@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from fanout.bench import run
 from fanout.bench.analysis.summary import Summary, summarize
 from fanout.cli.bench import summary as bench_summary
-from fanout.cli.bench.summary import summed_up
+from fanout.cli.bench.summary import sum_up_with_notice
 from tests.bench.summaries import records
 
 
@@ -22,7 +23,7 @@ def test_what_takes_long_is_said(
         return summarize(*given, **more)
 
     monkeypatch.setattr(bench_summary, "PATIENCE", 0.1 if takes else 60)
-    monkeypatch.setattr(bench_summary, "summarize", slow)
+    monkeypatch.setattr(run, "summarize", slow)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert list(summed_up(records("a", 0.2), {}, quiet=quiet).lanes) == ["a"]
+    assert list(sum_up_with_notice(records("a", 0.2), {}, quiet=quiet).lanes) == ["a"]
     assert capsys.readouterr().err == said

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Literal
+
+Order = Literal["interleave", "sequential"]
+"""Each prompt to all lanes in one block, or one lane after the other."""
 
 
-def interleaved(lanes: Sequence[str], blocks: int, seed: int) -> list[tuple[str, ...]]:
-    """For every block, all lanes in the order in which they get its prompt.
+def interleave(lanes: Sequence[str], blocks: int, seed: int) -> list[tuple[str, ...]]:
+    """Returns, for every block, all lanes in the order in which they get its prompt.
 
-    Orders are the rows of Latin squares: of every as many blocks as there are lanes, each lane is first once, second
-    once, and so on. The squares are shuffled anew each time, by `seed`.
+    The orders are the rows of Latin squares: in as many blocks as there are lanes, each lane is first once, second
+    once, and so on. Each square is shuffled anew, by `seed`.
     """
     random = Random(seed)  # noqa: S311  # an experiment's plan, not a secret
     orders: list[tuple[str, ...]] = []

@@ -1,4 +1,4 @@
-"""When the requests of a load are due: a number of streams, a rate, or the times of a trace.
+"""The times of a load's requests: by a number of streams, by a rate, or from a trace.
 
 A closed loop has a fixed number of streams, each of which sends its next request when the one before has ended. An open
 loop plans its starts beforehand and keeps to them, whatever the answers do. Times are seconds after the load's start.
@@ -17,12 +17,12 @@ from fanout.errors import UsageError
 Arrival = Literal["constant", "poisson", "gamma"]
 
 STREAMS = 512
-"""How many requests of an open loop may be in flight in one lane, unless somebody says otherwise."""
+"""The most requests of an open loop in flight in one lane, where the user sets no bound."""
 
 
 @frozen
 class Closed:
-    """So many streams a lane; they begin evenly over `ramp` seconds, for starts at one instant disturb one another."""
+    """A closed loop of streams a lane. They begin evenly over `ramp` seconds: at one instant they would collide."""
 
     streams: int
     ramp: float = 0.0
@@ -33,13 +33,13 @@ class Closed:
         return f"c={self.streams}"
 
     def beginning(self, stream: int) -> float:
-        """When this stream sends its first request."""
+        """The time of this stream's first request."""
         return self.ramp * stream / self.streams
 
 
 @frozen
 class Open:
-    """So many requests a second a lane; at most `streams` are in flight, the others wait, and their wait counts.
+    """An open loop of requests a second a lane. At most `streams` are in flight; the others wait, and that counts.
 
     The gaps between arrivals are constant, exponential (poisson), or gamma distributed with `burstiness` as the shape:
     1 is poisson, less comes in bursts, more is more even. Over the first `ramp` seconds the rate rises from 0.
@@ -70,14 +70,14 @@ class Open:
                 due += random.gammavariate(shape, 1 / shape)
 
     def _time(self, due: float) -> float:
-        """When so many requests are due: the inverse of the integral of the rate."""
+        """The time at which so many requests are due: the inverse of the integral of the rate."""
         rising = self.rate * self.ramp / 2
         return sqrt(2 * due * self.ramp / self.rate) if due < rising else self.ramp + (due - rising) / self.rate
 
 
 @frozen
 class Replay:
-    """Starts at the times of a trace, `speedup` times as fast."""
+    """An open loop with the times of a trace, `speedup` times as fast."""
 
     at: Sequence[float] = field(repr=False)
     speedup: float = 1.0
@@ -96,7 +96,7 @@ class Replay:
 Schedule = Closed | Open | Replay
 
 
-def schedules(
+def make_schedules(
     concurrency: Sequence[int],
     rates: Sequence[float],
     trace: Sequence[float] | None,
@@ -107,7 +107,7 @@ def schedules(
     speedup: float = 1.0,
     seed: int = 0,
 ) -> list[Schedule]:
-    """One schedule for every step of a sweep. Raises UsageError for what does not go together.
+    """Makes one schedule for every step of a sweep. Raises UsageError for settings that contradict each other.
 
     With rates or a trace, the one number in `concurrency` bounds what is in flight.
     """

@@ -1,8 +1,8 @@
-"""What a load asks: prompts that are built in, made up to a length, or read from files; and what makes each unique."""
+"""The prompts of a load: built in, made up to a length, or read from files; and the marks that make each unique."""
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -23,21 +23,24 @@ BUILT_IN = ("short", "code", "reasoning")
 """The built-in sets, each a file in prompts/ with a prompt a line."""
 
 SYNTHETIC = 64
-"""How many prompts of one length are made up; fewer of very long ones."""
+"""Prompts of one length that are made up; fewer of very long ones."""
 
-LONGEST = 2_000_000
-"""Tokens of a prompt that is made up, or of an answer, and characters of a field of CSV."""
+MOST_TOKENS = 2_000_000
+"""Tokens of a prompt that is made up, or of an answer."""
+
+CSV_FIELD_CHARACTERS = 2_000_000
+"""Characters of a field of CSV."""
 
 _TEXTS = ("prompt", "text", "question", "instruction", "input")
 _BOUNDS = ("max_tokens", "output_length", "output_tokens", "generatedtokens", "response tokens")
 _LENGTHS = ("input_length", "input_tokens", "contexttokens", "request tokens")
 _TIMES = ("timestamp", "time", "at")
-"""The names under which files hold what is asked, in the order of preference; compared in lower case."""
+"""The names of columns and fields in files, in the order of preference; compared in lower case."""
 
 
 @frozen
 class Item:
-    """One prompt; `max_tokens` bounds its answer where the workload says so."""
+    """One prompt; `max_tokens` bounds its answer, if the workload has a bound."""
 
     prompt: Prompt
     max_tokens: int | None = None
@@ -45,7 +48,7 @@ class Item:
 
 @frozen
 class Workload:
-    """The prompts of a load, asked in turn from the first on. `source` is where they come from, for people.
+    """The prompts of a load, asked in turn from the first on. `source` names their origin, for people.
 
     `at` are the planned starts of a trace, in seconds after the first.
     """
@@ -54,22 +57,29 @@ class Workload:
     items: Sequence[Item] = field(repr=False)
     at: Sequence[float] | None = field(default=None, repr=False)
 
+    @classmethod
+    def of(cls, texts: Sequence[str], system: str | None = None) -> "Workload":
+        """A workload of these prompts. Raises UsageError if there is none."""
+        if not texts:
+            raise UsageError("prompts is an empty list")
+        return cls(f"a list of {len(texts)}", [Item(Prompt.of(text, system)) for text in texts])
+
     def item(self, number: int) -> Item:
-        """The prompt with this number, which begins again when all have been asked."""
+        """The prompt with this number, counted from 0; after the last comes the first again."""
         return self.items[number % len(self.items)]
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same prompts: results of others cannot be compared."""
+        """A hash of prompts and bounds: only results with equal ones can be compared."""
         texts = (f"{message.role}:{message.text}" for item in self.items for message in item.prompt.messages)
         bounds = (str(item.max_tokens) for item in self.items)
         return sha256("\0".join(chain(texts, bounds)).encode()).hexdigest()[:16]
 
 
-def unique(prompt: Prompt, salt: str) -> Prompt:
-    """The prompt with a mark at its very beginning that no other request has, so that no service has it in a cache.
+def mark_unique(prompt: Prompt, salt: str) -> Prompt:
+    """Puts a mark before the prompt that no other request has, so that no service has it in a cache.
 
-    Marks have one form and one length, so that they cost the same everywhere.
+    All marks have one form and one length, so that they cost the same number of tokens.
     """
     digits = f"{int(sha256(salt.encode()).hexdigest(), 16) % 10**12:012}"
     mark = " ".join(digits[i : i + 3] for i in range(0, 12, 3))
@@ -77,8 +87,14 @@ def unique(prompt: Prompt, salt: str) -> Prompt:
     return evolve(prompt, messages=(evolve(first, text=f"[{mark}] {first.text}"), *rest))
 
 
-def load(source: str, *, system: str | None = None, seed: int = 0, stdin: bytes = b"") -> Workload:
-    """The workload that `source` names: builtin:NAME, synthetic:INPUT,OUTPUT (tokens), a file, or - for `stdin`.
+def _empty() -> bytes:
+    return b""
+
+
+def load_prompts(
+    source: str, *, system: str | None = None, seed: int = 0, read_stdin: Callable[[], bytes] = _empty
+) -> Workload:
+    """Loads what `source` names: builtin:NAME, synthetic:INPUT,OUTPUT (tokens), a file, or - for `read_stdin`.
 
     A file is JSON lines (prompt or messages, max_tokens), CSV with such columns, or text with a prompt a line. Raises
     UsageError.
@@ -90,21 +106,21 @@ def load(source: str, *, system: str | None = None, seed: int = 0, stdin: bytes 
         return Workload(source, _from_lines(_own(rest), system))
     if kind == "synthetic":
         given, bound = _two_lengths(source, rest)
-        number = max(4, min(SYNTHETIC, LONGEST // given))
-        return Workload(source, [_made(given, bound, f"{seed}:{i}", system) for i in range(number)])
+        number = max(4, min(SYNTHETIC, MOST_TOKENS // given))
+        return Workload(source, [_make(given, bound, f"{seed}:{i}", system) for i in range(number)])
     name = "standard input" if source == "-" else source
-    items = _read(_decoded(name, stdin if source == "-" else _bytes(source)), name, system)
+    items = _read(_decode(name, read_stdin() if source == "-" else _bytes(source)), name, system)
     if not items:
         raise UsageError(f"--prompts {source}: there is no prompt in it")
     return Workload(name, items)
 
 
-def trace(path: str, *, usual: Workload, system: str | None = None, seed: int = 0) -> Workload:
-    """A workload with the times of a trace: JSON lines or CSV with a timestamp (milliseconds, seconds or a date).
+def load_trace(path: str, *, usual: Workload, system: str | None = None, seed: int = 0) -> Workload:
+    """Loads the times of a trace: JSON lines or CSV with a timestamp (milliseconds, seconds or a date).
 
     Prompts are the trace's own, or made up to its lengths, or else those of `usual`. Raises UsageError.
     """
-    text = _decoded(path, _bytes(path))
+    text = _decode(path, _bytes(path))
     _refuse_array(text, path)
     rows = _rows(text, path)
     if not rows:
@@ -114,12 +130,12 @@ def trace(path: str, *, usual: Workload, system: str | None = None, seed: int = 
     items = []
     for place, number in enumerate(order):
         row = rows[number]
-        length = _whole(_found(row, _LENGTHS), f"{path}: request {number + 1}")
-        bound = _whole(_found(row, _BOUNDS), f"{path}: request {number + 1}")
-        if _found(row, ("messages", *_TEXTS)) is not None:
+        length = _whole(_first_of(row, _LENGTHS), f"{path}: request {number + 1}")
+        bound = _whole(_first_of(row, _BOUNDS), f"{path}: request {number + 1}")
+        if _first_of(row, ("messages", *_TEXTS)) is not None:
             items.append(_item(row, f"{path}: request {number + 1}", system))
         elif length is not None:
-            items.append(_made(length, bound, f"{seed}:{number}", system))
+            items.append(_make(length, bound, f"{seed}:{number}", system))
         else:
             items.append(evolve(usual.item(place), max_tokens=bound or usual.item(place).max_tokens))
     return Workload(path, items, [times[number] - times[order[0]] for number in order])
@@ -133,7 +149,7 @@ def _bytes(source: str) -> bytes:
         raise UsageError(f"cannot read {source}: {error.strerror}; give {kinds}") from None
 
 
-def _decoded(name: str, data: bytes) -> str:
+def _decode(name: str, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -141,7 +157,7 @@ def _decoded(name: str, data: bytes) -> str:
 
 
 def _refuse_array(text: str, name: str) -> None:
-    """An array would pass for a prompt, or for the head of a table."""
+    """Raises UsageError for a JSON array, which would pass for a prompt, or for the head of a table."""
     if text.lstrip().startswith("["):
         try:
             orjson.loads(text)
@@ -177,7 +193,7 @@ def _rows(text: str, name: str) -> list[Mapping[str, Any]]:
 
 def _table(text: str, name: str) -> list[Mapping[str, Any]]:
     table = csv.DictReader(io.StringIO(text, newline=""))
-    before = csv.field_size_limit(LONGEST)
+    before = csv.field_size_limit(CSV_FIELD_CHARACTERS)
     try:
         return [{key.strip().lower(): value for key, value in row.items() if key and value} for row in table]
     except csv.Error as error:
@@ -191,18 +207,18 @@ def _from_lines(text: str, system: str | None) -> list[Item]:
 
 
 def _item(row: Mapping[str, Any], where: str, system: str | None) -> Item:
-    asked = _found(row, ("messages", *_TEXTS))
+    asked = _first_of(row, ("messages", *_TEXTS))
     if asked is None:
         raise UsageError(f"{where} has neither {', '.join(_TEXTS)} nor messages, but {', '.join(row) or 'nothing'}")
     if not isinstance(asked, list):
         asked = str(asked)
     try:
-        return Item(Prompt.of(asked, system), _whole(_found(row, _BOUNDS), where))
+        return Item(Prompt.of(asked, system), _whole(_first_of(row, _BOUNDS), where))
     except (UsageError, AttributeError, LookupError, TypeError) as error:  # messages may hold anything
         raise UsageError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
 
 
-def _found(row: Mapping[str, Any], names: Iterable[str]) -> Any:
+def _first_of(row: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
@@ -213,14 +229,14 @@ def _whole(value: Any, where: str) -> int | None:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         number = 0
-    if not 1 <= number <= LONGEST:
-        raise UsageError(f"{where}: a number of tokens is a whole number from 1 to {LONGEST}, not {value!r:.80}")
+    if not 1 <= number <= MOST_TOKENS:
+        raise UsageError(f"{where}: a number of tokens is a whole number from 1 to {MOST_TOKENS}, not {value!r:.80}")
     return number
 
 
 def _moment(row: Mapping[str, Any], path: str, number: int) -> float:
-    """When a request of a trace started, in seconds: a JSON timestamp that is a whole number is in milliseconds."""
-    value = _found(row, _TIMES)
+    """The start of a request of a trace, in seconds. A JSON timestamp that is a whole number is in milliseconds."""
+    value = _first_of(row, _TIMES)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value / 1000 if isinstance(row.get("timestamp"), int) else float(value)
     for parse in (float, _date):
@@ -241,15 +257,15 @@ def _two_lengths(source: str, text: str) -> tuple[int, int]:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(part.isdecimal() and part.strip("0") for part in parts):
         raise UsageError(f"--prompts {source}: write synthetic:INPUT,OUTPUT in tokens, such as synthetic:500,100")
-    # Python makes no numbers of thousands of digits.
-    if any(len(part) > len(str(LONGEST)) or int(part) > LONGEST for part in parts):
-        raise UsageError(f"--prompts {source:.80}: a prompt and its answer have at most {LONGEST} tokens each")
+    # int() refuses texts of thousands of digits with an error of its own.
+    if any(len(part) > len(str(MOST_TOKENS)) or int(part) > MOST_TOKENS for part in parts):
+        raise UsageError(f"--prompts {source:.80}: a prompt and its answer have at most {MOST_TOKENS} tokens each")
     return int(parts[0]), int(parts[1])
 
 
 @cache
 def _words() -> tuple[str, ...]:
-    """Words that are one token each in the vocabularies of today."""
+    """Words that are one token each in the vocabularies of 2026."""
     return tuple(_own("words").split())
 
 
@@ -257,8 +273,8 @@ def _own(name: str) -> str:
     return (files(__package__) / "prompts" / f"{name}.txt").read_text("utf-8")
 
 
-def _made(tokens: int, bound: int | None, seed: str, system: str | None) -> Item:
-    """A prompt of about so many tokens: common words at random. The service's own count is in each record."""
+def _make(tokens: int, bound: int | None, seed: str, system: str | None) -> Item:
+    """Makes a prompt of about so many tokens, of common words at random. Each record has the service's own count."""
     random = Random(seed)  # noqa: S311  # a text, not a secret
     words = random.choices(_words(), k=max(1, tokens - 8))
     return Item(Prompt.of(f"Go on with this text: {' '.join(words)}", system), bound)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from math import floor, isfinite, log10
 
-Written = Callable[[float], str]
+Writer = Callable[[float], str]
 """Writes an amount."""
 
 NONE = "–"  # noqa: RUF001  # a dash, as tables have it
-"""In place of an amount that does not exist."""
+"""The mark in place of an amount that does not exist."""
 MINUS = "−"  # noqa: RUF001  # as wide as a plus
 TIMES = "×"  # noqa: RUF001  # not a letter
 
@@ -39,7 +39,7 @@ def seconds(value: float | None, figures: int = 3) -> str:
     return f"{digits(value * factor, figures)} {unit}" if value else "0 s"
 
 
-def seconds_like(largest: float) -> Written:
+def seconds_like(largest: float) -> Writer:
     """Writes durations in the one unit that suits the largest, for the ticks of a linear axis."""
     _, factor, unit = next(row for row in _TIMES if abs(largest) < row[0])
     return lambda value: f"{short(value * factor)} {unit}" if value else "0"
@@ -51,7 +51,7 @@ def log_seconds(value: float) -> str:
     return f"{short(value * factor)} {unit}" if value else "0"
 
 
-def ranged(estimate: float, low: float | None, high: float | None, write: Written) -> str:
+def with_interval(estimate: float, low: float | None, high: float | None, write: Writer) -> str:
     """An estimate and its interval, with a common unit written once."""
     if (low is None and high is None) or low == high == estimate:
         return write(estimate)
@@ -61,7 +61,7 @@ def ranged(estimate: float, low: float | None, high: float | None, write: Writte
     return f"{texts[0]} ({lowest} to {highest})"
 
 
-def between(low: float | None, high: float | None, write: Written) -> str:
+def between(low: float | None, high: float | None, write: Writer) -> str:
     """An interval by itself, with a common unit written once."""
     if low is None and high is None:
         return NONE
@@ -80,7 +80,7 @@ def share(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """How many of something, or how many a second."""
+    """A number of things, or of things a second."""
     if value is None:
         return NONE
     return digits(value) if isfinite(value) else "∞"
@@ -92,11 +92,11 @@ def whole(value: float | None) -> str:
 
 
 def several(number: int, noun: str) -> str:
-    """So many of a thing: 1 request, 2 requests."""
+    """A number of things, with their noun: 1 request, 2 requests."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def rate(unit: str) -> Written:
+def rate(unit: str) -> Writer:
     """Writes amounts of a unit."""
     return lambda value: f"{count(value)} {unit}"
 
@@ -113,7 +113,7 @@ def short_dollars(value: float) -> str:
     return f"${short(value)}"
 
 
-def signed(value: float) -> str:
+def with_sign(value: float) -> str:
     """A number with its sign, of two significant figures."""
     text = digits(value, 2)
     return f"+{text}" if value > 0 else text

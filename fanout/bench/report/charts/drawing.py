@@ -1,8 +1,8 @@
-"""What charts are drawn with: the chart itself, axes, curves, marks and words."""
+"""The elements of charts: the chart itself, axes, curves, marks and words."""
 
 from collections.abc import Iterable, Sequence
 
-from fanout.bench.report.charts.amounts import Written
+from fanout.bench.report.charts.amounts import Writer
 from fanout.bench.report.charts.scales import Scale
 from fanout.bench.report.markup import Child, Markup, number, tag
 
@@ -10,10 +10,10 @@ COLOURS = 8
 """Lanes that differ in colour, dashes and mark; the next ones have the same colours with other marks."""
 
 _WIDTH = 1000
-"""Of the coordinates inside a curve, which is stretched across the chart."""
+"""The width of the coordinates inside a curve, which is stretched across the chart."""
 
 Point = tuple[float, float]
-"""How far across, from 0 to 1, and how many pixels down."""
+"""A share of the width from the left, and pixels from the top."""
 
 
 def chart(label: str, description: str, height: float, *parts: Child, bare: bool = False) -> Markup:
@@ -30,7 +30,7 @@ def chart(label: str, description: str, height: float, *parts: Child, bare: bool
     )
 
 
-def of_lane(index: int, *others: str) -> str:
+def lane_class(index: int, *others: str) -> str:
     """The classes of what belongs to this lane."""
     return " ".join((*others, f"l{index % COLOURS}"))
 
@@ -41,7 +41,7 @@ def mark_of(index: int) -> int:
 
 
 def across(share: float) -> str:
-    """How far across as SVG wants it."""
+    """A share of the width as SVG writes it."""
     return f"{number(100 * share)}%"
 
 
@@ -72,16 +72,16 @@ def mark(
         href=f"#{'s' if small else 'm'}{mark_of(index)}",
         x=across(x),
         y=y,
-        class_=of_lane(index, class_),
+        class_=lane_class(index, class_),
     )
 
 
 def sign(name: str, x: float, y: float, class_: str = "bad", title: str | None = None) -> Markup:
-    """What became of something: a `cross` where it failed, a `clock` where it took too long, a `stop` where we did."""
+    """A sign of an end: a `cross` for a failure, a `clock` for a timeout, a `stop` where we cancelled."""
     return tag("use", None if title is None else tag("title", title), href=f"#{name}", x=across(x), y=y, class_=class_)
 
 
-def stretched(path: str, height: float, class_: str) -> Markup:
+def stretch(path: str, height: float, class_: str) -> Markup:
     """A path in coordinates from 0 to 1000 across and pixels down; its lines keep their width."""
     return tag(
         "svg",
@@ -118,7 +118,7 @@ def strokes(places: Iterable[float], top: float, bottom: float) -> str:
     return "".join(f"M{_x(x)} {_y(top)}V{_y(bottom)}" for x in places)
 
 
-def x_axis(scale: Scale, height: float, written: Written, name: str = "") -> list[Markup]:
+def x_axis(scale: Scale, height: float, written: Writer, name: str = "") -> list[Markup]:
     """The grid's upright lines, their values below, and what they are."""
     main = scale.main_ticks()
     parts = []
@@ -132,7 +132,7 @@ def x_axis(scale: Scale, height: float, written: Written, name: str = "") -> lis
     return parts
 
 
-def y_axis(scale: Scale, height: float, written: Written, most: int = 5) -> list[Markup]:
+def y_axis(scale: Scale, height: float, written: Writer, most: int = 5) -> list[Markup]:
     """The grid's level lines and their values at the left."""
     parts = []
     for tick in scale.ticks(most):

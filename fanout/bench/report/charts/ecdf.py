@@ -8,18 +8,18 @@ from attrs import frozen
 
 from fanout.bench.report.charts import amounts, drawing
 from fanout.bench.report.charts.drawing import Point
-from fanout.bench.report.charts.scales import Scale, around, thinned
+from fanout.bench.report.charts.scales import Scale, around, thin
 from fanout.bench.report.markup import Markup
 
 HEIGHT = 260
 MOST_POINTS = 160
 """Points of a curve; more cannot be told apart."""
-MARKS = (0.5, 0.9)
+MARKED_SHARES = (0.5, 0.9)
 """The shares at which a curve carries its lane's mark."""
 
 
 @frozen
-class Curve:
+class Sample:
     """A lane's values; an infinite one is a request that came to nothing."""
 
     lane: str
@@ -27,7 +27,7 @@ class Curve:
     values: Sequence[float]
 
 
-def ecdf(name: str, curves: Sequence[Curve], *, limit: float | None = None) -> Markup:
+def ecdf(name: str, curves: Sequence[Sample], *, limit: float | None = None) -> Markup:
     """The chart of durations in seconds; `limit` is an objective."""
     ordered = [(curve, sorted(curve.values)) for curve in curves if len(curve.values)]
     scale = around([value for _, values in ordered for value in _ends(values)], log=None)
@@ -39,7 +39,7 @@ def ecdf(name: str, curves: Sequence[Curve], *, limit: float | None = None) -> M
     if limit is not None and scale.low < limit < scale.high:
         parts.append(_limit(limit, scale))
     parts.extend(_curve(curve, values, scale) for curve, values in ordered)
-    described = "; ".join(_described(curve.lane, values) for curve, values in ordered) or "no request"
+    described = "; ".join(_describe(curve.lane, values) for curve, values in ordered) or "no request"
     return drawing.chart(name, f"Share of requests within a time, a curve a lane. {described}.", HEIGHT, *parts)
 
 
@@ -58,36 +58,36 @@ def _ends(values: Sequence[float]) -> list[float]:
 
 
 def finite_part(ordered: Sequence[float]) -> Sequence[float]:
-    """Without the infinite ones at the end."""
+    """The values without the infinite ones at the end."""
     return ordered[: bisect_left(ordered, inf)]
 
 
-def _curve(curve: Curve, ordered: Sequence[float], scale: Scale) -> list[Markup]:
+def _curve(curve: Sample, ordered: Sequence[float], scale: Scale) -> list[Markup]:
     finite = finite_part(ordered)
     reached = len(finite) / len(ordered)
     if not finite:
         return [
-            drawing.sign("cross", 1, HEIGHT, drawing.of_lane(curve.index, "bad"), f"{curve.lane}: none was answered")
+            drawing.sign("cross", 1, HEIGHT, drawing.lane_class(curve.index, "bad"), f"{curve.lane}: none was answered")
         ]
     points: list[Point] = [(scale.at(finite[0]), HEIGHT)]
-    places = thinned(len(finite), MOST_POINTS)
+    places = thin(len(finite), MOST_POINTS)
     points.extend((scale.at(finite[index]), HEIGHT * (1 - (index + 1) / len(ordered))) for index in places)
     last = points[-1]
-    parts = [drawing.stretched(drawing.steps(points), HEIGHT, drawing.of_lane(curve.index, "curve"))]
-    parts.append(drawing.line(*last, 1, last[1], drawing.of_lane(curve.index, "lost" if reached < 1 else "done")))
+    parts = [drawing.stretch(drawing.steps(points), HEIGHT, drawing.lane_class(curve.index, "curve"))]
+    parts.append(drawing.line(*last, 1, last[1], drawing.lane_class(curve.index, "lost" if reached < 1 else "done")))
     if reached < 1:
         title = f"{curve.lane}: {amounts.share(1 - reached)} never"
-        parts.append(drawing.sign("cross", 1, last[1], drawing.of_lane(curve.index, "cross"), title))
-    return parts + [_mark(curve, finite, len(ordered), at, scale) for at in MARKS if at <= reached]
+        parts.append(drawing.sign("cross", 1, last[1], drawing.lane_class(curve.index, "cross"), title))
+    return parts + [_mark(curve, finite, len(ordered), at, scale) for at in MARKED_SHARES if at <= reached]
 
 
-def _mark(curve: Curve, finite: Sequence[float], total: int, at: float, scale: Scale) -> Markup:
+def _mark(curve: Sample, finite: Sequence[float], total: int, at: float, scale: Scale) -> Markup:
     index = min(len(finite) - 1, max(0, round(at * total) - 1))
     title = f"{curve.lane}: {amounts.share(at)} within {amounts.seconds(finite[index])}"
     return drawing.mark(curve.index, scale.at(finite[index]), HEIGHT * (1 - (index + 1) / total), title=title)
 
 
-def _described(lane: str, ordered: Sequence[float]) -> str:
+def _describe(lane: str, ordered: Sequence[float]) -> str:
     finite = finite_part(ordered)
     if not finite:
         return f"{lane}: none of {len(ordered)} answered"

@@ -33,16 +33,16 @@ class Pair:
 def forest(name: str, pairs: Sequence[Pair]) -> Markup:
     """The chart."""
     scale = _scale(pairs)
-    lower = rows.room((pair.first, said(pair)) for pair in pairs)
+    lower = rows.room((pair.first, describe(pair)) for pair in pairs)
     height = max(1, len(pairs)) * (ROW + lower)
     parts = [_axis(scale, height)]
     for place, pair in enumerate(pairs):
         top = place * (ROW + lower)
-        parts.append(rows.head(pair.first, said(pair), top, 2 * lower))
-        second = [tag("tspan", "against ", class_="faint"), rows.shortened(pair.second, 36)]
+        parts.append(rows.head(pair.first, describe(pair), top, 2 * lower))
+        second = [tag("tspan", "against ", class_="faint"), rows.shorten(pair.second, 36)]
         parts.append([drawing.words(second, 0, top + 17 + rows.LINE, "lane halo")])
         parts.append(_picture(pair, top + lower + 48, scale))
-    described = "; ".join(f"{pair.first} against {pair.second}: {said(pair)}" for pair in pairs) or "no pair"
+    described = "; ".join(f"{pair.first} against {pair.second}: {describe(pair)}" for pair in pairs) or "no pair"
     meaning = "A row a pair of lanes; left of the middle the first lane takes less"
     return drawing.chart(name, f"{meaning}. {described}.", height, *parts, bare=True)
 
@@ -67,11 +67,11 @@ def _axis(scale: Scale, height: float) -> list[Markup]:
             continue
         places.append(scale.at(tick))
         parts.append(drawing.line(places[-1], 0, places[-1], height, "grid"))
-        parts.append(drawing.words(_written(tick), places[-1], height + 17, "t", anchor="middle"))
+        parts.append(drawing.words(_write_tick(tick), places[-1], height + 17, "t", anchor="middle"))
     return parts
 
 
-def _written(ratio: float) -> str:
+def _write_tick(ratio: float) -> str:
     if abs(ratio - 1) < 1e-9:
         return "equal"
     return change(ratio) if ratio < 3 else f"{amounts.short(ratio)} {amounts.TIMES}"
@@ -84,22 +84,22 @@ def _picture(pair: Pair, y: float, scale: Scale) -> list[Markup]:
     high = scale.high if pair.high is None else pair.high
     class_ = "whisker" if pair.verdict else "whisker faint"
     return [
-        drawing.line(scale.at(low), y, scale.at(high), y, drawing.of_lane(pair.ahead, class_)),
+        drawing.line(scale.at(low), y, scale.at(high), y, drawing.lane_class(pair.ahead, class_)),
         drawing.mark(pair.ahead, scale.at(pair.ratio), y, "mark" if pair.verdict else "mark hollow"),
     ]
 
 
-def said(pair: Pair) -> str:
+def describe(pair: Pair) -> str:
     """The difference in words: a change in per cent, or a multiple where it is large."""
     if pair.ratio is None:
         return pair.note or "too few pairs"
     largest = max(value for value in (pair.ratio, pair.high) if value is not None)
-    return amounts.ranged(pair.ratio, pair.low, pair.high, multiple if largest >= 3 else change)
+    return amounts.with_interval(pair.ratio, pair.low, pair.high, multiple if largest >= 3 else change)
 
 
 def change(ratio: float) -> str:
     """A ratio as a change in per cent."""
-    return f"{amounts.signed((ratio - 1) * 100)} %" if isfinite(ratio) else "∞"
+    return f"{amounts.with_sign((ratio - 1) * 100)} %" if isfinite(ratio) else "∞"
 
 
 def multiple(ratio: float) -> str:

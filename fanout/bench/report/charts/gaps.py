@@ -1,4 +1,4 @@
-"""How long the pauses between the pieces of an answer are: a row a lane, both axes logarithmic, stalls marked."""
+"""The pauses between the pieces of an answer: a row a lane, both axes logarithmic, stalls marked."""
 
 from collections.abc import Mapping, Sequence
 from math import floor, log10
@@ -53,13 +53,13 @@ def gaps(name: str, lanes: Sequence[Gaps]) -> Markup:
     """The chart."""
     shown = [lane for lane in lanes if lane.counts]
     scale = _scale(shown)
-    lower = rows.room((lane.lane, said(lane)) for lane in shown)
+    lower = rows.room((lane.lane, describe(lane)) for lane in shown)
     height = max(1, len(shown)) * (ROW + lower)
     parts = [drawing.x_axis(scale, height, amounts.log_seconds)] if shown else []
     for place, lane in enumerate(shown):
         parts.append(_row(lane, (place + 1) * (ROW + lower) - 4, scale))
-        parts.append(rows.head(lane.lane, said(lane), place * (ROW + lower), lower))
-    described = "; ".join(f"{lane.lane}: {said(lane)}" for lane in shown) or "no answer came in pieces"
+        parts.append(rows.head(lane.lane, describe(lane), place * (ROW + lower), lower))
+    described = "; ".join(f"{lane.lane}: {describe(lane)}" for lane in shown) or "no answer came in pieces"
     return drawing.chart(name, f"Frequency of durations, a row a lane. {described}.", height, *parts, bare=True)
 
 
@@ -80,8 +80,8 @@ def _row(row: Gaps, base: float, scale: Scale) -> list[Markup]:
         is_stall = row.least is not None and start >= row.least * 0.999
         (stalls if is_stall else bars).append((scale.at(start), scale.at(end), base, base - max(tall, 1.5)))
     parts = [drawing.line(0, base, 1, base, "axis")]
-    shapes = [(bars, drawing.of_lane(row.index, "bars")), (stalls, "stalls")]
-    inside = [drawing.stretched(drawing.bars(spans), base, class_) for spans, class_ in shapes if spans]
+    shapes = [(bars, drawing.lane_class(row.index, "bars")), (stalls, "stalls")]
+    inside = [drawing.stretch(drawing.bars(spans), base, class_) for spans, class_ in shapes if spans]
     return parts + inside + _marks(row, base, scale)
 
 
@@ -97,7 +97,7 @@ def _marks(row: Gaps, base: float, scale: Scale) -> list[Markup]:
     return parts
 
 
-def said(row: Gaps) -> str:
-    """How many gaps and stalls there are."""
+def describe(row: Gaps) -> str:
+    """The numbers of gaps and of stalls in words."""
     stalls = f"{row.stalls:,} stalls, {amounts.seconds(row.stalled)}" if row.stalls else "no stall"
     return f"{sum(row.counts.values()):,} gaps, {stalls}"

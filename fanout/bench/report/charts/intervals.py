@@ -7,7 +7,7 @@ from attrs import frozen
 
 from fanout.bench.report.charts import amounts, drawing
 from fanout.bench.report.charts import rows as heads
-from fanout.bench.report.charts.amounts import Written
+from fanout.bench.report.charts.amounts import Writer
 from fanout.bench.report.charts.scales import Scale, around
 from fanout.bench.report.markup import Markup
 
@@ -16,7 +16,7 @@ ROW = 46
 
 
 @frozen
-class Row:
+class IntervalRow:
     """A lane's figure and its interval.
 
     `estimate` is None where there is none, and may be infinite; a bound is None where too few requests tell it.
@@ -33,50 +33,50 @@ class Row:
 
 def intervals(
     name: str,
-    rows: Sequence[Row],
-    written: Written,
-    ticks: Written,
+    rows: Sequence[IntervalRow],
+    written: Writer,
+    ticks: Writer,
     *,
     more_is_better: bool = False,
     zero: bool = False,
 ) -> Markup:
     """The chart. `written` writes figures, `ticks` those at the axis; with `zero` it begins at 0."""
-    ordered = ranked(rows, more_is_better=more_is_better)
+    ordered = rank(rows, more_is_better=more_is_better)
     scale = _scale(ordered, zero=zero)
-    lower = heads.room((row.lane, said(row, written)) for row in ordered)
+    lower = heads.room((row.lane, describe(row, written)) for row in ordered)
     height = max(1, len(ordered)) * (ROW + lower)
     parts = [drawing.x_axis(scale, height, ticks)] if any(_known(row) for row in ordered) else []
     if ordered and (best := ordered[0].estimate) is not None and isfinite(best):
         parts.append([drawing.line(scale.at(best), 0, scale.at(best), height, "best")])
     for place, row in enumerate(ordered):
         top = place * (ROW + lower)
-        parts.append(heads.head(row.lane, said(row, written), top, lower))
+        parts.append(heads.head(row.lane, describe(row, written), top, lower))
         parts.append(_picture(row, top + lower + 32, scale))
-    described = "; ".join(f"{row.lane}: {said(row, written)}" for row in ordered) or "no lane"
+    described = "; ".join(f"{row.lane}: {describe(row, written)}" for row in ordered) or "no lane"
     order = "the highest" if more_is_better else "the lowest"
     return drawing.chart(name, f"A row a lane, {order} first. {described}.", height, *parts, bare=True)
 
 
-def ranked(rows: Sequence[Row], *, more_is_better: bool = False) -> list[Row]:
+def rank(rows: Sequence[IntervalRow], *, more_is_better: bool = False) -> list[IntervalRow]:
     """The best first; those without a figure last."""
 
-    def key(row: Row) -> tuple[bool, float]:
+    def key(row: IntervalRow) -> tuple[bool, float]:
         value = row.estimate or 0.0
         return row.estimate is None, -value if more_is_better else value
 
     return sorted(rows, key=key)
 
 
-def _known(row: Row) -> bool:
+def _known(row: IntervalRow) -> bool:
     return row.estimate is not None and isfinite(row.estimate)
 
 
-def _scale(rows: Sequence[Row], *, zero: bool) -> Scale:
+def _scale(rows: Sequence[IntervalRow], *, zero: bool) -> Scale:
     values = [value for row in rows for value in (row.estimate, row.low, row.high) if value is not None]
     return around(values, log=False if zero else None, zero=zero, room=0.06)
 
 
-def _picture(row: Row, y: float, scale: Scale) -> list[Markup]:
+def _picture(row: IntervalRow, y: float, scale: Scale) -> list[Markup]:
     if row.estimate is None:
         return []
     parts = []
@@ -84,15 +84,15 @@ def _picture(row: Row, y: float, scale: Scale) -> list[Markup]:
         low = scale.low if row.low is None else row.low
         high = scale.high if row.high is None else row.high
         class_ = "whisker open" if row.low is None or row.high is None else "whisker"
-        parts.append(drawing.line(scale.at(low), y, scale.at(high), y, drawing.of_lane(row.index, class_)))
+        parts.append(drawing.line(scale.at(low), y, scale.at(high), y, drawing.lane_class(row.index, class_)))
     if not isfinite(row.estimate):
         return [*parts, drawing.sign("cross", 1, y)]
     return [*parts, drawing.mark(row.index, scale.at(row.estimate), y)]
 
 
-def said(row: Row, written: Written) -> str:
+def describe(row: IntervalRow, written: Writer) -> str:
     """The row's figure in words."""
     if row.estimate is None:
         return row.note or "no figure"
-    figure = amounts.ranged(row.estimate, row.low, row.high, written)
+    figure = amounts.with_interval(row.estimate, row.low, row.high, written)
     return f"{figure}, {row.note}" if row.note else figure

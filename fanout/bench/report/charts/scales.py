@@ -1,4 +1,4 @@
-"""Where on an axis a value is, and which values are written at it."""
+"""Axes: the places of values on them, and the values that are written at them."""
 
 from collections.abc import Iterable
 from math import ceil, floor, isfinite, log10
@@ -18,7 +18,7 @@ class Scale:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Where the value is, from 0 to 1; one beyond the end, an infinite one too, is at that end."""
+        """The place of a value, from 0 to 1; one beyond the end, an infinite one too, is at that end."""
         if not value > self.low:
             return 0.0
         if value >= self.high:
@@ -28,7 +28,7 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int = 10) -> list[float]:
-        """At most about so many round values from `low` to `high`."""
+        """Round values from `low` to `high`, about `most` of them."""
         if self.log and (found := self._log_ticks(most)):
             return found
         step = _step((self.high - self.low) / most)
@@ -36,7 +36,7 @@ class Scale:
         return [index * step for index in range(first, last + 1)]
 
     def main_ticks(self, most: int = 5) -> set[float]:
-        """Those of the ticks that are written where there is little room."""
+        """The ticks that are written where there is little room."""
         ticks = self.ticks()
         if len(ticks) <= most:
             return set(ticks)
@@ -75,7 +75,7 @@ def around(values: Iterable[float], *, log: bool | None = False, zero: bool = Fa
     return Scale(low - margin if low < 0 or low > margin else 0.0, high + margin)
 
 
-def thinned(count: int, most: int) -> list[int]:
+def thin(count: int, most: int) -> list[int]:
     """Indices from 0 to `count - 1`, evenly spread, the first and the last among them; all of them if they are few."""
     if count <= most:
         return list(range(count))

@@ -6,7 +6,7 @@ from math import isfinite
 from attrs import frozen
 
 from fanout.bench.report.charts import drawing
-from fanout.bench.report.charts.amounts import Written, short
+from fanout.bench.report.charts.amounts import Writer, short
 from fanout.bench.report.charts.drawing import Point
 from fanout.bench.report.charts.scales import Scale, around
 from fanout.bench.report.markup import Markup
@@ -15,7 +15,7 @@ HEIGHT = 220
 
 
 @frozen
-class Curve:
+class LoadCurve:
     """A lane's figure at each level: None where there is none. `faint` is drawn thinner, dotted and without marks.
 
     `band` holds the bounds at each level; `knee` is a level to point at.
@@ -29,7 +29,7 @@ class Curve:
     knee: float | None = None
 
 
-def sweep(name: str, curves: Sequence[Curve], load: str, written: Written, *, limit: float | None = None) -> Markup:
+def sweep(name: str, curves: Sequence[LoadCurve], load: str, written: Writer, *, limit: float | None = None) -> Markup:
     """The chart; `load` says what the levels are, `limit` is drawn as a line across."""
     levels = sorted({level for curve in curves for level in curve.values})
     x = around(levels, log=None if len(levels) > 2 and levels[0] > 0 else False, room=0.03)
@@ -42,7 +42,7 @@ def sweep(name: str, curves: Sequence[Curve], load: str, written: Written, *, li
         at = HEIGHT * (1 - y.at(limit))
         parts.append([drawing.line(0, at, 1, at, "limit")])
         parts.append([drawing.words(f"limit {written(limit)}", 0, at - 5, "t limit halo", dx=4)])
-    described = "; ".join(_described(curve, written) for curve in curves if not curve.faint) or "no lane"
+    described = "; ".join(_describe(curve, written) for curve in curves if not curve.faint) or "no lane"
     return drawing.chart(name, f"Across: {load}. {described}.", HEIGHT, *parts)
 
 
@@ -57,16 +57,16 @@ def _levels(levels: Sequence[float], x: Scale, load: str) -> list[Markup]:
     return [*parts, drawing.words(load, 1, HEIGHT + 34, "t name", anchor="end")]
 
 
-def _curve(curve: Curve, x: Scale, y: Scale, written: Written) -> list[Markup]:
+def _curve(curve: LoadCurve, x: Scale, y: Scale, written: Writer) -> list[Markup]:
     known = {level: value for level, value in sorted(curve.values.items()) if value is not None}
     finite = {level: value for level, value in known.items() if isfinite(value)}
 
     def place(level: float, value: float) -> Point:
         return x.at(level), HEIGHT * (1 - y.at(value))
 
-    class_ = drawing.of_lane(curve.index, "curve faint" if curve.faint else "curve")
+    class_ = drawing.lane_class(curve.index, "curve faint" if curve.faint else "curve")
     path = drawing.straight([place(*item) for item in finite.items()])
-    parts = [drawing.stretched(path, HEIGHT, class_)] if path else []
+    parts = [drawing.stretch(path, HEIGHT, class_)] if path else []
     for level, (low, high) in curve.band.items():
         parts.append(
             drawing.line(
@@ -74,7 +74,7 @@ def _curve(curve: Curve, x: Scale, y: Scale, written: Written) -> list[Markup]:
                 place(level, low)[1],
                 x.at(level),
                 place(level, high)[1],
-                drawing.of_lane(curve.index, "error"),
+                drawing.lane_class(curve.index, "error"),
             )
         )
     if curve.faint:
@@ -84,17 +84,17 @@ def _curve(curve: Curve, x: Scale, y: Scale, written: Written) -> list[Markup]:
         parts.append(_mark(curve, *place(level, value), title, failed=not isfinite(value)))
     if curve.knee in finite:
         at, down = place(curve.knee, finite[curve.knee])
-        parts.append(drawing.sign("knee", at, down, drawing.of_lane(curve.index, "ring"), f"{curve.lane}: knee"))
+        parts.append(drawing.sign("knee", at, down, drawing.lane_class(curve.index, "ring"), f"{curve.lane}: knee"))
     return parts
 
 
-def _mark(curve: Curve, at: float, down: float, title: str, *, failed: bool) -> Markup:
+def _mark(curve: LoadCurve, at: float, down: float, title: str, *, failed: bool) -> Markup:
     if failed:
-        return drawing.sign("cross", at, 0, drawing.of_lane(curve.index, "cross"), title)
+        return drawing.sign("cross", at, 0, drawing.lane_class(curve.index, "cross"), title)
     return drawing.mark(curve.index, at, down, title=title)
 
 
-def _described(curve: Curve, written: Written) -> str:
+def _describe(curve: LoadCurve, written: Writer) -> str:
     values = (
         f"{written(value)} at {short(level)}" for level, value in sorted(curve.values.items()) if value is not None
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import ceil, isfinite, log10
 
 from fanout.bench.report.charts import amounts, drawing
-from fanout.bench.report.charts.ecdf import Curve
+from fanout.bench.report.charts.ecdf import Sample
 from fanout.bench.report.charts.scales import Scale, around
 from fanout.bench.report.markup import Markup
 
@@ -14,7 +14,7 @@ STEPS = 40
 """Points for each tenfold rarity."""
 
 
-def tail(name: str, curves: Sequence[Curve]) -> Markup:
+def tail(name: str, curves: Sequence[Sample]) -> Markup:
     """The chart of durations in seconds: across, ever rarer requests; up, how long the better of them take."""
     ordered = [(curve, sorted(curve.values)) for curve in curves if len(curve.values)]
     most = max((len(values) for _, values in ordered), default=1)
@@ -25,7 +25,7 @@ def tail(name: str, curves: Sequence[Curve]) -> Markup:
     parts: list[Sequence[Markup]] = [drawing.y_axis(y, HEIGHT, written)]
     parts += [_tick(share, x) for share in SHARES if _rarity(share) <= x.high + 1e-9]
     parts.extend(_curve(curve, row, x, y) for curve, row in points)
-    described = "; ".join(f"{curve.lane}: {_described(values)}" for curve, values in ordered) or "no request"
+    described = "; ".join(f"{curve.lane}: {_describe(values)}" for curve, values in ordered) or "no request"
     return drawing.chart(name, f"Percentiles, a curve a lane. {described}.", HEIGHT, *parts)
 
 
@@ -44,13 +44,15 @@ def _at(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, max(0, ceil(share * len(ordered) - 1e-9) - 1))]
 
 
-def _curve(curve: Curve, row: Sequence[tuple[float, float]], x: Scale, y: Scale) -> list[Markup]:
+def _curve(curve: Sample, row: Sequence[tuple[float, float]], x: Scale, y: Scale) -> list[Markup]:
     reached = [(x.at(rarity), HEIGHT * (1 - y.at(value))) for rarity, value in row if isfinite(value)]
-    parts = [drawing.stretched(drawing.straight(reached), HEIGHT, drawing.of_lane(curve.index, "curve"))]
+    parts = [drawing.stretch(drawing.straight(reached), HEIGHT, drawing.lane_class(curve.index, "curve"))]
     if len(reached) < len(row):
         at = reached[-1][0] if reached else 0.0
         parts.append(
-            drawing.sign("cross", at, 0, drawing.of_lane(curve.index, "cross"), f"{curve.lane}: from here on failures")
+            drawing.sign(
+                "cross", at, 0, drawing.lane_class(curve.index, "cross"), f"{curve.lane}: from here on failures"
+            )
         )
     for share in SHARES[:4]:
         if _rarity(share) <= row[-1][0] and isfinite(value := _value(row, share)):
@@ -71,7 +73,7 @@ def _tick(share: float, x: Scale) -> list[Markup]:
     ]
 
 
-def _described(ordered: Sequence[float]) -> str:
+def _describe(ordered: Sequence[float]) -> str:
     return ", ".join(
         f"p{share * 100:g} {amounts.seconds(_at(ordered, share))}"
         for share in SHARES

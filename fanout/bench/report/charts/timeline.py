@@ -6,7 +6,7 @@ from math import isfinite
 from attrs import frozen
 
 from fanout.bench.report.charts import amounts, drawing
-from fanout.bench.report.charts.amounts import Written
+from fanout.bench.report.charts.amounts import Writer
 from fanout.bench.report.charts.drawing import Point
 from fanout.bench.report.charts.scales import Scale, around
 from fanout.bench.report.markup import Markup, tag
@@ -57,7 +57,7 @@ def timeline(name: str, run: Timeline) -> Markup:
     height = len(panels) * (PANEL + BETWEEN)
     parts = [drawing.x_axis(x, height, amounts.seconds_like(length))]
     parts += [[drawing.line(x.at(at), 0, x.at(at), height, "border")] for at in run.borders]
-    parts += [[_moved(panel, place)] for place, panel in enumerate(panels)]
+    parts += [[_move(panel, place)] for place, panel in enumerate(panels)]
     described = (
         f"{sum(run.finished):,} finished and {sum(run.failed):,} failed requests in {amounts.seconds(length)}, "
         f"at most {amounts.short(max(run.in_flight, default=0))} under way"
@@ -70,21 +70,21 @@ def _whole(value: float) -> str:
     return amounts.short(value) if value == int(value) else ""
 
 
-def _moved(panel: Sequence[Markup], place: int) -> Markup:
+def _move(panel: Sequence[Markup], place: int) -> Markup:
     return tag("g", panel, transform=f"translate(0 {place * (PANEL + BETWEEN) + BETWEEN})")
 
 
-def _axis(name: str, y: Scale, written: Written) -> list[Markup]:
+def _axis(name: str, y: Scale, written: Writer) -> list[Markup]:
     return [drawing.words(name, 0, -8, "t panel"), *drawing.y_axis(y, PANEL, written, most=3)]
 
 
-def _panel(name: str, values: Sequence[float], class_: str, written: Written) -> list[Markup]:
+def _panel(name: str, values: Sequence[float], class_: str, written: Writer) -> list[Markup]:
     y = around([*values, 1.0] if not any(values) else values, zero=True)
     points = [(index / len(values), PANEL * (1 - y.at(value))) for index, value in enumerate(values)]
     if not points:
         return _axis(name, y, written)
     outline = drawing.steps([(0, PANEL), *points]) + f"H1000V{PANEL}z"
-    return [*_axis(name, y, written), drawing.stretched(outline, PANEL, class_)]
+    return [*_axis(name, y, written), drawing.stretch(outline, PANEL, class_)]
 
 
 def _paces(paces: Sequence[Pace]) -> list[Markup]:
@@ -92,7 +92,7 @@ def _paces(paces: Sequence[Pace]) -> list[Markup]:
     parts = _axis("median time to first token", y, amounts.seconds_like(y.high))
     for pace in paces:
         path = "".join(drawing.straight(run) for run in _runs(pace.medians, y))
-        parts.append(drawing.stretched(path, PANEL, drawing.of_lane(pace.index, "curve thin")))
+        parts.append(drawing.stretch(path, PANEL, drawing.lane_class(pace.index, "curve thin")))
     return parts
 
 

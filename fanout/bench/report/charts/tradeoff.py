@@ -6,7 +6,7 @@ from math import isfinite
 from attrs import frozen
 
 from fanout.bench.report.charts import drawing
-from fanout.bench.report.charts.amounts import Written
+from fanout.bench.report.charts.amounts import Writer
 from fanout.bench.report.charts.drawing import Point
 from fanout.bench.report.charts.scales import Scale, around
 from fanout.bench.report.markup import Markup
@@ -37,11 +37,11 @@ class Spot:
 
 @frozen
 class Axis:
-    """What an axis shows, and how its values and those of its ticks are written."""
+    """The name of an axis, and the writers of its values and of those at its ticks."""
 
     name: str
-    written: Written
-    ticks: Written
+    written: Writer
+    ticks: Writer
     log: bool | None = None
     zero: bool = False
 
@@ -79,12 +79,12 @@ def _paths(spots: Sequence[Spot]) -> list[list[Spot]]:
 
 def _path(row: Sequence[Spot], across: Scale, up: Scale) -> list[Markup]:
     points = [(across.at(spot.x), HEIGHT * (1 - up.at(spot.y))) for spot in row]
-    return [drawing.stretched(drawing.straight(points), HEIGHT, drawing.of_lane(row[0].index, "curve thin"))]
+    return [drawing.stretch(drawing.straight(points), HEIGHT, drawing.lane_class(row[0].index, "curve thin"))]
 
 
 def _errors(spot: Spot, across: Scale, up: Scale) -> list[Markup]:
     x, y = across.at(spot.x), HEIGHT * (1 - up.at(spot.y))
-    parts, class_ = [], drawing.of_lane(spot.index, "error")
+    parts, class_ = [], drawing.lane_class(spot.index, "error")
     left, right = spot.x_bounds
     if left is not None and right is not None:
         parts.append(drawing.line(across.at(left), y, across.at(right), y, class_))

@@ -1,4 +1,4 @@
-"""Which lane won which prompt: a row a lane, prompts across in the order in which they were asked."""
+"""The winners of all prompts: a row a lane, prompts across in the order in which they were asked."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ MOST_COLUMNS = 120
 
 
 @frozen
-class Row:
+class WinnerRow:
     """A lane's outcome for each prompt: `w` won, `l` lost, `f` failed, `-` not asked."""
 
     lane: str
@@ -24,21 +24,21 @@ class Row:
     outcomes: str
 
 
-def winners(name: str, lanes: Sequence[Row]) -> Markup:
+def winners(name: str, lanes: Sequence[WinnerRow]) -> Markup:
     """The chart. The taller a cell is filled from below, the more of its prompts the lane won."""
     prompts = max((len(row.outcomes) for row in lanes), default=0)
-    lower = rows.room((row.lane, said(row)) for row in lanes)
+    lower = rows.room((row.lane, describe(row)) for row in lanes)
     height = max(1, len(lanes)) * (ROW + lower)
     parts = []
     for place, row in enumerate(lanes):
         top = place * (ROW + lower)
-        parts.append(rows.head(row.lane, said(row), top, lower))
+        parts.append(rows.head(row.lane, describe(row), top, lower))
         parts.append(_cells(row, top + lower + 23 + TALL, prompts))
-    described = "; ".join(f"{row.lane} {said(row)}" for row in lanes) or "no lane"
+    described = "; ".join(f"{row.lane} {describe(row)}" for row in lanes) or "no lane"
     return drawing.chart(name, f"A row a lane, prompts across. {described}.", height, *parts, bare=True)
 
 
-def _cells(row: Row, base: float, prompts: int) -> list[Markup]:
+def _cells(row: WinnerRow, base: float, prompts: int) -> list[Markup]:
     won, failed = [], []
     columns = min(prompts, MOST_COLUMNS)
     for column in range(columns):
@@ -49,13 +49,13 @@ def _cells(row: Row, base: float, prompts: int) -> list[Markup]:
             won.append((x1, x2, base - TALL * part, base))
         if broken := cell.count("f"):
             failed.append((x1, x2, base - TALL, base - TALL + max(3.0, TALL * broken / len(cell))))
-    shapes = [(won, drawing.of_lane(row.index, "won")), (failed, "stalls")]
+    shapes = [(won, drawing.lane_class(row.index, "won")), (failed, "stalls")]
     parts = [drawing.box(0, 1, base - TALL, TALL, "cells")]
-    return parts + [drawing.stretched(drawing.bars(spans), base, class_) for spans, class_ in shapes if spans]
+    return parts + [drawing.stretch(drawing.bars(spans), base, class_) for spans, class_ in shapes if spans]
 
 
-def said(row: Row) -> str:
-    """How many prompts the lane won and failed."""
+def describe(row: WinnerRow) -> str:
+    """The shares of prompts that the lane won and failed, in words."""
     asked = len(row.outcomes) - row.outcomes.count("-")
     failed = row.outcomes.count("f")
     won = f"won {amounts.share(row.outcomes.count('w') / asked if asked else None)} of {asked:,}"

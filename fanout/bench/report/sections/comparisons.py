@@ -1,16 +1,17 @@
-"""What may be said of the lanes' differences on the same prompts."""
+"""The lanes' differences on the same prompts, and who won which."""
 
 from collections.abc import Sequence
 
+from fanout.bench.analysis.metrics import METRICS
 from fanout.bench.analysis.summary import Comparison
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.forest import Pair, change, forest
-from fanout.bench.report.charts.winners import Row, winners
+from fanout.bench.report.charts.winners import WinnerRow, winners
 from fanout.bench.report.markup import Child, Markup, tag
 from fanout.bench.report.sections import layout
 from fanout.bench.report.sections.digest import outcomes
 from fanout.bench.report.sections.layout import Table, Term
-from fanout.bench.report.sections.view import NAMES, View
+from fanout.bench.report.sections.view import View
 
 MOST_PAIRS = 10
 """Pairs that are drawn; where there are more, only those with the leading lane."""
@@ -33,17 +34,20 @@ def differences(shown: View) -> Markup:
 
 
 def _forest(shown: View, metric: str) -> Markup:
-    found, name = shown.comparisons(metric), NAMES.get(metric, metric)
+    found, name = shown.comparisons(metric), METRICS[metric].label
     drawn = [one for one in found if len(found) <= MOST_PAIRS or shown.leader in (one.first, one.second)]
     chart = forest(f"Differences in {name}", [_pair(shown, one) for one in drawn])
     rows = [_row(one) for one in found]
     head = ("pair", "change", "95 % interval", Term("wins", "wins"), Term("p", "p"), "failures", "pairs", "verdict")
     return layout.figure(
-        name, f"Left: the first lane takes less.{_left_out(shown, len(found) - len(drawn))}", chart, Table(head, rows)
+        name,
+        f"Left: the first lane takes less.{_note_left_out(shown, len(found) - len(drawn))}",
+        chart,
+        Table(head, rows),
     )
 
 
-def _left_out(shown: View, pairs: int) -> str:
+def _note_left_out(shown: View, pairs: int) -> str:
     return f" The {pairs} pairs without {shown.leader} are in the data only." if pairs else ""
 
 
@@ -79,12 +83,11 @@ def wins(shown: View) -> Markup:
     if len(shown.names) < 2:
         return Markup()
     found = outcomes(shown.digest, shown.names)
-    rows = [Row(lane, index, found[lane]) for index, lane in enumerate(shown.names)]
+    rows = [WinnerRow(lane, index, found[lane]) for index, lane in enumerate(shown.names)]
     if not any("w" in row.outcomes for row in rows):
         return Markup()
-    says = (
-        f"By {NAMES[shown.first]}{shown.at()}. A filled cell is a prompt that the lane won, a red top one that failed."
-    )
+    by = f"By {METRICS[shown.first].label}{shown.at()}."
+    says = f"{by} A filled cell is a prompt that the lane won, a red top one that failed."
     cells = [(row.lane, *(f"{row.outcomes.count(letter):,}" for letter in "wlf-")) for row in rows]
     table = Table(("lane", "won", "lost", "failed", "not asked"), cells)
     chart = layout.figure("Who won which prompt", says, winners("Who won which prompt", rows), table)
@@ -95,7 +98,7 @@ def wins(shown: View) -> Markup:
 
 def _matrix(shown: View) -> Markup:
     names = shown.names
-    shares = {(one, other): beaten(shown, one, other) for one in names for other in names if one != other}
+    shares = {(one, other): win_share(shown, one, other) for one in names for other in names if one != other}
     rows = [(_head(shown, one), *(_cell(shares.get((one, other))) for other in names)) for one in names]
     return layout.grid(Table(("", *names), rows), "matrix")
 
@@ -110,7 +113,7 @@ def _cell(share: float | None) -> Markup:
     return tag("span", amounts.share(share), class_=f"heat h{round(share * 10)}")
 
 
-def beaten(shown: View, one: str, other: str) -> float | None:
+def win_share(shown: View, one: str, other: str) -> float | None:
     """The share of prompts on which a lane was better; ties count half, and what failed loses."""
     mine, theirs = shown.digest.seen[one].by_block, shown.digest.seen[other].by_block
     blocks = mine.keys() & theirs.keys()

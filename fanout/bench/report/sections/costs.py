@@ -1,8 +1,8 @@
-"""What the run cost, and what each lane costs for a thousand requests."""
+"""The cost of the run, and of a thousand requests of each lane."""
 
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.intervals import Row, intervals
+from fanout.bench.report.charts.intervals import IntervalRow, intervals
 from fanout.bench.report.markup import Child, Markup
 from fanout.bench.report.sections import layout
 from fanout.bench.report.sections.layout import Table, Term
@@ -22,7 +22,7 @@ def costs(shown: View) -> Markup:
 
 def _chart(shown: View) -> Markup:
     rows = [
-        Row(lane.name, index, lane.cost_per_1k, note="no price known" if lane.cost_per_1k is None else "")
+        IntervalRow(lane.name, index, lane.cost_per_1k, note="no price known" if lane.cost_per_1k is None else "")
         for index, lane in shown.lanes
     ]
     name = "Cost of a thousand requests"
@@ -44,7 +44,7 @@ def _table(shown: View) -> Table:
     return Table(head, [_row(lane) for _, lane in shown.lanes])
 
 
-def _row(lane: Lane) -> list[Child]:
+def _row(lane: LaneSummary) -> list[Child]:
     each = None if lane.cost is None or not lane.tokens else lane.cost / lane.tokens * 1e6
     guess = "~" if lane.estimated else ""
     return [

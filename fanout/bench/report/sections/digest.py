@@ -1,4 +1,4 @@
-"""What the charts need of a run's records: read twice, and small however many they are."""
+"""The parts of a run's records that charts need: read twice, and small however many records there are."""
 
 from array import array
 from collections import Counter, defaultdict
@@ -11,12 +11,12 @@ from attrs import define, field
 from fanout.bench.analysis.metrics import measure
 from fanout.bench.records.record import Record
 from fanout.bench.report.charts.gaps import class_of
-from fanout.bench.report.charts.scales import thinned
+from fanout.bench.report.charts.scales import thin
 from fanout.bench.report.charts.timeline import Pace, Timeline
 from fanout.events import Status
 
 INTERVALS = 80
-"""Of the timeline, at most."""
+"""Intervals of the timeline, at most."""
 EACH = 3
 """Requests of a lane in each interval, at least on average."""
 REQUESTS = 40
@@ -37,15 +37,15 @@ class Seen:
 
     @property
     def streams(self) -> bool:
-        """Whether there is a time to first token."""
+        """True if there is a time to first token."""
         return any(value < inf for value in self.ttft)
 
 
 @define
 class Digest:
-    """Of a whole run.
+    """The digest of a whole run.
 
-    `asked` is when each block was first sent, `starts` when each level was; `blocks` are those that are shown whole.
+    `asked` has the first sending of each block, `starts` that of each level; `blocks` are those that are shown whole.
     """
 
     level: float | None
@@ -58,7 +58,7 @@ class Digest:
 
     @property
     def streams(self) -> bool:
-        """Whether any lane sent its answers in pieces."""
+        """True if any lane sent its answers in pieces."""
         return any(seen.streams for seen in self.seen.values())
 
 
@@ -72,7 +72,7 @@ def digest(records: Sequence[Record], lanes: Sequence[str], level: float | None,
             _take(made, record, "response" if open_loop else "e2e")
             if not record.finished and record.status is not Status.CANCELLED:
                 troubled[record.block] = None
-    chosen = _chosen(made, len(lanes), troubled)
+    chosen = _choose_blocks(made, len(lanes), troubled)
     made.blocks = {block: [] for block in chosen}
     number = max(4, min(INTERVALS, len(records) // (EACH * max(1, len(lanes)))))
     lengths = _Intervals(lanes, number, made.end / number or 1.0)
@@ -93,7 +93,7 @@ def _take(made: Digest, record: Record, total: str) -> None:
     if record.race or record.status is Status.CANCELLED or record.lane not in made.seen:
         return
     seen, figures = made.seen[record.lane], measure(record)
-    ttft, end = figures.ttft, getattr(figures, total)
+    ttft, end = figures["ttft"], figures[total]
     if not record.finished:
         ttft = end = inf
     if ttft is not None:
@@ -104,11 +104,11 @@ def _take(made: Digest, record: Record, total: str) -> None:
     seen.gaps.update(map(class_of, figures.gaps))
 
 
-def _chosen(made: Digest, lanes: int, troubled: Iterable[int]) -> list[int]:
+def _choose_blocks(made: Digest, lanes: int, troubled: Iterable[int]) -> list[int]:
     """Blocks from the whole run, in the order in which they were asked; one with a failure is among them."""
     order = sorted(made.asked, key=made.asked.__getitem__)
     most = max(3, REQUESTS // max(1, lanes))
-    chosen = {order[index] for index in thinned(len(order), most)}
+    chosen = {order[index] for index in thin(len(order), most)}
     among = [block for block in troubled if block in made.asked]
     if among and not chosen & set(among):
         chosen.add(among[0])
@@ -159,7 +159,7 @@ class _Intervals:
 
 
 def outcomes(made: Digest, lanes: Sequence[str]) -> dict[str, str]:
-    """For each lane what became of each block, as `charts.winners` has it, in the order of asking."""
+    """The outcomes of each lane's blocks as letters, as `charts.winners` has them, in the order of asking."""
     order = sorted(made.asked, key=made.asked.__getitem__)
     best: dict[int, float] = {}
     for lane in lanes:

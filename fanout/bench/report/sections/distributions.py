@@ -1,19 +1,19 @@
-"""How long requests and gaps take, whole distributions of them."""
+"""The distributions of the times of requests and of gaps."""
 
 from math import log10
 
-from fanout.bench.analysis.metrics import STALL_FACTOR, STALL_SECONDS
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.metrics import METRICS, STALL_FACTOR, STALL_SECONDS
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.ecdf import Curve, ecdf
+from fanout.bench.report.charts.ecdf import Sample, ecdf
 from fanout.bench.report.charts.gaps import Gaps, gaps, start_of
 from fanout.bench.report.charts.tail import SHARES, tail
 from fanout.bench.report.markup import Markup
 from fanout.bench.report.sections import layout, view
 from fanout.bench.report.sections.layout import Table, Term
-from fanout.bench.report.sections.view import NAMES, PERCENTILES, View
+from fanout.bench.report.sections.view import PERCENTILES, View
 
-SHOWN = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+TABLE_SHARES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """The shares in the table behind a distribution."""
 
 TAIL = 20
@@ -31,36 +31,36 @@ def distributions(shown: View) -> Markup:
     )
 
 
-def _curves(shown: View, metric: str) -> list[Curve]:
+def _curves(shown: View, metric: str) -> list[Sample]:
     curves = []
     for index, name in enumerate(shown.names):
         seen = shown.digest.seen[name]
-        curves.append(Curve(name, index, seen.ttft if metric == "ttft" else seen.total))
+        curves.append(Sample(name, index, seen.ttft if metric == "ttft" else seen.total))
     streams = metric != "ttft" or shown.digest.streams
     return [curve for curve in curves if len(curve.values)] if streams else []
 
 
 def _ecdf(shown: View, metric: str) -> Markup:
     curves = _curves(shown, metric)
-    name = "Time to first token" if metric == "ttft" else f"Time to the end ({NAMES[metric]})"
+    name = "Time to first token" if metric == "ttft" else f"Time to the end ({METRICS[metric].label})"
     chart = ecdf(f"{name}: share of requests", curves, limit=shown.summary.objectives.get(metric))
     says = f"Share of requests answered within a time{shown.at()}. What a curve lacks to 100 % failed."
     return layout.figure(name, says, chart, _table(curves), lanes=shown.names)
 
 
-def _table(curves: list[Curve]) -> Table:
+def _table(curves: list[Sample]) -> Table:
     rows = []
     for curve in curves:
         ordered = sorted(curve.values)
-        places = [min(len(ordered) - 1, int(share * len(ordered))) for share in SHOWN]
+        places = [min(len(ordered) - 1, int(share * len(ordered))) for share in TABLE_SHARES]
         rows.append((curve.lane, f"{len(ordered):,}", *(amounts.seconds(ordered[place]) for place in places)))
-    heads = [f"{share * 100:g} %" for share in SHOWN]
+    heads = [f"{share * 100:g} %" for share in TABLE_SHARES]
     return Table(("lane", "requests", *heads), rows, "Of this sample; intervals are in the table of lanes.")
 
 
 def _tail(shown: View, metric: str) -> Markup:
     curves = _curves(shown, metric)
-    chart = tail(f"Percentiles of {NAMES[metric]}", curves)
+    chart = tail(f"Percentiles of {METRICS[metric].label}", curves)
     says = f"To the right, ever fewer requests are slower{shown.at()}. A cross: from here on, failures."
     head = [f"p{share * 100:g}" for share in SHARES]
     rows = []
@@ -84,7 +84,7 @@ def _gaps(shown: View) -> Markup | None:
     return layout.figure("Gaps", says, gaps("Gaps between pieces", rows), _gap_table(shown, rows))
 
 
-def _row(shown: View, index: int, lane: Lane) -> Gaps:
+def _row(shown: View, index: int, lane: LaneSummary) -> Gaps:
     found = {name: view.interval(lane, "gap", name).estimate for name in ("p50", "p99")}
     typical = found["p50"]
     marks = {name: one for name, one in found.items() if one is not None and log10(one or 1) < 6}

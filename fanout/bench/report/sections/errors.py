@@ -1,6 +1,6 @@
-"""What failed, by kind, with a message as the service sent it."""
+"""The failures by kind, each with a message as the service sent it."""
 
-from fanout.bench.analysis.summary import Errors, Lane
+from fanout.bench.analysis.summary import ErrorCount, LaneSummary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.markup import Markup, tag
 from fanout.bench.report.sections import layout
@@ -23,7 +23,7 @@ def errors(shown: View) -> Markup:
     return layout.section("errors", "Errors", layout.note(says), tag("ul", found, class_="errors"))
 
 
-def _kind(lane: Lane, error: Errors, level: float | None) -> Markup:
+def _kind(lane: LaneSummary, error: ErrorCount, level: float | None) -> Markup:
     part = amounts.share(error.count / lane.requests if lane.requests else None)
     requests = amounts.several(error.count, "request")
     load = "" if level is None else f", load {amounts.short(level)}"

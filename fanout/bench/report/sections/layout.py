@@ -1,11 +1,11 @@
-"""What sections are made of: figures with their legend and data, tables, and notes."""
+"""The parts of sections: figures with their legend and data, tables, and notes."""
 
 import re
 from collections.abc import Sequence
 
 from attrs import frozen
 
-from fanout.bench.report.charts.drawing import mark_of, of_lane
+from fanout.bench.report.charts.drawing import lane_class, mark_of
 from fanout.bench.report.markup import Child, Markup, join, tag
 
 # Marks that make a browser show text in another order than it has.
@@ -72,7 +72,7 @@ def swatch(index: int) -> Markup:
         "svg",
         tag("line", x1=0, x2=30, y1=7, y2=7, class_="line"),
         tag("use", href=f"#m{mark_of(index)}", x=15, y=7, class_="mark"),
-        class_=of_lane(index, "swatch"),
+        class_=lane_class(index, "swatch"),
         width=30,
         height=14,
         aria_hidden="true",
@@ -87,8 +87,8 @@ def data(table: Table) -> Markup:
 
 def grid(table: Table, class_: str | None = None) -> Markup:
     """A table, which scrolls by itself where it is wider than the page."""
-    groups = (tag("th", _named(cell), colspan=span, scope="colgroup") for cell, span in table.groups)
-    heads = tag("tr", (tag("th", _named(cell), scope="col") for cell in table.head))
+    groups = (tag("th", _name(cell), colspan=span, scope="colgroup") for cell, span in table.groups)
+    heads = tag("tr", (tag("th", _name(cell), scope="col") for cell in table.head))
     head = [tag("tr", groups, class_="groups") if table.groups else None, heads]
     body = (tag("tr", tag("th", row[0], scope="row"), (tag("td", cell) for cell in row[1:])) for row in table.rows)
     inside = tag("table", tag("thead", head), tag("tbody", body), class_=class_)
@@ -101,7 +101,7 @@ def _label(table: Table) -> str:
     return "Table: " + ", ".join(word for word in words if word)
 
 
-def _named(cell: Cell) -> Child:
+def _name(cell: Cell) -> Child:
     return tag("a", cell.word, href=f"#def-{cell.key}") if isinstance(cell, Term) else cell
 
 

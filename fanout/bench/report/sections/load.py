@@ -1,22 +1,23 @@
-"""What the load did: the levels of a sweep, and the run over time."""
+"""The effects of the load: the levels of a sweep, and the run over time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from attrs import evolve
 
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.metrics import METRICS
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.amounts import Written
-from fanout.bench.report.charts.sweep import Curve, sweep
+from fanout.bench.report.charts.amounts import Writer
+from fanout.bench.report.charts.sweep import LoadCurve, sweep
 from fanout.bench.report.charts.timeline import timeline
 from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.report.markup import Child, Markup
 from fanout.bench.report.sections import layout, view
 from fanout.bench.report.sections.layout import Table, Term
-from fanout.bench.report.sections.view import NAMES, View
+from fanout.bench.report.sections.view import View
 
-Of = Callable[[Lane], float | None]
+Of = Callable[[LaneSummary], float | None]
 """A figure of a lane."""
 
 
@@ -39,13 +40,13 @@ def _percentile(metric: str, percentile: str) -> Of:
     return lambda lane: view.interval(lane, metric, percentile).estimate
 
 
-def _curves(shown: View, of: Of) -> list[Curve]:
+def _curves(shown: View, of: Of) -> list[LoadCurve]:
     """The figure of each lane at each level; nothing where no lane has it."""
     curves = []
     for index, name in enumerate(shown.names):
         rows = ((level.level, level.lanes.get(name)) for level in shown.summary.levels)
         values = {at: of(lane) for at, lane in rows if at is not None and lane is not None}
-        curves.append(Curve(name, index, values))
+        curves.append(LoadCurve(name, index, values))
     return curves if any(value is not None for curve in curves for value in curve.values.values()) else []
 
 
@@ -80,10 +81,12 @@ def _latency(shown: View, metric: str) -> Markup:
     curves = [*slow, *typical]
     limit = shown.summary.objectives.get(metric)
     highest = max((value for curve in curves for value in curve.values.values() if value and value < 1e9), default=1.0)
-    chart = sweep(NAMES[metric], curves, _load(shown), _like(highest), limit=limit)
+    chart = sweep(METRICS[metric].label, curves, _load(shown), _like(highest), limit=limit)
     dotted = ", dotted the 95th percentile" if slow else ""
     says = f"Median with its 95 % interval{dotted}; failures count as never. A cross: never."
-    return layout.figure(NAMES[metric], says, chart, _by_level(shown, curves, amounts.seconds), lanes=shown.names)
+    return layout.figure(
+        METRICS[metric].label, says, chart, _by_level(shown, curves, amounts.seconds), lanes=shown.names
+    )
 
 
 def _bounds(shown: View, name: str, metric: str) -> dict[float, tuple[float, float]]:
@@ -97,12 +100,12 @@ def _bounds(shown: View, name: str, metric: str) -> dict[float, tuple[float, flo
     }
 
 
-def _like(highest: float) -> Written:
+def _like(highest: float) -> Writer:
     write = amounts.seconds_like(highest)
     return lambda value: write(value) if value < inf else "never"
 
 
-def _by_level(shown: View, curves: Sequence[Curve], write: Written) -> Table:
+def _by_level(shown: View, curves: Sequence[LoadCurve], write: Writer) -> Table:
     """The figures of a chart, a column a level; what is drawn dotted has its row too."""
     levels = [level.level for level in shown.summary.levels if level.level is not None]
     rows = []
@@ -122,7 +125,7 @@ def _balance(shown: View) -> Markup:
             if lane is not None and delay is not None and lane.rate is not None and level.level is not None:
                 spots.append(Spot(amounts.short(level.level), index, lane.rate, delay, path=name))
     rates = Axis("finished requests a second", amounts.short, amounts.short, zero=True, log=False)
-    delays = Axis(f"{NAMES[shown.first]}, median", amounts.seconds, amounts.log_seconds)
+    delays = Axis(f"{METRICS[shown.first].label}, median", amounts.seconds, amounts.log_seconds)
     chart = tradeoff("Latency against throughput", spots, rates, delays)
     says = "A point a level, with its load beside it; right and down is better."
     rows = [(spot.path, spot.name, rates.written(spot.x), delays.written(spot.y)) for spot in spots]

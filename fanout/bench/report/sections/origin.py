@@ -1,12 +1,13 @@
-"""Where the figures come from: clocks, the services' own timings, the machine, and the command that made them."""
+"""The origin of the figures: clocks, the services' own timings, the machine, and the command that made them."""
 
 from collections.abc import Mapping
 
+from fanout.bench.analysis.metrics import METRICS
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.markup import Markup, tag
 from fanout.bench.report.sections import layout, verdict
 from fanout.bench.report.sections.layout import Table
-from fanout.bench.report.sections.view import NAMES, View
+from fanout.bench.report.sections.view import View
 
 
 def clocks(shown: View) -> Markup:
@@ -18,7 +19,7 @@ def clocks(shown: View) -> Markup:
             lane.name,
             timing.name,
             amounts.seconds(timing.server),
-            NAMES.get(timing.metric or "", timing.metric or amounts.NONE),
+            METRICS[timing.metric].label if timing.metric else amounts.NONE,
             amounts.seconds(timing.ours),
             amounts.seconds(None if timing.ours is None else timing.ours - timing.server),
             f"{timing.n:,}",

@@ -2,16 +2,16 @@
 
 from math import isfinite
 
-from fanout.bench.analysis.metrics import SPEEDS
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.metrics import METRICS, SECONDS
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.amounts import Written
+from fanout.bench.report.charts.amounts import Writer
 from fanout.bench.report.charts.intervals import intervals
 from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.report.markup import Child, Markup
 from fanout.bench.report.sections import layout, view
 from fanout.bench.report.sections.layout import Cell, Table, Term
-from fanout.bench.report.sections.view import NAMES, PERCENTILES, UNITS, View
+from fanout.bench.report.sections.view import PERCENTILES, View
 
 COLUMNS = (("ttft", ("p50", "p95", "p99")), ("ttfo", ("p50",)), ("gap", ("p50", "p99")), ("itl", ("p50",)))
 """The metrics of the table, before those of whole answers and of speed."""
@@ -73,7 +73,7 @@ def table(shown: View) -> Table:
     if shown.summary.objectives:
         more.append(Term("goodput", "goodput"))
     rows = [
-        (_named(index, lane), _failed(lane), *_cells(lane, columns), *_rest(shown, lane)) for index, lane in shown.lanes
+        (_name(index, lane), _failed(lane), *_cells(lane, columns), *_rest(shown, lane)) for index, lane in shown.lanes
     ]
     groups: list[tuple[Cell, int]] = [(None, 2), *((_group(metric), len(row)) for metric, row in columns)]
     head = ("lane", Term("failed", "failure"), *(name for _, row in columns for name in row), *more)
@@ -81,7 +81,7 @@ def table(shown: View) -> Table:
 
 
 def _group(metric: str) -> Term:
-    return Term({"speed": "speed, tok/s", "characters": "char/s"}.get(metric, NAMES[metric]), metric)
+    return Term({"speed": "speed, tok/s", "characters": "char/s"}.get(metric, METRICS[metric].label), metric)
 
 
 def _columns(shown: View) -> list[tuple[str, tuple[str, ...]]]:
@@ -95,19 +95,19 @@ def _columns(shown: View) -> list[tuple[str, tuple[str, ...]]]:
     ]
 
 
-def _median(lane: Lane, metric: str) -> float | None:
+def _median(lane: LaneSummary, metric: str) -> float | None:
     return view.interval(lane, metric, "p50").estimate
 
 
-def _named(index: int, lane: Lane) -> Child:
+def _name(index: int, lane: LaneSummary) -> Child:
     return [layout.swatch(index), lane.name]
 
 
-def _failed(lane: Lane) -> str:
+def _failed(lane: LaneSummary) -> str:
     return f"{lane.failed + lane.timed_out:,} of {lane.requests:,}"
 
 
-def _cells(lane: Lane, columns: list[tuple[str, tuple[str, ...]]]) -> list[Child]:
+def _cells(lane: LaneSummary, columns: list[tuple[str, tuple[str, ...]]]) -> list[Child]:
     return [
         view.figure(
             lane, metric, percentile, _short(metric), "~" if lane.estimated and metric in ("speed", "itl") else ""
@@ -117,12 +117,12 @@ def _cells(lane: Lane, columns: list[tuple[str, tuple[str, ...]]]) -> list[Child
     ]
 
 
-def _short(metric: str) -> Written:
+def _short(metric: str) -> Writer:
     """Speeds have their unit in the head of their column."""
-    return amounts.count if metric in SPEEDS else amounts.seconds
+    return amounts.seconds if METRICS[metric].unit == SECONDS else amounts.count
 
 
-def _rest(shown: View, lane: Lane) -> list[str]:
+def _rest(shown: View, lane: LaneSummary) -> list[str]:
     guess = "~" if lane.estimated and lane.tps_total is not None else ""
     goodput = [f"{amounts.count(lane.goodput)}/s"] if shown.summary.objectives else []
     opening = [_opening(lane)] if shown.summary.fresh_connections else []
@@ -131,12 +131,12 @@ def _rest(shown: View, lane: Lane) -> list[str]:
 
 
 def _turns(shown: View) -> bool:
-    """Whether a lane also waited for the others, so that what it does in a second is not its own."""
+    """True if each lane also waited for the others, so that its rates are not its own."""
     return shown.summary.takes_turns(shown.level.level)
 
 
-def _opening(lane: Lane) -> str:
-    """How long the connections took, and their TLS if they had it."""
+def _opening(lane: LaneSummary) -> str:
+    """The times to open connections, and for their TLS if they had it."""
     connect = amounts.seconds(lane.connect)
     return connect if lane.tls is None else f"{connect}, {amounts.seconds(lane.tls)}"
 
@@ -151,8 +151,8 @@ def _balance(shown: View) -> Markup | None:
             spots.append(Spot(lane.name, index, first.estimate, speed.estimate, x, y))
     if len(spots) < 2:
         return None
-    times = Axis(f"{NAMES[shown.first]}, median", amounts.seconds, amounts.log_seconds)
-    speeds = Axis(f"{UNITS[shown.speed]}, median", view.written(shown.speed), amounts.short)
+    times = Axis(f"{METRICS[shown.first].label}, median", amounts.seconds, amounts.log_seconds)
+    speeds = Axis(f"{METRICS[shown.speed].unit}, median", view.written(shown.speed), amounts.short)
     chart = tradeoff("Speed against latency", spots, times, speeds)
     head = ("lane", view.term(shown.first, "p50"), view.term(shown.speed, "p50"))
     rows = [(spot.name, times.written(spot.x), speeds.written(spot.y)) for spot in spots]

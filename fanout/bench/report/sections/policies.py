@@ -1,4 +1,4 @@
-"""What races, hedges and fallbacks over these lanes would have come to."""
+"""The results that races, hedges and fallbacks over these lanes would have had."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -6,7 +6,7 @@ from math import isfinite
 from fanout.bench.analysis.statistics import Interval
 from fanout.bench.analysis.whatif import WhatIf
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.intervals import Row, intervals
+from fanout.bench.report.charts.intervals import IntervalRow, intervals
 from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.report.markup import Child, Markup, tag
 from fanout.bench.report.sections import layout, view
@@ -20,7 +20,7 @@ def policies(shown: View) -> Markup:
     if not any(len(one.policy.lanes) > 1 for one in found):
         return Markup()
     percentile = next((name for name in ("p95", "p90", "p50") if _known(found, name)), None)
-    charts = [_ranked(shown, found, percentile), _spent(shown, found, percentile)] if percentile else []
+    charts = [_ranking(shown, found, percentile), _balance(shown, found, percentile)] if percentile else []
     order = max((one.policy.lanes for one in found), key=len)
     return layout.section(
         "policies",
@@ -66,13 +66,13 @@ def _known(found: tuple[WhatIf, ...], percentile: str) -> bool:
     return any(value is not None and isfinite(value) for value in values)
 
 
-def _ranked(shown: View, found: tuple[WhatIf, ...], percentile: str) -> Markup:
+def _ranking(shown: View, found: tuple[WhatIf, ...], percentile: str) -> Markup:
     what = _what(found)
     rows = []
     for one in found:
         times = _times(one)[percentile]
         extra = f"{amounts.short(one.requests)} extra" if one.requests else ""
-        rows.append(Row(title(one), _index(shown, one), times.estimate, times.low, times.high, extra))
+        rows.append(IntervalRow(title(one), _index(shown, one), times.estimate, times.low, times.high, extra))
     chart = intervals(f"Policies: time to {what}, {percentile}", rows, amounts.seconds, amounts.log_seconds)
     cells = [
         (row.lane, amounts.seconds(row.estimate), amounts.between(row.low, row.high, amounts.seconds)) for row in rows
@@ -83,7 +83,7 @@ def _ranked(shown: View, found: tuple[WhatIf, ...], percentile: str) -> Markup:
     )
 
 
-def _spent(shown: View, found: tuple[WhatIf, ...], percentile: str) -> Markup:
+def _balance(shown: View, found: tuple[WhatIf, ...], percentile: str) -> Markup:
     spots = []
     for one in sorted(found, key=lambda one: (len(one.policy.lanes) == 1, one.policy.pace)):
         value, several = _times(one)[percentile].estimate, len(one.policy.lanes) > 1

@@ -1,16 +1,16 @@
-"""Some of the requests, as they went."""
+"""The courses of some of the requests."""
 
 from collections.abc import Sequence
 
 from fanout.bench.records.record import Record
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.waterfall import Bar, Group, waterfall
+from fanout.bench.report.charts.waterfall import Bar, PromptBars, waterfall
 from fanout.bench.report.markup import Child, Markup, tag
 from fanout.bench.report.sections import layout
 from fanout.bench.report.sections.layout import Table, Term
 from fanout.bench.report.sections.view import View
 
-ENDS = {"finished": "finished", "failed": "failed", "timed_out": "timed out", "cancelled": "cancelled"}
+END_WORDS = {"finished": "finished", "failed": "failed", "timed_out": "timed out", "cancelled": "cancelled"}
 
 
 def requests(shown: View) -> Markup:
@@ -32,11 +32,11 @@ def requests(shown: View) -> Markup:
     return layout.section("requests", "Requests", figure)
 
 
-def _group(shown: View, block: int, records: Sequence[Record]) -> tuple[Group, list[Sequence[Child]]]:
+def _group(shown: View, block: int, records: Sequence[Record]) -> tuple[PromptBars, list[Sequence[Child]]]:
     records = sorted(records, key=lambda record: shown.index(record.lane))
     name = f"prompt {block}"
     rows: list[Sequence[Child]] = [(name, *_cells(record)) for record in records]
-    return Group(name, [_bar(shown, record) for record in records]), rows
+    return PromptBars(name, [_bar(shown, record) for record in records]), rows
 
 
 def _before(record: Record) -> float:
@@ -47,7 +47,7 @@ def _bar(shown: View, record: Record) -> Bar:
     pieces = list(zip(record.times, record.kinds, strict=True))
     first = f", first token after {amounts.seconds(record.times[0])}" if record.times and record.streamed else ""
     why = f", {record.error}" if record.error else ""
-    ending = f"{ENDS[record.status]} after {amounts.seconds(record.ended)}"
+    ending = f"{END_WORDS[record.status]} after {amounts.seconds(record.ended)}"
     return Bar(
         record.lane,
         shown.index(record.lane),
@@ -63,7 +63,7 @@ def _bar(shown: View, record: Record) -> Bar:
 
 
 def _cells(record: Record) -> tuple[Child, ...]:
-    ending = ENDS[record.status] + (f": {record.error}" if record.error else "")
+    ending = END_WORDS[record.status] + (f": {record.error}" if record.error else "")
     first = record.times[0] if record.times and record.streamed else None
     return (
         record.lane,

@@ -1,15 +1,15 @@
-"""What the run says, and whether its clock can be believed."""
+"""The head of the page: the verdict, and the trust that its clock deserves."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from fanout.bench.analysis.summary import Lane
+from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.markup import Child, Markup, tag
 from fanout.bench.report.sections import layout, view
 from fanout.bench.report.sections.view import View
 
-MOST = 4
+MOST_SENTENCES = 4
 """Sentences at the top, and warnings; the others are further down, or folded."""
 
 
@@ -33,11 +33,11 @@ def _first(said: Sequence[Child]) -> list[tuple[bool, Child]]:
 def _title(names: Sequence[str], baseline: str | None) -> str:
     if baseline is not None:
         others = [name for name in names if name != baseline]
-        return f"{_listed(others)} against {baseline}"
-    return " against ".join(names) if len(names) <= 3 else _listed(names)
+        return f"{_list(others)} against {baseline}"
+    return " against ".join(names) if len(names) <= 3 else _list(names)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list(names: Sequence[str]) -> str:
     if len(names) <= 3:
         return ", ".join(names)
     return f"{', '.join(names[:2])} and {len(names) - 2} more"
@@ -67,15 +67,15 @@ def sentences(shown: View) -> list[Child]:
         return [["Nothing but races was recorded; what they tell is under ", tag("a", "Races", href="#races"), "."]]
     found = shown.comparisons(shown.first)
     if not found:
-        return [_alone(shown, lane) for _, lane in shown.lanes[:MOST]]
+        return [_alone(shown, lane) for _, lane in shown.lanes[:MOST_SENTENCES]]
     found.sort(key=lambda comparison: shown.leader not in (comparison.first, comparison.second))
-    said: list[Child] = [comparison.sentence for comparison in found[:MOST]]
-    if len(found) > MOST:
+    said: list[Child] = [comparison.sentence for comparison in found[:MOST_SENTENCES]]
+    if len(found) > MOST_SENTENCES:
         said.append(["The other pairs are under ", tag("a", "Differences", href="#differences"), "."])
     return said
 
 
-def _alone(shown: View, lane: Lane) -> str:
+def _alone(shown: View, lane: LaneSummary) -> str:
     found = view.interval(lane, shown.first, "p50")
     if found.estimate is None:
         return f"{lane.name} has too few requests for a median: {lane.requests:,} of the 6 that it needs."
@@ -102,7 +102,7 @@ def _trust(shown: View) -> Markup:
     return tag("div", tag("p", badge, f" {stamps} time stamps"), tag("ul", reasons), class_="trust")
 
 
-def _lateness(lanes: Sequence[Lane]) -> str:
+def _lateness(lanes: Sequence[LaneSummary]) -> str:
     known = [lane.trust.lateness_p99 for lane in lanes if lane.trust.lateness_p99 is not None]
     coalesced = max(lane.trust.coalesced for lane in lanes)
     late = f"fanout itself was late by {amounts.seconds(max(known))} (p99), which they leave out; " if known else ""
@@ -110,15 +110,15 @@ def _lateness(lanes: Sequence[Lane]) -> str:
 
 
 def _warnings(shown: View) -> Markup | None:
-    """What else is to be known; the reasons for distrust have been told."""
+    """The other warnings; `_trust` shows the reasons for distrust."""
     told = [lane.trust.reason for _, lane in shown.lanes if lane.trust.reason]
     rest = [words for words in shown.summary.warnings if not any(reason in words for reason in told)]
     items = [tag("li", words) for words in rest]
     more = None
-    if len(items) > MOST:
-        inside = tag("ul", items[MOST:])
-        more = tag("li", tag("details", tag("summary", f"{len(items) - MOST} more"), inside))
-    return tag("ul", items[:MOST], more, class_="warnings") if items else None
+    if len(items) > MOST_SENTENCES:
+        inside = tag("ul", items[MOST_SENTENCES:])
+        more = tag("li", tag("details", tag("summary", f"{len(items) - MOST_SENTENCES} more"), inside))
+    return tag("ul", items[:MOST_SENTENCES], more, class_="warnings") if items else None
 
 
 def trust_table(shown: View) -> layout.Table:

@@ -1,42 +1,20 @@
 """A run as the sections look at it."""
 
-from collections.abc import Mapping
 from math import isfinite
 
 from attrs import frozen
 
-from fanout.bench.analysis.metrics import SPEEDS
+from fanout.bench.analysis.metrics import METRICS, SECONDS
 from fanout.bench.analysis.statistics import Interval
-from fanout.bench.analysis.summary import Comparison, Lane, Level, Summary
+from fanout.bench.analysis.summary import Comparison, LaneSummary, Level, Summary
 from fanout.bench.report.charts import amounts
-from fanout.bench.report.charts.amounts import Written
-from fanout.bench.report.charts.intervals import Row
+from fanout.bench.report.charts.amounts import Writer
+from fanout.bench.report.charts.intervals import IntervalRow
 from fanout.bench.report.markup import Child, tag
 from fanout.bench.report.sections.digest import Digest
 from fanout.bench.report.sections.layout import Term
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
-
-NAMES: Mapping[str, str] = {
-    "connect": "connect",
-    "ttfb": "TTFB",
-    "ttft": "TTFT",
-    "ttfo": "TTFO",
-    "ttst": "TTST",
-    "e2e": "end to end",
-    "response": "response",
-    "gap": "gap",
-    "itl": "ITL",
-    "tpot": "TPOT",
-    "ntpot": "NTPOT",
-    "tps_user": "user speed",
-    "speed": "speed",
-    "characters": "characters/s",
-    "bytes": "bytes/s",
-}
-"""The metrics as people read them."""
-
-UNITS: Mapping[str, str] = {"tps_user": "tok/s", "speed": "tok/s", "characters": "char/s", "bytes": "B/s"}
 
 
 @frozen
@@ -57,7 +35,7 @@ class View:
         return lanes_of(self.summary)
 
     @property
-    def lanes(self) -> list[tuple[int, Lane]]:
+    def lanes(self) -> list[tuple[int, LaneSummary]]:
         """The lanes with their indices."""
         return list(enumerate(self.level.lanes.values()))
 
@@ -88,16 +66,16 @@ class View:
         names = self.names
         return names.index(lane) if lane in names else len(names)
 
-    def has(self, lane: Lane, metric: str) -> bool:
-        """Whether the lane has any figure of this metric."""
+    def has(self, lane: LaneSummary, metric: str) -> bool:
+        """True if the lane has any figure of this metric."""
         return metric in lane.figures and lane.figures[metric].n > 0
 
     def comparisons(self, metric: str) -> list[Comparison]:
-        """Those of this metric."""
+        """The comparisons in this metric."""
         return [comparison for comparison in self.level.comparisons if comparison.metric == metric]
 
     def at(self) -> str:
-        """At which load distributions are, for the end of a sentence: nothing where there was only one."""
+        """The load that distributions are of, for the end of a sentence; empty where there was only one."""
         if len(self.summary.levels) < 2 or self.level.level is None:
             return ""
         return f", {self.load(self.level.level)}"
@@ -114,7 +92,7 @@ def lanes_of(summary: Summary) -> list[str]:
     return list(summary.lanes) or list(summary.races)
 
 
-def interval(lane: Lane, metric: str, percentile: str) -> Interval:
+def interval(lane: LaneSummary, metric: str, percentile: str) -> Interval:
     """A percentile of all requests, failures among them."""
     figure = lane.figures.get(metric)
     if figure is None or percentile not in figure.all:
@@ -122,25 +100,26 @@ def interval(lane: Lane, metric: str, percentile: str) -> Interval:
     return figure.all[percentile]
 
 
-def written(metric: str) -> Written:
-    """How the metric's figures are written."""
-    return amounts.rate(UNITS[metric]) if metric in SPEEDS else amounts.seconds
+def written(metric: str) -> Writer:
+    """The writer of the metric's figures."""
+    unit = METRICS[metric].unit
+    return amounts.seconds if unit == SECONDS else amounts.rate(unit)
 
 
-def value(found: Interval, write: Written) -> str:
+def value(found: Interval, write: Writer) -> str:
     """The estimate, or how many requests it would need."""
     if found.estimate is not None:
         return write(found.estimate)
     return f"needs {found.needs:,}" if found.needs and found.n else amounts.NONE
 
 
-def cell(found: Interval, write: Written) -> Child:
-    """The same for a table: pale where there is no figure."""
+def cell(found: Interval, write: Writer) -> Child:
+    """The estimate for a table, pale where there is none."""
     text = value(found, write)
     return tag("span", text, class_="faint") if found.estimate is None else text
 
 
-def figure(lane: Lane, metric: str, percentile: str, write: Written, guess: str = "") -> Child:
+def figure(lane: LaneSummary, metric: str, percentile: str, write: Writer, guess: str = "") -> Child:
     """A percentile for a table, after a `guess` sign; of one that is infinite, what it is known to exceed."""
     found = interval(lane, metric, percentile)
     if found.estimate is None:
@@ -151,18 +130,18 @@ def figure(lane: Lane, metric: str, percentile: str, write: Written, guess: str 
     return write(found.estimate) if least is None else f">{write(least)}"
 
 
-def bounds(found: Interval, write: Written) -> str:
+def bounds(found: Interval, write: Writer) -> str:
     """The interval, or that there is none."""
     return amounts.between(found.low, found.high, write)
 
 
-def row(lane: Lane, index: int, metric: str, percentile: str = "p50") -> Row:
+def row(lane: LaneSummary, index: int, metric: str, percentile: str = "p50") -> IntervalRow:
     """The lane's row of a chart of intervals."""
     found = interval(lane, metric, percentile)
     note = f"needs {found.needs:,} requests, has {found.n:,}" if found.estimate is None and found.n else ""
-    return Row(lane.name, index, found.estimate, found.low, found.high, note)
+    return IntervalRow(lane.name, index, found.estimate, found.low, found.high, note)
 
 
 def term(metric: str, percentile: str = "") -> Term:
     """A column's head, which links to the definition."""
-    return Term(f"{NAMES[metric]} {percentile}".strip(), metric)
+    return Term(f"{METRICS[metric].label} {percentile}".strip(), metric)

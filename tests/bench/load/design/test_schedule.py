@@ -5,7 +5,7 @@ from statistics import mean, pvariance
 
 import pytest
 
-from fanout.bench.load.design.schedule import Arrival, Closed, Open, Replay, schedules
+from fanout.bench.load.design.schedule import Arrival, Closed, Open, Replay, make_schedules
 from fanout.errors import UsageError
 
 
@@ -51,11 +51,11 @@ def test_a_trace_may_run_faster() -> None:
 
 
 def test_a_list_of_streams_or_rates_is_a_sweep() -> None:
-    assert [schedule.label for schedule in schedules([1, 8, 64], [], None)] == ["c=1", "c=8", "c=64"]
-    assert [schedule.label for schedule in schedules([], [0.5, 2], None)] == ["0.5/s", "2/s"]
-    assert schedules([], [], None) == [Closed(1)]
-    assert schedules([8], [2], None) == [Open(2, streams=8)]
-    assert [schedule.label for schedule in schedules([], [], [0, 1], speedup=2)] == ["trace x2"]
+    assert [schedule.label for schedule in make_schedules([1, 8, 64], [], None)] == ["c=1", "c=8", "c=64"]
+    assert [schedule.label for schedule in make_schedules([], [0.5, 2], None)] == ["0.5/s", "2/s"]
+    assert make_schedules([], [], None) == [Closed(1)]
+    assert make_schedules([8], [2], None) == [Open(2, streams=8)]
+    assert [schedule.label for schedule in make_schedules([], [], [0, 1], speedup=2)] == ["trace x2"]
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_a_list_of_streams_or_rates_is_a_sweep() -> None:
 )
 def test_what_does_not_go_together_is_refused(given: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        schedules(**{"concurrency": [], "rates": [], "trace": None, **given})  # type: ignore[arg-type]
+        make_schedules(**{"concurrency": [], "rates": [], "trace": None, **given})  # type: ignore[arg-type]

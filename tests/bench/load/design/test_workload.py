@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.bench.load.design.workload import BUILT_IN, Workload, load, trace, unique
+from fanout.bench.load.design.workload import BUILT_IN, Workload, load_prompts, load_trace, mark_unique
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
 
@@ -16,18 +16,18 @@ def texts(workload: Workload) -> list[str]:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_built_in_set_has_a_score_of_different_prompts(name: str) -> None:
-    asked = texts(load(f"builtin:{name}"))
+    asked = texts(load_prompts(f"builtin:{name}"))
     assert len(asked) == len(set(asked)) >= 20
     assert all(10 <= len(text) <= 200 for text in asked)
 
 
 def test_prompts_are_asked_in_turn_and_then_again() -> None:
-    workload = load("-", stdin=b"one\ntwo\n\nthree\n")
+    workload = load_prompts("-", read_stdin=lambda: b"one\ntwo\n\nthree\n")
     assert [workload.item(i).prompt.messages[0].text for i in range(4)] == ["one", "two", "three", "one"]
 
 
 def test_a_system_prompt_stands_before_each() -> None:
-    item = load("builtin:short", system="Be brief.").items[0]
+    item = load_prompts("builtin:short", system="Be brief.").items[0]
     assert [message.role for message in item.prompt.messages] == ["system", "user"]
 
 
@@ -39,7 +39,7 @@ def test_json_lines_hold_texts_or_messages_and_bounds(tmp_path: Path) -> None:
         '{"Question": "three", "output_length": 9}\n',
         encoding="utf-8",
     )
-    workload = load(str(file))
+    workload = load_prompts(str(file))
     assert texts(workload) == ["one\u2028two", "two", "three"]
     assert [item.max_tokens for item in workload.items] == [7, None, 9]
     assert len(workload.items[1].prompt.messages) == 2
@@ -48,27 +48,27 @@ def test_json_lines_hold_texts_or_messages_and_bounds(tmp_path: Path) -> None:
 def test_csv_may_hold_line_breaks(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text('id,Prompt,max_tokens\n1,"one\nline, two",5\n2,three,\n')
-    workload = load(str(file))
+    workload = load_prompts(str(file))
     assert texts(workload) == ["one\nline, two", "three"]
     assert [item.max_tokens for item in workload.items] == [5, None]
 
 
 def test_synthetic_prompts_have_about_the_length_and_are_the_same_for_a_seed() -> None:
-    workload = load("synthetic:500,40", seed=3)
+    workload = load_prompts("synthetic:500,40", seed=3)
     assert all(480 <= len(text.split()) <= 520 for text in texts(workload))
     assert {item.max_tokens for item in workload.items} == {40}
     assert len(set(texts(workload))) == len(workload.items)
-    assert load("synthetic:500,40", seed=3).fingerprint == workload.fingerprint
-    assert load("synthetic:500,40", seed=4).fingerprint != workload.fingerprint
+    assert load_prompts("synthetic:500,40", seed=3).fingerprint == workload.fingerprint
+    assert load_prompts("synthetic:500,40", seed=4).fingerprint != workload.fingerprint
 
 
 def test_a_text_may_begin_with_a_bracket() -> None:
-    assert texts(load("-", stdin=b"[1, 2] is a list?\nWhy?")) == ["[1, 2] is a list?", "Why?"]
+    assert texts(load_prompts("-", read_stdin=lambda: b"[1, 2] is a list?\nWhy?")) == ["[1, 2] is a list?", "Why?"]
 
 
 def test_a_mark_makes_each_request_unique_at_its_beginning_and_of_one_length() -> None:
     prompt = Prompt.of("Why?", "Be brief.")
-    marked = [unique(prompt, f"run:{i}").messages for i in range(500)]
+    marked = [mark_unique(prompt, f"run:{i}").messages for i in range(500)]
     assert len({messages[0].text for messages in marked}) == 500
     assert {len(messages[0].text) for messages in marked} == {len("[123 456 789 012] Be brief.")}
     assert all(re.match(r"\[\d{3} \d{3} \d{3} \d{3}\] Be brief\.$", messages[0].text) for messages in marked)
@@ -81,7 +81,7 @@ def test_a_trace_gives_times_and_lengths(tmp_path: Path) -> None:
         '{"timestamp": 3500, "input_length": 100, "output_length": 5}\n'
         '{"timestamp": 1000, "prompt": "own"}\n{"timestamp": 9000, "output_length": 6}\n'
     )
-    workload = trace(str(file), usual=load("-", stdin=b"a\nb\nc"))
+    workload = load_trace(str(file), usual=load_prompts("-", read_stdin=lambda: b"a\nb\nc"))
     assert workload.at == [0, 2.5, 8]
     own, made, usual = texts(workload)
     assert (own, usual) == ("own", "c")
@@ -94,7 +94,7 @@ def test_a_trace_may_have_dates(tmp_path: Path) -> None:
     file.write_text(
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,20,3\n2023-11-16 18:17:05.4799600,30,4\n"
     )
-    workload = trace(str(file), usual=load("builtin:short"))
+    workload = load_trace(str(file), usual=load_prompts("builtin:short"))
     assert workload.at == pytest.approx([0, 1.5])
     assert [item.max_tokens for item in workload.items] == [3, 4]
 
@@ -131,7 +131,7 @@ def test_bad_input_is_named_with_its_place(tmp_path: Path, source: str, content:
         source = str(tmp_path / source.lower())
         Path(source).write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=words) as raised:
-        load(source)
+        load_prompts(source)
     assert "\n" not in str(raised.value)
 
 
@@ -149,4 +149,4 @@ def test_bad_input_is_named_with_its_place(tmp_path: Path, source: str, content:
 def test_a_trace_without_times_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "t").write_text(content)
     with pytest.raises(UsageError, match=words):
-        trace(str(tmp_path / "t"), usual=load("builtin:short"))
+        load_trace(str(tmp_path / "t"), usual=load_prompts("builtin:short"))

@@ -1,0 +1,1 @@
+"""Output of the commands: shown and asked on a terminal, printed into a pipe, saved as files."""

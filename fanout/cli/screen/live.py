@@ -1,0 +1,169 @@
+"""The picture of a run on a terminal while it goes on: columns, a line, or nothing."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from fanout.events import Delta, End, Reasoning, Started, Tagged
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live as Region
+
+HIGHEST = 24
+"""Lines that the columns take at most."""
+
+
+class Screen:
+    """Shows nothing. It is told every event, and draws when it is asked to."""
+
+    holds = 0
+    """The number of those who want the picture away."""
+
+    @property
+    def away(self) -> bool:
+        """True while no picture may be drawn."""
+        return self.holds > 0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Takes the picture away and keeps it away, for something else to be written."""
+        self.clear()
+        self.holds += 1
+        try:
+            yield
+        finally:
+            self.holds -= 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.clear()
+
+    def event(self, tagged: Tagged) -> None:
+        """Takes an event."""
+
+    def mark_winner(self, lane: str) -> None:
+        """Takes the name of the lane that has won."""
+
+    def draw(self, now: float) -> None:
+        """Draws the picture at `now`, in seconds after the prompt was put."""
+
+    def clear(self) -> None:
+        """Takes the picture away; the next draw brings it back."""
+
+
+class Line(Screen):
+    """One line on stderr, for runs whose answer goes elsewhere; nothing in the first half second."""
+
+    def __init__(self, lanes: Sequence[str]) -> None:
+        self._lanes = len(lanes)
+        self._running: set[str] = set()
+        self._ended = 0
+        self._characters = 0
+        self._shown = False
+
+    def event(self, tagged: Tagged) -> None:
+        """Counts what runs and what has come."""
+        match tagged.event:
+            case Started():
+                self._running.add(tagged.lane)
+            case Delta(text) | Reasoning(text):
+                self._characters += len(text)
+            case End():
+                self._running.discard(tagged.lane)
+                self._ended += 1
+
+    def draw(self, now: float) -> None:
+        """Writes the line over the one before."""
+        if now < 0.5:
+            return
+        running = f"{len(self._running)} of {self._lanes} lanes running"
+        text = f"{running}, {self._ended} ended, ~{-(-self._characters // 4)} tok, {now:.1f} s"
+        sys.stderr.write(f"\r{text[: _width() - 1]}\x1b[K")
+        sys.stderr.flush()
+        self._shown = True
+
+    def clear(self) -> None:
+        """Wipes the line."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
+def region(console: "Console") -> "Region":
+    """A part of the terminal that is drawn over when it is told to, and leaves nothing behind."""
+    from rich.live import Live as Region
+
+    return Region(
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        vertical_overflow="crop",
+    )
+
+
+class Live(Screen):
+    """The lanes side by side, on stderr, or on stdout where only that is a terminal."""
+
+    def __init__(self, lanes: Sequence[str]) -> None:
+        from rich.console import Console
+
+        from fanout.formats.columns import Columns
+
+        self._columns = Columns(lanes)
+        self._console = Console(stderr=sys.stderr.isatty())
+        self._region = region(self._console)
+
+    def event(self, tagged: Tagged) -> None:
+        """Adds it to its lane."""
+        self._columns.event(tagged)
+
+    def mark_winner(self, lane: str) -> None:
+        """Marks the lane."""
+        self._columns.winner = lane
+
+    def draw(self, now: float) -> None:
+        """Draws the columns, a little smaller than the terminal at most."""
+        self._region.start()
+        width, height = self._console.size
+        # The terminal echoes a Ctrl-C as two characters where the cursor is. If they began a new line, the way back
+        # to the first line of the columns would be off by one; so it is on a region as high as the terminal.
+        picture = self._columns.draw(max(width - 2, 1), max(min(height - 1, HIGHEST), 1), now)
+        self._region.update(picture, refresh=True)
+
+    def clear(self) -> None:
+        """Takes the columns away and gives the cursor back."""
+        self._region.stop()
+
+
+def screen_for(lanes: Sequence[str], output: str | None, *, quiet: bool) -> Screen:
+    """The screen that suits where stdout and stderr go, and the format of what goes to stdout."""
+    out, err = sys.stdout.isatty(), sys.stderr.isatty()
+    if quiet or not (out or err) or os.environ.get("TERM") == "dumb":
+        return Screen()
+    if out and output is None:
+        return Live(lanes)
+    if err and not (out and output == "jsonl"):  # those lines are progress enough
+        return Line(lanes)
+    return Screen()
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr, paler than the answer."""
+    click.echo(click.style(text, dim=True) if "NO_COLOR" not in os.environ else text, err=True)

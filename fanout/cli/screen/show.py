@@ -1,0 +1,247 @@
+"""A prompt's fan-out, run and shown: live while it lasts, its answer on stdout, the rest on stderr."""
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+import trio
+from attrs import frozen
+
+from fanout import History, Run, Status, open_fanout, open_transport
+from fanout.abc import Policy, Transport
+from fanout.catalog.config import load
+from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
+from fanout.cli.options import Choices
+from fanout.cli.screen import stdout
+from fanout.cli.screen.live import Screen, say, screen_for
+from fanout.errors import LoginRequired, TimedOut, UsageError
+from fanout.events import End
+from fanout.formats import Output, summary
+from fanout.formats.summary import Who
+from fanout.plan import Connections
+from fanout.prompt import Prompt
+
+if TYPE_CHECKING:
+    from fanout.cli.last import Last
+    from fanout.cli.screen.person import Person
+
+FRAME = 0.1
+"""Seconds between two pictures."""
+
+
+def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "winner") -> int:
+    """Asks as `choices` say and returns the exit code; `who` says whose answers count."""
+    before = _load_last() if choices.continued else None
+    specs = choices.specs(before.lanes if before else ())
+    plan = plan_of(specs)
+    _check_login(choices)
+    if choices.save_files:
+        from fanout.cli.screen import files
+
+        files.check(choices.save_files)
+    prompt = choices.prompt()
+    output = output_for(choices, prompt, who)
+    asked = Question(prompt, plan, specs, before.conversation if before else None)
+    return stop.run(partial(_show, asked, choices, output, who))
+
+
+def _load_last() -> "Last":
+    from fanout.cli import last
+
+    return last.load()
+
+
+@frozen
+class Question:
+    """A prompt, the plan of whom it is put to with the specs that it was made of, and what was said before."""
+
+    prompt: Prompt
+    plan: Policy
+    specs: Sequence[str]
+    conversation: History | None
+
+
+async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> int:
+    person = _person(choices)
+    settings = {**_settings(choices), "conversation": asked.conversation}
+    async with (
+        _open_transport(choices, person) as transport,
+        open_fanout(asked.prompt, asked.plan, transport=transport, **settings) as f,
+    ):
+        if not (choices.lanes or asked.conversation or choices.quiet):
+            say(
+                f"asking the embedded model in {len(f.lanes)} lanes: {', '.join(f.lanes)}; others: -m, fanout providers"
+            )
+        with screen_for(f.lanes, choices.output, quiet=choices.quiet) as screen:
+            if person:
+                person.screen = screen
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_redraw, screen, f.started)
+                await _follow(f, screen, output, person)
+                nursery.cancel_scope.cancel()
+        # Before the block is left: taking down a local model takes a moment.
+        run = f.run
+        await stdout.write(output.run(run))
+        _sum_up(run, choices, who)
+        code = exit_code(run, who, strict=choices.strict)
+        if run.conversation and not choices.no_save:
+            _save(asked.specs, run.conversation, choices)
+        if not await _save_files(run, choices, who, transport):
+            code = code or FAILED
+    return code
+
+
+async def _redraw(screen: Screen, started: float) -> None:
+    while True:
+        if not screen.away:
+            screen.draw(trio.current_time() - started)
+        await trio.sleep(FRAME)
+
+
+async def _follow(f: Any, screen: Screen, output: Output, person: "Person | None" = None) -> None:
+    """Shows every event, and prints what is due, until all lanes have ended."""
+    async for tagged in f:
+        screen.event(tagged)
+        text = output.event(tagged)
+        if isinstance(tagged.event, End):
+            run = f.run
+            text += output.answer(run[tagged.lane])
+            if run.winner:
+                screen.mark_winner(run.winner.lane)
+        if text:
+            # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
+            async with person.asking if person and sys.stdout.isatty() else nullcontext():
+                with screen.hold():
+                    await stdout.write(text)
+
+
+def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
+    """Makes the format that the user chose, or that suits where stdout goes."""
+    terminal = sys.stdout.isatty()
+    if choices.output == "raw" and who != "winner":
+        raise click.UsageError("--raw is for one answer; use race, or --json for several")
+    if choices.output == "raw" and terminal:
+        raise click.UsageError("--raw is not for a terminal, which would obey what the model says; redirect it")
+    usual = "text" if choices.quiet or (terminal and who == "winner") else "headed" if terminal else "plain"
+    return _make_output(choices.output or usual, prompt, who)
+
+
+def _make_output(name: str, prompt: Prompt, who: Who) -> Output:
+    """Makes the format of this name; only that one is imported."""
+    match name:
+        case "json":
+            from fanout.formats.json import Json
+
+            return Json()
+        case "jsonl":
+            from fanout.formats.jsonl import JsonLines
+
+            return JsonLines()
+        case "markdown":
+            from fanout.formats.markdown import Markdown
+
+            return Markdown(prompt.messages[-1].text)
+        case "plain":
+            from fanout.formats.plain import Plain
+
+            return Plain(who)
+    from fanout.formats.text import Headed, Raw, Text
+
+    if name == "headed":
+        return Headed(min(shutil.get_terminal_size().columns - 1, 100))
+    return Raw() if name == "raw" else Text(who)
+
+
+def exit_code(run: Run, who: Who, *, strict: bool) -> int:
+    """Returns the code for a run: answered, all failed, some failed if that counts, or out of time."""
+    if not summary.counted(run, who):
+        late = [a for a in run.answers if isinstance(a.error, TimedOut) and a.error.clock == "deadline"]
+        return DEADLINE if late else FAILED
+    failed = any(answer.status in (Status.FAILED, Status.TIMED_OUT) for answer in run.answers)
+    return PARTLY if strict and failed else ANSWERED
+
+
+def _sum_up(run: Run, choices: Choices, who: Who) -> None:
+    """Says on stderr how each lane did, and if none answered, why and what to do."""
+    from fanout.cli.screen import advice
+
+    if not summary.counted(run, who):
+        click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
+        for answer in run.answers:
+            if answer.error:
+                click.echo(f"  {advice.failure(answer, answer.error)}", err=True)
+                if answer.text:
+                    click.echo(f"    {len(answer.text)} characters of text had come; --json shows them", err=True)
+    elif not choices.quiet:
+        if sys.stdout.isatty() and sys.stderr.isatty():
+            say("")
+        for line in summary.lines(run):
+            say(line)
+        for answer in run.answers:
+            if isinstance(answer.error, LoginRequired) and (what := advice.advice(answer, answer.error)):
+                say(f"  {summary.one_line(answer.lane)}: {what}")
+
+
+def _check_login(choices: Choices) -> None:
+    """Raises UsageError if a person is to be asked who could not answer."""
+    if choices.login == "ask":
+        from fanout.cli.screen import person
+
+        if not person.at_hand():
+            raise click.UsageError(
+                "--login ask needs a terminal to ask on; --login auto opens a browser without asking, and "
+                "fanout auth import takes a login from elsewhere"
+            )
+
+
+def _person(choices: Choices) -> "Person | None":
+    """Returns the person to ask and tell about logins, where lanes may start one."""
+    if choices.login == "never":
+        return None
+    from fanout.cli.screen.person import Person
+
+    return Person()
+
+
+def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncContextManager[Connections]:
+    name = choices.transport or load().defaults.transport
+    if person is None:
+        return open_transport(name)
+    from fanout.cli.screen.person import logins
+
+    policy: Any = choices.login
+    return open_transport(name, login=logins(policy, person))
+
+
+async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport) -> bool:
+    """Saves the files of the answers that count, if the user wants it; False if one fails. Raises UsageError."""
+    answers, directory = summary.counted(run, who), choices.save_files
+    if directory is None or not any(answer.files for answer in answers):
+        return True
+    from fanout.cli.screen import files
+
+    return await files.save_all(answers, directory, transport, quiet=choices.quiet)
+
+
+def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
+    """Keeps the run for -c; if that fails, the answer is there all the same."""
+    from fanout.cli import last
+
+    try:
+        last.save(specs, conversation)
+    except UsageError as error:
+        if not choices.quiet:
+            say(f"this run is not kept for -c (--no-save does not try): {error}")
+
+
+def _settings(choices: Choices) -> dict[str, Any]:
+    return {
+        "timeouts": choices.timeouts,
+        "retries": choices.retries,
+        "on_lose": choices.on_lose,
+        "deadline": choices.deadline,
+    }

@@ -1,0 +1,212 @@
+"""One try of a lane: its round trips, the reader of its answer, and what is left to be done when it is cut off."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import cached_property, partial
+
+import trio
+from attrs import define, evolve, field
+
+from fanout.abc import Head, Provider, Reader, Reply, Request, Transport
+from fanout.credentials import Credentials
+from fanout.engine.keys import Keys
+from fanout.engine.retry import Relogin, Wait
+from fanout.engine.watch import Watch
+from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TimedOut, TooLarge, Truncated
+from fanout.events import End, Event, Status, Usage
+from fanout.prompt import Prompt
+from fanout.secret import Secret
+from fanout.sense import SENSELESS, sense_only, typed
+from fanout.transports.fetch import fetch
+
+LANE_BYTES = 64 << 20
+"""Bytes of decoded body that a try may receive."""
+
+FAREWELL = 1.0
+"""Seconds that a lane which is cut off may take to tell its service to stop."""
+
+
+@define(eq=False)
+class Trial:
+    """One try, made new for each: the Receiver of its answer, whose events go to `take` in the read that brings them.
+
+    Those of the last read, with the End, go to `conclude`. The try has `ended` when its End has been read, and is `cut`
+    when it was left before that; nothing is read after either. `then` follows instead of the lane's End, `secrets` are
+    those of its requests, which no error may show, and `bug` is an exception of whoever hears the events.
+    """
+
+    provider: Provider
+    secrets: set[Secret]
+    _transport: Transport
+    _watch: Watch
+    _take: Callable[[list[Event]], None]
+    _conclude: Callable[[list[Event]], None]
+    ended: bool = field(default=False, init=False)
+    cut: bool = field(default=False, init=False)
+    then: Wait | Relogin | None = field(default=None, init=False)
+    bug: Exception | None = field(default=None, init=False)
+    _request: Request | None = field(default=None, init=False)
+    _reader: Reader | None = field(default=None, init=False)
+    _renewed: Credentials | None = field(default=None, init=False)
+    _received: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if (login := self.provider.credentials) is not None:
+            self.secrets.update(login.cookies.values(), login.secrets.values())
+
+    async def exchange(self, prompt: Prompt) -> ProviderError | None:
+        """Asks, and returns when the answer is over: the error that ended it before its End, if one did."""
+        if self.cut:  # by whoever heard that it starts
+            return None
+        try:
+            self._request = await self._last_request(prompt)
+            await self._transport.exchange(self._request, self, self._watch.connect)
+        except ProviderError as error:
+            return error
+        return None
+
+    async def _last_request(self, prompt: Prompt) -> Request:
+        """Makes the round trips before the last one, and returns the last one's request."""
+        reply: Reply | None = None
+        flow = self.provider.flow(prompt)  # a generator: nothing of it runs before `next`
+        while True:
+            first = reply is None
+            try:
+                with sense_only("the request cannot be made", InvalidRequest) if first else sense_only():
+                    request = next(flow) if reply is None else flow.send(reply)
+            except StopIteration as last:
+                return self._outgoing(last.value)
+            reply = await fetch(self._transport, self._outgoing(request), self._watch.connect)
+
+    def _outgoing(self, request: Request) -> Request:
+        """Prepares a request, of which the error of this try must show no secret. Every request goes through here."""
+        self.secrets.update(value for value in request.headers.values() if isinstance(value, Secret))
+        return request
+
+    def head(self, head: Head, /) -> None:
+        """Begins to read the response."""
+        assert self._request is not None
+        with sense_only():
+            self._reader = self.provider.read(head, self._request)
+            if head.status < 300:
+                self._renewed = self.provider.renewed(head)
+
+    def data(self, data: bytes, /) -> bool:
+        """Takes the bytes of one read: decoded, judged and on the channel before this returns True, at the end."""
+        if self.ended or self.cut:
+            return True
+        self._received += len(data)
+        if self._received > LANE_BYTES:
+            self.cut = True
+            raise TooLarge(f"the answer exceeds {LANE_BYTES} bytes")
+        assert self._reader is not None
+        try:  # in full, because a context manager would be half of what this costs
+            events = self._reader.feed(data)
+        except SENSELESS as error:
+            self.cut = True
+            raise typed(error) from error
+        if events:
+            try:
+                if isinstance(events[-1], End):
+                    self.ended = True
+                    self._conclude(events)
+                else:
+                    self._take(events)
+            except Exception as bug:  # noqa: BLE001  # not the transport's business: raised again when that is over
+                self.bug = bug
+                return True
+            if self.ended or self.cut:
+                return True
+        if self._reader.complete:
+            self._watch.complete()
+        return False
+
+    def close(self, error: ProviderError | None) -> list[Event]:
+        """Returns what the reader still holds, with the End; `error` is what cut its answer off."""
+        self.ended = True
+        if self._reader is None:
+            return [End(Status.FAILED, error=error or Truncated("the service closed the connection without a word"))]
+        try:
+            with sense_only():
+                return self._reader.close(error)
+        except ProtocolError as broken:
+            return [End(Status.FAILED, error=error or broken)]
+
+    def cut_off(self) -> None:
+        """Reads nothing more. Its service goes on unless it is told to stop, if the answer is not complete."""
+        self.cut = True
+
+    @cached_property
+    def late_usage(self) -> Usage | None:
+        """The service's count of an answer that has been cut off, for good.
+
+        The reader is asked when somebody wants to know, and not in `cut_off`: there seven losers would keep a winner
+        waiting for 0.4 ms.
+        """
+        if self.ended or self._reader is None:
+            return None
+        with suppress(ProviderError), sense_only():
+            counts = [event for event in self._reader.close() if isinstance(event, Usage)]
+            return counts[-1] if counts else None
+        return None
+
+    def errand(self, keys: Keys, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
+        """Returns what is still to be done for the service: to stop it if it goes on, to keep what it renewed.
+
+        What was renewed is kept if the service has `answered`, also where the lane lost. None, mostly: nothing.
+        """
+        farewell = self._farewell()
+        renewed = self._renewed if answered else None
+        if farewell is None and renewed is None:
+            return None
+        return partial(self._run_errand, farewell, renewed, keys)
+
+    def _farewell(self) -> Request | None:
+        """Returns what tells a service to stop that goes on without a connection."""
+        complete = self._reader is not None and self._reader.complete
+        if not self.cut or self._request is None or complete:
+            return None
+        try:
+            farewell = self.provider.farewell(self._request, self._reader)
+        except (ProviderError, *SENSELESS):
+            return None
+        return None if farewell is None else self._outgoing(farewell)
+
+    async def _run_errand(self, farewell: Request | None, renewed: Credentials | None, keys: Keys) -> None:
+        """If this fails, the answer is there all the same, and the login may have to be repeated later."""
+        if farewell is not None:
+            with trio.move_on_after(FAREWELL), suppress(ProviderError):
+                await fetch(self._transport, farewell, FAREWELL)
+        if renewed is not None:
+            with trio.move_on_after(FAREWELL), suppress(ProviderError):
+                await keys.keep(renewed)
+
+
+def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None) -> End:
+    """Makes the reader's End, the last of these events, the lane's: a clock of ours is a time-out, nothing no answer.
+
+    An answer with nothing in it may be asked for again; but one whose tokens were counted, or of which something came
+    that is not known, is there and paid for, and would only be paid for twice. `fired` is the clock that ended it.
+    """
+    end = events[-1]
+    assert isinstance(end, End)
+    if isinstance(end.error, TimedOut) and end.error.clock:
+        end.status = Status.TIMED_OUT
+    if had_content or end.status is not Status.FINISHED or end.finish_reason not in (None, "stop", "unknown"):
+        return end
+    error = _nothing_known(events, end) or fired or Truncated("the stream ended without any content")
+    error.request_id = end.request_id
+    return evolve(end, status=Status.TIMED_OUT if error is fired else Status.FAILED, finish_reason=None, error=error)
+
+
+def _nothing_known(events: list[Event], end: End) -> ProtocolError | None:
+    """Returns the error for an answer that is there, but has nothing in it that is known; None if there is none.
+
+    Signs of one are the service's count, and what the reader noted of parts; a note on the finish reason is none.
+    """
+    counts = [event.output for event in events if isinstance(event, Usage) and event.output and not event.estimated]
+    parts = [note for note in end.notes if not (end.raw and repr(end.raw) in note)]
+    if not counts and not parts:
+        return None
+    signs = [*(f"{count} tokens were counted" for count in counts[-1:]), *end.notes]
+    return ProtocolError(f"nothing of the answer is known: {'; '.join(signs)}")

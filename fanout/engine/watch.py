@@ -1,0 +1,98 @@
+"""A lane on watch: an alarm is set for the next of its clocks, and what the lane does is cut off when one fires."""
+
+from collections.abc import Sequence
+from math import inf
+
+import trio
+
+from fanout.engine.alarms import Alarms
+from fanout.engine.clocks import Clocks
+from fanout.errors import TimedOut
+from fanout.events import Event
+from fanout.timeouts import Timeouts
+
+
+class Watch:
+    """One lane's clocks and their alarm, from the lane's start to its End, over all its tries.
+
+    `scope` holds what is watched; `fired` is the error of the clock that has fired, at which `scope` was cancelled.
+    """
+
+    def __init__(self, timeouts: Timeouts, alarms: Alarms | None = None) -> None:
+        self.timeouts = timeouts
+        self.alarms = alarms
+        self.scope = trio.CancelScope()
+        self.fired: TimedOut | None = None
+        self._clocks = Clocks(timeouts, 0.0)
+        self._alarm_at = inf
+
+    @property
+    def connect(self) -> float:
+        """The seconds that a connection may take."""
+        return inf if self.timeouts.connect is None else self.timeouts.connect
+
+    @property
+    def due(self) -> float:
+        """The Trio time at which the next clock fires if nothing more arrives; in the past once one has fired."""
+        return self._clocks.next_alarm()[0] if self.fired is None else -inf
+
+    def start(self, until: float) -> float:
+        """Starts the clocks now, which is returned; `until` (a Trio time) is the deadline of all lanes together."""
+        now = trio.current_time()
+        self._begin(Clocks(self.timeouts, now, until))
+        return now
+
+    def pause(self) -> None:
+        """Stops all clocks but the deadline: to wait for a person is not to wait for the service."""
+        self._begin(Clocks(_NO_TIMEOUTS, trio.current_time(), self._clocks.until))
+
+    def resume(self) -> float:
+        """Starts the clocks anew, with the deadline as it was."""
+        return self.start(self._clocks.until)
+
+    def content(self, at: float, contents: int, events: Sequence[Event]) -> None:
+        """Takes note of content: so many pieces of it among `events`, which arrived at `at`."""
+        if self._clocks.content(at, self._tokens(contents, events) if self.timeouts.min_tps else contents):
+            self._set_alarm()
+
+    def complete(self) -> None:
+        """Takes note that the answer is complete, though more may come, with its last content now or before."""
+        if self._clocks.complete(trio.current_time()):
+            self._set_alarm()
+
+    def _begin(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Sets the alarm earlier. Most content moves it later, which is looked at only when it rings."""
+        at = self._clocks.next_alarm()[0]
+        if at < self._alarm_at and self.alarms is not None:
+            self._alarm_at = at
+            self.alarms.set(at, self._ring)
+
+    def _ring(self, at: float) -> None:
+        if at != self._alarm_at:  # set for something that an earlier alarm has taken the place of
+            return
+        self._alarm_at = inf
+        self.fired = self._clocks.fired(trio.current_time())
+        if self.fired is None:
+            self._set_alarm()
+        else:
+            self.scope.cancel()
+
+    def _tokens(self, contents: int, events: Sequence[Event]) -> int:
+        """About how many tokens arrived: one piece may hold several, of four characters each."""
+        return max(contents, sum(len(getattr(event, "text", "")) for event in events) // 4)
+
+
+def format_age(started: float | None, elapsed: float | None) -> str:
+    """Returns ", 1.3 s": the time that it took, or takes since `started` (a Trio time). For reprs: never fails."""
+    try:
+        elapsed = trio.current_time() - started if elapsed is None and started is not None else elapsed
+    except RuntimeError:  # outside Trio
+        return ""
+    return "" if elapsed is None else f", {elapsed:.1f} s"
+
+
+_NO_TIMEOUTS = Timeouts(connect=inf, first=inf, idle=inf, total=inf, min_tps=0.0)
