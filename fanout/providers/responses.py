@@ -1,6 +1,6 @@
 """OpenAI's Responses, the successor of Chat Completions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import takewhile
 from mimetypes import guess_extension
 from typing import Any, Self
@@ -15,6 +15,7 @@ from fanout.providers import terms
 from fanout.providers.media import base64_of, data_uri, type_of
 from fanout.providers.openai import BASE_URL
 from fanout.providers.quirks import account_of
+from fanout.providers.responses_calls import custom_tools
 from fanout.providers.responses_reader import ResponsesReader
 from fanout.secret import Secret
 
@@ -84,10 +85,12 @@ class Responses(Provider):
         system = list(takewhile(lambda message: message.role == "system" and not message.media, prompt.messages))
         if len(system) == len(prompt.messages):
             system = []  # the input must not be empty
+        tools = custom_tools([*prompt.options.tools, *(prompt.options.body.get("tools") or ())])
+        custom = {use.id for message in prompt.messages for use in message.tool_uses if use.name in tools}
         given = {
             "model": self.model,
             "instructions": "\n\n".join(message.text for message in system) or None,
-            "input": [item for message in prompt.messages[len(system) :] for item in _items(message)],
+            "input": [item for message in prompt.messages[len(system) :] for item in _items(message, custom)],
             "stream": True,
             "store": False,  # the service keeps answers for weeks unless it is told not to
             **self._options(prompt.options),
@@ -108,15 +111,22 @@ class Responses(Provider):
         }
 
 
-def _items(message: Message) -> Iterator[dict[str, Any]]:
-    """A message as items of the input: an assistant's tool calls are items beside its words."""
+def _items(message: Message, custom: Container[str | None]) -> Iterator[dict[str, Any]]:
+    """A message as items of the input: an assistant's tool calls are items beside its words.
+
+    `custom` are the ids of the calls of custom tools, which have an input that is no JSON.
+    """
     if message.role == "tool":
-        yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": _content(message)}
+        kind = "custom_tool_call_output" if message.tool_call_id in custom else "function_call_output"
+        yield {"type": kind, "call_id": message.tool_call_id, "output": _content(message)}
         return
     if message.text or message.media or not message.tool_uses:
         yield {"role": message.role, "content": _content(message)}
     for use in message.tool_uses:
-        yield {"type": "function_call", "call_id": use.id, "name": use.name, "arguments": use.arguments}
+        if use.id in custom:
+            yield {"type": "custom_tool_call", "call_id": use.id, "name": use.name, "input": use.arguments}
+        else:
+            yield {"type": "function_call", "call_id": use.id, "name": use.name, "arguments": use.arguments}
 
 
 def _content(message: Message) -> Any:
@@ -156,13 +166,17 @@ def _address(media: Media) -> str | None:
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A function, flat. Without a word about it, it would be strict here, and is not in Chat Completions."""
+    """A tool, flat. A function without a word about it would be strict here, and is not in Chat Completions."""
+    if "custom" in tool:
+        return {"type": "custom", **tool["custom"]}
     if "function" not in tool:
         return tool
     return {"type": "function", "parameters": {"type": "object", "properties": {}}, "strict": False, **tool["function"]}
 
 
 def _tool_choice(choice: str | Mapping[str, Any] | None) -> Any:
-    if isinstance(choice, Mapping) and "function" in choice:
-        return {"type": "function", "name": choice["function"]["name"]}
+    if isinstance(choice, Mapping):
+        for kind in ("function", "custom"):
+            if kind in choice:
+                return {"type": kind, "name": choice[kind]["name"]}
     return choice
