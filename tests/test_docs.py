@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import click
 import pytest
 
+import fanout
 import fanout.cli
 from benchmarks import tables
 from fanout import catalog
@@ -191,3 +194,30 @@ def test_the_picture_moves_without_a_script_and_takes_nothing_from_elsewhere() -
     assert "://" not in picture.replace('xmlns="http://www.w3.org/2000/svg"', "")
     for wanted in ("@keyframes", "prefers-color-scheme:light", "prefers-reduced-motion"):
         assert wanted in picture
+
+
+REFERENCE = ROOT / "docs" / "reference.md"
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    command = [sys.executable, "docs/reference.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_has_every_variable_that_is_read() -> None:
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "fanout").rglob("*.py"))
+    read = set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"', code)) | set(
+        re.findall(r'"(\w+)" (?:not )?in os\.environ', code)
+    )
+    assert {"FANOUT_UNOFFICIAL", "NO_COLOR", "TERM"} <= read
+    page = REFERENCE.read_text("utf-8")
+    assert {name for name in read if f"`{name}`" not in page} == set()
+
+
+def test_the_reference_has_every_exit_code_and_public_name() -> None:
+    page = REFERENCE.read_text("utf-8")
+    for code in (0, 1, 2, 3, 124, 130, 141):
+        assert f"| {code} | " in page
+    shown = {name for name in fanout.__all__ if re.search(rf"\b{name}\b", page)}
+    assert set(fanout.__all__) - shown <= {"Event", "Fanout", "Status", "Wasted"}
