@@ -31,7 +31,7 @@ from fanout.scrub import scrub
 from fanout.settings import check_names
 from fanout.timeouts import Timeouts
 from fanout.transports.fetch import fetch
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 from fanout.wire.faults import response_error
 
 CONNECT = 5.0
@@ -55,9 +55,9 @@ async def open_transport(name: str | None = None, *, login: Login | None = None)
     services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
     """
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
-    from fanout.transports.choice import transport_named  # noqa: PLC0415  # tests and users bring their own
+    from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
-    async with transport_named(name) as http, LocalModel.open(http) as transport:
+    async with choose_transport(name) as http, LocalModel.open(http) as transport:
         yield Connections(transport, login=login)
 
 
@@ -209,7 +209,7 @@ async def _open(
         alarms = await stack.enter_async_context(open_alarms())
         group = Builder(connections, settings, channel, alarms).build(plan)
         fanout = Fanout(group, channel)
-        with unwrapped():
+        with unwrapping():
             until = fanout.started + given.get("deadline", inf)
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 

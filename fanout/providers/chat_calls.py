@@ -85,7 +85,7 @@ class Calls:
 
         Nearly every piece is one, of the call that has this index.
         """
-        call = self._by_index.get(index)
+        call = self._by_index.get(index) if type(index) is int else None
         if call is None or call.named_again:
             return None
         call.texts.append(arguments)

@@ -1,10 +1,11 @@
 """Reads the answers of Chat Completions, in the dialects of all the services that speak it."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fanout.abc import Head
-from fanout.errors import Overloaded, ProtocolError, ProviderError, ServerError, TimedOut
+from fanout.errors import Overloaded, ProviderError, ServerError, TimedOut
 from fanout.events import Delta, Event, File, Reasoning, Refusal, ToolCall, Usage
 from fanout.providers.chat_calls import Calls, Piece
 from fanout.providers.chat_files import Sound, picture_of
@@ -93,6 +94,9 @@ _PAGES = (
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
 """Where DeepSeek, Moonshot and Mistral count cached input, besides the usual place."""
 
+_INDEX = re.compile("[0-9]{1,9}")
+"""An index that is written as a text."""
+
 # What is looked for only where any of it is.
 _THOUGHTS = frozenset(_OTHER_THOUGHTS)
 _RARE_PAGES = frozenset(_CHUNK_PAGES)
@@ -128,7 +132,7 @@ class ChatReader(JsonReader):
             self.refuse(value)  # an error without the key "error", as vLLM sends it
             plain = False
         for choice in choices or ():
-            if choice.get("index"):
+            if (index := choice.get("index")) and _is_other(index):
                 continue
             delta = choice.get("delta")
             if delta and len(delta) == 1 and type(content := delta.get("content")) is str:
@@ -186,7 +190,7 @@ class ChatReader(JsonReader):
             self.refuse(choice)
 
     def _read_aside(self, value: dict[str, Any], out: list[Event]) -> None:
-        if extra := value.get("x_groq"):
+        if isinstance(extra := value.get("x_groq"), dict):
             self._read_usage(extra.get("usage"), out)
             self.refuse(extra)
         if "base_resp" in value:  # MiniMax, in the last chunk of an answer too
@@ -236,7 +240,7 @@ class ChatReader(JsonReader):
 
     def _read_parts(self, parts: Any, out: list[Event]) -> None:
         """Appends what a list of parts holds. A part of a kind that is not known is noted, and costs no answer."""
-        for part in [parts] if isinstance(parts, dict) else parts:
+        for part in parts if isinstance(parts, list) else [parts]:
             if isinstance(part, str):
                 part = {"type": "text", "text": part}  # noqa: PLW2901  # suitenumerique/conversations#411
             elif not isinstance(part, dict):
@@ -302,10 +306,13 @@ class ChatReader(JsonReader):
             self._citations.add_all(_pages(found), out)
 
     def _read_calls(self, calls: Any, out: list[Event], *, whole: bool) -> None:
-        calls = [calls] if isinstance(calls, dict) else calls
+        calls = calls if isinstance(calls, list) else [calls]
         for position, call in enumerate(calls):
+            if type(call) is not dict:
+                self._note_call(call)
+                continue
             function = call.get("function")
-            if not (whole or call.get("id") or not function or function.get("name")):
+            if type(function) is dict and not (whole or call.get("id") or function.get("name")):
                 arguments = function.get("arguments")
                 if type(arguments) is str and arguments:
                     own = self._pieces.go_on(call.get("index"), arguments)
@@ -318,6 +325,10 @@ class ChatReader(JsonReader):
             for placed in self._pieces.begin(piece) if begins else self._pieces.add(piece):
                 self._tell(placed, out)
 
+    def _note_call(self, call: Any) -> None:
+        if call is not None:
+            self.note(f"a tool call of the answer has a form that is not known: a {type(call).__name__}")
+
     def _tell(self, piece: Piece, out: list[Event]) -> None:
         told = self.tool_call(piece.index, piece.id, piece.name, piece.arguments)
         if told.id or told.name or told.arguments:
@@ -326,17 +337,20 @@ class ChatReader(JsonReader):
 
 
 def _piece(call: dict[str, Any], position: int | None) -> Piece:
-    """A piece of a call of a function, or of a custom tool, whose input is any text. Raises ProtocolError."""
+    """A piece of a call of a function, or of a custom tool, whose input is any text."""
     index = call.get("index")
-    if index is None:
-        index = position
-    elif type(index) is not int:
-        raise ProtocolError(f"a tool call with the index {index!r:.40}")
-    function = call.get("function") or call.get("custom") or call
+    if type(index) is not int:
+        index = int(index) if isinstance(index, str) and _INDEX.fullmatch(index) else position
+    function = next((found for key in ("function", "custom") if isinstance(found := call.get(key), dict)), call)
     arguments = function.get("arguments", function.get("input"))
     if not isinstance(arguments, str):
         arguments = "" if arguments is None else encode(arguments)
     return Piece(index, text_of(call.get("id")), text_of(function.get("name")), arguments)
+
+
+def _is_other(index: Any) -> bool:
+    """True for the index of a choice other than the first; one that is no number tells nothing."""
+    return type(index) is int or (isinstance(index, str) and _INDEX.fullmatch(index) is not None and int(index) > 0)
 
 
 def _thought(delta: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Which transport: libcurl where it runs, httpx elsewhere or where it is asked for."""
+"""The choice of a transport: libcurl where it runs, httpx elsewhere and for who asks for it."""
 
 import warnings
 from contextlib import AbstractAsyncContextManager
@@ -7,11 +7,11 @@ from fanout.abc import Transport
 from fanout.errors import UsageError
 
 NAMES = ("curl", "httpx")
-"""What `transport=` and `transport` in fanout.toml may say."""
+"""The names that `transport=` and `transport` in fanout.toml take."""
 
 
-def transport_named(name: str | None = None) -> AbstractAsyncContextManager[Transport]:
-    """The transport of this name, to be entered; without a name the best that runs here.
+def choose_transport(name: str | None = None) -> AbstractAsyncContextManager[Transport]:
+    """Returns the transport of this name, to be entered; without a name the best one that runs here.
 
     Raises UsageError for an unknown name, and for curl where it cannot run.
     """

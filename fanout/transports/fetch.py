@@ -26,7 +26,7 @@ class _Whole:
 
 
 async def fetch(transport: Transport, request: Request, connect: float, most: int = REPLY_BYTES) -> Reply:
-    """The whole reply to `request`, of so many bytes at most. Raises ProviderError when they did not arrive."""
+    """Returns the whole reply to `request`. Raises ProviderError if it does not arrive or exceeds `most` bytes."""
     whole = _Whole(most)
     await transport.exchange(request, whole, connect)
     if whole.head_of_reply is None:

@@ -29,7 +29,14 @@ from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.errors import ProtocolError, ProviderError, ResetError, UsageError
 from fanout.proxy import Proxy
-from fanout.transports.outgoing import behind, headers_of, host_of, refusal, too_slow, unreachable
+from fanout.transports.outgoing import (
+    describe_refusal,
+    make_connect_error,
+    make_connect_timeout,
+    name_proxy,
+    read_host,
+    reveal_headers,
+)
 from fanout.wire.coding import Decoder
 
 _log = logging.getLogger("fanout")
@@ -67,8 +74,8 @@ class HttpxTransport:
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
-        host = host_of(request.url)
-        client = self._client(request, host)
+        host = read_host(request.url)
+        client = self._find_client(request, host)
         progress = _Progress(host, client, receiver, connect)
         client.exchanges += 1
         try:
@@ -87,26 +94,26 @@ class HttpxTransport:
             del error
             raise failed  # made here, it has no context: the library's frames hold the key in clear
 
-    def _client(self, request: Request, host: str) -> "_Client":
-        """The client for a request, made at its first use: loading the certificate authorities takes 30 ms."""
+    def _find_client(self, request: Request, host: str) -> "_Client":
+        """Returns the client for a request, made at its first use: to load the certificate authorities takes 30 ms."""
         if not self._open:
             raise UsageError("this transport is closed; use it inside its `async with`")
         proxy = request.proxy
         if proxy is None and self._proxies and not is_this_machine(host):
-            proxy = _environment_proxy(request.url, host)
+            proxy = _find_environment_proxy(request.url, host)
         kind = request.url.startswith("https:"), None if proxy is None or proxy.direct else proxy
-        client = self._clients.pop(kind, None) or _Client(self._make(*kind), *kind)
+        client = self._clients.pop(kind, None) or _Client(self._make_client(*kind), *kind)
         self._clients[kind] = client  # the one that was used last is the last of them
         return client
 
-    def _make(self, secure: bool, proxy: Proxy | None) -> httpx.AsyncClient:
+    def _make_client(self, secure: bool, proxy: Proxy | None) -> httpx.AsyncClient:
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, for where there is no TLS
         return httpx.AsyncClient(
             follow_redirects=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._kept),
             trust_env=False,
             proxy=None if proxy is None else self._make_proxy(proxy),
-            verify=self._authorities() if secure else nobody,
+            verify=self._load_authorities() if secure else nobody,
         )
 
     def _make_proxy(self, proxy: Proxy) -> httpx.Proxy:
@@ -114,16 +121,18 @@ class HttpxTransport:
         if proxy.credentials is not None:
             user, password = proxy.credentials
             auth = _Hidden(user.reveal()), _Hidden(password.reveal())
-        return httpx.Proxy(proxy.url, ssl_context=self._authorities() if proxy.scheme == "https" else None, auth=auth)
+        return httpx.Proxy(
+            proxy.url, ssl_context=self._load_authorities() if proxy.scheme == "https" else None, auth=auth
+        )
 
-    def _authorities(self) -> ssl.SSLContext:
-        """Trusts the system's certificate authorities, or those that the caller has named."""
+    def _load_authorities(self) -> ssl.SSLContext:
+        """Returns a context that trusts the caller's certificate authorities, or else the system's."""
         if self._trust is None:
             self._trust = ssl.create_default_context(cafile=self._ca_file)
         return self._trust
 
     async def _close_spare(self) -> None:
-        """Closes the clients beyond CLIENTS that are not in use, the one that was used longest ago first."""
+        """Closes clients that are not in use, those used longest ago first, until there are CLIENTS."""
         idle = [kind for kind, client in self._clients.items() if not client.exchanges]
         await _close([self._clients.pop(kind) for kind in idle[: max(0, len(self._clients) - CLIENTS)]])
 
@@ -132,8 +141,8 @@ _Kind = tuple[bool, Proxy | None]
 """With TLS or without, and the proxy."""
 
 
-def _environment_proxy(url: str, host: str) -> Proxy | None:
-    """The proxy that the environment's variables, or the system's settings, name for `url`.
+def _find_environment_proxy(url: str, host: str) -> Proxy | None:
+    """Returns the proxy that the environment's variables, or the system's settings, name for `url`.
 
     Raises ConnectError if that is no address of a proxy.
     """
@@ -146,12 +155,12 @@ def _environment_proxy(url: str, host: str) -> Proxy | None:
     except UsageError as error:
         reason = str(error)
     del text, proxies
-    raise unreachable(host, reason, "of the environment", by_proxy=True)
+    raise make_connect_error(host, reason, "of the environment", by_proxy=True)
 
 
 @define(eq=False)
 class _Client:
-    """One of the library's clients, and how many exchanges it has under way."""
+    """One of the library's clients, and the number of exchanges that it has under way."""
 
     library: httpx.AsyncClient
     secure: bool
@@ -160,7 +169,7 @@ class _Client:
 
     @property
     def forwards(self) -> bool:
-        """True if the proxy reads the request and answers itself, or passes it on; else it relays bytes."""
+        """True for a proxy that is sent the request itself, to forward it; others relay bytes."""
         return self.proxy is not None and not self.secure and self.proxy.scheme in ("http", "https")
 
 
@@ -200,7 +209,7 @@ class _Stage(Enum):
 
 
 class _Progress:
-    """One request: how far the library has come with it, as its trace tells, and who it was that failed."""
+    """The progress of one request, from the library's trace: it shows who failed, and if it may be sent again."""
 
     def __init__(self, host: str, client: _Client, receiver: Receiver, connect: float) -> None:
         self.data = receiver.data
@@ -251,21 +260,21 @@ class _Progress:
         return lost and not self._fresh and not self._answered
 
     def translate(self, error: Exception) -> ProviderError:
-        """The one place where this library's exceptions become ours."""
+        """Makes our error of the library's: the one place that does."""
         host, proxy = self._host, self._proxy
         by_proxy = self.stage is _Stage.PROXY or isinstance(error, httpx.ProxyError)
         match error:
             case trio.TooSlowError():
-                return too_slow(host, self._connect, proxy, by_proxy=by_proxy)
+                return make_connect_timeout(host, self._connect, proxy, by_proxy=by_proxy)
             case _ if by_proxy:
-                return unreachable(host, _proxy_reason(error), proxy, by_proxy=True)
+                return make_connect_error(host, _describe_proxy_failure(error), proxy, by_proxy=True)
             case httpx.ConnectError() | httpx.UnsupportedProtocol() | httpx.InvalidURL():
-                return unreachable(host, _reason(error), proxy)
+                return make_connect_error(host, _find_reason(error), proxy)
             case httpx.RemoteProtocolError() if _BROKEN_OFF.search(str(error)):
-                return ResetError(f"{host} closed the connection before the answer was over{behind(proxy)}")
+                return ResetError(f"{host} closed the connection before the answer was over{name_proxy(proxy)}")
             case httpx.ReadError() | httpx.WriteError() | httpx.CloseError():
-                return ResetError(f"the connection to {host} was lost{behind(proxy)}")
-        return ProtocolError(f"{host} does not speak HTTP as it should: {_reason(error)}{behind(proxy)}")
+                return ResetError(f"the connection to {host} was lost{name_proxy(proxy)}")
+        return ProtocolError(f"{host} does not speak HTTP as it should: {_find_reason(error)}{name_proxy(proxy)}")
 
 
 async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress) -> Exception | None:
@@ -276,7 +285,7 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
             async with client.stream(
                 request.method,
                 request.url,
-                headers=headers_of(request),
+                headers=reveal_headers(request),
                 content=request.body,
                 timeout=None,  # our scope bounds all that comes before the request, also what is said to a proxy
                 extensions={"trace": progress.trace},
@@ -347,20 +356,20 @@ _BROKEN_OFF = re.compile("disconnect|incomplete|closed|without sending", re.IGNO
 _STATUS = re.compile(r"(\d{3})(?!\d)")
 
 
-def _proxy_reason(error: Exception) -> str:
-    """Tells of a proxy that failed; its own words are not repeated."""
+def _describe_proxy_failure(error: Exception) -> str:
+    """Describes the failure of a proxy, whose own words are not repeated."""
     match error:
         case httpx.ProxyError() if status := _STATUS.match(str(error)):
-            return refusal(int(status[1]))
+            return describe_refusal(int(status[1]))
         case httpx.ConnectError() | httpx.ProxyError():
-            return _reason(error)
+            return _find_reason(error)
         case httpx.ReadError() | httpx.WriteError() | httpx.RemoteProtocolError():
             return "it does not answer CONNECT as it should"
     return "it does not speak SOCKS 5 as it should"
 
 
-def _reason(error: BaseException) -> str:
-    """The operating system's word, which the library's exceptions carry somewhere below."""
+def _find_reason(error: BaseException) -> str:
+    """Finds the operating system's word, which the library's exceptions carry somewhere below."""
     below: BaseException | None = error
     while below is not None:
         if isinstance(below, OSError) and below.strerror:

@@ -28,7 +28,7 @@ EVENT_STREAM = Head(200, {"content-type": "text/event-stream"})
 
 @define(eq=False)
 class Exchange:
-    """What happened to one request: how many steps were played, when it began and ended (Trio times), and how."""
+    """The record of one request: the steps that were played, its begin and end (Trio times), and if it came whole."""
 
     request: Request
     began: float
@@ -50,7 +50,7 @@ class MemoryTransport:
 
     @property
     def open(self) -> int:
-        """How many exchanges are under way."""
+        """The number of exchanges that are under way."""
         return sum(exchange.ended is None for exchange in self.exchanges)
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
@@ -59,7 +59,7 @@ class MemoryTransport:
         self.exchanges.append(record)
         try:
             await self._connect(connect)
-            await _play(self._script(request), receiver, record)
+            await _play(self._find_script(request), receiver, record)
         finally:
             record.ended = trio.current_time()
 
@@ -69,7 +69,7 @@ class MemoryTransport:
             raise TimedOut(f"no connection within {connect:g} s", clock="connect", seconds=connect, retry_safe=True)
         await trio.sleep(self.connecting)
 
-    def _script(self, request: Request) -> Script:
+    def _find_script(self, request: Request) -> Script:
         if not isinstance(self.scripts, Mapping):
             return self.scripts(request)
         host = urlsplit(request.url).hostname or ""

@@ -1,4 +1,4 @@
-"""Checks of a request before it goes out, and words for a connection that did not come about; for all transports."""
+"""Checks of a request before it goes out, and words for a connection that is not made; for all transports."""
 
 import os
 import re
@@ -8,11 +8,11 @@ from fanout.abc import Request
 from fanout.errors import AuthError, ConnectError, InvalidRequest, TimedOut
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What may be the name of a header (RFC 9110, 5.1 and 5.6.2)."""
+"""A name of a header (RFC 9110, 5.1 and 5.6.2)."""
 
 
-def host_of(url: str) -> str:
-    """The host that a URL names. Raises ConnectError if it names none."""
+def read_host(url: str) -> str:
+    """Returns the host that a URL names. Raises ConnectError if it names none."""
     if not url.isprintable():
         raise ConnectError(f"cannot reach {url[:100]!r}: it has a character that no URL can have")
     try:
@@ -25,8 +25,8 @@ def host_of(url: str) -> str:
     return host
 
 
-def headers_of(request: Request) -> dict[str, str]:
-    """The headers in clear.
+def reveal_headers(request: Request) -> dict[str, str]:
+    """Returns the headers in clear.
 
     Raises InvalidRequest for a name, and AuthError for a value that HTTP cannot carry; no message repeats a credential.
     """
@@ -45,8 +45,8 @@ def headers_of(request: Request) -> dict[str, str]:
 _HOST_AND_PORT = r"(?:\w+://)?(?:[^/@]*@)?((?:\[[^]/@]+\]|[^]/@:\[]+)(?::\d+)?)/?"
 
 
-def environment_proxy(url: str) -> str:
-    """The address of the proxy that the environment's variables name for `url`, as libcurl reads them; for messages.
+def find_environment_proxy(url: str) -> str:
+    """Returns the address of the proxy that the environment names for `url`, as libcurl reads it; for messages.
 
     `http_proxy` counts in lower case only: a web server sets HTTP_PROXY from a header that anybody may send.
     """
@@ -56,30 +56,30 @@ def environment_proxy(url: str) -> str:
     return match[1] if match else "of the environment"
 
 
-def unreachable(host: str, reason: str, proxy: str | None = None, *, by_proxy: bool = False) -> ConnectError:
-    """Makes the error for a connection that did not come about.
+def make_connect_error(host: str, reason: str, proxy: str | None = None, *, by_proxy: bool = False) -> ConnectError:
+    """Makes the error for a connection that is not made.
 
     `proxy` is the address of the proxy, if there is one; `by_proxy` says that it failed, and not the service behind it.
     """
     if by_proxy:
         return ConnectError(f"cannot reach {host} by way of the proxy: {reason} (proxy {proxy})")
-    return ConnectError(f"cannot reach {host}: {reason}{behind(proxy)}")
+    return ConnectError(f"cannot reach {host}: {reason}{name_proxy(proxy)}")
 
 
-def too_slow(host: str, seconds: float, proxy: str | None = None, *, by_proxy: bool = False) -> TimedOut:
+def make_connect_timeout(host: str, seconds: float, proxy: str | None = None, *, by_proxy: bool = False) -> TimedOut:
     """Makes the error for a connection that took longer than the connect clock allows."""
     way = f" by way of the proxy within {seconds:g} s (proxy {proxy})" if by_proxy else f" within {seconds:g} s"
-    said = f"no connection to {host}{way}{'' if by_proxy else behind(proxy)}"
+    said = f"no connection to {host}{way}{'' if by_proxy else name_proxy(proxy)}"
     return TimedOut(said, clock="connect", seconds=seconds, retry_safe=True)
 
 
-def behind(proxy: str | None) -> str:
-    """Tells at a message's end that there was a proxy, in case that it is the reason."""
+def name_proxy(proxy: str | None) -> str:
+    """Returns the end of a message that names the proxy: it may be the reason."""
     return f" (behind the proxy {proxy})" if proxy else ""
 
 
-def refusal(status: int) -> str:
-    """Tells of a proxy that answers a request for a tunnel with this status, or a request to forward with 407."""
+def describe_refusal(status: int) -> str:
+    """Describes a proxy that answers a request for a tunnel with this status, or one to forward with 407."""
     if status == 407:
         return "it asks for credentials, or for others (407)"
     return f"it answers {status} to CONNECT"

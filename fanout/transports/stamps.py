@@ -9,7 +9,7 @@ from fanout.abc import Receiver
 
 @define
 class Stamp:
-    """When the bytes of one read arrived, in Trio's time.
+    """The arrival of the bytes of one read, in Trio's time.
 
     `first` and `last` are the stamps of the oldest and the newest byte, `seen` is when we looked, just before the read.
     Without `kernel` they are all the same. `after` is when the read was over, if it brought bytes that came after the
@@ -28,17 +28,17 @@ class StampedReceiver(Receiver, Protocol):
     """A receiver that wants stamps, from a transport that takes them."""
 
     def sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
-        """The request goes out at this Trio time; called again when it is known better, and then it counts.
+        """Hears that the request goes out at this Trio time. The last call counts: more is known by then.
 
         `connect` and `tls` are the seconds that the connection and its TLS took, None where there was none to open.
         """
         ...
 
     def stamped(self, stamp: Stamp, /) -> None:
-        """What `head` and `data` are told next arrived then. It holds for one `data`; without it nothing is known."""
+        """Hears the arrival of what `head` and `data` are told next. It holds for one `data`; others have none."""
         ...
 
 
 def wants_stamps(receiver: Receiver) -> TypeGuard[StampedReceiver]:
-    """Whether it is a StampedReceiver: `isinstance` would look at all of the protocol's names, for every request."""
+    """Tells a StampedReceiver. `isinstance` would look for all names of the protocol, for every request."""
     return hasattr(receiver, "stamped")

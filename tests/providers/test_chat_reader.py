@@ -161,6 +161,12 @@ def test_timings_count_nothing_twice_and_spoil_nothing() -> None:
     assert read(timed("Hello", "many"), STOP, DONE)[1] == Usage(36, None, 4)
 
 
+@pytest.mark.parametrize("extra", ["x", 5, [None], True, {}, {"usage": 5}, {"usage": None, "error": None}])
+def test_what_stands_aside_does_not_spoil_the_answer(extra: Any) -> None:
+    data = {"choices": [{"index": 0, "delta": {"content": "a"}}], "x_groq": extra, "timings": extra, "usage": extra}
+    assert end_of(read(b"data: " + orjson.dumps({**data, "base_resp": extra}) + b"\n\n", STOP)).error is None
+
+
 @pytest.mark.parametrize("usage", [None, {}, "n/a", [1], {"prompt_tokens_details": None, "prompt_tokens": "3"}])
 def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
     assert end_of(read(chunk(delta={"content": "a"}, finish_reason="stop", usage=usage))).status is Status.FINISHED
@@ -314,6 +320,13 @@ def test_a_delta_has_many_forms(delta: Any, events: list[Event]) -> None:
     assert read(chunk(delta=delta), STOP)[:-1] == events
 
 
+@pytest.mark.parametrize("content", [5, True, 1.5])
+def test_content_that_is_no_text_is_told_and_costs_nothing(content: Any) -> None:
+    events = read(chunk(delta={"content": content}), chunk(delta={"content": "Hi"}), STOP)
+    assert (text_of(events), end_of(events).error) == ("Hi", None)
+    assert "a part of the answer is not known" in end_of(events).notes[0]
+
+
 @pytest.mark.parametrize("part", [{"type": "hologram", "data": [1]}, {"type": ["x"]}, 5, None, ["a"]])
 def test_a_part_that_is_not_known_is_told_and_costs_nothing(part: Any) -> None:
     parts = [{"type": "text", "text": "a"}, part, {"type": "text", "text": "b"}]
@@ -369,9 +382,40 @@ def test_a_piece_with_neither_id_nor_name_begins_nothing() -> None:
         assert (end.finish_reason, end.error) == ("stop", None)
 
 
-@pytest.mark.parametrize("index", ["x", [0], 1.5, True])
-def test_an_index_that_is_none_is_a_protocol_error(index: Any) -> None:
-    assert isinstance(end_of(read(call(index=index, id="c"))).error, ProtocolError)
+@pytest.mark.parametrize("index", ["0", "x", [0], {}, 1.5, True, "9" * 40])
+def test_an_index_that_is_no_number_ends_no_answer(index: Any) -> None:
+    pieces = [
+        call(index=index, id="c", function={"name": "f", "arguments": ""}),
+        call(index=index, function={"arguments": "{"}),
+        call(index=index, function={"arguments": "}"}),
+    ]
+    answer = answer_of(*pieces, STOP)
+    assert [(use.id, use.arguments) for use in answer.tool_calls] == [("c", "{}")]
+
+
+def test_an_index_as_a_text_tells_choices_and_calls_apart() -> None:
+    begun = [call(index=index, id=index, function={"name": "f"}) for index in ("0", "1")]
+    answer = answer_of(*begun, call(index="0", function={"arguments": "{}"}), STOP)
+    assert [(use.id, use.arguments) for use in answer.tool_calls] == [("0", "{}"), ("1", "{}")]
+    choices = [{"index": index, "delta": {"content": f"{index}"}} for index in ("1", "0", 2, True)]
+    assert text_of(read(b"data: " + orjson.dumps({"choices": choices}) + b"\n\n", STOP)) == "0True"
+
+
+@pytest.mark.parametrize(
+    "odd", ["none", 5, True, [5], ["x"], [[]], [{"index": 0, "function": "f"}], [{"function": [1]}]]
+)
+def test_calls_in_a_form_that_is_not_known_end_no_answer(odd: Any) -> None:
+    good = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
+    for delta in ({"content": "a", "tool_calls": odd}, {"content": "a", "function_call": odd}):
+        for events in (read(chunk(delta=delta), STOP), read(whole(delta))):
+            assert (text_of(events), end_of(events).finish_reason) == ("a", "stop")
+    mixed = [None, *(odd if isinstance(odd, list) else [odd]), good]
+    assert [use.id for use in answer_of(chunk(delta={"tool_calls": mixed}), STOP).tool_calls] == ["a"]
+
+
+def test_a_call_that_cannot_be_read_is_told() -> None:
+    end = end_of(read(chunk(delta={"content": "a", "tool_calls": ["f()", None]}), STOP))
+    assert end.notes == ("a tool call of the answer has a form that is not known: a str",)
 
 
 FIRST = {"id": "a", "name": "f", "pieces": ['{"x"', ":", "1}"]}
@@ -704,11 +748,8 @@ def test_other_choices_do_not_mix_in() -> None:
         {"choices": [None]},
         {"choices": [7]},
         {"choices": [{"delta": 5}]},
-        {"choices": [{"delta": {"content": 5}}]},
-        {"choices": [{"delta": {"tool_calls": [5]}}]},
         {"choices": [{"delta": {}, "finish_reason": [1]}]},
         {"choices": [{"message": 5}]},
-        {"x_groq": 5, "choices": []},
     ],
 )
 def test_a_chunk_of_the_wrong_shape_is_a_protocol_error(value: Any) -> None:

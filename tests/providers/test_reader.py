@@ -374,6 +374,28 @@ def test_output_that_was_counted_before_it_came_or_as_0_is_not_counted() -> None
     assert counted(first="[3,5]", text=b"") == Usage(3, 5)
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_reason_before_any_content_ends_nothing_that_comes_after_it(size: int) -> None:
+    reader = Words(Head(200, SSE))
+    for piece in cut_at_sizes(STOP + TEXT, repeat(size)):
+        reader.feed(piece)
+    assert not reader.complete
+    reader.feed(STOP)
+    assert reader.complete
+    assert isinstance(error_of(read(*cut_at_sizes(STOP + TEXT, repeat(size)), error=ResetError("cut"))), ResetError)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_reason_before_any_content_is_that_of_a_whole_body(size: int) -> None:
+    for data, kind in ((STOP + TEXT, Words), (STOP + TEXT + b"data: [DONE]\n\n", Done), (STOP, Words)):
+        end = end_of(read(*cut_at_sizes(data, repeat(size)), kind=kind))
+        assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, "stop", "done")
+
+
+def test_an_error_before_any_content_is_the_error_whatever_follows() -> None:
+    assert type(error_of(read(b'data: {"error":{"code":429}}\n\n' + TEXT + STOP))) is RateLimited
+
+
 def test_a_reason_that_is_not_known_is_noted_once() -> None:
     end = end_of(read(TEXT, b'data: {"odd":"wow"}\n\n', b'data: {"odd":"wow"}\n\n'))
     assert (end.finish_reason, end.notes) == (

@@ -3,11 +3,11 @@ import pytest
 from fanout.abc import Request
 from fanout.errors import AuthError, ConnectError, InvalidRequest
 from fanout.secret import Secret
-from fanout.transports.outgoing import environment_proxy, headers_of, host_of
+from fanout.transports.outgoing import find_environment_proxy, read_host, reveal_headers
 
 
 def test_the_host_is_that_of_the_url() -> None:
-    assert host_of("https://user@api.example.com:8443/v1?x=https://other/") == "api.example.com"
+    assert read_host("https://user@api.example.com:8443/v1?x=https://other/") == "api.example.com"
 
 
 @pytest.mark.parametrize(
@@ -15,17 +15,17 @@ def test_the_host_is_that_of_the_url() -> None:
 )
 def test_what_is_no_host_name_is_a_connect_error(url: str) -> None:
     with pytest.raises(ConnectError, match="no host name"):
-        host_of(url)
+        read_host(url)
 
 
 @pytest.mark.parametrize("url", ["http://a\0b/", "http://a/\0b", "http://a/b\nc", "http://a/b\x7f"])
 def test_an_address_with_a_control_character_is_cut_nowhere_and_leads_nowhere(url: str) -> None:
     with pytest.raises(ConnectError, match="a character that no URL can have"):
-        host_of(url)
+        read_host(url)
 
 
 def test_credentials_come_out_in_clear() -> None:
-    assert headers_of(Request("GET", "", {"a": "b", "authorization": Secret("Bearer k")})) == {
+    assert reveal_headers(Request("GET", "", {"a": "b", "authorization": Secret("Bearer k")})) == {
         "a": "b",
         "authorization": "Bearer k",
     }
@@ -34,20 +34,20 @@ def test_credentials_come_out_in_clear() -> None:
 @pytest.mark.parametrize("key", ["canary\r\nx-evil: 1", "canaryÉ", "canary\n"])
 def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(key: str) -> None:
     with pytest.raises(AuthError, match="authorization has a character") as caught:
-        headers_of(Request("GET", "", {"authorization": Secret(f"Bearer {key}")}))
+        reveal_headers(Request("GET", "", {"authorization": Secret(f"Bearer {key}")}))
     assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "x y", "x:", "x\r\nx-evil", "\0x", "xé", "x\n", "(x)"])
 def test_what_is_no_name_of_a_header_is_an_invalid_request_that_shows_no_value(name: str) -> None:
     with pytest.raises(InvalidRequest, match="no header can be named") as caught:
-        headers_of(Request("GET", "", {name: Secret("canary"), "x-fine": "y"}))
+        reveal_headers(Request("GET", "", {name: Secret("canary"), "x-fine": "y"}))
     assert "canary" not in str(caught.value)
 
 
 def test_every_character_of_a_token_may_be_in_the_name_of_a_header() -> None:
     name = "!#$%&'*+-.^_`|~09azAZ"
-    assert headers_of(Request("GET", "", {name: "x"})) == {name: "x"}
+    assert reveal_headers(Request("GET", "", {name: "x"})) == {name: "x"}
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_the_environments_proxy_is_named_without_credentials(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert environment_proxy(url) == address
+    assert find_environment_proxy(url) == address

@@ -23,7 +23,7 @@ from fanout.local.server import LocalModel
 from fanout.plan import Builder, Connections, Settings
 from fanout.prompt import Prompt
 from fanout.timeouts import Timeouts
-from fanout.transports.choice import transport_named
+from fanout.transports.choice import choose_transport
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}
 """Response headers with the time that a service took, and their unit in seconds."""
@@ -130,7 +130,7 @@ async def open_stamped(name: str | None = None, *, reuse: bool = True) -> AsyncG
 
 
 def _carrier(name: str | None, *, reuse: bool = True) -> AbstractAsyncContextManager[Transport]:
-    usual = transport_named(name)  # raises UsageError, also for curl where it cannot run
+    usual = choose_transport(name)  # raises UsageError, also for curl where it cannot run
     if name != "httpx":
         with suppress(ImportError, OSError):
             from fanout.transports.curl import CurlTransport  # noqa: PLC0415  # not everywhere

@@ -1,7 +1,8 @@
 """HTTP/1.1's chunked coding, undone read by read.
 
-libcurl can do it too, at one callback a chunk; told not to, it passes each read on whole, and still follows the coding
-to know where the body ends. So what is wrong in it, libcurl says; here, decoding just stops.
+libcurl undoes it too, at the cost of one callback for every chunk. With that switched off it passes each read on whole,
+and still follows the coding to find the end of the body: so it is libcurl that reports a coding that is broken, and
+decoding here just stops.
 """
 
 import re
@@ -10,7 +11,7 @@ _LONGEST = 1 << 16
 """Bytes of a line with a chunk's size, at most."""
 
 
-# No sign, no 0x: what is no size to libcurl must be none here, or what is made of it depends on how it is cut.
+# No sign and no 0x: libcurl takes neither for a size, and both must find the same end of the body.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n").match
 
 
@@ -25,7 +26,7 @@ class Chunks:
         self._line = b""  # the beginning of a line with a size
 
     def feed(self, data: bytes) -> bytes:
-        """The body's bytes in one read."""
+        """Returns the bytes of the body in one read."""
         out: list[bytes] = []
         at = self._go_on(data, out) if self._left or self._line or self.over else 0
         size = len(data)
@@ -50,7 +51,7 @@ class Chunks:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _go_on(self, data: bytes, out: list[bytes]) -> int:
-        """Takes what belongs to the chunk, or to the line, that the last read began; where that ends."""
+        """Takes the rest of the chunk, or of the line, that the last read began; returns the place where that ends."""
         if self.over:
             return len(data)
         if self._line:

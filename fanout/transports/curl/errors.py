@@ -1,4 +1,4 @@
-"""The one place where libcurl's error codes become typed errors."""
+"""The translation of libcurl's error codes into typed errors, all in one place."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge
 from fanout.transports.curl.libcurl import Easy
-from fanout.transports.outgoing import behind, refusal, too_slow, unreachable
+from fanout.transports.outgoing import describe_refusal, make_connect_error, make_connect_timeout, name_proxy
 
 # The numbers are those of <curl/curl.h>; what is in no list here is a protocol error with libcurl's own words.
 _NO_CONNECTION = {1, 3, 4, 5, 6, 7, 9, 10, 45, 48, 89, 96, 97}
@@ -72,29 +72,29 @@ def translate(code: int, text: str, os_errno: int, host: str, connect: float, ro
     """
     said = re.sub(_QUOTED, "", text[:200]) if "proxy" in text else text[:200]
     said = said or f"libcurl's error {code}"
-    by_proxy = code in _PROXY or any(words in said for words in _BY_PROXY) or _is_proxys(code, route)
+    by_proxy = code in _PROXY or any(words in said for words in _BY_PROXY) or _is_fault_of_proxy(code, route)
     proxy = route.proxy
     if code == _TIMEOUT:
-        return too_slow(host, connect, proxy, by_proxy=by_proxy)
+        return make_connect_timeout(host, connect, proxy, by_proxy=by_proxy)
     if by_proxy or (code in _NO_CONNECTION | _NO_TRUST and not said.startswith(_ODD_ANSWERS)):
         reason = os.strerror(os_errno) if code == _NO_SOCKET and os_errno else said
         if by_proxy and route.tunnel not in (0, 200):
-            reason = refusal(route.tunnel)
+            reason = describe_refusal(route.tunnel)
         elif by_proxy and code not in _NO_CONNECTION | _NO_TRUST:
             reason = f"it does not answer CONNECT as it should: {said}"
-        return unreachable(host, reason, proxy, by_proxy=by_proxy)
+        return make_connect_error(host, reason, proxy, by_proxy=by_proxy)
     if code in _TOO_LARGE or "Too large response headers" in said:
         return TooLarge(f"{host} sends more than is allowed: {said}")
     if code in _LOST | _CUT and not any(word in said.lower() for word in _BAD_BYTES):
         if code in _CUT:
-            return ResetError(f"{host} closed the connection before the answer was over{behind(proxy)}")
-        lost = f"the connection to {host} was lost{behind(proxy)}"
+            return ResetError(f"{host} closed the connection before the answer was over{name_proxy(proxy)}")
+        lost = f"the connection to {host} was lost{name_proxy(proxy)}"
         return ResetError(lost, retry_safe="REFUSED_STREAM" in said or None)
-    return ProtocolError(f"{host} does not speak HTTP as it should: {said}{behind(proxy)}")
+    return ProtocolError(f"{host} does not speak HTTP as it should: {said}{name_proxy(proxy)}")
 
 
-def _is_proxys(code: int, route: Route) -> bool:
-    """Tells whether it was the proxy that failed."""
+def _is_fault_of_proxy(code: int, route: Route) -> bool:
+    """Tells whether the proxy failed, from how far libcurl got."""
     if route.proxy is None:
         return False
     if code == _NO_SOCKET:  # the connection goes to the proxy

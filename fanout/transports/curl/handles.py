@@ -1,4 +1,4 @@
-"""libcurl's handles with all their options: what is set for a pool of connections, and what for one request."""
+"""libcurl's handles with all their options: those of a pool of connections, and those of one request."""
 
 import os
 import ssl
@@ -9,7 +9,7 @@ from fanout.errors import UsageError
 from fanout.proxy import Proxy
 from fanout.transports.curl.libcurl import Easy, is_browser
 from fanout.transports.curl.numbers import CurlHttpVersion, CurlOpt
-from fanout.transports.outgoing import headers_of
+from fanout.transports.outgoing import reveal_headers
 
 LONGEST_CONNECT = 3600.0
 """Seconds for a connection where the lane sets no limit; libcurl's own default is five minutes."""
@@ -33,7 +33,7 @@ class Handles:
         self._reuse = reuse
 
     def make_template(self, browser: str | None) -> Easy:
-        """Returns a handle with what all the requests of a pool have in common.
+        """Returns a handle with the options that all the requests of a pool share.
 
         Raises UsageError for a browser that libcurl cannot impersonate.
         """
@@ -66,8 +66,8 @@ class Handles:
             (CurlOpt.BUFFERSIZE, 1 << 16),
             (CurlOpt.UPLOAD_BUFFERSIZE, 1 << 14),  # the default of 64 KiB is 32 to 59 KB more for every stream
             (CurlOpt.PROTOCOLS_STR, b"http,https"),
-            (CurlOpt.CAINFO, _authorities(self._ca_file)),
-            (CurlOpt.PROXY_CAINFO, _authorities(self._ca_file)),
+            (CurlOpt.CAINFO, _find_authorities(self._ca_file)),
+            (CurlOpt.PROXY_CAINFO, _find_authorities(self._ca_file)),
         ):
             template.set(option, value)
         if self._ca_file is not None:
@@ -87,7 +87,7 @@ class Handles:
             template.set(CurlOpt.ACCEPT_ENCODING, BROWSER_CODINGS)  # which libcurl then undoes
 
     def _prepare(self, easy: Easy, request: Request, host: str, connect: float) -> None:
-        headers = headers_of(request)
+        headers = reveal_headers(request)
         secure = request.url.startswith("https:")
         if request.impersonate is not None:
             # A browser's headers belong together: either the request brings its own set, or it gets this one.
@@ -132,8 +132,8 @@ def _set_proxy(easy: Easy, proxy: Proxy) -> None:
         easy.set(CurlOpt.PROXYPASSWORD, password.reveal().encode())
 
 
-def _authorities(ca_file: str | None) -> bytes:
-    """The file of certificate authorities to trust: the caller's, the system's, or certifi's."""
+def _find_authorities(ca_file: str | None) -> bytes:
+    """Returns the path of the certificate authorities to trust: the caller's, the system's, or certifi's."""
     found = ca_file or ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE if that is set
     if not found:
         import certifi  # noqa: PLC0415  # 2 ms, and most systems have their own

@@ -17,7 +17,7 @@ from fanout.transports.curl.numbers import CurlInfo, CurlMOpt, CurlOpt
 ffi, lib, ALONE = load()
 
 IN, OUT = 1, 2
-"""What happened to a socket: it can be read, it can be written. One that is broken is both, and says so then."""
+"""The events of a socket: it can be read, it can be written. A broken one has both, and fails when it is used."""
 
 TIMER = -1
 """In place of a socket: the multi's time has come."""
@@ -33,18 +33,18 @@ _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERR
 
 
 class Watcher(Protocol):
-    """Is told what a multi waits for, synchronously."""
+    """Hears what a multi waits for, synchronously."""
 
     def watch(self, fd: int, wanted: int) -> None:
-        """Wait for these of IN and OUT on the socket, in place of what was waited for before."""
+        """Waits for these of IN and OUT on the socket, in place of what was waited for before."""
         ...
 
     def forget(self, fd: int) -> None:
-        """Wait for the socket no more; it is about to be closed."""
+        """Waits for the socket no more; it is about to be closed."""
         ...
 
     def wake(self, delay: float | None) -> None:
-        """Call `act(TIMER)` in so many seconds, in place of what was said before; None: not at all."""
+        """Calls `act(TIMER)` in so many seconds, in place of an earlier call; None: not at all."""
         ...
 
 
@@ -60,7 +60,7 @@ class Easy:
     __slots__ = ("_error", "_kept", "_lists", "handle")
 
     def __init__(self, template: "Easy | None" = None) -> None:
-        """With the options of `template`, if there is one; its lists and callbacks are not among them."""
+        """Copies the options of `template`, if there is one, but neither its lists nor its callbacks."""
         self.handle: Any = lib.curl_easy_duphandle(template.handle) if template else lib.curl_easy_init()
         self._error = ffi.new("char[]", _TEXT)
         self._kept: list[Any] = []
@@ -69,7 +69,7 @@ class Easy:
 
     def set(self, option: int, value: int | bytes) -> None:
         """Sets an option to a number or a text. Raises ValueError if libcurl does not take it."""
-        if _setopt(self.handle, option, _long(value) if isinstance(value, int) else value) != _OK:
+        if _setopt(self.handle, option, _make_long(value) if isinstance(value, int) else value) != _OK:
             raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
 
     def set_list(self, option: int, lines: Iterable[bytes]) -> None:
@@ -92,13 +92,13 @@ class Easy:
             _setopt(self.handle, data, context)
 
     def before_sending(self, call: Callable[[str, int], object]) -> None:
-        """Has `call` called when there is a connection and the request is about to be sent, each time that happens.
+        """Calls `call` each time that there is a connection and the request is about to be sent.
 
         It is given the connection's local address and port, and must not raise.
         """
         context = ffi.new_handle(call)
         self._kept.append(context)
-        _setopt(self.handle, CurlOpt.PREREQFUNCTION, _before_sending())
+        _setopt(self.handle, CurlOpt.PREREQFUNCTION, _make_prereq())
         _setopt(self.handle, CurlOpt.PREREQDATA, context)
 
     @property
@@ -120,12 +120,12 @@ class Easy:
 
         A name without a version, such as "chrome", is the newest that curl_cffi has.
         """
-        target = _newest(browser).encode()
+        target = _find_newest(browser).encode()
         return bool(lib.curl_easy_impersonate(self.handle, target, int(default_headers)) == _OK)
 
     @property
     def error(self) -> str:
-        """What libcurl says of the last failure, in words."""
+        """Libcurl's words for the last failure."""
         return str(ffi.string(self._error).decode("utf-8", "replace"))
 
     @property
@@ -140,7 +140,7 @@ class Easy:
 
     @property
     def proxy_facts(self) -> tuple[int, int, int, int, int]:
-        """How far a transfer by way of a proxy got, in libcurl's numbers.
+        """The progress of a transfer by way of a proxy, in libcurl's numbers.
 
         The status of the answer to CONNECT; what came of TLS with the proxy and of TLS with the service, 0 if it is
         well or was not tried; and the microseconds until there was a connection, and until its TLS was done, 0 if it
@@ -156,7 +156,7 @@ class Easy:
         return self._read("long*", infos)
 
     def _times(self, *infos: int) -> list[int]:
-        """In microseconds."""
+        """Returns times in microseconds."""
         return self._read("int64_t*", infos)
 
     def _read(self, kind: str, infos: tuple[int, ...]) -> list[int]:
@@ -178,8 +178,8 @@ class Easy:
 
 
 @cache
-def _before_sending() -> Any:
-    """What libcurl calls before a request; made when first wanted, because some systems forbid such callbacks."""
+def _make_prereq() -> Any:
+    """Makes the function that libcurl calls before a request. Some systems forbid such callbacks: not at import."""
 
     def call(context: Any, _remote: Any, local: Any, _remote_port: int, local_port: int) -> int:
         ffi.from_handle(context)(ffi.string(local).decode(), local_port)
@@ -189,7 +189,7 @@ def _before_sending() -> Any:
 
 
 @cache
-def _newest(browser: str) -> str:
+def _find_newest(browser: str) -> str:
     """Adds a version to the name of a browser, if it has none. The table is curl_cffi's, whose package takes 40 ms."""
     from curl_cffi.requests.impersonate import REAL_TARGET_MAP  # noqa: PLC0415
 
@@ -198,7 +198,7 @@ def _newest(browser: str) -> str:
 
 @cache
 def is_browser(name: str) -> bool:
-    """Whether this libcurl can impersonate it."""
+    """Tells whether this libcurl can impersonate a browser of this name."""
     easy = Easy()
     try:
         return easy.impersonate(name, default_headers=False)
@@ -207,8 +207,8 @@ def is_browser(name: str) -> bool:
 
 
 @lru_cache(256)
-def _long(value: int) -> Any:
-    """A number as an easy handle is given it: by its address. Most are used again, but not the sizes of bodies."""
+def _make_long(value: int) -> Any:
+    """Makes the address by which an easy handle takes a number. Most numbers recur, but the sizes of bodies do not."""
     return ffi.new("long*", value)
 
 
@@ -216,7 +216,7 @@ class Multi:
     """Many transfers over shared connections."""
 
     def __init__(self, watcher: Watcher, connections: int, *, share: bool = True) -> None:
-        """At most so many idle `connections` are kept; unless they `share`, each HTTP/2 transfer has one of its own."""
+        """Keeps so many idle `connections` at most; unless they `share`, each HTTP/2 transfer has one of its own."""
         self._multi = lib.curl_multi_init()
         self._loop = _Loop(watcher)
         self._loop_handle = ffi.new_handle(self._loop)
@@ -253,11 +253,11 @@ class Multi:
 
     @property
     def running(self) -> int:
-        """How many transfers still ran after the last `act`."""
+        """The number of transfers that still ran after the last `act`."""
         return int(self._running[0])
 
-    def ended(self) -> Iterator[tuple[Any, int]]:
-        """The handles of transfers that have ended, each once, with libcurl's code: 0 is well."""
+    def take_ended(self) -> Iterator[tuple[Any, int]]:
+        """Yields the handles of transfers that have ended, each once, with libcurl's code: 0 is success."""
         while (message := lib.curl_multi_info_read(self._multi, self._left)) != ffi.NULL:
             yield message.easy_handle, int(message.data.result)
 
@@ -312,8 +312,8 @@ class _Loop:
                 self._watcher.watch(fd, wanted)
             self.wanted.clear()
 
-    def removed(self, fd: int) -> None:
-        """At once, and not later: another socket may get this number within the same call into libcurl."""
+    def forget(self, fd: int) -> None:
+        """Passes that on at once: another socket may get this number within the same call into libcurl."""
         self.wanted.pop(fd, None)
         self._watcher.forget(fd)
 
@@ -342,7 +342,7 @@ class _Removals(set[int]):
 
     def remove(self, fd: int) -> None:
         super().discard(fd)
-        self._loop.removed(fd)
+        self._loop.forget(fd)
 
     discard = remove  # type: ignore[assignment]  # some versions of curl_cffi call the one, some the other
 

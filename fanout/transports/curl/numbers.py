@@ -61,7 +61,7 @@ class CurlMOpt:
 
 
 class CurlInfo:
-    """What a transfer can be asked for when it is over."""
+    """Facts of a transfer that is over."""
 
     APPCONNECT_TIME_T = 6291512
     CONNECT_TIME_T = 6291508

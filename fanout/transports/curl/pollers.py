@@ -11,10 +11,10 @@ MOST = 1024
 
 
 class Poller(Protocol):
-    """Sockets, what is waited for on each, and one descriptor that can be read when something has happened."""
+    """Sockets, the events to wait for on each, and one descriptor that can be read when something has happened."""
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Returns the descriptor."""
         ...
 
     def watch(self, fd: int, wanted: int) -> None:
@@ -26,7 +26,7 @@ class Poller(Protocol):
         ...
 
     def ready(self) -> list[tuple[int, int]]:
-        """The sockets to which something has happened, with the ones of IN and OUT; does not wait."""
+        """Returns the sockets to which something has happened, with these of IN and OUT; does not wait."""
         ...
 
     def close(self) -> None:
@@ -35,14 +35,14 @@ class Poller(Protocol):
 
 
 class EpollPoller:
-    """On Linux."""
+    """Linux's poller."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, int] = {}
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Returns the descriptor."""
         return self._epoll.fileno()
 
     def watch(self, fd: int, wanted: int) -> None:
@@ -67,7 +67,7 @@ class EpollPoller:
                 self._epoll.unregister(fd)
 
     def ready(self) -> list[tuple[int, int]]:
-        """The sockets to which something has happened, with the ones of IN and OUT; does not wait."""
+        """Returns the sockets to which something has happened, with these of IN and OUT; does not wait."""
         return [(fd, _HAPPENED[mask & 31]) for fd, mask in self._epoll.poll(0, MOST)]
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ _HAPPENED = [(IN if mask & (1 | 8 | 16) else 0) | (OUT if mask & (4 | 8) else 0)
 
 
 class KqueuePoller:
-    """On macOS and the BSDs."""
+    """The poller of macOS and the BSDs."""
 
     def __init__(self) -> None:
         self._select: Any = select  # its names are known to a type checker on these systems only
@@ -88,18 +88,18 @@ class KqueuePoller:
         self._watched: dict[int, int] = {}
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Returns the descriptor."""
         return int(self._kqueue.fileno())
 
     def watch(self, fd: int, wanted: int) -> None:
         """Waits for these of IN and OUT on the socket, in place of what was waited for before."""
         before = self._watched.get(fd, 0)
-        changes = [self._change(fd, bit, wanted) for bit in (IN, OUT) if (before ^ wanted) & bit]
+        changes = [self._make_change(fd, bit, wanted) for bit in (IN, OUT) if (before ^ wanted) & bit]
         if changes:
             self._kqueue.control(changes, 0, 0)
         self._watched[fd] = wanted
 
-    def _change(self, fd: int, bit: int, wanted: int) -> Any:
+    def _make_change(self, fd: int, bit: int, wanted: int) -> Any:
         which = self._select.KQ_FILTER_READ if bit == IN else self._select.KQ_FILTER_WRITE
         return self._select.kevent(fd, which, self._select.KQ_EV_ADD if wanted & bit else self._select.KQ_EV_DELETE)
 
@@ -110,7 +110,7 @@ class KqueuePoller:
         self._watched.pop(fd, None)
 
     def ready(self) -> list[tuple[int, int]]:
-        """The sockets to which something has happened, with the ones of IN and OUT; does not wait."""
+        """Returns the sockets to which something has happened, with these of IN and OUT; does not wait."""
         bits = {self._select.KQ_FILTER_READ: IN, self._select.KQ_FILTER_WRITE: OUT}
         return [(event.ident, bits[event.filter]) for event in self._kqueue.control(None, MOST, 0)]
 
@@ -124,5 +124,5 @@ if not (hasattr(select, "epoll") or hasattr(select, "kqueue")):
 
 
 def open_poller() -> Poller:
-    """The one that this system has."""
+    """Opens the kind of poller that this system has."""
     return EpollPoller() if hasattr(select, "epoll") else KqueuePoller()

@@ -43,13 +43,13 @@ class Pool:
 
     @property
     def some_ended(self) -> bool:
-        """True if some transfers may have ended since the last call of `ended`."""
+        """True if some transfers may have ended since the last `take_ended`."""
         return self._unsure or self.multi.running < len(self.transfers)
 
-    def ended(self) -> list[tuple[Transfer, int]]:
-        """The transfers with which libcurl is done, each once, and its codes: 0 is well."""
+    def take_ended(self) -> list[tuple[Transfer, int]]:
+        """Returns the transfers with which libcurl is done, each once, and its codes: 0 is success."""
         self._unsure = False
-        ended = [(self.transfers.get(handle), code) for handle, code in self.multi.ended()]
+        ended = [(self.transfers.get(handle), code) for handle, code in self.multi.take_ended()]
         return [(transfer, code) for transfer, code in ended if transfer is not None]
 
     def watch(self, fd: int, wanted: int) -> None:

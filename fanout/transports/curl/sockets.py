@@ -62,7 +62,7 @@ class Sockets:
         """Ties a transfer that is about to begin to the stamps of its socket, where stamps are taken: not here."""
 
     def catch_up(self) -> None:
-        """Does the same if much time has passed since the last time, where that matters; here it does not."""
+        """Acts too, where bytes that wait for long lose something: not here."""
 
     def close(self) -> None:
         """Ends both waits, and frees the poller."""

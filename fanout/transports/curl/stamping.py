@@ -1,4 +1,4 @@
-"""When bytes arrived, by the kernel's own stamps: what is measured with them does not depend on how busy we are.
+"""The arrival of bytes by the kernel's own stamps: measured with them, it does not depend on how busy we are.
 
 Linux stamps every segment of a socket with SO_TIMESTAMPNS as it comes in. Just before libcurl reads a socket, two looks
 that consume nothing (MSG_PEEK) tell when the oldest of the waiting bytes came, and the newest. It works below TLS and
@@ -56,18 +56,21 @@ class KernelClock:
         """Measures the offset again, if it is time to."""
         if now < self._due:
             return
-        offset = _offset()
+        offset = _measure_offset()
         self.sure = self._due == -inf or abs(offset - self._offset) < LARGEST_STEP * 1e9
         self._offset = offset
         self._due = now + OFFSET_AGE
 
     def trio_time(self, seconds: int, nanoseconds: int) -> float:
-        """The Trio time of this CLOCK_REALTIME."""
+        """Returns the Trio time of this CLOCK_REALTIME."""
         return (seconds * 1_000_000_000 + nanoseconds - self._offset) / 1e9
 
 
-def _offset() -> int:
-    """CLOCK_REALTIME less Trio's time, in nanoseconds: from the quickest of several looks at the one amid the other."""
+def _measure_offset() -> int:
+    """Measures CLOCK_REALTIME less Trio's time, in nanoseconds.
+
+    It takes the quickest of several readings of the one between two of the other.
+    """
     narrowest, offset = inf, 0
     for _ in range(_TRIES):
         before, real, after = trio.current_time(), time.time_ns(), trio.current_time()
@@ -84,7 +87,7 @@ class StampingSockets(Sockets):
     """Sockets that look at what waits in each before libcurl reads it, and give its stamps to the transfers."""
 
     def __init__(self, poller: Poller, news: list[Any]) -> None:
-        """`news` is the list to which transfers add themselves when libcurl has read something of theirs."""
+        """Takes in `news` the list to which transfers add themselves when libcurl has read something of theirs."""
         self._stamping = StampingPoller(poller)
         super().__init__(self._stamping)
         self._news = news
@@ -111,14 +114,14 @@ class StampingSockets(Sockets):
             transfer.stamped = Stamped(transfer.easy, receiver, transfer.secure, not transfer.request.impersonate)
 
     def catch_up(self) -> None:
-        """As Sockets says: what waits for long loses its stamps."""
+        """As Sockets says: bytes that wait for long are merged by the kernel, with one stamp."""
         if trio.current_time() - self._acted > LONGEST_WAIT:
             self.act()
 
 
 @define
 class Look:
-    """What waits in a socket: its stamp, how many bytes (0 if nobody knows), and the socket's local address."""
+    """The bytes that wait in a socket: their stamp, their number (0 if unknown), and the socket's local address."""
 
     stamp: Stamp
     size: int
@@ -150,7 +153,7 @@ class StampingPoller:
     def watch(self, fd: int, wanted: int) -> None:
         """As Poller says. libcurl names a socket while it connects, before a response can come."""
         if fd not in self._sockets:
-            self._sockets[fd] = _opened(fd, stamping=self.kernel)
+            self._sockets[fd] = _open_stamped(fd, stamping=self.kernel)
         self._inner.watch(fd, wanted)
 
     def forget(self, fd: int) -> None:
@@ -173,12 +176,12 @@ class StampingPoller:
         return self._inner.ready()
 
     def look(self, fd: int) -> Look:
-        """Tells of what waits in the socket, just before it is read: after that, libcurl may have done with it.
+        """Looks at the bytes that wait in the socket, just before they are read: libcurl may close it after that.
 
         The clocks' offset is as of the last `ready`.
         """
         wrapper = self._sockets.get(fd)
-        address = self._addresses.get(fd) or self._address(fd)
+        address = self._addresses.get(fd) or self._find_address(fd)
         if wrapper is not None and self.kernel:
             try:
                 first = wrapper.recvmsg(1, _ROOM, _PEEK)[1]
@@ -193,8 +196,8 @@ class StampingPoller:
         now = trio.current_time()
         return Look(Stamp(now, now, now, kernel=False), 0, address)
 
-    def _address(self, fd: int) -> tuple[str, int] | None:
-        """The local address of a socket that is connected, or None."""
+    def _find_address(self, fd: int) -> tuple[str, int] | None:
+        """Returns the local address of a socket that is connected, or None."""
         if (wrapper := self._sockets.get(fd)) is None:
             return None
         host, port, *_ = wrapper.getsockname()
@@ -202,8 +205,8 @@ class StampingPoller:
         return address
 
 
-def _opened(fd: int, *, stamping: bool) -> socket.socket | None:
-    """The descriptor as a socket that is stamped, or None: libcurl also names what wakes it, which is no socket."""
+def _open_stamped(fd: int, *, stamping: bool) -> socket.socket | None:
+    """Wraps a descriptor and has it stamped; returns None for the one that wakes libcurl, which is no socket."""
     try:
         wrapper = socket.socket(fileno=fd)
     except OSError:
@@ -222,7 +225,7 @@ def _release(wrapper: socket.socket | None) -> None:
 
 @define(eq=False)
 class Stamped:
-    """What ties a transfer to the stamps of its socket, which it knows by its local address."""
+    """The tie of a transfer to the stamps of its socket, which is known by its local address."""
 
     easy: Easy
     receiver: StampedReceiver
@@ -236,14 +239,14 @@ class Stamped:
         self.easy.before_sending(self._goes_out)
 
     def _goes_out(self, host: str, port: int) -> None:
-        """There is a connection, and the request is sent over it now."""
+        """Notes that there is a connection, and that the request is sent over it now."""
         self.address = host, port
         self._begun = False
         self._sent = trio.current_time()
         self.receiver.sent(self._sent, None, None)
 
     def take(self, stamp: Stamp, size: int, waiting: int) -> None:
-        """Its response has brought `waiting` bytes in this read, where `size` bytes had been seen to wait."""
+        """Tells the receiver the stamp of a read of `waiting` bytes, before which `size` bytes were seen to wait."""
         if not self._begun:
             self._begun = True
             connect, tls, upload = self.easy.took

@@ -1,4 +1,4 @@
-"""One exchange that libcurl carries: what its callbacks have collected, and what the receiver is told of it."""
+"""One exchange that libcurl carries: its callbacks collect, and the receiver is told of it outside of them."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
-from fanout.transports.outgoing import environment_proxy, refusal, unreachable
+from fanout.transports.outgoing import describe_refusal, find_environment_proxy, make_connect_error
 from fanout.wire.coding import CAP, Decoder
 
 HEAD_CAP = 100 << 10
@@ -18,9 +18,9 @@ HEAD_CAP = 100 << 10
 class Transfer:
     """A response on its way from libcurl to its receiver.
 
-    The two callbacks only collect, and put the transfer on the list of those that have news; whatever may raise is
-    done by `deliver`, outside libcurl. `wanted` is False once the receiver has enough, or nobody waits any more; `task`
-    is the task that waits, `error` what it is to raise.
+    The two callbacks only collect, and put the transfer on the list of those that have news; everything that may raise
+    is done by `deliver`, outside libcurl. `wanted` is False once the receiver has enough, or nobody waits any more.
+    `task` is the task that waits, `error` the exception that it is to raise.
     """
 
     __slots__ = (
@@ -86,7 +86,7 @@ class Transfer:
         return f"<Transfer {self.host}: {state}>"
 
     def _hear_head(self, line: bytes) -> None:
-        """A line of a head, or of trailers, which nobody wants."""
+        """Collects a line of a head. Lines of trailers are dropped."""
         if self._whole:
             return
         if _STATUS_LINE.match(line):
@@ -102,7 +102,7 @@ class Transfer:
         self._pieces.append(data)
 
     def _hear_decoded(self, data: bytes) -> None:
-        """What libcurl has decoded. A read may be the beginning of more than there is memory: to raise ends it."""
+        """Collects bytes that libcurl has decoded; raises, which ends the transfer, before they fill the memory."""
         self._size += len(data)
         if self._size > CAP:
             self._pieces.clear()
@@ -118,7 +118,7 @@ class Transfer:
     def proxy(self) -> str:
         """The address of the proxy, if one was used: the request's own, or the environment's."""
         proxy = self.request.proxy
-        return environment_proxy(self.request.url) if proxy is None else proxy.address
+        return find_environment_proxy(self.request.url) if proxy is None else proxy.address
 
     @property
     def waiting(self) -> int:
@@ -126,9 +126,9 @@ class Transfer:
         return sum(map(len, self._lines)) + sum(map(len, self._pieces))
 
     def deliver(self) -> bool:
-        """Tells the receiver what has come since the last time; True: it has enough.
+        """Tells the receiver of all that has come since the last time; returns True if it has enough.
 
-        What the receiver raises passes through. Raises ProviderError for codings that cannot be undone.
+        An exception of the receiver passes through. Raises ProviderError for codings that cannot be undone.
         """
         if not self._told and not (self._tell_head() and self.wanted):
             return False
@@ -155,11 +155,11 @@ class Transfer:
         return False
 
     def discard(self) -> None:
-        """Throws away what has come since the last time."""
+        """Throws away all that has come since the last time."""
         self._pieces.clear()
 
     def complete(self) -> bool:
-        """The body is over. Tells the receiver what is left, as `deliver` does.
+        """Tells the receiver of the rest of a body that is over, as `deliver` does.
 
         Raises ResetError if its head was not over, and ProtocolError also if there was no response but 1xx.
         """
@@ -176,7 +176,7 @@ class Transfer:
         return enough
 
     def _tell_head(self) -> bool:
-        """False: it has not come yet."""
+        """Tells the receiver of the head; returns False if that has not come yet."""
         if not self._whole:
             return False
         if not _STATUS_LINE.match(self._lines[0]):
@@ -185,10 +185,10 @@ class Transfer:
             )
         if sum(map(len, self._lines)) > HEAD_CAP:
             raise TooLarge(f"{self.host} sends more than is allowed: a head of over {HEAD_CAP} bytes")
-        protocol, status, reason = _status_line(self._lines[0])
+        protocol, status, reason = _parse_status_line(self._lines[0])
         if status == 407 and not self.secure and self.easy.used_proxy:
-            raise unreachable(self.host, refusal(status), self.proxy, by_proxy=True)
-        fields = list(_fields(self._lines[1:]))
+            raise make_connect_error(self.host, describe_refusal(status), self.proxy, by_proxy=True)
+        fields = list(_parse_fields(self._lines[1:]))
         self._lines.clear()
         self._told = True
         if self._decode:
@@ -199,7 +199,7 @@ class Transfer:
         return True
 
     def _prepare(self, protocol: str, fields: list[tuple[str, str]]) -> None:
-        """Makes what undoes the codings."""
+        """Makes the decoders for the codings of the body."""
         if protocol.startswith("HTTP/1"):
             codings = [value.strip().lower() for name, value in fields if name == "transfer-encoding"]
             if codings == ["chunked"]:
@@ -218,16 +218,19 @@ _STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?) +(\d{3})(?!\d)([^\r\n]*)")
 _INTERIM = re.compile(rb"\S+ +1")
 
 
-def _status_line(line: bytes) -> tuple[str, int, str]:
-    """Protocol, status and reason."""
+def _parse_status_line(line: bytes) -> tuple[str, int, str]:
+    """Returns protocol, status and reason."""
     match = _STATUS_LINE.match(line)
     assert match
     protocol, status, reason = match.groups()
     return protocol.decode(), int(status), reason.decode("latin-1").strip()
 
 
-def _fields(lines: Iterable[bytes]) -> Iterable[tuple[str, str]]:
-    """Names, in lower case, and values; white space goes on with the line before (RFC 9112, 5.2)."""
+def _parse_fields(lines: Iterable[bytes]) -> Iterable[tuple[str, str]]:
+    """Yields names, in lower case, and values; a line that begins with white space goes on with the one before.
+
+    That is RFC 9112, 5.2.
+    """
     unfolded: list[str] = []
     for line in lines:
         text = line.decode("latin-1").rstrip("\r\n")

@@ -22,7 +22,7 @@ from fanout.transports.curl.pollers import open_poller
 from fanout.transports.curl.pool import Pool
 from fanout.transports.curl.sockets import TICK, Load, Sockets
 from fanout.transports.curl.transfer import Transfer
-from fanout.transports.outgoing import host_of
+from fanout.transports.outgoing import read_host
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
@@ -61,8 +61,8 @@ class CurlTransport:
             raise UsageError("a transport is entered once; open another")
         self._sockets = sockets = self._open_sockets()
         self._entered = True
-        # System tasks, because they must outlast the cancellation of whatever scope this is in: what a lane still says
-        # to its service then, in a shielded scope, goes through them too.
+        # System tasks, because they must outlast the cancellation of any scope around this: in a shielded scope a lane
+        # still says goodbye to its service then.
         trio.lowlevel.spawn_system_task(self._watch_sockets, sockets)
         trio.lowlevel.spawn_system_task(self._watch_clock, sockets)
         return self
@@ -108,7 +108,7 @@ class CurlTransport:
         sockets = self._sockets
         if sockets is None:
             raise UsageError("this transport is closed; use it inside its `async with`")
-        host = host_of(request.url)
+        host = read_host(request.url)
         pool = self._pools.get(request.impersonate) or self._open_pool(sockets, request.impersonate)
         easy = self._handles.make(pool.template, request, host, connect)
         try:
@@ -156,7 +156,7 @@ class CurlTransport:
             sockets.clock.set(min(dues, default=inf))
 
     def _flush(self) -> None:
-        """Tells receivers what has come, and ends what is over."""
+        """Tells receivers of all that has come, and ends the transfers that are over."""
         while self._news:
             news = self._news[:]
             self._news.clear()
@@ -167,7 +167,7 @@ class CurlTransport:
                     transfer.discard()
         for pool in self._pools.values():
             if pool.some_ended:
-                for transfer, code in pool.ended():
+                for transfer, code in pool.take_ended():
                     self._complete(transfer, code)
 
     def _deliver(self, transfer: Transfer) -> None:
@@ -184,7 +184,7 @@ class CurlTransport:
                 self._sockets.clock.wake_by(due)
 
     def _complete(self, transfer: Transfer, code: int) -> None:
-        """Ends it, now that libcurl is done with it."""
+        """Ends a transfer that libcurl is done with."""
         error: ProviderError | None = None
         if transfer.wanted:
             try:
@@ -202,13 +202,13 @@ class CurlTransport:
             self._cut_off(transfer, error.kind, error)
 
     def _cut_off(self, transfer: Transfer, reason: str, error: BaseException | None = None) -> None:
-        """Ends it before its end, and logs that: the reason has nothing of what was said."""
+        """Ends a transfer before its end, and logs that; the reason holds nothing of a message."""
         if _log.isEnabledFor(logging.DEBUG) and transfer.easy.handle is not None:
             _log.debug("%s is cut off: %s", repr(transfer), reason)  # a record may be shown when it has changed
         self._end(transfer, error)
 
     def _end(self, transfer: Transfer, error: BaseException | None = None) -> None:
-        """Takes it out of libcurl, which closes what it has not read to its end, and wakes who waits for it."""
+        """Takes a transfer out of libcurl, which closes its connection if the body is unread; wakes its task."""
         transfer.pool.remove(transfer)
         if transfer.wanted:
             transfer.error = error
@@ -222,7 +222,7 @@ class CurlTransport:
 
     @trio.lowlevel.enable_ki_protection
     def _abandon(self, transfer: Transfer) -> trio.lowlevel.Abort:
-        """The task that waited was cancelled."""
+        """Ends the transfer of a task that is cancelled."""
         transfer.task = None
         self._cut_off(transfer, "cancelled")
         return trio.lowlevel.Abort.SUCCEEDED

@@ -173,5 +173,5 @@ async def test_what_is_refused_while_it_is_prepared_leaves_nothing(
 
 def test_bodies_of_many_lengths_do_not_stay_in_a_cache() -> None:
     for length in range(1000):
-        libcurl._long(length)
-    assert libcurl._long.cache_info().currsize <= 256
+        libcurl._make_long(length)
+    assert libcurl._make_long.cache_info().currsize <= 256

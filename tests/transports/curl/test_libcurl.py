@@ -201,7 +201,7 @@ def run(multi: Multi, told: Told, *easies: Easy) -> dict[Any, int]:
         readable, writable, _ = select.select(readers, writers, [], 0.01)
         for fd in {*readable, *writable}:
             multi.act(fd, (IN if fd in readable else 0) | (OUT if fd in writable else 0))
-        ended.update(multi.ended())
+        ended.update(multi.take_ended())
         if len(ended) == len(easies):
             return ended
     raise AssertionError("it does not end")
@@ -252,7 +252,7 @@ def test_a_transfer_from_its_beginning_to_its_end(
     assert b"x-one: 1\r\nx-two: 2\r\n" in sent
     assert sent.endswith(b"\r\n\r\na\0b")
     assert b"".join(lines) + b"".join(body) == HI
-    assert list(multi.ended()) == []
+    assert list(multi.take_ended()) == []
     assert multi.running == 0, WHERE
     multi.remove(easy)
 

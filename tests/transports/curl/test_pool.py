@@ -45,8 +45,8 @@ async def test_a_transfer_begins_when_it_is_time_and_ends_once() -> None:
                 await sockets.wait()
                 sockets.act()
         assert pool.some_ended
-        assert pool.ended() == [(transfer, 0)]
-        assert pool.ended() == []
+        assert pool.take_ended() == [(transfer, 0)]
+        assert pool.take_ended() == []
         assert set(news) == {transfer}
         pool.remove(transfer)
         pool.remove(transfer)
@@ -59,7 +59,7 @@ async def test_a_transfer_that_is_removed_is_not_among_those_that_end() -> None:
         pool.remove(gone)
         assert pool.some_ended
         with trio.fail_after(5):
-            while not (ended := pool.ended()):
+            while not (ended := pool.take_ended()):
                 pool.multi.act(TIMER)
                 sockets.act()
                 await trio.sleep(0.001)

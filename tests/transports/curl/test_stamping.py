@@ -327,9 +327,9 @@ async def test_while_the_clock_jumps_no_stamp_of_the_kernel_is_used(
     theirs.send(b"x")
     poller.ready()
     assert poller.look(ours.fileno()).stamp.kernel
-    real = stamping._offset()
+    real = stamping._measure_offset()
     monkeypatch.setattr(stamping, "OFFSET_AGE", 0)
-    monkeypatch.setattr(stamping, "_offset", lambda: real + 2_000_000)
+    monkeypatch.setattr(stamping, "_measure_offset", lambda: real + 2_000_000)
     poller._clock._due = -1.0
     poller.ready()
     assert not poller.look(ours.fileno()).stamp.kernel
@@ -339,7 +339,7 @@ async def test_while_the_clock_jumps_no_stamp_of_the_kernel_is_used(
 
 def test_the_clock_s_offset_is_measured_again_every_second_and_may_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     offsets = iter([5_000, 25_000, 1_000_000_000])
-    monkeypatch.setattr(stamping, "_offset", lambda: next(offsets))
+    monkeypatch.setattr(stamping, "_measure_offset", lambda: next(offsets))
     clock = KernelClock()
     clock.look(10.0)
     clock.look(10.9)
@@ -351,7 +351,7 @@ def test_the_clock_s_offset_is_measured_again_every_second_and_may_drift(monkeyp
 
 
 async def test_the_offset_is_that_between_the_two_clocks() -> None:
-    assert stamping._offset() / 1e9 == pytest.approx(time.time() - trio.current_time(), abs=0.001)
+    assert stamping._measure_offset() / 1e9 == pytest.approx(time.time() - trio.current_time(), abs=0.001)
 
 
 class Open:
