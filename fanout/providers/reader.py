@@ -194,7 +194,7 @@ class JsonReader(AnswerEnding, ABC):
             self._take([frame], self.read, out)
             if any(type(event) in CONTENT for event in out):
                 self._came = True
-                return frames[number + 1 :]
+                return [] if self._error else frames[number + 1 :]
             self.complete = finished = finished or self.complete
             if self._error:
                 break
