@@ -198,6 +198,22 @@ def test_the_picture_moves_without_a_script_and_takes_nothing_from_elsewhere() -
         assert wanted in picture
 
 
+@pytest.mark.slow
+def test_the_picture_can_be_recorded_anew(tmp_path: Path) -> None:
+    out = tmp_path / "race.svg"
+    command = [sys.executable, "docs/pictures/record.py", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = [re.sub(r"<[^>]+>", " ", picture.read_text("utf-8").replace("\u00a0", " ")) for picture in (out, PICTURE)]
+    for wanted in (
+        "running · TTFT",
+        "fast     finished",
+        "careful  cancelled",
+        "quota (402): Insufficient credits",
+        "wasted: ",
+    ):
+        assert [wanted in words for words in shown] == [True, True], wanted
+
+
 REFERENCE = ROOT / "docs" / "reference.md"
 
 
