@@ -1,6 +1,6 @@
 """Records README's picture: a real race on a real terminal, as an SVG that moves.
 
-    pip install pyte && python docs/pictures/record.py
+    python docs/pictures/record.py        # needs pyte, as the tests do
 
 The command runs on a terminal of its own, against services on this machine that say the same words at the same pace
 every time (tests/servers/voices.py). What it writes is played into a terminal emulator, and each state of the screen
