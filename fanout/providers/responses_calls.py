@@ -6,7 +6,7 @@ from typing import Any
 from fanout.errors import ProtocolError
 from fanout.events import Event
 from fanout.providers.reader import JsonReader, text_of
-from fanout.providers.responses_items import CALLS, Item, Row, arguments_of
+from fanout.providers.responses_items import Item, Row, arguments_of
 from fanout.wire.json_text import JsonText, encode
 
 ACTIONS: Mapping[str, tuple[str, ...]] = {
@@ -149,16 +149,6 @@ class Calls:
             body = JsonText().decode(self._asked.decode()) if self._asked else {"prompt": "not known"}
             self._custom = frozenset([None]) if body.get("prompt") else custom_tools(body.get("tools"))
         return None in self._custom or name in self._custom
-
-
-def place(value: Row, kind: str) -> int | None:
-    """Returns an item's place in the output, if the event tells it. Raises ProtocolError if that of a call is none."""
-    index = value.get("output_index")
-    if index is None or type(index) is int:
-        return index
-    if kind in CALLS:
-        raise ProtocolError(f"a tool call with the index {index!r:.40}")
-    return None
 
 
 def custom_tools(tools: Any) -> frozenset[str]:

@@ -146,15 +146,13 @@ def test_arguments_without_a_call_begin_nothing(parts: list[dict[str, Any]]) -> 
         call({"jsonPath": "$.a[999999999]", "numberValue": 1}, name="f"),
         call({"jsonPath": "$" + ".a" * 100, "numberValue": 1}, name="f"),
         call({"numberValue": 1}, name="f"),
-        {"functionCall": 5},
-        {"functionCall": [1]},
     ],
 )
 def test_arguments_that_cannot_be_put_together_are_a_protocol_error(part: dict[str, Any]) -> None:
     assert type(read(part).error) is ProtocolError
 
 
-@pytest.mark.parametrize("odd", [None, 7, "x", {}, [7], [None]])
+@pytest.mark.parametrize("odd", [None, 7, "x", {}, [7], [None], [{}], [{"x": None}], [{"numberValue": None}]])
 def test_odd_pieces_are_none(odd: Any) -> None:
     answer = read({"functionCall": {"name": "f", "partialArgs": odd}})
     assert answer.tool_calls == (ToolUse("call_0", "f", "{}"),)

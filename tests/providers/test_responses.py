@@ -471,6 +471,24 @@ def test_parts_and_items_that_are_not_known_are_told_and_lose_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize("odd", [None, 7, "x", [], {}, [None], True, -1.5, {"x": None}])
+def test_odd_fields_beside_the_text_lose_nothing(odd: Any) -> None:
+    events = read(
+        event("created", response=odd),
+        event("output_item.added", output_index=0, item=odd),
+        event("output_item.added", output_index=odd, item={**CALL, "arguments": ""}),
+        event("function_call_arguments.delta", output_index=odd, item_id="fc_1", delta="{}"),
+        event("output_text.delta", output_index=odd, item_id=odd, content_index=odd, delta="Hi"),
+        event("output_text.done", output_index=odd, item_id=odd, content_index=odd, text="Hi"),
+        event("content_part.done", output_index=odd, part=odd),
+        event("output_item.done", output_index=0, item=odd),
+        ending(output=[odd], usage={**USAGE, "input_tokens_details": odd, "output_tokens_details": odd}, model=odd),
+    )
+    assert [found for found in events if isinstance(found, Delta)] == [Delta("Hi")]
+    assert [found.arguments for found in events if isinstance(found, ToolCall)] == ["", "{}"]
+    assert end_of(events).finish_reason == "tool_calls"
+
+
 def test_pages_beside_the_output_are_sources() -> None:
     events = read(text("a"), ending(citations=["https://a.example/", {"url": "https://b.example/", "title": "B"}, 7]))
     assert events[1] == Sources([Source("https://a.example/"), Source("https://b.example/", "B")])
@@ -649,9 +667,6 @@ def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        event("output_item.added", output_index="x", item=CALL),
-        event("output_item.added", output_index=[0], item=CALL),
-        event("output_item.added", item=7),
         event("completed"),
         event("completed", response={"output": 5}),
         {"type": ["x"]},
