@@ -113,7 +113,8 @@ class ChatReader(JsonReader):
         super().__init__(head)
         self._texted = False  # text came by a delta with nothing else
         self._kinds: set[type] = set()  # what came otherwise
-        self._message: Any = None
+        self._messages: list[Any] = []
+        self._choices: object = None  # those of the chunk that held the messages
         self._pieces = Calls()
         self._sound = Sound()
         self._spoken = False  # the text is the transcript of the sound
@@ -145,7 +146,7 @@ class ChatReader(JsonReader):
                 if delta:
                     self._read_delta(delta, out)
             if "message" in choice or "usage" in choice or "error" in choice:
-                self._read_beside_delta(choice, out)
+                self._read_beside_delta(choice, choices, out)
             if raw := choice.get("finish_reason"):
                 self._read_finish(raw)
         if usage := value.get("usage"):
@@ -165,25 +166,27 @@ class ChatReader(JsonReader):
         """
         for piece in self._pieces.rest():
             self._tell(piece, out)
-        if self._message:
-            self._read_message(self._message, out)
+        came = {*self._kinds, Delta} if self._texted else {*self._kinds}
+        for message in self._messages:
+            self._read_message(message, came, out)
         if self._sound and (file := self._sound.file()):
             out.append(file)
         if isinstance(self._timings, dict) and not self._counted:
             self.count(_processed(self._timings), out)
         return out
 
-    def _read_message(self, message: dict[str, Any], out: list[Event]) -> None:
-        came = {*self._kinds, Delta} if self._texted else {*self._kinds}
+    def _read_message(self, message: dict[str, Any], came: set[type], out: list[Event]) -> None:
         if ToolCall in came:  # a call that is told of twice must not be counted twice either
             message = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
         whole: list[Event] = []
         self._read_delta(message, whole, whole=True)
         out += [event for event in whole if type(event) not in came]
 
-    def _read_beside_delta(self, choice: dict[str, Any], out: list[Event]) -> None:
-        if "message" in choice:
-            self._message = choice["message"]
+    def _read_beside_delta(self, choice: dict[str, Any], choices: object, out: list[Event]) -> None:
+        if message := choice.get("message"):
+            # The message of a later chunk replaces that of an earlier one; several in one chunk hold a part each.
+            self._messages = [*self._messages, message] if choices is self._choices else [message]
+            self._choices = choices
         if usage := choice.get("usage"):  # Moonshot
             self._read_usage(usage, out)
         if choice.get("error"):  # OpenRouter: its code tells the kind
@@ -345,7 +348,7 @@ def _piece(call: dict[str, Any], position: int | None) -> Piece:
     arguments = function.get("arguments", function.get("input"))
     if not isinstance(arguments, str):
         arguments = "" if arguments is None else encode(arguments)
-    return Piece(index, text_of(call.get("id")), text_of(function.get("name")), arguments)
+    return Piece(index, text_of(call.get("id")), text_of(function.get("name")), arguments, "input" in function)
 
 
 def _is_other(index: Any) -> bool:

@@ -210,7 +210,7 @@ def _pages(candidate: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
 def _merged(counts: Any, more: Any) -> Any:
     """The counts after the end, where a service may leave out some, or write 0."""
     if not isinstance(more, dict) or not isinstance(counts, dict):
-        return more or counts
+        return more if isinstance(more, dict) else counts
     return {**counts, **{name: count for name, count in more.items() if count}}
 
 

@@ -192,12 +192,12 @@ class JsonReader(AnswerEnding, ABC):
         for number, frame in enumerate(frames):
             self.complete = False
             self._take([frame], self.read, out)
+            if self._error:
+                break
             if any(type(event) in CONTENT for event in out):
                 self._came = True
                 return [] if self._error else frames[number + 1 :]
             self.complete = finished = finished or self.complete
-            if self._error:
-                break
         return []
 
     def _take(self, frames: list[Any], read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:

@@ -239,11 +239,10 @@ class ResponsesReader(JsonReader):
         item = self._items.of_event(row, place(value, row["type"]), added=added)
         self._now = _NOTHING  # another item may have the same id
         if added:
-            item.added, item.first = True, item.first or row
+            item.first = item.first or row
             if item.kind in CALLS:
                 self._tools.begin(item, row, out)
         else:
-            item.done = True
             self._read_item(item, row, out)
 
     def _read_item(self, item: Item, row: Row, out: list[Event]) -> None:
@@ -291,7 +290,7 @@ class ResponsesReader(JsonReader):
         messages = (item for item in self._items.all if item.kind == "message")
         if (text := text_of(response.get("output_text"))) and all(item.is_empty for item in messages):
             out.append(Delta(text))
-        self._citations.add_all(((url, None) for url in response.get("citations") or ()), out)
+        self._citations.add_all(_cited(response.get("citations")), out)
         if isinstance(usage := response.get("usage"), dict):
             self.count(_usage(usage), out)
         if self._items.all and not self._has_come(out):
@@ -339,6 +338,12 @@ def _pages(row: Row) -> Iterator[tuple[Any, Any]]:
     action = row.get("action")
     found = action.get("sources") if isinstance(action, dict) else row.get("results") or row.get("contents")
     return ((page.get("url"), page.get("title")) for page in rows_of(found))
+
+
+def _cited(pages: Any) -> Iterator[tuple[Any, Any]]:
+    """The pages in a list beside the output, as addresses or objects."""
+    for page in pages if isinstance(pages, list) else ():
+        yield (page.get("url"), page.get("title")) if isinstance(page, dict) else (page, None)
 
 
 def _with_known_code(value: object) -> object:
