@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -248,6 +249,18 @@ def test_what_contributing_says_to_edit_is_there() -> None:
     for first, second, path in pairs:
         code = next(place / path for place in (ROOT, ROOT / "fanout") if (place / path).exists()).read_text("utf-8")
         assert re.search(rf"\b{first}\b", code) and re.search(rf"\b{second}\b", code), (first, second, path)
+
+
+def test_the_map_has_every_room_on_its_floor() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["fanout"]]
+    floors = {name: len(layers) - i for i, layer in enumerate(layers) for name in layer.split(" | ")}
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", text, re.MULTILINE)
+    shown = {name: int(floor) for floor, rooms in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", rooms)}
+    assert {name: floors[name] for name in shown} == shown
+    rooms = {path.name for path in (ROOT / "fanout").iterdir() if (path / "__init__.py").exists()}
+    assert rooms - shown.keys() == {"storage"}  # below the words, like them
 
 
 FIRST = ROOT / "docs" / "first-plugin.md"
