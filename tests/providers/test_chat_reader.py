@@ -553,8 +553,11 @@ def test_every_entry_of_a_whole_message_is_a_call(ids: tuple[str | None, str | N
 
 
 def test_choices_that_share_an_index_hold_a_part_of_the_answer_each() -> None:
-    called = {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
-    choices = [{"message": {"role": "assistant", "content": "Let me see."}}, {"message": {"content": None, **called}}]
+    called: dict[str, Any] = {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
+    choices: list[dict[str, Any]] = [
+        {"message": {"role": "assistant", "content": "Let me see."}},
+        {"message": {"content": None, **called}},
+    ]
     for data in (choices, [{"index": 0, **choice} for choice in choices]):
         answer = answer_of(orjson.dumps({"choices": [{**choice, "finish_reason": "tool_calls"} for choice in data]}))
         assert (answer.text, [use.id for use in answer.tool_calls]) == ("Let me see.", ["a"])
