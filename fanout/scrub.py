@@ -19,15 +19,15 @@ def scrub(error: ProviderError, values: Iterable[object]) -> None:
         if isinstance(value, Secret):
             word = value.reveal().rpartition(" ")[2]  # without the scheme, as in "Bearer …"
             if len(word) >= SHORTEST:
-                message = _blanked(message, word)
-                request_id = request_id and _blanked(request_id, word)
+                message = _blank(message, word)
+                request_id = request_id and _blank(request_id, word)
     if (message, request_id) != (error.message, error.request_id):
         error.message, error.request_id = message, request_id
         error.args = (message, *error.args[1:])
         error.__cause__ = error.__context__ = error.__traceback__ = None
 
 
-def _blanked(text: str, word: str) -> str:
+def _blank(text: str, word: str) -> str:
     return "…".join(_without_beginning(part, word) for part in text.replace(word, "***").split("…"))
 
 

@@ -194,12 +194,12 @@ def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None)
         end.status = Status.TIMED_OUT
     if had_content or end.status is not Status.FINISHED or end.finish_reason not in (None, "stop", "unknown"):
         return end
-    error = _nothing_known(events, end) or fired or Truncated("the stream ended without any content")
+    error = _find_unknown(events, end) or fired or Truncated("the stream ended without any content")
     error.request_id = end.request_id
     return evolve(end, status=Status.TIMED_OUT if error is fired else Status.FAILED, finish_reason=None, error=error)
 
 
-def _nothing_known(events: list[Event], end: End) -> ProtocolError | None:
+def _find_unknown(events: list[Event], end: End) -> ProtocolError | None:
     """Returns the error for an answer that is there, but has nothing in it that is known; None if there is none.
 
     Signs of one are the service's count, and what the reader noted of parts; a note on the finish reason is none.

@@ -75,7 +75,7 @@ class LocalModel:
             return
         child = await self._running()
         try:
-            await self._inner.exchange(child.addressed(request), receiver, connect)
+            await self._inner.exchange(child.address_request(request), receiver, connect)
         except _CUT as error:
             cut = error
         else:
@@ -116,7 +116,7 @@ class _Child:
     over: trio.Event = field(factory=trio.Event)
     """The process is gone, and everything it said has been read."""
 
-    def addressed(self, request: Request) -> Request:
+    def address_request(self, request: Request) -> Request:
         """The request as it goes over the wire."""
         path = urlsplit(request.url)._replace(scheme="", netloc="").geturl()
         key = Secret(f"Bearer {self.key.reveal()}")
@@ -170,7 +170,7 @@ class _Child:
             elif self.address:
                 self.settled.set()
             await process.wait()
-            self.problem = self.problem or _how_it_ended(process)
+            self.problem = self.problem or _describe_end(process)
             # Its last words are in the pipe; something that inherited the pipe may hold it open.
             nursery.cancel_scope.deadline = trio.current_time() + GRACE
 
@@ -230,7 +230,7 @@ async def _end(process: trio.Process) -> None:
     await process.stderr.aclose()
 
 
-def _how_it_ended(process: trio.Process) -> str:
+def _describe_end(process: trio.Process) -> str:
     """For people: the exit status, or the signal's name."""
     status = process.returncode
     assert status is not None

@@ -160,7 +160,7 @@ class JsonReader(AnswerEnding, ABC):
         self._take(frames if self._came else self._take_beginning(frames, out), self.read, out)
         if self._over or self._error or framing.error:
             self._end(out, framing.error)
-        return self._joined(out) if self._json.halves else out
+        return self._join_halves(out) if self._json.halves else out
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
         """The body is over, or `error` cut it off; returns what is left, with the End unless `feed` gave it."""
@@ -180,7 +180,7 @@ class JsonReader(AnswerEnding, ABC):
         if self._reason and not (self._error or error or self._body.error):
             self.complete = True  # the body is whole, and said how it ends, if only at its beginning
         self._end(out, error or self._body.error)
-        return self._joined(out) if self._json.halves else out
+        return self._join_halves(out) if self._json.halves else out
 
     def _take_beginning(self, frames: list[Any], out: list[Event]) -> list[Any]:
         """Takes frames up to the first content, and returns those after it.
@@ -282,7 +282,7 @@ class JsonReader(AnswerEnding, ABC):
         missing = "the stream ended without its end mark" if self._body.framing else "the answer is empty"
         out.append(self.make_end(error or Truncated(missing)))
 
-    def _joined(self, events: list[Event]) -> list[Event]:
+    def _join_halves(self, events: list[Event]) -> list[Event]:
         """The events with their surrogate pairs made whole."""
         out: list[Event] = []
         for event in events:
