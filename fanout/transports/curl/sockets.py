@@ -29,6 +29,7 @@ class Sockets:
         self.clock = Clock()
         self.closed = False
         self._poller = poller
+        self._fd = poller.fileno()
         self._owners: dict[int, Multi] = {}
 
     def __len__(self) -> int:
@@ -47,7 +48,7 @@ class Sockets:
 
     def fileno(self) -> int:
         """Returns the descriptor that can be read when something has happened to a socket."""
-        return self._poller.fileno()
+        return self._fd
 
     def act(self) -> int:
         """Lets libcurl go on with every socket to which something has happened; returns the number of those sockets."""
@@ -67,7 +68,7 @@ class Sockets:
     def close(self) -> None:
         """Ends the wait for the descriptor and the clock's, and frees the poller."""
         self.closed = True
-        trio.lowlevel.notify_closing(self.fileno())
+        trio.lowlevel.notify_closing(self._fd)
         self._poller.close()
         self.clock.close()
 
