@@ -1,7 +1,7 @@
-"""README's measured tables, made from the results of the measurements.
+"""The measured figures of README and docs/, made from the results of the measurements.
 
-`python benchmarks/tables.py` writes them between the two marks in README; with `--check` it only says whether they are
-there as the results have them, and fails if not.
+`python benchmarks/tables.py` writes them between the two marks of each page; with `--check` it only says whether they
+are there as the results have them, and fails if not.
 """
 
 import argparse
@@ -10,18 +10,22 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import fidelity, import_cost, race_cost, scale, setup_cost, stream_cost
+from benchmarks import conformance, fidelity, import_cost, race_cost, scale, setup_cost, stream_cost
 from benchmarks.clients import CLIENTS
 from benchmarks.machine import RESULTS, table
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 REFERENCE = 64
-"""Streams in the table of README; the other sizes are in the results."""
+"""Streams in the table; the other sizes are in the results."""
+MEASURED = 128
+"""Streams at which README compares programs that measure."""
+WIDTH = 118
 
 
 def streams(results: Mapping[str, Any]) -> Iterator[str]:
@@ -78,15 +82,59 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "fidelity": measuring,
     "fidelity_peers": measuring,
 }
-"""By measurement, what README shows of it, in this order."""
+"""By measurement, what docs/performance.md shows of it, in this order."""
 
 _MACHINE = re.compile(r"^(?:\d+ races each\. )?Linux .*; medians of \d+; [\d-]+\.$", re.MULTILINE)
 
 
 def measured(directory: Path = RESULTS) -> dict[str, Any]:
-    """The results that are there, of those that README shows."""
-    paths = {name: directory / f"{name}.json" for name in PARTS}
+    """The results that are there, of those that a page shows."""
+    paths = {name: directory / f"{name}.json" for name in (*PARTS, "conformance")}
     return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.exists()}
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """Three figures for those who have a minute, as a list."""
+    parts = (_verdict(results["race_cost"]), _chunk(results["stream_cost"]), _truth(results["fidelity_peers"]))
+    return "\n".join(fill(f"* {part}", WIDTH, subsequent_indent="  ", break_on_hyphens=False) for part in parts)
+
+
+def _verdict(results: Mapping[str, Any]) -> str:
+    ms = {name: found["verdict_ms"] for name, found in results["medians"].items()}
+    ours, sdk, litellm = f"{ms['fanout-curl']:.1f}", f"{ms['openai-gather']:.1f}", f"{ms['litellm-batch']:,.0f}"
+    return (
+        f"**{ours} ms from the winner's last byte to your code**, in a race of {results['settings']['lanes']} whose"
+        f" losers are closed by then. By hand, with the OpenAI SDK and cancelled tasks: {sdk} ms. LiteLLM's"
+        f" `batch_completion_models`: {litellm} ms, because it waits for the slowest. {_link('race_cost')}"
+    )
+
+
+def _chunk(results: Mapping[str, Any]) -> str:
+    cells = results["medians"][f"{REFERENCE} x 20 ms"]
+    ours, sdk, litellm = (f"{cells[name]['ratio']:.1f}" for name in ("fanout-curl", "openai", "litellm"))
+    return (
+        f"**{ours} times the CPU of a bare epoll loop** for each piece of an answer, at {REFERENCE} streams. The OpenAI"
+        f" SDK takes {sdk} times as much as that loop, LiteLLM {litellm}. {_link('stream_cost')}"
+    )
+
+
+def _truth(results: Mapping[str, Any]) -> str:
+    cells = {cell["client"]: cell["errors"]["ttft_p99"] for cell in results["medians"] if cell["streams"] == MEASURED}
+    return (
+        f"**{100 * cells['bench']:.1f} % error in the 99th percentile of the time to first token** where `fanout bench`"
+        f" measures {MEASURED} streams on two cores. AIPerf is off by {100 * cells['aiperf']:.0f} %, GuideLLM by"
+        f" {100 * cells['guidellm']:.0f} %. {_link('fidelity_peers')}"
+    )
+
+
+def _link(result: str) -> str:
+    return f"[[{result}](benchmarks/results/{result}.json)]"
+
+
+def conformed(results: Mapping[str, Any]) -> str:
+    """How many of the cases each client decodes right."""
+    lines = conformance.report_lines(results["conformance"])
+    return _wrap("\n".join(line if line.startswith("|") else f"{line}\n" for line in lines)).rstrip()
 
 
 def figures(results: Mapping[str, Any]) -> str:
@@ -102,38 +150,65 @@ def figures(results: Mapping[str, Any]) -> str:
     dates = sorted({each["date"] for each in results.values()})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     where = f"{machine['system']}, {machine['processor']}, {machine['cores']} cores, {days}; {named}."
-    return "\n\n".join([*tables, f"Measured on {where}"])
+    return _wrap("\n\n".join([*tables, f"Measured on {where}"]))
 
 
-def filled(readme: str, results: Mapping[str, Any]) -> str:
-    """README with the tables of these results. Raises ValueError without the two marks."""
-    before, begin, rest = readme.partition(BEGIN)
+def _wrap(text: str) -> str:
+    """Breaks the lines that belong to no table."""
+    return "\n".join(
+        line if line.startswith("|") else fill(line, WIDTH, break_on_hyphens=False) for line in text.split("\n")
+    )
+
+
+PAGES: Mapping[str, tuple[Callable[[Mapping[str, Any]], str], tuple[str, ...]]] = {
+    "README.md": (headline, ("race_cost", "stream_cost", "fidelity_peers")),
+    "docs/performance.md": (figures, tuple(PARTS)),
+    "docs/conformance.md": (conformed, ("conformance",)),
+}
+"""By page, what makes its figures, and of which measurements."""
+
+
+def filled(page: str, text: str, results: Mapping[str, Any]) -> str:
+    """The text of a page with the figures of these results. Raises ValueError without the two marks."""
+    make, _ = PAGES[page]
+    before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README has no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n\n{figures(results)}\n\n{END}{after}"
+        raise ValueError(f"{page} has no {BEGIN} … {END}")
+    return f"{before}{BEGIN}\n\n{make(results)}\n\n{END}{after}"
+
+
+def stale(root: Path, results: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The pages whose figures are not those of the results, and their text with those. Raises ValueError."""
+    for page, (_, needed) in PAGES.items():
+        found = {name: results[name] for name in needed if name in results}
+        if not found or (page == "README.md" and len(found) < len(needed)):
+            continue
+        path = root / page
+        text = path.read_text("utf-8")
+        if (wanted := filled(page, text, found)) != text:
+            yield path, wanted
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Writes the tables, or checks them."""
+    """Writes the figures, or checks them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if README differs")
-    parser.add_argument("--readme", type=Path, default=README, metavar="PATH")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a page differs")
+    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIRECTORY")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY")
     options = parser.parse_args(given)
     results = measured(options.results)
     if not results:
         parser.error(f"there are no results in {options.results}")
-    text = options.readme.read_text("utf-8")
     try:
-        wanted = filled(text, results)
+        found = list(stale(options.root, results))
     except ValueError as error:
         parser.error(str(error))
-    if wanted == text:
-        return
-    if options.check:
-        parser.exit(1, "README's figures are not those of the results: run benchmarks/tables.py\n")
-    options.readme.write_text(wanted, "utf-8")
+    if options.check and found:
+        names = ", ".join(path.name for path, _ in found)
+        parser.exit(1, f"the figures of {names} are not those of the results: run benchmarks/tables.py\n")
+    for path, text in found:
+        path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

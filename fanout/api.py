@@ -31,7 +31,7 @@ from fanout.scrub import scrub
 from fanout.settings import check_names
 from fanout.timeouts import Timeouts
 from fanout.transports.fetch import fetch
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 from fanout.wire.faults import response_error
 
 CONNECT = 5.0
@@ -124,6 +124,7 @@ class Fanout:
                 answer.text or answer.refusal,
                 answer.tool_calls,
                 answer.conversation.state if answer.conversation else None,
+                answer.reasoning,
             )
             for attempt, _ in self._group.attempts()
             if (answer := attempt.answer).status is Status.FINISHED
@@ -208,7 +209,7 @@ async def _open(
         alarms = await stack.enter_async_context(open_alarms())
         group = Builder(connections, settings, channel, alarms).build(plan)
         fanout = Fanout(group, channel)
-        with unwrapped():
+        with unwrapping():
             until = fanout.started + given.get("deadline", inf)
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 

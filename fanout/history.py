@@ -25,10 +25,17 @@ class Turns:
 
     @classmethod
     def after(
-        cls, asked: Sequence[Message], text: str, tool_uses: tuple[ToolUse, ...], state: Mapping[str, Any] | None
+        cls,
+        asked: Sequence[Message],
+        text: str,
+        tool_uses: tuple[ToolUse, ...],
+        state: Mapping[str, Any] | None,
+        reasoning: str = "",
     ) -> "Turns":
-        """The conversation after an answer to what was asked."""
-        return cls((*asked, Message("assistant", text, tool_uses=tool_uses)), state)
+        """The conversation after an answer to what was asked, with its reasoning if tools were called in this turn."""
+        called = bool(tool_uses) or (bool(asked) and asked[-1].role == "tool")
+        answer = Message("assistant", text, tool_uses=tool_uses, reasoning=reasoning if called else "")
+        return cls((*asked, answer), state)
 
     def before(self, prompt: Prompt) -> Prompt:
         """The prompt with this before it. A new system text goes in place of the old one."""
@@ -108,6 +115,7 @@ def _message(data: Any) -> Message:
         tool_uses=tuple(ToolUse(**use) for use in data.get("tool_uses", ())),
         tool_call_id=call and _of(str, call),
         name=name and _of(str, name),
+        reasoning=_of(str, data.get("reasoning", "")),
     )
 
 

@@ -59,7 +59,10 @@ class ToolUse:
 
 @frozen
 class Message:
-    """One turn: role (system, developer, user, assistant, tool), text, and what hangs on it."""
+    """One turn: role (system, developer, user, assistant, tool), text, and what hangs on it.
+
+    `reasoning` is an assistant's, which goes back only to services that demand it.
+    """
 
     role: str
     text: str
@@ -67,6 +70,7 @@ class Message:
     tool_uses: tuple[ToolUse, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    reasoning: str = ""
 
     @classmethod
     def of(cls, message: Any) -> "Message":
@@ -86,6 +90,7 @@ class Message:
             tool_uses=tuple(_tool_use(call) for call in message.get("tool_calls") or ()),
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
+            reasoning=_reasoning(message),
         )
 
 
@@ -115,6 +120,12 @@ def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
             case _:
                 raise UsageError(f"a content part must be text, image_url, file or input_audio; got {part!r:.80}")
     return "".join(texts), tuple(media)
+
+
+def _reasoning(message: Mapping[str, Any]) -> str:
+    """The reasoning in a message as services write it, under either of its two names."""
+    given = (message.get("reasoning_content"), message.get("reasoning"))
+    return next((words for words in given if isinstance(words, str) and words), "")
 
 
 def _tool_use(call: Any) -> ToolUse:

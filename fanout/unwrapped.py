@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def unwrapped() -> Iterator[None]:
-    """Around a nursery whose body is the caller's: the caller's exception comes out as itself.
+def unwrapping() -> Iterator[None]:
+    """Unwraps, around a nursery whose body is the caller's, an exception that left it alone: it comes out as itself.
 
     Its own cause and context are kept, so that the traceback is as if there were no nursery.
     """

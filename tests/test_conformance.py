@@ -459,8 +459,8 @@ def command(path: Path) -> subprocess.CompletedProcess[str]:
 class Following(HttpxTransport):
     """Follows redirects, as the libraries do unless told otherwise."""
 
-    def _make(self, secure: bool, proxy: Proxy | None) -> Any:
-        client = super()._make(secure, proxy)
+    def _make_client(self, secure: bool, proxy: Proxy | None) -> Any:
+        client = super()._make_client(secure, proxy)
         client.follow_redirects = True
         return client
 

@@ -66,12 +66,23 @@ def test_a_lane_without_its_own_conversation_goes_on_from_the_usual_one() -> Non
         Message("assistant", "", tool_uses=(ToolUse("c1", "add", '{"a":1}'), ToolUse("c2", "add", ""))),
         Message("tool", "2", tool_call_id="c1", name="add"),
         Message("developer", "be brief", name="d"),
+        Message("assistant", "", tool_uses=(ToolUse("c1", "add", "{}"),), reasoning="hm"),
     ],
     ids=lambda message: f"{message.role} {message.text[:5]}",
 )
 def test_every_message_comes_back_from_json_as_it_was(message: Message) -> None:
     history = History({"a": Turns((message,), {"n": [1, None, {"x": True}]})}, Turns((message,)))
     assert again(history) == history
+
+
+def test_the_reasoning_of_a_turn_with_tool_calls_is_kept() -> None:
+    use = ToolUse("c1", "add", "{}")
+    called = Turns.after(ASKED, "", (use,), None, "let me see")
+    assert called.messages[-1] == Message("assistant", "", tool_uses=(use,), reasoning="let me see")
+    result = (*called.messages, Message("tool", "2", tool_call_id="c1"))
+    assert Turns.after(result, "It is 2.", (), None, "so it is").messages[-1].reasoning == "so it is"
+    assert Turns.after(ASKED, "hello", (), None, "hm").messages[-1].reasoning == ""
+    assert again(History({"a": called})) == History({"a": called})
 
 
 def test_a_history_of_nothing_is_one_too() -> None:
@@ -110,6 +121,7 @@ GOOD = History({"a": TURNS}, Turns(TURNS.messages)).to_json()
                 {"role": "user"},
                 {"role": "user", "text": 5},
                 {"role": "user", "text": "", "name": 5},
+                {"role": "assistant", "text": "", "reasoning": 5},
                 {"role": "user", "text": "", "media": 5},
                 {"role": "user", "text": "", "media": [{"url": "x"}]},
                 {"role": "user", "text": "", "media": [{"data": "-"}]},

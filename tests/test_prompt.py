@@ -35,6 +35,21 @@ def test_openai_messages_become_messages() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "reasoning"),
+    [
+        ({"reasoning_content": "a"}, "a"),
+        ({"reasoning": "a"}, "a"),
+        ({"reasoning_content": "a", "reasoning": "b"}, "a"),
+        ({"reasoning_content": "", "reasoning": "b"}, "b"),
+        ({"reasoning_content": None, "reasoning": {"effort": "low"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_reasoning_of_a_message_has_two_names(fields: dict[str, object], reasoning: str) -> None:
+    assert Message.of({"role": "assistant", "content": "x", **fields}) == Message("assistant", "x", reasoning=reasoning)
+
+
 def test_pictures_files_and_sound_come_from_addresses_bytes_and_paths(tmp_path: Path) -> None:
     (tmp_path / "page.pdf").write_bytes(b"%PDF")
     assert Media.from_file(tmp_path / "page.pdf") == Media(b"%PDF", media_type="application/pdf", name="page.pdf")

@@ -228,7 +228,7 @@ async def test_the_body_exception_of_a_fan_out_comes_out_as_itself() -> None:
 
 async def test_a_service_that_refuses_an_option_is_asked_again_without_it_and_that_is_remembered() -> None:
     async with open_server() as server, fanout.open_transport() as transport:
-        lane = server.lane("old", old=True) + "&max_tokens=5"
+        lane = server.lane("new", knows="max_completion_tokens") + "&max_tokens=5"
         for asked in (3, 4):
             answer = await fanout.race("?", [lane], transport=transport, retries=0)
             assert answer.text == "w0 w1 w2 "

@@ -1,104 +1,141 @@
-"""What README shows, done: its Python against a scripted server, its commands parsed by the command itself."""
+"""What README shows, done: its Python and its commands against scripted services, its configuration read."""
 
-import json
 import re
-import shlex
+import shutil
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import fanout
 import fanout.cli
+from benchmarks import tables
 from fanout import catalog
 from fanout.catalog.config import load
-from tests.servers.openai import open_server
+from tests.again import again
+from tests.cli import command
+from tests.pages import ROOT, blocks, links, plain, run_python
+from tests.servers.voices import open_voices
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-LANE = re.compile(r'"(?:\w+=)?(?:groq|openai|mistral)/[\w.-]+(?:\?\w+=\w+)?"|"(?:b=)?local"')
+PAGE = ROOT / "README.md"
+README = PAGE.read_text("utf-8")
+BLOCKS = blocks(PAGE)
+
+
+def the(kind: str, word: str = "") -> str:
+    """The only block of this language that has the word."""
+    (found,) = [block.text for block in BLOCKS if block.kind == kind and word in block.text]
+    return found
+
+
+def output_after(word: str) -> str:
+    """The output that README shows for the only block that has the word."""
+    (found,) = [block.output for block in BLOCKS if word in block.text]
+    assert found
+    return found
 
 
 def test_the_first_block_runs_the_main_job_and_the_second_the_tests() -> None:
-    (first_kind, first), (second_kind, second) = BLOCKS[:2]
-    assert first_kind == second_kind == "sh"
-    assert first.count("\n") == 1
-    assert ".venv/bin/fanout race" in first
-    assert second == "./check\n"
+    first, second = BLOCKS[:2]
+    assert first.kind == second.kind == "sh"
+    assert first.text.count("\n") == 1
+    assert ".venv/bin/fanout race" in first.text
+    assert second.text == "./check\n"
     check = (ROOT / "check").read_text("utf-8")
     assert "exec .venv/bin/pytest" in check
-    for lock in re.findall(r"-r (\S+)", first + check):
+    for lock in re.findall(r"-r (\S+)", first.text + check):
         assert (ROOT / lock).exists()
     assert (ROOT / ".ci" / "run").read_text("utf-8").endswith("\n./check\n")
 
 
-async def test_the_program_runs() -> None:
-    code = next(text for kind, text in BLOCKS if kind == "python" and "async def main" in text)
-    async with open_server() as server:
-        numbers = iter(range(100))
-        code = LANE.sub(lambda _: repr(server.lane(f"lane{next(numbers)}")), code)
-        assert "groq" not in code
-        printed: list[Any] = []
-        space: dict[str, Any] = {"print": lambda *words: printed.append(words)}
-        exec(code.replace("trio.run(main)", ""), space)
-        await space["main"]()
-        assert isinstance(space["trio"], ModuleType)
-    assert printed[0][2] == printed[1][0].text == "w0 w1 w2 "
-    assert len(printed) > 10
+def test_it_is_read_in_a_minute() -> None:
+    assert README.count("\n") <= 150
 
 
-def test_the_one_line_plans_are_plans() -> None:
-    plans = [text.strip() for kind, text in BLOCKS if kind == "python" and "async def" not in text]
-    assert plans
-    for plan in plans:
-        assert isinstance(eval(plan, {"fanout": fanout}), fanout.abc.Policy)
+@pytest.mark.slow
+@again
+async def test_the_program_prints_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_voices(hurry=4) as voices:
+        for name, value in voices.environment.items():
+            monkeypatch.setenv(name, value)
+        printed = await run_python(the("python"), {"__name__": "readme"})
+    assert plain(printed) == plain(output_after("import trio"))
 
 
-COMMANDS = [block for kind, block in BLOCKS[2:] if kind == "sh"]
-
-
-@pytest.mark.parametrize(
-    "line",
-    re.findall(r"fanout (?:race|compare|hedge|fallback|quorum|models|providers|login|auth)\b.*", "".join(COMMANDS)),
-)
-def test_the_commands_are_commands(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "question.txt").write_text("?")
+@pytest.mark.slow
+@again
+async def test_the_comparison_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    _, verb, *arguments = shlex.split(line, comments=True)
-    context = click.Context(fanout.cli.fanout)
-    found = fanout.cli.fanout.get_command(context, verb)
-    assert found
-    found.make_context(verb, arguments, parent=context)
+    async with open_voices(hurry=4) as voices:
+        done = await command.run_line(the("sh", "fanout compare"), env=voices.environment)
+    assert done.code == 0
+    assert plain(done.out + done.err) == plain(output_after("fanout compare"))
+
+
+@pytest.mark.slow
+@again
+async def test_the_benchmark_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree("today", ignore_errors=True)  # of the time before
+    async with open_voices(hurry=40) as voices:
+        done = await command.run_line(the("sh", "fanout bench"), env=voices.environment)
+    assert done.code == 0
+    shown, printed = output_after("fanout bench").splitlines(), done.out.splitlines()
+    assert printed[0].split() == shown[0].split()
+    assert [line.split()[:3] for line in printed[1:3]] == [line.split()[:3] for line in shown[1:3]]
+    sentence = re.compile(r"\w+ is \d+ % faster (to .+) than \w+, 95 % CI \d+ to \d+ %, wins \d+ % of prompts")
+    assert all(sentence.fullmatch(line) for line in shown[3:])
+    assert any(sentence.fullmatch(line) for line in printed)
+    assert (tmp_path / "today" / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["Race", "Hedge", "Fallback", "Quorum", "All"])
+def test_the_table_of_policies_makes_plans(name: str) -> None:
+    rows = [
+        row for row in re.findall(r"^\| `(fanout\.)?(\w+\(.*?\))` \|", README, re.MULTILINE) if row[1].startswith(name)
+    ]
+    assert rows
+    for _, call in rows:
+        plan = eval(call, {name: getattr(fanout, name), "lanes": ["openai/a", "openai/b", "openai/c"]})
+        assert isinstance(plan, fanout.abc.Policy)
 
 
 def test_the_configuration_is_one(tmp_path: Path) -> None:
-    (text,) = [text for kind, text in BLOCKS if kind == "toml"]
-    (tmp_path / "fanout.toml").write_text(text)
+    (tmp_path / "fanout.toml").write_text(the("toml"))
     config = load(tmp_path, tmp_path / "nowhere")
     quick = catalog.resolve("quick", config)
     assert isinstance(quick, fanout.Race)
-    assert [lane.name for lane in quick.lanes] == ["fast", "openai/gpt-5-mini", "mine"]
-    assert config.defaults.idle == 20
+    assert [lane.name for lane in quick.lanes] == ["mine", "groq/llama-3.3-70b-versatile"]
 
 
-def test_readme_says_nothing_that_only_this_machine_knows() -> None:
+def test_every_provider_that_it_names_is_there() -> None:
+    (listed,) = re.findall(r"Providers are\n(.*?)\. `fanout providers`", README, re.DOTALL)
+    names = re.findall(r"`(\w+)`", listed)
+    assert len(names) > 8
+    assert set(names) <= {entry.name for entry in catalog.providers()}
+    same_wire = [entry for entry in catalog.providers() if entry.wire == "openai" and entry.name != "local"]
+    assert 36 <= len(same_wire) <= 45  # "some forty"
+
+
+def test_every_verb_that_it_names_is_there() -> None:
+    verbs = set(re.findall(r"`fanout (\w+)", README))
+    assert {"providers", "models", "ask", "bench"} <= verbs
+    assert verbs <= set(fanout.cli.VERBS)
+    asked = CliRunner().invoke(
+        fanout.cli.fanout.get_command(click.Context(fanout.cli.fanout), "race") or click.Command(""), ["--help"]
+    )
+    options = set(re.findall(r"(?<!-)--?[a-z]+", asked.output))
+    assert set(re.findall(r"`(--?\w+)(?: \w+)?`", README)) <= options | {"--assert"}
+
+
+def test_it_says_nothing_that_only_this_machine_knows() -> None:
     assert not re.search(r"/(root|tmp|home|work)/", README)
 
 
-def test_the_table_of_clients_is_what_was_measured() -> None:
-    results = json.loads((ROOT / "benchmarks" / "results" / "conformance.json").read_text())
-    for name, client in results["clients"].items():
-        row = next(line for line in README.splitlines() if line.startswith(f"| {name} | {results['versions'][name]} |"))
-        cells = [cell.strip() for cell in row.strip("|").split("|")][2:]
-        assert cells == [str(client["passed"].get(kind, "")) for kind in results["cases"]]
+def test_its_first_link_to_further_reading_is_the_walk() -> None:
+    assert [link for link in links(PAGE) if link.endswith(".md")][-9:][0] == "docs/walk.md"
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalog.providers() if entry.unofficial])
-def test_the_table_of_web_chats_says_what_the_providers_say(name: str) -> None:
-    (entry,) = [entry for entry in catalog.providers() if entry.name == name]
-    (row,) = [line for line in README.splitlines() if re.match(rf"\| `{name}[`/]", line)]
-    assert entry.evidence in row
-    assert ("presumed" in row) is (entry.status == "presumed-offline")
+def test_its_figures_are_those_that_were_measured() -> None:
+    assert not list(tables.stale(ROOT, tables.measured()))

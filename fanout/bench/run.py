@@ -41,7 +41,7 @@ from fanout.bench.report.page import make_page
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 from fanout.ledger.journal import open_journal
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 __all__ = ["Board", "PlannedRun", "RunResult", "RunWish", "keep_run", "plan_run", "run", "sum_up", "write_files"]
 
@@ -90,7 +90,7 @@ async def run(
     fresh = planned.wish.fresh_connections
     async with open_stamped(transport, reuse=not fresh) as connections:
         load = Load(setup, Sender(connections, setup.timeout, planned.config, fresh=fresh), sink or _into(records))
-        with unwrapped():
+        with unwrapping():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(strain.watch)
                 if board is not None:

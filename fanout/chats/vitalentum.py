@@ -12,7 +12,7 @@ from fanout.credentials import Credentials
 from fanout.errors import InvalidRequest, NotFound, ProtocolError
 from fanout.events import Event
 from fanout.prompt import SYSTEM, Prompt
-from fanout.providers.openai import ChatReader
+from fanout.providers.chat_reader import ChatReader
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents

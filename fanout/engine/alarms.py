@@ -8,7 +8,7 @@ from math import inf
 
 import trio
 
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 Ring = Callable[[float], None]
 """Called with the Trio time that it was set for, then or as soon after as there is time."""
@@ -44,7 +44,7 @@ class Alarms:
 async def open_alarms() -> AsyncGenerator[Alarms]:
     """Opens Alarms that ring for as long as the block lasts."""
     alarms = Alarms()
-    with unwrapped():
+    with unwrapping():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(alarms.run)
             yield alarms

@@ -15,9 +15,9 @@ from fanout.engine.channel import Channel
 from fanout.engine.keys import Keys
 from fanout.engine.observer import tell
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
-from fanout.engine.trial import Trial, judge
+from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
-from fanout.errors import LoginRequired, ProviderError, TimedOut
+from fanout.errors import LoginRequired, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.history import Turns
 from fanout.prompt import Options, Prompt
@@ -36,13 +36,15 @@ class State(Enum):
     ENDED = "its End has been heard"
 
 
+WAITING, TRYING, PAUSED, ENDED = State
+
 MOVES = {
-    (State.WAITING, State.TRYING): "its turn has come",
-    (State.WAITING, State.ENDED): "cancelled, closed, or too late for its turn",
-    (State.TRYING, State.PAUSED): "failed before any content, and may be repeated",
-    (State.TRYING, State.ENDED): "finished or failed, a clock fired, or cancelled",
-    (State.PAUSED, State.TRYING): "the pause is over, or there is another login",
-    (State.PAUSED, State.ENDED): "cancelled, closed, no other login, or the deadline",
+    (WAITING, TRYING): "its turn has come",
+    (WAITING, ENDED): "cancelled, closed, or too late for its turn",
+    (TRYING, PAUSED): "failed before any content, and may be repeated",
+    (TRYING, ENDED): "finished or failed, a clock fired, or cancelled",
+    (PAUSED, TRYING): "the pause is over, or there is another login",
+    (PAUSED, ENDED): "cancelled, closed, no other login, or the deadline",
 }
 """The legal moves, and when they are made; any other is a bug, and raises.
 
@@ -76,7 +78,7 @@ class Attempt:
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
-        self.state = State.WAITING
+        self.state = WAITING
         self.prompt: Prompt | None = None
         self._options = options or Options()
         self._turns = turns
@@ -92,7 +94,7 @@ class Attempt:
     @property
     def answer(self) -> Answer:
         """The answer so far."""
-        late = self._trial.late_usage if self._trial and self.state is State.ENDED else None
+        late = self._trial.late_usage if self._trial and self.state is ENDED else None
         return self._fold.answer_with(late)
 
     @property
@@ -112,7 +114,7 @@ class Attempt:
 
     async def run(self, prompt: Prompt, until: float) -> None:
         """Runs to the End, which comes at `until` (a Trio time) at the latest."""
-        if self.state is State.ENDED:  # cancelled between being scheduled and being run
+        if self.state is ENDED:  # cancelled between being scheduled and being run
             return
         try:
             if self._watch.alarms is None:
@@ -122,13 +124,14 @@ class Attempt:
                 await self._run_watched(prompt, until)
         finally:
             self.cancel()  # nothing to do, unless cancelled from outside
-            if self._trial is not None:
-                await self._trial.leave(self._retries.keys, answered=self._fold.chunks > 0)
+            if self._trial and (run := self._trial.errand(self._retries.keys, answered=self._fold.chunks > 0)):
+                with trio.move_on_after(2 * FAREWELL, shield=True):
+                    await run()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
-        if self.state is not State.ENDED:
-            if self.state is State.TRYING and self._trial is not None:
+        if self.state is not ENDED:
+            if self.state is TRYING and self._trial is not None:
                 self._trial.cut_off()
             # A copy, because each lane writes its name into its error.
             self._end(End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error)))
@@ -137,7 +140,7 @@ class Attempt:
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
         self._retries.close()
-        if self.state in (State.WAITING, State.PAUSED):
+        if self.state in (WAITING, PAUSED):
             self.cancel()  # what it waits for is another request
 
     async def _run_watched(self, prompt: Prompt, until: float) -> None:
@@ -160,7 +163,7 @@ class Attempt:
             limiter.release()
 
     async def _run(self, prompt: Prompt, until: float) -> None:
-        if self.state is State.ENDED:  # cancelled in the very step in which its turn came
+        if self.state is ENDED:  # cancelled in the very step in which its turn came
             return
         if self._turns is not None:
             prompt = self._turns.before(prompt)
@@ -177,18 +180,18 @@ class Attempt:
             error = await trial.exchange(prompt)
             if trial.bug is not None:
                 raise trial.bug
-            if self.state is State.TRYING:
-                self._take(trial.close(error))
-            if self.state is State.PAUSED:
+            if self.state is TRYING:
+                self._conclude(trial.close(error))
+            if self.state is PAUSED:
                 await self._pause(trial)
-            if self.state is State.ENDED:  # also cancelled in the very step in which its pause was over
+            if self.state is ENDED:  # also cancelled in the very step in which its pause was over
                 return
 
     def _begin_trial(self) -> Trial:
-        self._move(State.TRYING)
+        self._move(TRYING)
         secrets = set() if self._trial is None else self._trial.secrets
         provider = self._retries.begin(trio.current_time())
-        self._trial = trial = Trial(provider, secrets, self._transport, self._watch, self._take)
+        self._trial = trial = Trial(provider, secrets, self._transport, self._watch, self._emit, self._conclude)
         self._emit([Started(self.tries)])
         return trial
 
@@ -199,35 +202,36 @@ class Attempt:
         elif trial.then is not None:
             self._watch.pause()
             error = await self._retries.keys.log_in(trial.provider, trial.then.needed)
-            if error is not None and self.state is State.PAUSED:
+            if error is not None and self.state is PAUSED:
                 self._end(End(Status.FAILED, error=error))
-            elif self.state is State.PAUSED:  # and not cancelled in the very step in which they came
+            elif self.state is PAUSED:  # and not cancelled in the very step in which they came
                 self._fold.started = self._watch.resume()
 
-    def _take(self, events: list[Event]) -> None:
-        """Takes events of the try that is under way; its End is the lane's, unless another try is to follow."""
+    def _conclude(self, events: list[Event]) -> None:
+        """Takes the last events of a try: its End is the lane's, unless another try is to follow."""
         trial = self._trial
-        if trial is None or not trial.ended:
-            self._emit(events)
-            return
+        assert trial is not None
         had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
         end = judge(events, had_content, self._watch.fired)
         trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
         if trial.then is None:
             self._end(end, events[:-1])
         else:
-            self._move(State.PAUSED, end.error, trial.then)
+            self._move(PAUSED)
+            kind = end.error.kind if end.error else end.status
+            _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, kind, trial.then)
 
     def _time_out(self, trial: Trial, error: TimedOut) -> None:
         """Ends the lane for a clock; an answer that is complete stays whole, and a refusal says more than a clock."""
-        if self.state is State.TRYING:
+        if self.state is TRYING:
             trial.cut_off()
-            self._take(trial.close(error))
-        elif self.state is State.PAUSED:
+            self._conclude(trial.close(error))
+        elif self.state is PAUSED:
             self._end(End(Status.TIMED_OUT, error=error))
 
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
-        self._move(State.ENDED, end.error)
+        self._move(ENDED)
+        _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({end.error.kind})" if end.error else "")
         needed = [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
         self._emit([*before, *needed, end], end)
 
@@ -244,12 +248,9 @@ class Attempt:
             tell(self._observer.lane_ended, self, at)
         self.hear(events, at)
 
-    def _move(self, state: State, error: ProviderError | None = None, then: object = None) -> None:
+    def _move(self, state: State) -> None:
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
-        if _log.isEnabledFor(logging.DEBUG):
-            why = "" if error is None else f", {error.kind}" if then is None else f", {error.kind}, again {then}"
-            _log.debug("%s: try %d, from %s to %s%s", self.name, self.tries, self.state.name, state.name, why)
         self.state = state
 
 

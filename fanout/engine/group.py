@@ -12,7 +12,7 @@ from fanout.engine.attempt import Attempt
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 # The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
 # or not at all. To ask them one after the other costs the whole patience for each that is silent; to ask them all at
@@ -121,7 +121,7 @@ class Group:
         """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
         until = min(until, trio.current_time() + self._policy.deadline)
         try:
-            with unwrapped():
+            with unwrapping():
                 async with trio.open_nursery() as nursery:
                     await self._start_lanes(nursery, prompt, until)
         finally:

@@ -1,4 +1,4 @@
-"""Which key or login, and which variant of the request, a lane shows its service next."""
+"""Chooses the key or login, and the form of the request, that a lane shows its service next."""
 
 import logging
 from collections.abc import Hashable
@@ -62,7 +62,7 @@ class Keys:
         form = provider.adapted(error)
         if form is not None and self._form_changes < FORMS and self._learn_form(provider, form):
             self._form_changes += 1
-            _log.debug("%s takes another form of the request after %s", provider.name, error.kind)
+            _log.debug("%s: takes another form of the request after %s", provider.name, error.kind)
             return True
         if len(self.providers) == 1 or not isinstance(error, RateLimited | QuotaError):
             return False
@@ -92,7 +92,7 @@ class Keys:
             return needed
         provider: Any = refused
         self.providers = (evolve(provider, credentials=found),)
-        _log.debug("%s goes on with other credentials", refused.name)
+        _log.debug("%s: goes on with other credentials", refused.name)
         return None
 
     async def keep(self, renewed: Credentials) -> None:

@@ -1,4 +1,4 @@
-"""What follows a failed try of a lane: another one, after how long and with which key, or nothing.
+"""Decides what follows a failed try of a lane: another one, after how long and with which key, or nothing.
 
 The waits are those of common clients (half a second doubling to eight, jittered); the budget is gRPC's retry throttling
 (proposal A6): retries stop while a service fails more than it succeeds, first attempts never do.
@@ -20,7 +20,7 @@ RANDOM = Random()  # noqa: S311  # jitter needs no secrecy
 
 @define
 class Budget:
-    """How much repeating a service still gets: full at 10 tokens, a failure takes one, ten successes give one back."""
+    """Bounds the repeats that a service gets: full at 10 tokens, a failure takes one, ten successes give one back."""
 
     tokens: float = 10.0
     full: float = 10.0

@@ -1,8 +1,8 @@
 """One try of a lane: its round trips, the reader of its answer, and what is left to be done when it is cut off."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 
 import trio
 from attrs import define, evolve, field
@@ -30,9 +30,9 @@ FAREWELL = 1.0
 class Trial:
     """One try, made new for each: the Receiver of its answer, whose events go to `take` in the read that brings them.
 
-    It has `ended` when its End has been read, and is `cut` when it was left before that; nothing is read after either.
-    `then` is what follows instead of the lane's End, `secrets` are those of its requests, which no error may show, and
-    `bug` is an exception of whoever hears the events.
+    Those of the last read, with the End, go to `conclude`. The try has `ended` when its End has been read, and is `cut`
+    when it was left before that; nothing is read after either. `then` follows instead of the lane's End, `secrets` are
+    those of its requests, which no error may show, and `bug` is an exception of whoever hears the events.
     """
 
     provider: Provider
@@ -40,6 +40,7 @@ class Trial:
     _transport: Transport
     _watch: Watch
     _take: Callable[[list[Event]], None]
+    _conclude: Callable[[list[Event]], None]
     ended: bool = field(default=False, init=False)
     cut: bool = field(default=False, init=False)
     then: Wait | Relogin | None = field(default=None, init=False)
@@ -105,9 +106,12 @@ class Trial:
             self.cut = True
             raise typed(error) from error
         if events:
-            self.ended = isinstance(events[-1], End)
             try:
-                self._take(events)
+                if isinstance(events[-1], End):
+                    self.ended = True
+                    self._conclude(events)
+                else:
+                    self._take(events)
             except Exception as bug:  # noqa: BLE001  # not the transport's business: raised again when that is over
                 self.bug = bug
                 return True
@@ -146,25 +150,36 @@ class Trial:
             return counts[-1] if counts else None
         return None
 
-    async def leave(self, keys: Keys, *, answered: bool) -> None:
-        """Stops a service that goes on, and keeps what it renewed if it `answered`: also where the lane lost.
+    def errand(self, keys: Keys, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
+        """Returns what is still to be done for the service: to stop it if it goes on, to keep what it renewed.
 
-        If that fails, the answer is there all the same, and the login may have to be repeated later.
+        What was renewed is kept if the service has `answered`, also where the lane lost. None, mostly: nothing.
         """
-        complete = self._reader is not None and self._reader.complete
-        if self.cut and self._request is not None and not complete:
-            with trio.move_on_after(FAREWELL, shield=True):
-                await self._say_farewell(self._request)
-        if self._renewed is not None and answered:
-            with trio.move_on_after(FAREWELL, shield=True), suppress(ProviderError):
-                await keys.keep(self._renewed)
+        farewell = self._farewell()
+        renewed = self._renewed if answered else None
+        if farewell is None and renewed is None:
+            return None
+        return partial(self._run_errand, farewell, renewed, keys)
 
-    async def _say_farewell(self, request: Request) -> None:
-        """Tells a service that goes on without a connection to stop."""
-        with suppress(ProviderError), sense_only():
-            farewell = self.provider.farewell(request, self._reader)
-            if farewell is not None:
-                await fetch(self._transport, self._outgoing(farewell), FAREWELL)
+    def _farewell(self) -> Request | None:
+        """Returns what tells a service to stop that goes on without a connection."""
+        complete = self._reader is not None and self._reader.complete
+        if not self.cut or self._request is None or complete:
+            return None
+        try:
+            farewell = self.provider.farewell(self._request, self._reader)
+        except (ProviderError, *SENSELESS):
+            return None
+        return None if farewell is None else self._outgoing(farewell)
+
+    async def _run_errand(self, farewell: Request | None, renewed: Credentials | None, keys: Keys) -> None:
+        """If this fails, the answer is there all the same, and the login may have to be repeated later."""
+        if farewell is not None:
+            with trio.move_on_after(FAREWELL), suppress(ProviderError):
+                await fetch(self._transport, farewell, FAREWELL)
+        if renewed is not None:
+            with trio.move_on_after(FAREWELL), suppress(ProviderError):
+                await keys.keep(renewed)
 
 
 def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None) -> End:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 from attrs import define, field
 
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 INTERVAL = 0.1
 """Seconds between two writes, at least: the lines that come meanwhile share one commit."""
@@ -78,7 +78,7 @@ async def open_journal(write: Write) -> AsyncGenerator[Journal]:
     What `write` raises cancels the block, and comes out of it.
     """
     journal = Journal(write)
-    with unwrapped():
+    with unwrapping():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(journal.run)
             try:

@@ -22,7 +22,7 @@ from attrs import define, evolve, field
 from fanout.abc import Receiver, Request, Transport
 from fanout.errors import ConnectError, FanoutError, LocalModelError, ProtocolError, ResetError, Truncated
 from fanout.secret import Secret
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 from fanout.wire.json_text import JsonText, encode
 
 SCHEME = "local://"
@@ -60,7 +60,7 @@ class LocalModel:
 
         `threads` compute; without a number, all processors but one do, at most four.
         """
-        with unwrapped():
+        with unwrapping():
             async with trio.open_nursery() as nursery:
                 yield cls(inner, nursery, slots, context, threads or _spare_processors())
                 nursery.cancel_scope.cancel()

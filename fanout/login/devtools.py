@@ -10,7 +10,7 @@ import trio
 from attrs import define, field
 
 from fanout.errors import AuthError, ProtocolError
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 WRITE_LIMIT = 1.0
 """Seconds that a message may take to write. A browser that does not read for so long hangs."""
@@ -77,7 +77,7 @@ class DevTools:
     async def open(cls, out: trio.abc.SendStream, into: trio.abc.ReceiveStream) -> AsyncGenerator[Self, None]:
         """Talks over two streams, which stay the caller's to close."""
         tools = cls(out, into)
-        with unwrapped():
+        with unwrapping():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(tools._read)
                 yield tools

@@ -20,6 +20,9 @@ _STEP = re.compile(
 )
 _QUOTES = re.compile(r"\\(.)|\"", re.DOTALL)
 
+_KINDS = ("stringValue", "numberValue", "boolValue", "nullValue")
+"""The fields that may hold a value, of which one does; the others may be null."""
+
 Node = dict[str | int, Any]
 """An object by its names or an array by its indexes. A text in it is the list of its pieces."""
 
@@ -38,20 +41,23 @@ class Arguments:
 
     def add(self, piece: dict[str, Any]) -> None:
         """Takes one piece. Raises ProtocolError if its path makes no sense, or not beside those before it."""
+        told = [name for name in _KINDS if isinstance(piece.get(name), str | int | float)]
+        told = told or ["nullValue"] * ("nullValue" in piece)
+        goes_on = piece.get("willContinue") is True
+        if not told and not goes_on and not piece.get("jsonPath"):
+            return
         path = tuple(_steps(piece.get("jsonPath")))
-        if piece.get("willContinue") is True:
+        if goes_on:
             self._open.add(path)
         else:
             self._open.discard(path)
-        text = piece.get("stringValue")
-        if isinstance(text, str):
-            pieces = self._place(path, [])
-            pieces.append(text)
+        if not told:
             return
-        for name in ("numberValue", "boolValue", "nullValue"):
-            if name in piece and (piece[name] is not None or name == "nullValue"):
-                self._place(path, None if name == "nullValue" else piece[name])
-                return
+        value = None if told[0] == "nullValue" else piece[told[0]]
+        if isinstance(value, str):
+            self._place(path, []).append(value)
+        else:
+            self._place(path, value)
 
     def value(self) -> Any:
         """Returns the arguments so far. Raises ProtocolError if an array has gaps."""

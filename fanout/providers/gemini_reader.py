@@ -55,6 +55,8 @@ another temperature then (google-gemini/gemini-cli, geminiChat.ts).
 _CODE = frozenset({"executableCode", "codeExecutionResult"})
 """Parts that tell of code which the service ran on its own, between the words of the answer; they are none of these."""
 
+_NUMERIC = frozenset({int, float})
+
 _BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
 """What a part has besides the one thing that it is."""
 
@@ -81,7 +83,8 @@ class GeminiReader(JsonReader):
         candidates = value.get("candidates")
         if candidates:
             for candidate in candidates:
-                if not candidate.get("index"):
+                index = candidate.get("index")
+                if not index or type(index) not in _NUMERIC:
                     self._read_candidate(candidate, out)
         elif feedback := value.get("promptFeedback"):
             self._read_feedback(feedback)
@@ -107,13 +110,13 @@ class GeminiReader(JsonReader):
     def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
         content = candidate.get("content") or {}
         for part in content.get("parts") or ():
-            if part and len(part) == 1 and type(text := part.get("text")) is str:
+            if type(part) is dict and len(part) == 1 and type(text := part.get("text")) is str:
                 if text:
                     out.append(Delta(text))  # nearly every part
-            elif part:
+            elif isinstance(part, dict):
                 self._read_part(part, out)
         if self._last is not None:
-            parts = [part for part in content.get("parts") or () if part and part.get("text") != ""]
+            parts = [part for part in rows_of(content.get("parts")) if part.get("text") != ""]
             self._last = [self._last, *parts][-1]
         if not content or len(candidate) != 2 or "index" not in candidate:
             self._read_ending(candidate, out)
@@ -122,7 +125,7 @@ class GeminiReader(JsonReader):
         thought = part.get("thought")
         if text := text_of(part.get("text")):
             out.append(Reasoning(text) if thought else Delta(text))
-        elif (call := part.get("functionCall")) is not None:
+        elif isinstance(call := part.get("functionCall"), dict):
             self._tools.read(call, out)
         elif thought:
             return  # a picture on the way to the one that is the answer
@@ -210,7 +213,7 @@ def _pages(candidate: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
 def _merged(counts: Any, more: Any) -> Any:
     """The counts after the end, where a service may leave out some, or write 0."""
     if not isinstance(more, dict) or not isinstance(counts, dict):
-        return more or counts
+        return more if isinstance(more, dict) else counts
     return {**counts, **{name: count for name, count in more.items() if count}}
 
 

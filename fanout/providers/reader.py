@@ -156,9 +156,8 @@ class JsonReader(AnswerEnding, ABC):
         if self._ended:
             return out
         framing = self._body.framing or self._body
-        self._take(framing.feed(data), self.read, out)
-        if not self._came and out:
-            self._came = self._has_come(out)
+        frames = framing.feed(data)
+        self._take(frames if self._came else self._take_beginning(frames, out), self.read, out)
         if self._over or self._error or framing.error:
             self._end(out, framing.error)
         return self._joined(out) if self._json.halves else out
@@ -178,8 +177,28 @@ class JsonReader(AnswerEnding, ABC):
             if not error and events.pending:
                 self._take_pending(events.pending, out, whole=events.unspaced)
             self._error = self._error or stray_fault(events.stray, self._head)
+        if self._reason and not (self._error or error or self._body.error):
+            self.complete = True  # the body is whole, and said how it ends, if only at its beginning
         self._end(out, error or self._body.error)
         return self._joined(out) if self._json.halves else out
+
+    def _take_beginning(self, frames: list[Any], out: list[Event]) -> list[Any]:
+        """Takes frames up to the first content, and returns those after it.
+
+        A finish reason before any content finishes nothing: what it is about is still to come, and has an end of its
+        own (0xPlaygrounds/rig#2328). Without content it stays the end.
+        """
+        finished = self.complete
+        for number, frame in enumerate(frames):
+            self.complete = False
+            self._take([frame], self.read, out)
+            if self._error:
+                break
+            if any(type(event) in CONTENT for event in out):
+                self._came = True
+                return [] if self._error else frames[number + 1 :]
+            self.complete = finished = finished or self.complete
+        return []
 
     def _take(self, frames: list[Any], read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Makes events of frames. What goes wrong is kept in `_error`, after the events before it."""
@@ -205,7 +224,7 @@ class JsonReader(AnswerEnding, ABC):
             read(value, out)
         if isinstance(frame, Message) and self.done_ends and frame.data.rstrip().endswith(_DONE):
             if not self.complete:
-                self.finish("unknown")
+                self.finish(self._reason or "unknown", self._raw)
             self.end()
 
     def _values(self, message: Message) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """OpenAI's Responses, the successor of Chat Completions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import takewhile
 from mimetypes import guess_extension
 from typing import Any, Self
@@ -15,9 +15,9 @@ from fanout.providers import terms
 from fanout.providers.media import base64_of, data_uri, type_of
 from fanout.providers.openai import BASE_URL
 from fanout.providers.quirks import account_of
+from fanout.providers.responses_calls import custom_tools
 from fanout.providers.responses_reader import ResponsesReader
 from fanout.secret import Secret
-from fanout.wire.json_text import encode
 
 
 @frozen
@@ -49,13 +49,7 @@ class Responses(Provider):
 
         Raises AuthError without a key, InvalidRequest for an option or media that the wire cannot carry.
         """
-        headers = {
-            "accept": "text/event-stream",
-            "accept-encoding": "identity",  # a coding may hold events back
-            "content-type": "application/json",
-            **self._credentials(),
-        }
-        return Request("POST", f"{self._root}/responses", headers, encode(self._body(prompt)).encode())
+        return terms.ask(self.base_url, "/responses", self._credentials(), self._body(prompt))
 
     def read(self, head: Head, request: Request | None = None) -> ResponsesReader:
         """Makes the Reader for a response to `request`, whose tools tell the caller's calls from the service's own."""
@@ -63,8 +57,7 @@ class Responses(Provider):
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
-        headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
-        return Request("GET", f"{self._root}/models", headers)
+        return terms.ask_for_models(self.base_url, "/models", self._credentials())
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
@@ -72,22 +65,16 @@ class Responses(Provider):
 
     def _file_request(self, container: str, file_id: str) -> Request:
         """The request that gets a file which the service's code has written in a container."""
-        url = f"{self._root}/containers/{quote(container, safe='')}/files/{quote(file_id, safe='')}/content"
+        root = self.base_url.rstrip("/")
+        url = f"{root}/containers/{quote(container, safe='')}/files/{quote(file_id, safe='')}/content"
         return Request("GET", url, {"accept": "*/*", "accept-encoding": "identity", **self._given_credentials()})
 
-    @property
-    def _root(self) -> str:
-        return self.base_url.rstrip("/")
-
     def _credentials(self) -> dict[str, str | Secret]:
-        if self.key is None and self.needs_key:
-            raise terms.no_key(self.key_env)
+        terms.check_key(self.key, self.key_env, needed=self.needs_key)
         return self._given_credentials()
 
     def _given_credentials(self) -> dict[str, str | Secret]:
-        headers: dict[str, str | Secret] = {}
-        if self.key is not None:
-            headers["authorization"] = Secret(f"Bearer {self.key.reveal()}")
+        headers = terms.bearer(self.key)
         if self.organization:
             headers["openai-organization"] = self.organization
         if self.project:
@@ -98,10 +85,12 @@ class Responses(Provider):
         system = list(takewhile(lambda message: message.role == "system" and not message.media, prompt.messages))
         if len(system) == len(prompt.messages):
             system = []  # the input must not be empty
+        tools = custom_tools([*prompt.options.tools, *(prompt.options.body.get("tools") or ())])
+        custom = {use.id for message in prompt.messages for use in message.tool_uses if use.name in tools}
         given = {
             "model": self.model,
             "instructions": "\n\n".join(message.text for message in system) or None,
-            "input": [item for message in prompt.messages[len(system) :] for item in _items(message)],
+            "input": [item for message in prompt.messages[len(system) :] for item in _items(message, custom)],
             "stream": True,
             "store": False,  # the service keeps answers for weeks unless it is told not to
             **self._options(prompt.options),
@@ -122,15 +111,22 @@ class Responses(Provider):
         }
 
 
-def _items(message: Message) -> Iterator[dict[str, Any]]:
-    """A message as items of the input: an assistant's tool calls are items beside its words."""
+def _items(message: Message, custom: Container[str | None]) -> Iterator[dict[str, Any]]:
+    """A message as items of the input: an assistant's tool calls are items beside its words.
+
+    `custom` are the ids of the calls of custom tools, which have an input that is no JSON.
+    """
     if message.role == "tool":
-        yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": _content(message)}
+        kind = "custom_tool_call_output" if message.tool_call_id in custom else "function_call_output"
+        yield {"type": kind, "call_id": message.tool_call_id, "output": _content(message)}
         return
     if message.text or message.media or not message.tool_uses:
         yield {"role": message.role, "content": _content(message)}
     for use in message.tool_uses:
-        yield {"type": "function_call", "call_id": use.id, "name": use.name, "arguments": use.arguments}
+        if use.id in custom:
+            yield {"type": "custom_tool_call", "call_id": use.id, "name": use.name, "input": use.arguments}
+        else:
+            yield {"type": "function_call", "call_id": use.id, "name": use.name, "arguments": use.arguments}
 
 
 def _content(message: Message) -> Any:
@@ -170,13 +166,17 @@ def _address(media: Media) -> str | None:
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A function, flat. Without a word about it, it would be strict here, and is not in Chat Completions."""
+    """A tool, flat. A function without a word about it would be strict here, and is not in Chat Completions."""
+    if "custom" in tool:
+        return {"type": "custom", **tool["custom"]}
     if "function" not in tool:
         return tool
     return {"type": "function", "parameters": {"type": "object", "properties": {}}, "strict": False, **tool["function"]}
 
 
 def _tool_choice(choice: str | Mapping[str, Any] | None) -> Any:
-    if isinstance(choice, Mapping) and "function" in choice:
-        return {"type": "function", "name": choice["function"]["name"]}
+    if isinstance(choice, Mapping):
+        for kind in ("function", "custom"):
+            if kind in choice:
+                return {"type": kind, "name": choice[kind]["name"]}
     return choice

@@ -6,7 +6,7 @@ from typing import Any
 from fanout.errors import ProtocolError
 from fanout.events import Event
 from fanout.providers.reader import JsonReader, text_of
-from fanout.providers.responses_items import CALLS, Item, Row, arguments_of
+from fanout.providers.responses_items import Item, Row, arguments_of
 from fanout.wire.json_text import JsonText, encode
 
 ACTIONS: Mapping[str, tuple[str, ...]] = {
@@ -89,6 +89,7 @@ class Calls:
 
     def _name(self, item: Item, row: Row) -> None:
         item.name = item.name or text_of(row.get("name"))
+        item.call_id = text_of(row.get("call_id")) or item.call_id
         if item.kind == "custom_tool_call" and not self._is_callers(item.name):
             item.told = True
 
@@ -146,26 +147,18 @@ class Calls:
         """
         if self._custom is None:
             body = JsonText().decode(self._asked.decode()) if self._asked else {"prompt": "not known"}
-            self._custom = frozenset([None] if body.get("prompt") else _custom_tools(body.get("tools")))
+            self._custom = frozenset([None]) if body.get("prompt") else custom_tools(body.get("tools"))
         return None in self._custom or name in self._custom
 
 
-def place(value: Row, kind: str) -> int | None:
-    """Returns an item's place in the output, if the event tells it. Raises ProtocolError if that of a call is none."""
-    index = value.get("output_index")
-    if index is None or type(index) is int:
-        return index
-    if kind in CALLS:
-        raise ProtocolError(f"a tool call with the index {index!r:.40}")
-    return None
-
-
-def _custom_tools(tools: Any) -> set[str]:
-    """The names of the custom tools among these, also of those in a namespace."""
+def custom_tools(tools: Any) -> frozenset[str]:
+    """Returns the names of the custom tools among these, in this wire's form or that of the chat, or in a namespace."""
     names: set[str] = set()
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict):
-            names |= _custom_tools(tool.get("tools"))
-            if tool.get("type") == "custom" and (name := text_of(tool.get("name"))):
+    for tool in tools if isinstance(tools, list | tuple) else ():
+        if isinstance(tool, Mapping):
+            inner = tool.get("custom")
+            name = text_of((inner if isinstance(inner, Mapping) else tool).get("name"))
+            names |= custom_tools(tool.get("tools"))
+            if tool.get("type") == "custom" and name:
                 names.add(name)
-    return names
+    return frozenset(names)

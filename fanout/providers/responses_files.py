@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Callable
-from mimetypes import guess_type
 from typing import Any
 
 from fanout.abc import Request
 from fanout.events import Event, File
-from fanout.providers.media import file_of, file_of_base64
+from fanout.providers.media import file_of, file_of_base64, guess_type_of
 from fanout.providers.reader import JsonReader, rows_of, text_of
 from fanout.providers.responses_items import Item, Row
 from fanout.wire.json_text import repair
@@ -56,7 +55,7 @@ class Files:
             self._cited.add((container, file_id))
             name = repair(text_of(annotation.get("filename")) or "") or None
             fetch = self._request(container, file_id)
-            out.append(File(name, guess_type(name or "")[0], fetch.url, fetch=fetch))
+            out.append(File(name, guess_type_of(name or ""), fetch.url, fetch=fetch))
 
 
 def _picture_type(named: Any, data: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from fanout.providers.reader import text_of
+from fanout.providers.reader import rows_of, text_of
 from fanout.wire.json_text import encode
 
 Row = Mapping[str, Any]
@@ -23,7 +23,17 @@ CALLS = frozenset({"function_call", "custom_tool_call"})
 """Types of items whose `call_id`, name and arguments tell one from another."""
 
 
+_FAMILIES = {
+    "message": ("text", "refusal"),
+    "reasoning": ("summary", "content"),
+    **dict.fromkeys(CALLS, ("arguments",)),
+}
+"""Families of texts by the type of the item that has them."""
+
 _TWINS = {"summary": "content", "content": "summary"}
+
+REFUSALS = 64
+"""Whole items with which one is compared in vain, so that the time stays linear."""
 
 
 class Part:
@@ -66,7 +76,7 @@ class Item:
     `index` is its place as far as the service says it; `added` and `done` tell which of its two events have come, and
     `first` is the item as it was when it was added. `call` is the index of its tool call, once that has begun, and
     `told` that everything has been said of an item that comes whole; `identified` that the id of its tool call has been
-    told, and `disputed` that its arguments came in two forms.
+    told, and `disputed` that its arguments came in two forms; `refused` counts the whole items that it cannot be.
     """
 
     kind: str
@@ -81,6 +91,7 @@ class Item:
     identified: bool = False
     told: bool = False
     disputed: bool = False
+    refused: int = 0
     parts: dict[str, dict[int, Part]] = field(factory=dict)
 
     def part(self, family: str, index: int) -> Part:
@@ -127,18 +138,21 @@ class Items:
     def __init__(self) -> None:
         self.all: list[Item] = []
         self._known: dict[tuple[str | int | None, ...], Item] = {}
+        self._is_steady = False  # an id was found again: this service does not change them from event to event
+        self._crowded: set[tuple[str, int]] = set()  # places that more than one item was said to have
 
     def of_piece(self, kind: str, item_id: str | None, index: int | None) -> Item:
         """Returns the item of this type to which a piece of a text belongs.
 
-        Where neither its id nor its place is known, it is the newest one that is not done, because none was announced
-        after it; and a piece that names no item belongs to the newest in any case.
+        One that names no item belongs to the newest, and the newest may have had no name until now.
         """
         found = self._of_id(kind, item_id, index)
-        if found is None and index is not None:
+        if found is not None:
+            self._is_steady = True
+        elif index is not None:
             found = self._known.get((kind, index))
-        elif found is None and (newest := self._known.get((kind,))) and not (item_id and newest.done):
-            found = newest
+        elif newest := self._known.get((kind,)):
+            found = newest if item_id is None or newest.id is None else None
         return found or self._new(kind, item_id, None, index)
 
     def of_event(self, row: Row, index: int | None, *, added: bool) -> Item:
@@ -147,18 +161,21 @@ class Items:
         That is said once of an item: if it is said again under another name, it is said of another item.
         """
         kind, item_id, call_id = row["type"], text_of(row.get("id")), text_of(row.get("call_id"))
-        found = self._of_id(kind, item_id, index) or self._of_id(kind, call_id, index)
+        found = self._of_id(kind, item_id, index)
+        self._is_steady = self._is_steady or found is not None
+        found = found or self._of_id(kind, call_id, index)
         if found is not None:
             again = (found.added if added else found.done) and (
                 _differ(found.call_id, call_id) or _differ(found.index, index)
             )
         else:
-            found = self._placed(kind, index)
-            again = found is not None and ((found.added if added else found.done) or _differ(found.call_id, call_id))
+            found = self._placed(kind, item_id or call_id, index)
+            again = found is not None and (found.done or (added and found.added) or _differ(found.call_id, call_id))
         if found is None or again:
             found = self._new(kind, item_id, call_id, index)
         else:
             self._name(found, item_id, call_id, index)
+        found.added, found.done = found.added or added, found.done or not added
         return found
 
     def knows(self, kind: str, item_id: str | None) -> bool:
@@ -169,17 +186,22 @@ class Items:
         """Pairs the items of the whole output with those that have come, or with new ones.
 
         Some services give them new ids here, and leave some out (Wei-Shaw/sub2api#6118): so they are known by their
-        ids, then by their places, then in their order. A call with a new id is known by its name and arguments.
+        ids, then by what has come of them, then by their places, then in their order.
         """
         found: dict[int, Item] = {}
         taken: set[int] = set()
-        by_arguments = _queue((item for item in self.all if item.kind in CALLS), _call_of, _call_in, taken)
+        by_contents = _queue(self.all, _contents_of, _contents_in, taken)
         by_order = _queue(self.all, lambda item: item.kind, lambda row: row["type"], taken)
-        for known, is_sure in ((self._by_id, True), (by_arguments, True), (self._by_place, False), (by_order, False)):
+        for known, is_sure in ((self._by_id, True), (by_contents, True), (self._by_place, False), (by_order, False)):
             for index, row in enumerate(rows):
                 item = None if index in found else known(row, index)
-                if item is not None and id(item) not in taken and (is_sure or _may_be(item, row)):
+                if item is None or id(item) in taken:
+                    continue
+                if is_sure or _may_be(item, row, is_steady=self._is_steady):
                     found[index] = item
+                else:
+                    item.refused += 1
+                if index in found or item.refused > REFUSALS:
                     taken.add(id(item))
         for index, row in enumerate(rows):
             if index not in found:
@@ -191,16 +213,17 @@ class Items:
         return self._of_id(kind, text_of(row.get("id")), index) or self._of_id(kind, text_of(row.get("call_id")), index)
 
     def _by_place(self, row: Row, index: int) -> Item | None:
-        return self._known.get((row["type"], index))
+        place = row["type"], index
+        return None if place in self._crowded else self._known.get(place)
 
     def _of_id(self, kind: str, name: str | None, index: int | None) -> Item | None:
         return (self._known.get((kind, name, index)) or self._known.get((kind, name))) if name else None
 
-    def _placed(self, kind: str, index: int | None) -> Item | None:
-        """The item at this place; without one the newest, if nothing else is known of it than that it came last."""
+    def _placed(self, kind: str, name: str | None, index: int | None) -> Item | None:
+        """The item at this place, or else the newest one, if it or this event has no name."""
         newest = self._known.get((kind,))
         if index is None:
-            return newest
+            return newest if newest and (name is None or newest.id is None) else None
         nameless = newest is not None and newest.id is None and newest.index is None
         return self._known.get((kind, index)) or (newest if nameless else None)
 
@@ -220,7 +243,9 @@ class Items:
                 self._known[item.kind, name] = self._known[item.kind, name, index] = item
         if index is not None:
             item.index = index if item.index is None else item.index
-            self._known[item.kind, index] = item
+            if self._known.setdefault((item.kind, index), item) is not item:
+                self._crowded.add((item.kind, index))
+                self._known[item.kind, index] = item
 
 
 def arguments_of(row: Row) -> str:
@@ -248,21 +273,42 @@ def _queue(
     return known
 
 
-def _call_of(item: Item) -> Hashable:
-    return item.kind, item.name, "".join(item.pieces("arguments"))
+def _contents_of(item: Item) -> Hashable:
+    return item.kind, item.name, *("".join(item.pieces(family)) for family in _FAMILIES.get(item.kind, ()))
 
 
-def _call_in(row: Row) -> Hashable:
-    return row["type"], text_of(row.get("name")), arguments_of(row)
+def _contents_in(row: Row) -> Hashable:
+    return row["type"], text_of(row.get("name")), *_texts_in(row).values()
 
 
-def _may_be(item: Item, row: Row) -> bool:
-    """True unless `row` is another call than this one; of other types there are few, and they may change."""
-    if item.kind not in CALLS:
+def _texts_in(row: Row) -> dict[str, str]:
+    """All texts of an item by their families."""
+    kind = row["type"]
+    if kind in CALLS:
+        return {"arguments": arguments_of(row)}
+    fields = {"summary": ("summary", "text"), "content": ("content", "text"), "refusal": ("content", "refusal")}
+    named = {family: fields.get(family, ("content", "text")) for family in _FAMILIES.get(kind, ())}
+    return {
+        family: "".join(text_of(part.get(name)) or "" for part in rows_of(row.get(parts)))
+        for family, (parts, name) in named.items()
+    }
+
+
+def _may_be(item: Item, row: Row, *, is_steady: bool) -> bool:
+    """True unless `row` must be another item than this one, because it does not begin with what came.
+
+    Where ids change anyway, only calls are looked at: there are many of them, while a text may have been corrected.
+    """
+    if item.kind in CALLS:
+        if _differ(item.call_id, text_of(row.get("call_id"))) or _differ(item.name, text_of(row.get("name"))):
+            return False
+    elif not is_steady:
         return True
-    came = beyond(item.pieces("arguments"), arguments_of(row)) is not None
-    same = not _differ(item.call_id, text_of(row.get("call_id"))) and not _differ(item.name, text_of(row.get("name")))
-    return came and same
+    texts = _texts_in(row)
+    return all(
+        beyond(item.pieces(family), text or texts.get(_TWINS.get(family, ""), "")) is not None
+        for family, text in texts.items()
+    )
 
 
 def _differ(one: object, other: object) -> bool:

@@ -8,7 +8,7 @@ from fanout.errors import ServerError, Truncated
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.providers.citations import Citations
 from fanout.providers.reader import JsonReader, count_of, rows_of, text_of
-from fanout.providers.responses_calls import ACTIONS, Calls, place
+from fanout.providers.responses_calls import ACTIONS, Calls
 from fanout.providers.responses_files import FileRequest, Files
 from fanout.providers.responses_items import CALLS, Item, Items, Row
 
@@ -65,6 +65,7 @@ _OWN = frozenset(
 
 _FINISHES = {
     "completed": "stop",
+    "complete": "stop",
     "stop": "stop",  # LiteLLM has the reason of the chat here (BerriAI/litellm#15714)
     "tool_calls": "stop",
     "length": "length",
@@ -163,7 +164,7 @@ class ResponsesReader(JsonReader):
     def _read_other(self, kind: Any, value: dict[str, Any], out: list[Event]) -> None:
         match kind:
             case "response.created" | "response.in_progress" | "response.queued":
-                self._read_model(value["response"])
+                self._read_model(value.get("response"))
             case "response.output_item.added" | "response.output_item.done":
                 self._read_item_event(value, out, added=kind.endswith("added"))
             case "response.content_part.done" | "response.reasoning_summary_part.done":
@@ -173,12 +174,13 @@ class ResponsesReader(JsonReader):
             case "error" | "response.error":
                 self.refuse(value, named=True)
 
-    def _read_model(self, response: dict[str, Any]) -> None:
-        self.model = self.model or text_of(response.get("model"))
+    def _read_model(self, response: Any) -> None:
+        if isinstance(response, dict):
+            self.model = self.model or text_of(response.get("model"))
 
     def _item_of(self, value: dict[str, Any], kind: str) -> Item:
         """The item of this type that an event of a text or of arguments names."""
-        return self._items.of_piece(kind, text_of(value.get("item_id")), place(value, kind))
+        return self._items.of_piece(kind, text_of(value.get("item_id")), _place(value))
 
     def _read_piece(self, value: dict[str, Any], form: Form, out: list[Event]) -> None:
         if not (text := text_of(value.get("delta"))):
@@ -210,6 +212,8 @@ class ResponsesReader(JsonReader):
     def _read_part_event(self, value: dict[str, Any], out: list[Event]) -> None:
         """A part of a message's content, of a reasoning's content or of its summary is done."""
         part = value["part"]
+        if not isinstance(part, dict):
+            return
         form = _PARTS.get(part.get("type"), _TEXT)
         if form is _TEXT and self._items.knows("reasoning", text_of(value.get("item_id"))):
             form = _THOUGHT
@@ -234,16 +238,15 @@ class ResponsesReader(JsonReader):
 
     def _read_item_event(self, value: dict[str, Any], out: list[Event], *, added: bool) -> None:
         row = value["item"]
-        if not text_of(row.get("type")):
+        if not isinstance(row, dict) or not text_of(row.get("type")):
             return
-        item = self._items.of_event(row, place(value, row["type"]), added=added)
+        item = self._items.of_event(row, _place(value), added=added)
         self._now = _NOTHING  # another item may have the same id
         if added:
-            item.added, item.first = True, item.first or row
+            item.first = item.first or row
             if item.kind in CALLS:
                 self._tools.begin(item, row, out)
         else:
-            item.done = True
             self._read_item(item, row, out)
 
     def _read_item(self, item: Item, row: Row, out: list[Event]) -> None:
@@ -291,7 +294,7 @@ class ResponsesReader(JsonReader):
         messages = (item for item in self._items.all if item.kind == "message")
         if (text := text_of(response.get("output_text"))) and all(item.is_empty for item in messages):
             out.append(Delta(text))
-        self._citations.add_all(((url, None) for url in response.get("citations") or ()), out)
+        self._citations.add_all(_cited(response.get("citations")), out)
         if isinstance(usage := response.get("usage"), dict):
             self.count(_usage(usage), out)
         if self._items.all and not self._has_come(out):
@@ -322,6 +325,12 @@ class ResponsesReader(JsonReader):
             self.finish(_FINISHES.get(status, "unknown"), status)
 
 
+def _place(value: Row) -> int | None:
+    """The item's place in the output, if the event tells it."""
+    index = value.get("output_index")
+    return index if type(index) is int else None
+
+
 def _index(value: Any) -> int:
     """The index of a text among those of its family; where a service tells none, there is one."""
     return value if type(value) is int else 0
@@ -341,6 +350,12 @@ def _pages(row: Row) -> Iterator[tuple[Any, Any]]:
     return ((page.get("url"), page.get("title")) for page in rows_of(found))
 
 
+def _cited(pages: Any) -> Iterator[tuple[Any, Any]]:
+    """The pages in a list beside the output, as addresses or objects."""
+    for page in pages if isinstance(pages, list) else ():
+        yield (page.get("url"), page.get("title")) if isinstance(page, dict) else (page, None)
+
+
 def _with_known_code(value: object) -> object:
     if not isinstance(value, dict):
         return value
@@ -354,6 +369,10 @@ def _usage(value: dict[str, Any]) -> Usage:
     return Usage(
         input=count_of(value.get("input_tokens")),
         output=count_of(value.get("output_tokens")),
-        cached=count_of((value.get("input_tokens_details") or {}).get("cached_tokens")),
-        reasoning=count_of((value.get("output_tokens_details") or {}).get("reasoning_tokens")),
+        cached=_detail(value.get("input_tokens_details"), "cached_tokens"),
+        reasoning=_detail(value.get("output_tokens_details"), "reasoning_tokens"),
     )
+
+
+def _detail(details: Any, name: str) -> int | None:
+    return count_of(details.get(name)) if isinstance(details, dict) else None

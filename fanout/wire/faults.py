@@ -19,6 +19,7 @@ MESSAGE_LENGTH = 500
 DAY = 86400.0
 """A Retry-After beyond a day says nothing useful, and is taken for none."""
 
+_CODE = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _ERROR_FIELD = re.compile(r"^error:(.*)", re.MULTILINE)
 _EVENT = re.compile(r"(?:data|event|id|retry):|:")
@@ -86,7 +87,9 @@ def fault(value: Any, head: Head | None = None, *, named: bool = False) -> Provi
 def _base_resp(value: Mapping[str, Any], head: Head | None) -> ProviderError | None:
     """MiniMax's way to say what is wrong, with the status 200; its code 0 says that nothing is."""
     base = value.get("base_resp")
-    if not isinstance(base, dict) or type(code := base.get("status_code")) is not int or code == 0:
+    said = base.get("status_code") if isinstance(base, dict) else None
+    code = int(said) if isinstance(said, str) and _CODE.fullmatch(said) else said
+    if not isinstance(base, dict) or type(code) is not int or code == 0:
         return None
     return _of(kind_of_base_resp(code), words_of(base) or f"code {code}", head)
 

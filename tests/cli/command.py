@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -49,6 +50,13 @@ async def fanout(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | N
     )
     assert b"Traceback" not in done.stderr
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def run_line(line: str, env: Mapping[str, str] | None = None) -> Done:
+    """Runs a line of shell that is nothing but a command of ours, such as documents show."""
+    program, *arguments = shlex.split(line, comments=True)
+    assert program == "fanout"
+    return await fanout(*arguments, env=env)
 
 
 @define(eq=False)

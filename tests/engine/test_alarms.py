@@ -1,4 +1,4 @@
-"""Whether one task wakes for many, at the times that were set."""
+"""One task wakes for many, at the times that were set."""
 
 from math import inf
 

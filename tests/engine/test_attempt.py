@@ -1,5 +1,6 @@
 """One lane: its clocks, its retries, its one End."""
 
+import logging
 from collections.abc import Sequence
 from math import inf
 from random import Random
@@ -817,13 +818,61 @@ async def test_a_store_that_fails_costs_no_answer(autojump_clock: MockClock) -> 
     assert lane.end.status is Status.FINISHED
 
 
+# What is logged.
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    assert {(record.name, record.levelno) for record in caplog.records} <= {("fanout", logging.DEBUG)}
+    lines = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return lines
+
+
+async def test_retries_keys_forms_logins_and_ends_are_logged_without_content(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "fanout")
+    scripts: list[Script] = [[1, Head(429, {"retry-after": "2"})], said("x")]
+    await Lane(MemoryTransport(lambda _: scripts.pop(0)), retries=1).run()
+    assert logged(caplog) == ["a: try 1 failed (rate_limit), the next follows in 2 s", "a: finished in try 2"]
+    keys = Keys((Words("a"), Words("b")))
+    await Lane(memory(a=[Head(429, {"retry-after": "5"})], b=said("x")), keys=keys).run()
+    assert logged(caplog) == [
+        "a: key 1 of 2 rests for 5 s after rate_limit",
+        "a: try 1 failed (rate_limit), the next follows in 0 s",
+        "a: finished in try 2",
+    ]
+    await Lane(site_transport(*said("x")), BAD, login=Desk(login_as("good"))).run()
+    assert logged(caplog) == [
+        "a: try 1 failed (auth), the next follows with another login",
+        "a: goes on with other credentials",
+        "a: finished in try 2",
+    ]
+    await cut_off(Words("a"))
+    assert logged(caplog) == ["a: cancelled in try 1"]
+    await Lane([1, b"secret words !secret"]).run()
+    assert logged(caplog) == ["a: failed in try 1 (server)"]
+
+
+async def test_another_form_of_the_request_is_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fussy(Words):
+        def adapted(self, error: ProviderError) -> Provider | None:
+            return Words("b") if self.name == "a" else None
+
+    caplog.set_level(logging.DEBUG, "fanout")
+    await Lane(memory(a=[Head(500)], b=said("x")), Fussy("a")).run()
+    assert logged(caplog)[0] == "a: takes another form of the request after server"
+
+
 # Farewells.
 
 STOPPING = evolve(GOOD, stops="http://a/stop")
 
 
 def farewells(lane: Lane) -> list[float]:
-    """When the service was told to stop, in seconds after the start."""
+    """The times at which the service was told to stop, in seconds after the start."""
     return [
         exchange.began - lane.started
         for exchange in lane.transport.exchanges

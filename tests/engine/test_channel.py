@@ -98,3 +98,13 @@ async def test_a_second_consumer_is_refused_also_while_there_is_something_at_han
         nursery.start_soon(consume)
         nursery.start_soon(consume)
     assert refused == [True]
+
+
+async def test_a_channel_shows_what_waits_in_it() -> None:
+    channel = Channel()
+    assert repr(channel) == "<Channel open, 0 events wait>"
+    channel.put("a", deltas("x", "y", "z"), 0.0)
+    assert await channel.__anext__() == Tagged("a", 0.0, Delta("x"))
+    channel.put("a", deltas("!"), 0.0)
+    channel.close()
+    assert repr(channel) == "<Channel closed, 3 events wait>"

@@ -399,3 +399,16 @@ async def test_a_kept_lane_that_has_lost_begins_nothing_when_its_turn_comes(auto
     assert set(limited) == {"cancelled", "finished"}  # whose turn comes first, Trio decides
     assert winner == "finished"
     assert len(transport.exchanges) == 2
+
+
+async def test_a_fan_out_and_its_group_show_where_they_are(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x", first=1), b=said("y"))
+    async with fanout.open_fanout("?", Fallback(*words("a", "b")), transport=transport) as running:
+        await trio.sleep(0.5)
+        assert repr(running) == "<Fanout a, b runs, 0.5 s>"
+        assert repr(running._group) == "<Group 'fallback' open, 1 of 2 lanes run>"
+        async for _ in running:
+            pass
+        await trio.sleep(9)
+        assert repr(running) == "<Fanout a, b over, 1.0 s>"
+        assert repr(running._group) == "<Group 'fallback' over, 0 of 2 lanes run>"

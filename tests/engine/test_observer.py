@@ -1,4 +1,4 @@
-"""Whoever looks on: told of each lane and run, once, and never in the way."""
+"""An observer: told of each lane and run, once, and never in the way."""
 
 import logging
 from collections.abc import Sequence

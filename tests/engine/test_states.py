@@ -33,9 +33,9 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[Move]:
     made: list[Move] = []
     move = Attempt._move
 
-    def recorded(self: Attempt, state: State, *args: object) -> None:
+    def recorded(self: Attempt, state: State) -> None:
         before = self.state
-        move(self, state, *args)  # type: ignore[arg-type]
+        move(self, state)
         made.append((before, state))
 
     monkeypatch.setattr(Attempt, "_move", recorded)

@@ -395,6 +395,181 @@ def test_every_finish_has_a_reason_of_ours(raw: str, reason: str) -> None:
     assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, reason, raw)
 
 
+@pytest.mark.parametrize(
+    ("number", "raw", "reason"),
+    [
+        (1, "STOP", "stop"),
+        (2, "MAX_TOKENS", "length"),
+        (3, "SAFETY", "content_filter"),
+        (5, "OTHER", "unknown"),
+        (6, "LANGUAGE or BLOCKLIST", "content_filter"),
+        (8, "PROHIBITED_CONTENT or SPII", "content_filter"),
+        (9, "SPII or MALFORMED_FUNCTION_CALL", "unknown"),
+        (14, "IMAGE_PROHIBITED_CONTENT", "content_filter"),
+        (16, "NO_IMAGE", "unknown"),
+        (99, "99", "unknown"),
+    ],
+)
+def test_a_finish_may_be_a_number(number: int, raw: str, reason: str) -> None:
+    """Google's own clients ask for enums as numbers; from 6 to 10 its two services number differently."""
+    end = end_of(read(chunk({"text": "a"}), chunk(finishReason=number)))
+    assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, reason, raw)
+
+
+@pytest.mark.parametrize("nothing", [0, "", None, False, [], {}])
+def test_what_is_no_reason_ends_nothing(nothing: Any) -> None:
+    reader = Gemini("g").read(Head(200, SSE))
+    reader.feed(chunk({"text": "a"}, finishReason=nothing))
+    assert not reader.complete
+    assert type(end_of(reader.close()).error) is Truncated
+    assert end_of(read(chunk({"text": "a"}, finishReason=nothing), STOP)).finish_reason == "stop"
+
+
+def test_a_reason_that_is_not_specified_counts_only_at_the_end() -> None:
+    said = {"finishReason": "FINISH_REASON_UNSPECIFIED"}
+    reader = Gemini("g").read(Head(200, SSE))
+    reader.feed(chunk({"text": "a"}, **said))
+    assert not reader.complete
+    assert end_of(reader.close()).finish_reason == "unknown"
+    assert end_of(read(chunk({"text": "a"}, **said), STOP)).finish_reason == "stop"
+
+
+CODE = {"executableCode": {"language": "PYTHON", "code": "print(6*7)"}}
+RESULT = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42"}}
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk({"text": "Wait. "}), chunk(CODE), chunk(RESULT, finishReason="STOP")],
+        [chunk({"text": "Wait. "}, CODE, RESULT, finishReason="STOP")],
+        [chunk({"text": "Wait. "}, CODE, RESULT), chunk({"text": ""}, finishReason="STOP")],
+        [chunk({"text": "Wait. "}, CODE, RESULT), STOP],
+        [chunk({"text": "Wait. "}, CODE, finishReason="STOP")],
+    ],
+)
+def test_a_finish_behind_code_that_was_run_ends_nothing(chunks: list[bytes]) -> None:
+    reader = Gemini("g").read(Head(200, SSE))
+    events, complete = [], []
+    for data in (*chunks, chunk({"text": "It is 42."}), STOP):
+        events += reader.feed(data)
+        complete.append(reader.complete)
+    events += reader.close()
+    assert complete == [*[False] * (len(complete) - 1), True]
+    assert events == [Delta("Wait. "), Delta("It is 42."), End(Status.FINISHED, "stop", raw="STOP")]
+    end = end_of(read(*chunks))
+    assert (end.status, end.finish_reason, end.notes) == (Status.FINISHED, "stop", ())
+
+
+def test_code_alone_is_no_answer_in_words_and_the_end_says_so() -> None:
+    end = end_of(read(chunk(CODE), chunk(RESULT, finishReason="STOP")))
+    assert end.notes == ("the answer has nothing but code that the service ran",)
+    assert end_of(read(chunk(CODE, finishReason="MAX_TOKENS"))).finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ("MALFORMED_FUNCTION_CALL", ServerError),
+        ("MALFORMED_RESPONSE", ServerError),
+        ("UNEXPECTED_TOOL_CALL", ServerError),
+        ("TOO_MANY_TOOL_CALLS", ServerError),
+        (12, ServerError),
+        ("MISSING_THOUGHT_SIGNATURE", InvalidRequest),
+    ],
+)
+def test_an_answer_that_failed_says_why_and_is_not_asked_for_again(raw: Any, kind: type[ProviderError]) -> None:
+    usage = {"usageMetadata": {"promptTokenCount": 3, "thoughtsTokenCount": 9}}
+    failed = {"candidates": [{"finishReason": raw, "finishMessage": "print(default_api.f(x=1))", "index": 0}], **usage}
+    events = read(event(failed))
+    assert events[0] == Usage(3, 9, reasoning=9)
+    error = end_of(events).error
+    assert type(error) is kind and not error.retryable
+    name = "UNEXPECTED_TOOL_CALL" if raw == 12 else raw
+    assert error.message == f"{name}: print(default_api.f(x=1))"
+    silent = end_of(read(chunk(finishReason=raw))).error
+    assert silent is not None and silent.message == f"the service ended with {name}"
+
+
+def test_an_answer_that_failed_after_something_came_has_a_note() -> None:
+    end = end_of(read(chunk({"text": "a"}), chunk(finishReason="MALFORMED_FUNCTION_CALL", finishMessage="no such f")))
+    assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, "unknown", "MALFORMED_FUNCTION_CALL")
+    assert "the service says: no such f" in end.notes
+    filtered = end_of(read(chunk(finishReason="SAFETY", finishMessage="unsafe")))
+    assert (filtered.finish_reason, filtered.notes) == ("content_filter", ("the service says: unsafe",))
+    assert end_of(read(chunk({"text": "a"}, finishReason="STOP", finishMessage="Model generated."))).notes == ()
+
+
+def test_a_failed_answer_is_the_error_of_its_lane() -> None:
+    """And the body's clean end does not make it another one."""
+    reader = Gemini("g").read(Head(200, SSE))
+    reader.feed(chunk(finishReason="UNEXPECTED_TOOL_CALL"))
+    assert [type(found) for found in reader.close()] == [End]
+    assert not reader.complete
+
+
+PAGES = [
+    {"groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://a.example/", "title": "A"}}]}},
+    {"citationMetadata": {"citationSources": [{"uri": "https://a.example/", "startIndex": 1}]}},
+    {"citationMetadata": {"citations": [{"uri": "https://a.example/", "title": "A"}]}},
+    {
+        "urlContextMetadata": {
+            "urlMetadata": [
+                {"retrievedUrl": "https://a.example/", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"},
+                {"retrievedUrl": "https://b.example/", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_ERROR"},
+            ]
+        }
+    },
+]
+
+
+@pytest.mark.parametrize("told", PAGES)
+@pytest.mark.parametrize("finish", [{}, {"finishReason": "STOP"}])
+def test_the_pages_that_an_answer_rests_on_are_sources(told: dict[str, Any], finish: dict[str, str]) -> None:
+    events = read(chunk({"text": "a"}, **told, **finish), chunk(**told, finishReason="STOP"))
+    (sources,) = (found for found in events if isinstance(found, Sources))
+    assert [page.url for page in sources.items] == ["https://a.example/"]
+    assert end_of(events).notes == ()
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [{"promptTokenCount": 3, "candidatesTokenCount": 2}, {"promptTokenCount": 3}],
+        [{"promptTokenCount": 3, "candidatesTokenCount": 2}, {"trafficType": "ON_DEMAND"}],
+        [{"promptTokenCount": 3, "candidatesTokenCount": 2}, {"promptTokenCount": 0, "candidatesTokenCount": 0}],
+        [{"trafficType": "ON_DEMAND"}, {"promptTokenCount": 3, "candidatesTokenCount": 2}],
+        [{"promptTokenCount": 3}, {"promptTokenCount": 3, "candidatesTokenCount": 2}],
+        [{"promptTokenCount": 3, "candidatesTokenCount": 2}, None, "n/a"],
+    ],
+)
+def test_counts_that_the_end_leaves_out_are_those_before(counts: list[Any]) -> None:
+    first = {"candidates": [{"content": {"parts": [{"text": "a"}]}, "index": 0}], "usageMetadata": counts[0]}
+    last = [{"candidates": [{"finishReason": "STOP", "index": 0}], "usageMetadata": count} for count in counts[1:]]
+    events = read(event(first), *map(event, last))
+    assert [found for found in events if isinstance(found, Usage)] == [Usage(3, 2)]
+
+
+def test_parts_that_are_not_known_are_told_and_lose_nothing() -> None:
+    parts = [{"hologram": {}}, {"thoughtSignature": "AA=="}, {"text": "", "thoughtSignature": "AA=="}, {"toolCall": {}}]
+    events = read(chunk(*parts, {"text": "a"}), STOP)
+    assert events[0] == Delta("a")
+    assert end_of(events).notes == ("the answer has a part that is not known: hologram",)
+    damaged = read(chunk({"inlineData": {"mimeType": "image/png", "data": "%%%"}}, {"text": "a"}), STOP)
+    assert end_of(damaged).notes == ("a file did not come: it has neither an address nor bytes that can be read",)
+    assert damaged[0] == Delta("a")
+
+
+@pytest.mark.parametrize("reason", [0, "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", None])
+def test_a_prompt_that_is_not_blocked_is_no_answer_yet(reason: Any) -> None:
+    assert type(end_of(read(event({"promptFeedback": {"blockReason": reason}}))).error) is Truncated
+
+
+def test_a_blocked_prompt_may_say_why_and_be_blocked_for_a_number() -> None:
+    end = end_of(read(event({"promptFeedback": {"blockReason": 4, "blockReasonMessage": "no"}})))
+    assert (end.finish_reason, end.raw, end.notes) == ("content_filter", "4", ("the service says: no",))
+
+
 @pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "JAILBREAK", "SOMETHING_NEW"])
 def test_a_blocked_prompt_is_filtered_content_and_no_error(reason: str) -> None:
     data = {"promptFeedback": {"blockReason": reason}, "usageMetadata": {"promptTokenCount": 3}}
@@ -415,7 +590,9 @@ def test_feedback_beside_candidates_blocks_nothing() -> None:
         {"candidates": [{"groundingMetadata": {"groundingChunks": [7, {"web": 7}, {"web": {"uri": 7}}]}}]},
         {"candidates": [{"groundingMetadata": 7}]},
         {"candidates": [{"content": {"role": "model"}}]},
-        {"candidates": [{"content": {"parts": [{"newPart": {"x": 1}}, {}, None]}}]},
+        {"candidates": [{"content": {"parts": [{"newPart": {"x": 1}}, {}, None, 5, "x", [], [None]]}}]},
+        {"candidates": [{"content": {"parts": [{"functionCall": 5}, {"functionCall": "x"}, {"functionCall": []}]}}]},
+        {"candidates": [{"content": {"parts": []}, "index": "x"}]},
         {"candidates": [{"content": {"parts": [{"inlineData": {"data": "é"}}]}}]},
         {"candidates": [{"content": {"parts": [{"inlineData": {}}, {"inlineData": 5}, {"fileData": {}}]}}]},
         {"candidates": []},
@@ -435,8 +612,6 @@ def test_what_is_odd_beside_the_answer_does_not_spoil_it(value: Any) -> None:
         {"candidates": 5},
         {"candidates": [None]},
         {"candidates": [{"content": 5}]},
-        {"candidates": [{"content": {"parts": [5]}}]},
-        {"candidates": [{"content": {"parts": [{"functionCall": 5}]}}]},
         {"promptFeedback": 5},
     ],
 )
@@ -514,9 +689,10 @@ def test_no_answer_without_its_end(data: bytes, kind: type[ProviderError]) -> No
 NAMES = [
     *("candidates", "content", "parts", "text", "thought", "functionCall", "args", "name", "index", "finishReason"),
     *("inlineData", "data", "fileData", "fileUri", "groundingMetadata", "groundingChunks", "uri", "promptFeedback"),
-    *("blockReason", "usageMetadata", "promptTokenCount", "error", "id", "modelVersion"),
+    *("blockReason", "usageMetadata", "promptTokenCount", "error", "id", "modelVersion", "partialArgs", "jsonPath"),
+    *("willContinue", "stringValue", "numberValue", "citationMetadata", "citations", "executableCode", "finishMessage"),
 ]
-ODD = odd_json(NAMES, ["text", "STOP"])
+ODD = odd_json(NAMES, ["text", "STOP", "$.a", "$.a[0].b", "MALFORMED_FUNCTION_CALL"])
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), max_size=4), st.booleans())

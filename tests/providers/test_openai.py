@@ -1,29 +1,17 @@
 import json
 from typing import Any
 
-import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+import fanout
 from fanout.abc import Head, Reply, Request
-from fanout.errors import (
-    AuthError,
-    InvalidRequest,
-    Overloaded,
-    ProtocolError,
-    ProviderError,
-    RateLimited,
-    ServerError,
-)
-from fanout.events import Delta, End, Event, Reasoning, Refusal, Status, ToolCall, Usage
+from fanout.answers import Answer
+from fanout.errors import AuthError, InvalidRequest, ProtocolError, ProviderError
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
-from tests.conformance.cases import PROJECT_FILE, load, recut
-from tests.providers.odd import assert_sound, odd_json
+from tests.servers.openai import open_server
 
-SSE = {"content-type": "text/event-stream", "x-request-id": "r1"}
 KEY = "sk-very-secret"
 
 
@@ -39,25 +27,6 @@ def body(*args: Any, **fields: Any) -> dict[str, Any]:
     made = json.loads(request(*args, **fields).body)
     assert isinstance(made, dict)
     return made
-
-
-def chunk(**choice: Any) -> bytes:
-    return b"data: " + orjson.dumps({"model": "m-1", "choices": [{"index": 0, **choice}]}) + b"\n\n"
-
-
-def read(*chunks: bytes, status: int = 200) -> list[Event]:
-    reader = OpenAI("m").read(Head(status, SSE))
-    return [event for data in chunks for event in reader.feed(data)] + reader.close()
-
-
-def end_of(events: list[Event]) -> End:
-    end = events[-1]
-    assert isinstance(end, End)
-    return end
-
-
-STOP = chunk(delta={}, finish_reason="stop")
-DONE = b"data: [DONE]\n\n"
 
 
 def test_a_request_asks_for_a_stream_with_usage() -> None:
@@ -142,7 +111,11 @@ def test_every_role_has_its_form() -> None:
         {"role": "system", "content": "s"},
         {"role": "developer", "content": "d"},
         {"role": "user", "content": "u", "name": "Ann"},
-        {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": function}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+        },
         {"role": "tool", "content": "2", "tool_call_id": "call_1"},
         {"role": "assistant", "content": ""},
     ]
@@ -232,233 +205,79 @@ def test_a_reply_without_models_is_an_error(status: int, reply: bytes, kind: typ
         provider().models(Reply(Head(status), reply))
 
 
-@pytest.mark.parametrize("case", [c for c in load(PROJECT_FILE) if c.format == "openai-chat"], ids=lambda c: c.name)
-def test_the_events_do_not_depend_on_the_cut(case: Any) -> None:
-    """Text may come in other pieces only where two deltas are one event; here every delta is its own."""
-    expected = comparable(case.chunks)
-    for cut, chunks in recut(case):
-        assert comparable(chunks) == expected, cut
-
-
-def comparable(chunks: list[bytes]) -> list[str]:
-    return [repr(event) for event in read(*chunks)]
-
-
-def test_a_stream_becomes_events() -> None:
-    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
-    assert read(
-        chunk(delta={"role": "assistant", "content": ""}), chunk(delta={"content": "Hel"}), STOP, usage, DONE
-    ) == [
-        Delta("Hel"),
-        Usage(input=3, output=2),
-        End(Status.FINISHED, "stop", raw="stop", model="m-1", request_id="r1", headers={"x-request-id": "r1"}),
-    ]
-
-
-def test_usage_has_its_details() -> None:
-    usage = {
-        "prompt_tokens": 3,
-        "completion_tokens": 2.0,
-        "prompt_tokens_details": {"cached_tokens": 1},
-        "completion_tokens_details": {"reasoning_tokens": 1},
-    }
-    assert Usage(3, 2, 1, 1) in read(chunk(delta={}, usage=usage))
-    assert Usage(3, None, 2) in read(chunk(delta={}, usage={"prompt_tokens": 3, "prompt_cache_hit_tokens": 2}))
-
-
-def timed(text: str, predicted: Any) -> bytes:
-    timings = {"cache_n": 4, "prompt_n": 32, "predicted_n": predicted, "predicted_ms": 51.9}
-    value = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], "timings": timings}
-    return b"data: " + orjson.dumps(value) + b"\n\n"
-
-
-def test_timings_count_an_answer_that_is_cut_off() -> None:
-    events = read(timed("Hel", 1), timed("lo", 3))
-    assert events[:-1] == [Delta("Hel"), Delta("lo"), Usage(36, 3, 4)]
-    assert end_of(events).status is Status.FAILED
-
-
-def test_timings_count_nothing_twice_and_spoil_nothing() -> None:
-    usage = b'data: {"choices":[],"usage":{"prompt_tokens":36,"completion_tokens":3},"timings":{"predicted_n":3}}\n\n'
-    counts = [event for event in read(timed("Hello", 3), STOP, usage, DONE) if isinstance(event, Usage)]
-    assert counts == [Usage(36, 3)]
-    assert read(timed("Hello", "many"), STOP, DONE)[1] == Usage(36, None, 4)
-
-
-@pytest.mark.parametrize("usage", [None, {}, "n/a", [1], {"prompt_tokens_details": None, "prompt_tokens": "3"}])
-def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
-    assert end_of(read(chunk(delta={"content": "a"}, finish_reason="stop", usage=usage))).status is Status.FINISHED
-
-
-def test_groq_puts_usage_and_errors_aside() -> None:
-    data = {"choices": [], "x_groq": {"usage": {"prompt_tokens": 3}}}
-    assert Usage(3) in read(b"data: " + orjson.dumps(data) + b"\n\n")
-    data = {"choices": [], "x_groq": {"error": "over capacity"}}
-    assert isinstance(end_of(read(b"data: " + orjson.dumps(data) + b"\n\n", STOP)).error, ServerError)
+def test_without_streaming_nothing_is_asked_that_only_a_stream_has() -> None:
+    made = request("Hi", stream=False, timings=True)
+    assert made.headers["accept"] == "application/json"
+    asked = json.loads(made.body)
+    assert asked["stream"] is False
+    assert not asked.keys() & {"stream_options", "timings_per_token"}
 
 
 @pytest.mark.parametrize(
-    ("raw", "reason"),
+    ("said", "form"),
     [
-        ("stop", "stop"),
-        ("eos", "stop"),
-        ("eos_token", "stop"),
-        ("length", "length"),
-        ("model_length", "length"),
-        ("tool_calls", "tool_calls"),
-        ("function_call", "tool_calls"),
-        ("content_filter", "content_filter"),
-        ("something_new", "unknown"),
+        ("Unrecognized request argument supplied: stream_options", provider(stream_usage=False)),
+        ("Unrecognized request argument supplied: max_completion_tokens", provider(max_tokens="max_tokens")),
+        ("Your organization must be verified to stream this model.", provider(stream=False)),
+        ("max_completion_tokens: 99999 is more than this model supports", None),
+        ("nothing that we know", None),
     ],
 )
-def test_every_finish_has_a_reason_of_ours(raw: str, reason: str) -> None:
-    end = end_of(read(chunk(delta={"content": "a"}, finish_reason=raw)))
-    assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, reason, raw)
-
-
-@pytest.mark.parametrize(("raw", "kind"), [("error", ServerError), ("insufficient_system_resource", Overloaded)])
-def test_a_finish_that_means_failure_is_an_error(raw: str, kind: type[ProviderError]) -> None:
-    events = read(chunk(delta={"content": "a"}, finish_reason=raw), DONE)
-    assert events[0] == Delta("a")
-    assert type(end_of(events).error) is kind
-
-
-def test_an_error_in_the_chunk_of_its_finish_comes_first() -> None:
-    data = {"error": {"code": 429, "message": "m"}, "choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]}
-    assert isinstance(end_of(read(b"data: " + orjson.dumps(data) + b"\n\n")).error, RateLimited)
+def test_a_refusal_leads_to_another_form(said: str, form: OpenAI | None) -> None:
+    assert provider().adapted(InvalidRequest(said)) == form
 
 
 @pytest.mark.parametrize(
-    ("delta", "events"),
-    [
-        ({"reasoning_content": "a"}, [Reasoning("a")]),
-        ({"reasoning": "a", "content": "b"}, [Reasoning("a"), Delta("b")]),
-        ({"reasoning": "a", "reasoning_content": "a"}, [Reasoning("a")]),
-        ({"reasoning": "a", "reasoning_details": [{"text": "a"}]}, [Reasoning("a")]),
-        ({"reasoning_details": [{"text": "a"}, {"summary": "b"}, {"data": "x"}]}, [Reasoning("ab")]),
-        ({"refusal": "no"}, [Refusal("no")]),
-        ({"content": [{"type": "text", "text": "a"}, {"type": "reference", "ids": [1]}]}, [Delta("a")]),
-        ({"content": [{"type": "thinking", "thinking": "a"}]}, [Reasoning("a")]),
-        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}]}, [Reasoning("a")]),
-        ({"content": None, "reasoning": None, "refusal": None, "tool_calls": None}, []),
-        ({"content": "", "role": "assistant"}, []),
-        ({"content": "<think>a</think>"}, [Delta("<think>a</think>")]),
-        (None, []),
-        ({}, []),
-    ],
+    "said", ["unknown field stream_options", "must be verified to stream", "Tool call id must have a length of 9"]
 )
-def test_a_delta_has_many_forms(delta: Any, events: list[Event]) -> None:
-    assert read(chunk(delta=delta), STOP)[:-1] == events
+def test_a_form_that_is_refused_has_no_other_for_the_same_words(said: str) -> None:
+    error = InvalidRequest(said)
+    form = provider().adapted(error)
+    assert form is not None and form.adapted(error) is None
 
 
-def call(**fields: Any) -> bytes:
-    return chunk(delta={"tool_calls": [fields]})
+ASKED = Prompt(
+    (
+        Message("user", "?"),
+        Message("assistant", "", tool_uses=(ToolUse("call_1", "f", "{}"),), reasoning="Let me see."),
+        Message("tool", "x", tool_call_id="call_1"),
+    ),
+    Options(max_tokens=9),
+)
+
+
+async def asked(**script: Any) -> tuple[Answer, list[dict[str, Any]]]:
+    """The answer of a scripted server to ASKED, and the bodies that it was sent."""
+    async with open_server() as server:
+        run = await fanout.ask(ASKED, [server.lane("a", **script)], retries=0)
+        return run.answers[0], [json.loads(served.request.body) for served in server.served]
+
+
+async def test_an_account_that_may_not_stream_gets_its_answer_whole() -> None:
+    answer, bodies = await asked(whole=True)
+    assert (answer.text, answer.finish_reason, answer.tokens) == ("w0 w1 w2 ", "stop", 3)
+    assert [body["stream"] for body in bodies] == [True, False]
+    assert "stream_options" not in bodies[-1]
 
 
 @pytest.mark.parametrize(
-    ("chunks", "events"),
+    ("knows", "names"),
     [
-        (
-            [
-                call(index=0, id="c", function={"name": "f", "arguments": ""}),
-                call(index=0, function={"arguments": "{}"}),
-            ],
-            [ToolCall(0, "c", "f", ""), ToolCall(0, None, None, "{}")],
-        ),
-        ([call(id="c", function={"name": "f", "arguments": {"a": [1]}})], [ToolCall(0, "c", "f", '{"a":[1]}')]),
-        (
-            [call(id="c", function={"name": "f", "arguments": "{}"}), call(id="d", function={"name": "f"})],
-            [ToolCall(0, "c", "f", "{}"), ToolCall(1, "d", "f", "")],
-        ),
-        (
-            [call(id="c", function={"name": "f"}), call(function={"arguments": "{}"})],
-            [ToolCall(0, "c", "f"), ToolCall(0, arguments="{}")],
-        ),
-        ([call(index=1, id="c", function=None)], [ToolCall(1, "c")]),
-        ([call(index=0, function={"name": None, "arguments": None})], []),
-        (
-            [
-                chunk(delta={"content": None, "function_call": {"name": "f", "arguments": ""}}),
-                chunk(delta={"function_call": {"arguments": "{}"}}),
-                chunk(delta={"function_call": None}),
-            ],
-            [ToolCall(0, None, "f", ""), ToolCall(0, None, None, "{}")],
-        ),
+        ("stream_options,max_tokens", ["max_tokens"]),
+        ("stream_options,max_completion_tokens", ["max_tokens", "max_completion_tokens"]),
+        ("stream_options", ["max_tokens", "max_completion_tokens"]),
     ],
 )
-def test_tool_calls_come_in_many_forms(chunks: list[bytes], events: list[Event]) -> None:
-    read_events = read(*chunks, STOP)
-    assert read_events[:-1] == events
-    assert end_of(read_events).finish_reason == "tool_calls"
+async def test_a_server_of_ones_own_is_asked_by_each_name_of_max_tokens_at_most_once(
+    knows: str, names: list[str]
+) -> None:
+    answer, bodies = await asked(knows=knows)
+    assert [next(name for name in body if name.startswith("max_")) for body in bodies] == names
+    assert (answer.text == "w0 w1 w2 ") is ("max" in knows)
 
 
-@pytest.mark.parametrize("index", ["x", [0], 1.5])
-def test_an_index_that_is_none_is_a_protocol_error(index: Any) -> None:
-    assert isinstance(end_of(read(call(index=index, id="c"))).error, ProtocolError)
-
-
-def test_a_whole_message_counts_only_if_nothing_came_by_delta() -> None:
-    whole = {"role": "assistant", "content": "Hello"}
-    assert read(chunk(delta={"content": "Hello"}, message=whole), chunk(message=whole, finish_reason="stop"))[:-1] == [
-        Delta("Hello")
-    ]
-    grown = chunk(message={"content": "Hel"}), chunk(message=whole, finish_reason="stop")
-    assert read(*grown, DONE)[:-1] == [Delta("Hello")]
-    assert read(grown[0])[:-1] == [Delta("Hel")]
-
-
-def test_a_whole_completion_is_an_answer() -> None:
-    message = {"content": "Hi", "reasoning_content": "hmm", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}
-    completion = {
-        "model": "m",
-        "choices": [{"message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 3},
-    }
-    assert read(orjson.dumps(completion)) == [
-        Usage(3),
-        Reasoning("hmm"),
-        Delta("Hi"),
-        ToolCall(0, "c", "f"),
-        End(Status.FINISHED, "tool_calls", raw="stop", model="m", request_id="r1", headers={"x-request-id": "r1"}),
-    ]
-
-
-def test_other_choices_do_not_mix_in() -> None:
-    other = {"index": 1, "delta": {"content": "B"}, "finish_reason": "stop"}
-    data = {"choices": [other, {"index": 0, "delta": {"content": "A"}}, {"delta": {"content": "C"}}]}
-    events = read(b"data: " + orjson.dumps(data) + b"\n\n")
-    assert events[:-1] == [Delta("A"), Delta("C")]
-    assert end_of(events).status is Status.FAILED
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"choices": 5},
-        {"choices": [None]},
-        {"choices": [7]},
-        {"choices": [{"delta": 5}]},
-        {"choices": [{"delta": {"content": 5}}]},
-        {"choices": [{"delta": {"tool_calls": [5]}}]},
-        {"choices": [{"delta": {}, "finish_reason": [1]}]},
-        {"choices": [{"message": 5}]},
-        {"x_groq": 5, "choices": []},
-    ],
-)
-def test_a_chunk_of_the_wrong_shape_is_a_protocol_error(value: Any) -> None:
-    assert type(end_of(read(b"data: " + orjson.dumps(value) + b"\n\n")).error) is ProtocolError
-
-
-NAMES = [
-    *("choices", "delta", "message", "content", "tool_calls", "function", "arguments", "index"),
-    *("finish_reason", "usage", "x_groq", "error", "id", "type", "text"),
-]
-ODD = odd_json(NAMES, ["text", "stop"])
-
-
-@given(st.lists(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), max_size=4), st.booleans())
-@settings(deadline=None, max_examples=150)
-def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
-    stream = "".join(f"data: {json.dumps(value)}\n\n" if sse else json.dumps(value) for value in values)
-    events = read(stream.encode())
-    assert_sound(events)
+async def test_reasoning_goes_back_to_a_service_that_demands_it_and_to_no_other() -> None:
+    for script, sent in (({"thinks": True}, [None, "Let me see."]), ({}, [None])):
+        answer, bodies = await asked(**script)
+        assert answer.text == "w0 w1 w2 "
+        assert [body["messages"][1].get("reasoning_content") for body in bodies] == sent

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -408,6 +409,170 @@ def test_calls_without_a_place_in_the_output_are_told_apart_by_their_ids() -> No
     ]
 
 
+def test_what_came_otherwise_than_it_ends_is_kept_and_told() -> None:
+    events = read(text("Draft"), event("output_text.done", output_index=1, item_id="msg_1", text="Final"), ending())
+    assert events[0] == Delta("Draft")
+    assert end_of(events).notes == ("the service ended a message with another text than came before, which is kept",)
+    end = end_of(
+        read(text("a\ud83c"), text("\udf88"), event("output_text.done", item_id="msg_1", text="a🎈"), ending())
+    )
+    assert end.notes == ()
+
+
+def test_a_text_that_ends_too_early_goes_on() -> None:
+    """OmniRoute closes a message after its first delta, and sends the others behind that."""
+    message = {"type": "message", "id": "msg_1", "content": [{"type": "output_text", "text": "1"}]}
+    whole = {**message, "content": [{"type": "output_text", "text": "1\n2\n3"}]}
+    early = event("output_text.done", output_index=1, item_id="msg_1", content_index=0, text="1")
+    done = event("output_item.done", output_index=1, item=message)
+    events = read(text("1"), early, done, text("\n2"), text("\n"), ending(output=[whole]))
+    assert events[:-1] == [Delta("1"), Delta("\n2"), Delta("\n"), Delta("3")]
+    assert end_of(events).notes == ()
+
+
+@pytest.mark.parametrize("index", [{"output_index": 0}, {}])
+def test_ids_that_change_between_the_phases_double_nothing(index: dict[str, int]) -> None:
+    """As mistral.rs names one message."""
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Hello"}]}
+    item = {} if index else {"item_id": "msg_A"}
+    events = read(
+        event("output_item.added", **index, item={"type": "message", "id": "msg_A", "content": []}),
+        event("output_text.delta", **index, **item, content_index=0, delta="Hel"),
+        event("output_text.delta", **index, **item, content_index=0, delta="lo"),
+        event("output_item.done", **index, item={**message, "id": "msg_B" if index else "msg_A"}),
+        ending(output=[{**message, "id": "msg_C"}]),
+    )
+    assert events[:-1] == [Delta("Hel"), Delta("lo")]
+
+
+def test_reasoning_may_be_streamed_as_such_and_end_as_a_summary() -> None:
+    done = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hmm"}]}
+    for kind in ("reasoning_text", "reasoning_summary_text"):
+        delta = event(f"{kind}.delta", output_index=0, item_id="rs_1", delta="hm")
+        for item in (done, {**done, "summary": [], "content": [{"type": "reasoning_text", "text": "hmm"}]}):
+            events = read(delta, event("output_item.done", output_index=0, item=item), ending(output=[item]))
+            assert events[:-1] == [Reasoning("hm"), Reasoning("m")]
+
+
+def test_a_content_that_is_a_text_alone_is_one() -> None:
+    assert read(ending(output=[{"type": "message", "content": "Hi"}]))[:-1] == [Delta("Hi")]
+    assert read(ending(output=[], output_text="Hi"))[:-1] == [Delta("Hi")]
+    assert read(text("Hi"), ending(output=[], output_text="Hi"))[:-1] == [Delta("Hi")]
+
+
+def test_parts_and_items_that_are_not_known_are_told_and_lose_nothing() -> None:
+    parts = [{"type": "hologram", "shape": "cube"}, None, {"type": "output_text", "text": "Hi"}, 7]
+    output = [None, 7, {}, {"type": 7}, {"type": "hologram"}, {"type": "message", "content": parts}]
+    events = read(ending(output=output))
+    assert events[:-1] == [Delta("Hi")]
+    assert end_of(events).notes == (
+        "the answer has an item that is not known: hologram",
+        "the answer has a part that is not known: hologram",
+    )
+
+
+@pytest.mark.parametrize("odd", [None, 7, "x", [], {}, [None], True, -1.5, {"x": None}])
+def test_odd_fields_beside_the_text_lose_nothing(odd: Any) -> None:
+    events = read(
+        event("created", response=odd),
+        event("output_item.added", output_index=0, item=odd),
+        event("output_item.added", output_index=odd, item={**CALL, "arguments": ""}),
+        event("function_call_arguments.delta", output_index=odd, item_id="fc_1", delta="{}"),
+        event("output_text.delta", output_index=odd, item_id=odd, content_index=odd, delta="Hi"),
+        event("output_text.done", output_index=odd, item_id=odd, content_index=odd, text="Hi"),
+        event("content_part.done", output_index=odd, part=odd),
+        event("output_item.done", output_index=0, item=odd),
+        ending(output=[odd], usage={**USAGE, "input_tokens_details": odd, "output_tokens_details": odd}, model=odd),
+    )
+    assert [found for found in events if isinstance(found, Delta)] == [Delta("Hi")]
+    assert [found.arguments for found in events if isinstance(found, ToolCall)] == ["", "{}"]
+    assert end_of(events).finish_reason == "tool_calls"
+
+
+def test_pages_beside_the_output_are_sources() -> None:
+    events = read(text("a"), ending(citations=["https://a.example/", {"url": "https://b.example/", "title": "B"}, 7]))
+    assert events[1] == Sources([Source("https://a.example/"), Source("https://b.example/", "B")])
+
+
+@pytest.mark.parametrize("status", ["in_progress", "queued"])
+def test_a_response_that_has_not_ended_is_no_answer(status: str) -> None:
+    events = read(text("a"), event("completed", response={"status": status, "output": []}), text("b"))
+    assert [type(event) for event in events] == [Delta, End]
+    assert type(end_of(events).error) is Truncated
+    document = {"object": "response", "status": status, "output": [{"type": "message", "content": "a"}]}
+    assert type(end_of(read(json.dumps(document).encode())).error) is Truncated
+
+
+@pytest.mark.parametrize(
+    ("kind", "response", "reason", "raw"),
+    [
+        (
+            "completed",
+            {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}},
+            "content_filter",
+            "",
+        ),
+        ("completed", {"status": "completed", "incomplete_details": {"reason": "max_output_tokens"}}, "length", ""),
+        ("completed", {"status": "stop"}, "stop", "stop"),
+        ("completed", {"status": "length"}, "length", "length"),
+        ("completed", {"status": ""}, "stop", "completed"),
+        ("completed", {"status": 7}, "stop", "completed"),
+        ("completed", {"status": "banana"}, "unknown", "banana"),
+        ("done", {}, "stop", "completed"),
+        ("done", {"status": "incomplete", "incomplete_details": 7}, "unknown", "incomplete"),
+        ("incomplete", {"status": "completed"}, "stop", "completed"),
+    ],
+)
+def test_the_status_goes_over_the_name_of_the_event(kind: str, response: dict[str, Any], reason: str, raw: str) -> None:
+    end = end_of(read(text("a"), event(kind, response=response)))
+    assert (end.status, end.finish_reason) == (Status.FINISHED, reason)
+    assert not raw or end.raw == raw
+
+
+@pytest.mark.parametrize("kind", ["completed", "done", "incomplete", "failed", "cancelled"])
+@pytest.mark.parametrize(
+    ("response", "error", "words"),
+    [
+        ({"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "slow"}}, RateLimited, "slow"),
+        ({"status": "failed", "error": {"code": "image_too_large", "message": "big"}}, InvalidRequest, "big"),
+        ({"status": "cancelled", "error": None}, ServerError, "the response is cancelled"),
+        ({"status": "failed"}, ServerError, "the response is failed"),
+    ],
+)
+def test_a_response_that_failed_is_an_error_whatever_its_event(
+    kind: str, response: dict[str, Any], error: type[ProviderError], words: str
+) -> None:
+    events = read(text("a"), event(kind, response={**response, "usage": USAGE}))
+    found = end_of(events).error
+    assert type(found) is error and found.message == words
+    assert [event for event in events if isinstance(event, Usage)] == [Usage(30, 12, 20, 7)]
+
+
+def cost(count: int) -> float:
+    """Seconds of CPU for a stream that repeats, contradicts and changes its names as often as it can."""
+    reader = Responses("m").read(Head(200, SSE))
+    began = time.process_time()
+    for number in range(count):
+        for odd in (
+            text(f"{number} "),
+            event("output_text.done", output_index=1, item_id="msg_1", content_index=0, text="0 1 x"),
+            event("output_text.delta", output_index=1, item_id=f"m_{number}", content_index=number, delta="b"),
+            event("output_item.done", output_index=1, item={"type": "message", "content": [{"text": "0 "}] * 3}),
+            event("function_call_arguments.delta", output_index=2, item_id="fc_1", delta="ab"),
+            event("function_call_arguments.done", output_index=2, item_id="fc_1", arguments="x"),
+            event("reasoning_text.delta", output_index=number, item_id="rs_1", delta="c"),
+            event("output_item.added", output_index=number % 9, item={"type": "reasoning", "id": f"r_{number}"}),
+        ):
+            reader.feed(text_of(odd))
+    assert isinstance(end_of(reader.feed(text_of(ending(output=OUTPUT[:2] * count)))), End)
+    return time.process_time() - began
+
+
+@pytest.mark.slow
+def test_nothing_costs_more_than_what_comes() -> None:
+    assert any(cost(2000) <= 6 * max(cost(500), 0.01) for _ in range(3))
+
+
 def test_a_whole_response_is_an_answer() -> None:
     document = {"object": "response", "model": "m", "status": "completed", "error": None, "output": OUTPUT}
     assert read(json.dumps({**document, "usage": USAGE}).encode()) == [
@@ -502,9 +667,6 @@ def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        event("output_item.added", output_index="x", item=CALL),
-        event("output_item.added", output_index=[0], item=CALL),
-        event("output_item.added", item=7),
         event("completed"),
         event("completed", response={"output": 5}),
         {"type": ["x"]},
@@ -515,10 +677,22 @@ def test_an_event_of_the_wrong_shape_is_a_protocol_error(odd: dict[str, Any]) ->
     assert type(end_of(read(made)).error) is ProtocolError
 
 
-TYPES = [str(event["type"]) for event in TRANSCRIPT] + ["error", "function_call", "message", "url_citation"]
+TYPES = [str(event["type"]) for event in TRANSCRIPT] + [
+    *("error", "function_call", "custom_tool_call", "message", "reasoning", "image_generation_call", "shell_call"),
+    *(
+        "code_interpreter_call",
+        "web_search_call",
+        "url_citation",
+        "container_file_citation",
+        "reasoning_text",
+        "refusal",
+    ),
+    *("response.custom_tool_call_input.delta", "response.refusal.done", "response.reasoning_text.done"),
+]
 NAMES = [
     *("type", "delta", "response", "item", "output", "output_index", "item_id", "call_id", "arguments", "content"),
-    *("status", "usage", "error", "annotation", "url", "text", "summary", "id", "name", "code"),
+    *("status", "usage", "error", "annotation", "url", "text", "summary", "id", "name", "code", "part", "annotations"),
+    *("content_index", "summary_index", "input", "result", "outputs", "action", "refusal", "incomplete_details"),
 ]
 ODD = odd_json(NAMES, [*TYPES, "completed"])
 EVENT = st.builds(

@@ -8,7 +8,9 @@
     cut=K      the connection closes after K tokens         reset=K    … with a reset
     stall=K    keep-alive comments for ever after K tokens  hang=K     silence for ever after K tokens
     drip       one byte every 10 ms                         html       a web page with status 200
-    old        refuses stream_options and max_completion_tokens
+    knows=F,F  refuses every other field of those that services disagree about, by its name
+    whole      refuses to stream: the account must be verified; answers whole
+    thinks     refuses calls without their reasoning, and says so
     empty      status 200 and nothing more                  nodone     no finish and no [DONE]
     linger     the connection stays open after [DONE]       refuse     the answer is a refusal
 """
@@ -128,8 +130,9 @@ async def _respond(stream: trio.SocketStream, status: int, body: bytes, *headers
     await stream.send_all("\r\n".join(head).encode() + body)
 
 
-OLD = {"stream_options", "max_completion_tokens"}
-USE_THE_OLD_NAME = "Unsupported parameter: 'max_completion_tokens'. Use 'max_tokens' instead."
+DISPUTED = {"stream_options", "max_tokens", "max_completion_tokens"}
+VERIFY = "Your organization must be verified to stream this model. Please go to: https://example.org/verify"
+THINK = "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1"
 
 
 class Script:
@@ -156,11 +159,16 @@ class Script:
             body = b'{"error":{"message":"scripted failure"}}'
             await _respond(self.stream, int(self.says["status"]), body, *retry)
             return True
-        if "old" in self.says and (wrong := OLD & json.loads(self.served.request.body).keys()):
-            words = {"stream_options": "Extra inputs are not permitted: stream_options"}.get(
-                min(wrong), USE_THE_OLD_NAME
-            )
-            await _respond(self.stream, 400, json.dumps({"error": {"message": words}}).encode())
+        asked = json.loads(self.served.request.body)
+        if "knows" in self.says and (wrong := (DISPUTED - {*self.says["knows"].split(",")}) & asked.keys()):
+            error = {"message": f"Unrecognized request argument supplied: {min(wrong)}", "code": None}
+            await _respond(self.stream, 400, json.dumps({"error": error}).encode())
+            return True
+        if "thinks" in self.says and not all("reasoning_content" in m for m in asked["messages"] if "tool_calls" in m):
+            await _respond(self.stream, 400, json.dumps({"error": {"message": THINK}}).encode())
+            return True
+        if "whole" in self.says:
+            await self.answer_whole(asked)
             return True
         if "html" in self.says:
             await _respond(self.stream, 200, b"<!doctype html><title>Log in</title>")
@@ -173,6 +181,18 @@ class Script:
             await self.send(b"0\r\n\r\n")
             return True
         return await self.stream_tokens()
+
+    async def answer_whole(self, asked: dict[str, Any]) -> None:
+        if asked["stream"]:
+            error = {"message": VERIFY, "type": "invalid_request_error", "param": "stream", "code": "unsupported_value"}
+            await _respond(self.stream, 400, json.dumps({"error": error}).encode())
+            return
+        await trio.sleep(self.seconds("ttft"))
+        message = {"role": "assistant", "content": "w0 w1 w2 "}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 5, "completion_tokens": 3}
+        whole = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [choice], "usage": usage}
+        await _respond(self.stream, 200, json.dumps(whole).encode())
 
     async def stream_tokens(self) -> bool:
         if "role" in self.says:

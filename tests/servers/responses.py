@@ -72,11 +72,14 @@ def check_request(request: Received) -> None:
     check(body["stream"] is True, "only streams are served here")
     check(body["input"], "the input is empty")
     calls: set[str] = set()
+    customs: set[str] = set()
     for item in [{"role": "user", "content": body["input"]}] if isinstance(body["input"], str) else body["input"]:
-        _check_item(item, calls)
+        _check_item(item, calls, customs)
     for tool in body.get("tools", ()):
         if tool["type"] == "function":
             check_fields(tool, "type name parameters strict", "description", "a tool")
+        elif tool["type"] == "custom":
+            check_fields(tool, "type name", "description format", "a tool")
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, str):
         check(choice in ("auto", "none", "required"), f"Invalid value: {choice!r}")
@@ -88,7 +91,7 @@ def check_request(request: Received) -> None:
         check_fields(body["text"]["format"], "type name schema", "strict description", "text.format")
 
 
-def _check_item(item: Mapping[str, Any], calls: set[str]) -> None:
+def _check_item(item: Mapping[str, Any], calls: set[str], customs: set[str]) -> None:
     kind = item.get("type", "message")
     if kind == "message":
         check_fields(item, "role content", "type", "a message")
@@ -97,6 +100,14 @@ def _check_item(item: Mapping[str, Any], calls: set[str]) -> None:
     elif kind == "function_call":
         check_fields(item, "type call_id name arguments", "id status", "a function call")
         calls.add(item["call_id"])
+    elif kind == "custom_tool_call":
+        check_fields(item, "type call_id name input", "id status", "a custom tool call")
+        customs.add(item["call_id"])
+    elif kind == "custom_tool_call_output":
+        check_fields(item, "type call_id output", "id status", "a custom tool call's output")
+        missing = "No tool call found for custom tool call output with call_id {}."
+        check(item["call_id"] in customs, missing.format(item["call_id"]))
+        _check_content(item["output"], "user")
     elif kind == "function_call_output":
         check_fields(item, "type call_id output", "id status", "a function call's output")
         check(item["call_id"] in calls, f"No tool call found for function call output with call_id {item['call_id']}.")

@@ -67,7 +67,12 @@ def test_minimax_says_under_status_200_what_is_wrong(code: int, kind: type[Provi
     assert (type(error), error.message, error.retryable) == (kind, "m", retryable)
 
 
-@pytest.mark.parametrize("code", [0, None, "0", True, "x"])
+def test_minimaxs_code_may_be_a_text() -> None:
+    error = fault({"base_resp": {"status_code": "1004", "status_msg": "not authorized"}}, Head(200))
+    assert type(error) is AuthError and error.message == "not authorized"
+
+
+@pytest.mark.parametrize("code", [0, None, "0", True, "x", "9" * 40])
 def test_minimaxs_0_is_no_error(code: Any) -> None:
     assert fault({"base_resp": {"status_code": code, "status_msg": "success"}}) is None
 

@@ -9,7 +9,7 @@ import pytest
 from fanout.abc import Head
 from fanout.events import Delta, Reasoning
 from fanout.providers.anthropic import MessagesReader
-from fanout.providers.openai import ChatReader
+from fanout.providers.chat_reader import ChatReader
 from fanout.providers.reader import JsonReader
 from fanout.wire.shortcut import HELD, TRIES, Repeats
 

@@ -27,7 +27,7 @@ from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.events import Status
-from fanout.unwrapped import unwrapped
+from fanout.unwrapped import unwrapping
 
 Sink = Callable[[Record], Awaitable[None]]
 """Takes the record of a request that has ended, also one that was never sent."""
@@ -166,7 +166,7 @@ class Load:
         if schedule.streams == 1:
             await self._in_turn(lanes, level)
             return
-        with unwrapped():
+        with unwrapping():
             async with trio.open_nursery() as nursery:
                 for stream in range(schedule.streams):
                     for lane in self._order(stream, lanes):
@@ -189,7 +189,7 @@ class Load:
     async def _open(self, schedule: Open | Replay, lanes: Sequence[LaneSpec], level: _Level) -> None:
         queues = {lane.name: _Queue(lane, schedule.streams) for lane in lanes}
         try:
-            with unwrapped():
+            with unwrapping():
                 async with trio.open_nursery() as nursery:
                     for after in schedule.times():
                         due = level.began + after

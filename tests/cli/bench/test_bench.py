@@ -119,7 +119,7 @@ async def test_full_answers_on_connections_of_their_own_are_compared_with_one_la
         )  # fmt: skip
         assert server.connections == len(server.served) == 24
         bodies = [json.loads(served.request.body) for served in server.served]
-    assert all(body["ignore_eos"] is True and body["max_completion_tokens"] == 128 for body in bodies)
+    assert all(body["ignore_eos"] is True and body["max_tokens"] == 128 for body in bodies)
     assert "every request opens a connection of its own" in done.err
     head, a, b, c = done.out.splitlines()[:4]
     assert re.search("difference +connect p50 +TTFT p50", head)

@@ -1,0 +1,82 @@
+"""Pictures and sounds in the answers of Chat Completions, in the forms that services give them."""
+
+from base64 import b64decode
+from typing import Any
+
+from attrs import define, evolve, field
+
+from fanout.events import File
+from fanout.providers.media import file_of, file_of_base64
+from fanout.providers.reader import text_of
+
+PCM = "audio/pcm"
+"""What a sound without a head is: OpenAI streams pcm16 and nothing else."""
+
+_BEGINNINGS = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+)
+_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp"}
+
+
+def picture_of(value: Any) -> File | None:
+    """A picture or file that an answer holds, by its address, as a `data:` URI or as base64; None for anything else.
+
+    OpenRouter and Vercel's gateway write `{"type": "image_url", "image_url": {"url": …}}`; elsewhere the inner object
+    is a text, or stands alone, or has `b64_json`.
+    """
+    if isinstance(value, str):
+        return file_of(value) or _typed(file_of_base64(value))
+    if not isinstance(value, dict):
+        return None
+    for key in ("image_url", "image", "file", "document_url"):
+        if inner := value.get(key):
+            return picture_of(inner)
+    name = text_of(value.get("filename")) or text_of(value.get("file_name"))
+    kind = text_of(value.get("media_type")) or text_of(value.get("mime_type"))
+    for key in ("url", "file_data", "b64_json", "data"):
+        if isinstance(address := value.get(key), str) and address:
+            return file_of(address, kind, name) or _typed(file_of_base64(address, kind, name))
+    return None
+
+
+@define(eq=False)
+class Sound:
+    """The sound of an answer, which comes in pieces of base64."""
+
+    _pieces: list[str] = field(factory=list)
+
+    def add(self, data: str) -> None:
+        """Takes the next piece."""
+        self._pieces.append(data)
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def file(self) -> File | None:
+        """The whole sound, or None if it is no base64. Pieces may be encoded each by itself, or cut anywhere."""
+        pieces = self._pieces if all(len(piece) % 4 == 0 for piece in self._pieces) else ["".join(self._pieces)]
+        try:
+            data = b"".join(b64decode(piece, validate=True) for piece in pieces)
+        except ValueError:
+            return None
+        return File(media_type=_type_of(data) or PCM, data=data) if data else None
+
+
+def _typed(file: File | None) -> File | None:
+    """The file with the media type that its bytes tell, if it has none."""
+    if file is None or file.media_type or file.data is None:
+        return file
+    return evolve(file, media_type=_type_of(file.data))
+
+
+def _type_of(data: bytes) -> str | None:
+    if data.startswith(b"RIFF"):
+        return _RIFF.get(data[8:12])
+    return next((kind for beginning, kind in _BEGINNINGS if data.startswith(beginning)), None)
