@@ -18,7 +18,7 @@ from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
 BASE_URL = "https://api.anthropic.com"
-"""Where Anthropic itself listens."""
+"""Anthropic's own address."""
 
 VERSION = "2023-06-01"
 """The version of the protocol that is asked for. The next, 2026-10-21, has lost temperature and top_p."""
@@ -335,7 +335,7 @@ class MessagesReader(JsonReader):
 
 
 def _usage(counts: dict[str, Any]) -> Usage:
-    """What was written to the cache or read from it is input too, which `input_tokens` leaves out."""
+    """Counts as input also tokens written to the cache or read from it, which `input_tokens` leaves out."""
     names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     inputs = [count for name in names if (count := count_of(counts.get(name))) is not None]
     return Usage(

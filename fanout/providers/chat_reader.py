@@ -51,7 +51,7 @@ _REASONS = {
         "content_filter",
     ),
 }
-"""What services call the end of an answer."""
+"""The names that services give to the end of an answer."""
 
 _FAILURES: dict[str, Callable[[str], ProviderError]] = {
     "error": ServerError,  # Mistral, OpenRouter, vLLM
@@ -62,7 +62,7 @@ _FAILURES: dict[str, Callable[[str], ProviderError]] = {
     "timeout": TimedOut,
     "insufficient_system_resource": Overloaded,  # DeepSeek
 }
-"""What services write in the place of a reason when an answer broke off."""
+"""The words that services write in the place of a reason when an answer broke off."""
 
 _OTHER_THOUGHTS = (
     "reasoning_details",  # OpenRouter, MiniMax: a list of parts
@@ -74,7 +74,7 @@ _OTHER_THOUGHTS = (
 """The names under which a delta or a message may hold its reasoning, besides the two common ones."""
 
 _PARTS = ("text", "summary", "thinking", "reasoning", "content")
-"""Where a part of reasoning has its text or further parts: OpenRouter, Mistral, Databricks (earendil-works/pi#7062)."""
+"""The text of a part of reasoning, or its further parts: OpenRouter, Mistral, Databricks (earendil-works/pi#7062)."""
 
 _CHUNK_PAGES = (
     "citations",  # Perplexity, xAI: addresses
@@ -92,7 +92,7 @@ _PAGES = (
 """The names under which a delta, a message or a part holds them."""
 
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
-"""Where DeepSeek, Moonshot and Mistral count cached input, besides the usual place."""
+"""The fields in which DeepSeek, Moonshot and Mistral count cached input, besides the usual one."""
 
 _INDEX = re.compile("[0-9]{1,9}")
 """An index that is written as a text."""
@@ -390,7 +390,7 @@ def _pages(found: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _processed(timings: dict[str, Any]) -> Usage:
-    """What llama.cpp has processed (tools/server/README.md): of the prompt, `cache_n` tokens were there already."""
+    """The tokens that llama.cpp has processed (tools/server/README.md): `cache_n` of the prompt were there already."""
     cached = count_of(timings.get("cache_n"))
     prompt = count_of(timings.get("prompt_n"))
     return Usage(

@@ -46,7 +46,7 @@ _FAILURES: dict[str, type[ProviderError]] = {
     "TOO_MANY_TOOL_CALLS": ServerError,
     "MISSING_THOUGHT_SIGNATURE": InvalidRequest,
 }
-"""What an answer has failed of that ends so without any content.
+"""The errors of an answer that ends so without any content.
 
 It is not repeated: the tokens of its thoughts are paid for, and Google's own client, which does repeat it, asks with
 another temperature then (google-gemini/gemini-cli, geminiChat.ts).
@@ -56,7 +56,7 @@ _CODE = frozenset({"executableCode", "codeExecutionResult"})
 """Parts that tell of code which the service ran on its own, between the words of the answer; they are none of these."""
 
 _BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
-"""What a part has besides the one thing that it is."""
+"""The fields that a part has besides the one thing that it is."""
 
 _OWN = frozenset({"functionResponse", "toolCall", "toolResponse"})
 """Parts of tools that the service ran: no part of the answer either."""
@@ -160,7 +160,7 @@ class GeminiReader(JsonReader):
             out.append(file)
 
     def _read_ending(self, candidate: dict[str, Any], out: list[Event]) -> None:
-        """What a candidate has besides its content: mostly at its end."""
+        """Reads what a candidate has besides its content: mostly at its end."""
         pages = [*_pages(candidate)]
         if pages:
             self._citations.add_all(pages, out)
