@@ -55,8 +55,6 @@ another temperature then (google-gemini/gemini-cli, geminiChat.ts).
 _CODE = frozenset({"executableCode", "codeExecutionResult"})
 """Parts that tell of code which the service ran on its own, between the words of the answer; they are none of these."""
 
-_NUMERIC = frozenset({int, float})
-
 _BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
 """The fields that a part has besides the one thing that it is."""
 
@@ -80,11 +78,30 @@ class GeminiReader(JsonReader):
         """Appends the events of one chunk, or of one whole answer."""
         if self.model is None:
             self.model = text_of(value.get("modelVersion"))
+        try:  # nearly every chunk has one text and nothing else but counts
+            (candidate,) = value["candidates"]
+            (part,) = candidate["content"]["parts"]
+            if (
+                (len(candidate) == 1 or (len(candidate) == 2 and candidate["index"] == 0))
+                and len(part) == 1
+                and type(text := part["text"]) is str
+                and self._last is None
+                and not self.complete
+            ):
+                if text:
+                    out.append(Delta(text))
+                self._counts = value.get("usageMetadata") or self._counts
+                return
+        except (KeyError, TypeError, ValueError):
+            pass
+        self._read_chunk(value, out)
+
+    def _read_chunk(self, value: dict[str, Any], out: list[Event]) -> None:
         candidates = value.get("candidates")
         if candidates:
             for candidate in candidates:
                 index = candidate.get("index")
-                if not index or type(index) not in _NUMERIC:
+                if not index or type(index) not in (int, float):
                     self._read_candidate(candidate, out)
         elif feedback := value.get("promptFeedback"):
             self._read_feedback(feedback)
@@ -110,16 +127,12 @@ class GeminiReader(JsonReader):
     def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
         content = candidate.get("content") or {}
         for part in content.get("parts") or ():
-            if type(part) is dict and len(part) == 1 and type(text := part.get("text")) is str:
-                if text:
-                    out.append(Delta(text))  # nearly every part
-            elif isinstance(part, dict):
+            if isinstance(part, dict):
                 self._read_part(part, out)
         if self._last is not None:
             parts = [part for part in rows_of(content.get("parts")) if part.get("text") != ""]
             self._last = [self._last, *parts][-1]
-        if not content or len(candidate) != 2 or "index" not in candidate:
-            self._read_ending(candidate, out)
+        self._read_ending(candidate, out)
 
     def _read_part(self, part: dict[str, Any], out: list[Event]) -> None:
         thought = part.get("thought")

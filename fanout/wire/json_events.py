@@ -35,7 +35,7 @@ class JsonEvents(ServerSentEvents):
                 if type(value) is dict:
                     self.last_id = self._id
                     return [value]
-        return super()._read_whole(data)
+        return self._read_several(data)
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
         if event in _TOLD_BY_NAME:

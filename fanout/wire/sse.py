@@ -107,17 +107,21 @@ class ServerSentEvents:
 
     def _read_whole(self, data: bytes) -> list[Any] | None:
         """Returns the frames of bytes that are whole events of the usual form, or None if they are anything else."""
-        if len(data) > self._whole_cap:
-            return None
         lines = self._lines
         if data[-2:] == b"\n\n" and data.startswith(lines.start) and 0x0A not in (line := data[len(lines.start) : -2]):
+            if len(data) > self._whole_cap:
+                return None
             self.last_id = self._id
             return self._frames(lines.event, [line.decode("utf-8", "replace")])  # one event a read
-        if (groups := lines.try_read(data)) is None:
+        return self._read_several(data)
+
+    def _read_several(self, data: bytes) -> list[Any] | None:
+        if len(data) > self._whole_cap or (groups := self._lines.try_read(data)) is None:
             return None
         self.last_id = self._id
         if len(groups) == 1:
-            return self._frames(*groups[0])
+            event, values = groups[0]
+            return self._frames(event, values)
         return [frame for event, values in groups for frame in self._frames(event, values)]
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
