@@ -34,7 +34,7 @@ from fanout.providers.reader import text_of
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt, repair
 from fanout.wire.multipart import Part, content_type, multipart
-from fanout.wire.sse import Message
+from fanout.wire.sse import ServerSentEvent
 
 BASE_URL = "https://www.hailuo.ai"
 """The address of the chat; its Chinese twin speaks the same at https://hailuoai.com."""
@@ -330,7 +330,7 @@ class HailuoReader(EventReader):
         self._text = ""
         self._citations = Citations()
 
-    def take(self, message: Message, out: list[Event], /) -> None:
+    def take(self, message: ServerSentEvent, out: list[Event], /) -> None:
         """Appends the events of one event; one kind ends the answer by its name, whatever its data."""
         if message.data.strip() and (message.event != _CLOSE or message.data.lstrip().startswith("{")):
             self._read(self.value(message), out)

@@ -14,7 +14,7 @@ from fanout.wire.faults import fault, is_answer, stray_fault
 from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
 from fanout.wire.shortcut import Repeats
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
@@ -215,19 +215,19 @@ class JsonReader(AnswerEnding, ABC):
 
     def _take_unusual(self, frame: Any, read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Takes a frame that may be anything: several values, an error, the end mark. Raises the error that it is."""
-        named = isinstance(frame, Message) and frame.event == "error"
-        for value in self._values(frame) if isinstance(frame, Message) else (frame,):
+        named = isinstance(frame, ServerSentEvent) and frame.event == "error"
+        for value in self._values(frame) if isinstance(frame, ServerSentEvent) else (frame,):
             if named or not isinstance(value, dict) or "error" in value:
                 self.refuse(value, named=named)
             if not isinstance(value, dict):
                 raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
             read(value, out)
-        if isinstance(frame, Message) and self.done_ends and frame.data.rstrip().endswith(_DONE):
+        if isinstance(frame, ServerSentEvent) and self.done_ends and frame.data.rstrip().endswith(_DONE):
             if not self.complete:
                 self.finish(self._reason or "unknown", self._raw)
             self.end()
 
-    def _values(self, message: Message) -> Iterator[Any]:
+    def _values(self, message: ServerSentEvent) -> Iterator[Any]:
         """The values in the data of a message, without an end mark behind them.
 
         Nearly always it is one. Some services leave out the blank line between events, whose values then stand there a
@@ -244,7 +244,7 @@ class JsonReader(AnswerEnding, ABC):
         except ProtocolError:
             yield text
 
-    def _take_pending(self, message: Message, out: list[Event], *, whole: bool) -> None:
+    def _take_pending(self, message: ServerSentEvent, out: list[Event], *, whole: bool) -> None:
         """Takes an event without its blank line: it may still be an error or the end mark, and nothing else.
 
         `whole`: this service writes no blank lines, so what can be decoded counts.

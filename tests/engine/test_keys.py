@@ -132,7 +132,7 @@ def test_what_is_known_does_not_grow_for_ever_and_the_oldest_goes_first() -> Non
         keys = Keys((last, TWO), known)
         keys.learn(last, InvalidRequest("unknown field stream_options"), 0)
         keys.learn(last, RateLimited("x"), 0)
-    assert (len(known.forms), len(known.blocked)) == (MAX_REMEMBERED, MOST)
+    assert (len(known.forms), len(known.blocked)) == (MAX_REMEMBERED, MAX_REMEMBERED)
     assert keys.usable(0) is TWO
     assert keys.usable(KEY_BLOCK) == evolve(last, stream_usage=False)
     first = evolve(ONE, model="m0")
