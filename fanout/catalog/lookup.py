@@ -18,7 +18,7 @@ from fanout.credentials import Credentials, command
 from fanout.errors import NotFound, ProviderError, UsageError
 from fanout.prompt import Options
 from fanout.proxy import Proxy, as_proxy
-from fanout.scrub import scrub
+from fanout.scrub import Scrubber
 from fanout.secret import Secret
 from fanout.settings import explain_unknown
 from fanout.timeouts import Timeouts
@@ -143,10 +143,11 @@ async def _ask_models(provider: Provider, transport: Transport) -> list[str]:
     request = provider.models_request()
     if request is None:
         raise NotFound(f"{provider.name} does not list its models")
+    scrubber = Scrubber(request.headers.values())
     try:
-        return provider.models(await fetch(transport, request, connect=5.0))
+        return list(map(scrubber.scrub_text, provider.models(await fetch(transport, request, connect=5.0))))
     except ProviderError as error:
-        scrub(error, request.headers.values())
+        scrubber.scrub_error(error)
         raise
 
 
