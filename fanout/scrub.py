@@ -36,9 +36,8 @@ _UNTOUCHED: frozenset[type] = frozenset({Delta, Reasoning, Refusal, Replace, Sta
 _MODELS_OWN = {"arguments", "data", "fetch"}
 """The fields of other events that stay as they are: the model's words, and requests, whose secrets are Secrets."""
 
-_MARKS = re.compile(r"[%\\&]")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-_ESCAPE = re.compile(
+_ESCAPE = (  # compiled with the first text that has one: a start need not wait for it
     r"%([0-9a-fA-F]{2})|\\u00([0-9a-fA-F]{2})|\\x([0-9a-fA-F]{2})|&#[xX]0{0,6}([0-9a-fA-F]{2});"
     r"|&#0{0,6}([0-9]{2,3});|&(amp|lt|gt|quot|apos);|\\(.)"
 )
@@ -92,7 +91,7 @@ class Scrubber:
             for form in map(Secret.reveal, self._forms):
                 text = text.replace(form, BLANK)
                 text = "…".join(_without_part(part, form) for part in text.split("…"))
-        return self._without_escaped(text) if _MARKS.search(text) else text
+        return self._without_escaped(text) if _has_escapes(text) else text
 
     def _is_suspect(self, text: str) -> bool:
         for probe in self._probes.reveal().split("\0"):  # in full: with `any` it takes half as long again
@@ -128,7 +127,7 @@ class Scrubber:
         """True if one look tells that there is no secret in it: every lane has an End, and hardly one repeats a key."""
         words = (end.finish_reason, end.raw, end.model, end.request_id, *end.headers, *end.headers.values(), *end.notes)
         text = "\n".join(filter(None, words))
-        return end.error is None and not self._is_suspect(text) and not _MARKS.search(text)
+        return end.error is None and not self._is_suspect(text) and not _has_escapes(text)
 
     def _scrub_value(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
@@ -202,10 +201,14 @@ def _without_part(text: str, word: str) -> str:
     return text
 
 
+def _has_escapes(text: str) -> bool:
+    return "%" in text or "\\" in text or "&" in text
+
+
 def _unescape(text: str) -> Sequence[str]:
     """Returns the text with escapes undone once, twice and three times, as long as there are any."""
     found: list[str] = []
-    while len(found) < 3 and (plain := _ESCAPE.sub(_character, text)) != text:
+    while len(found) < 3 and (plain := re.sub(_ESCAPE, _character, text)) != text:
         found.append(text := plain)
     return found
 
