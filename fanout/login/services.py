@@ -146,7 +146,7 @@ def user(site: Site, base_url: str, reply: Reply) -> str | None:
         raise response_error(head, reply.body)
     try:
         person = json.loads(reply.body)["json"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     if person is None:
         raise refused
