@@ -21,7 +21,6 @@ from fanout.errors import LoginRequired, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.history import Turns
 from fanout.prompt import Options, Prompt
-from fanout.scrub import Scrubber
 from fanout.timeouts import DEFAULTS, Timeouts
 
 
@@ -87,7 +86,6 @@ class Attempt:
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
-        self._scrubber = Scrubber()
         self._fold = Fold(name, provider.name, provider.model)
         self._channel = channel
         self._observer = observer
@@ -239,7 +237,7 @@ class Attempt:
     def _emit(self, events: list[Event], end: End | None = None) -> None:
         at = trio.current_time()
         if self._trial is not None:  # before anybody has them
-            events = self._scrubber.scrub_events(events, self._trial.secrets)
+            events = self._trial.scrub(events)
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
         if end is not None and end.error is not None:

@@ -16,6 +16,7 @@ from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TimedOut
 from fanout.events import End, Event, Status, Usage
 from fanout.parsing import PARSE_ERRORS, parsing, translate
 from fanout.prompt import Prompt
+from fanout.scrub import Scrubber
 from fanout.secret import Secret
 from fanout.transports.fetch import fetch
 
@@ -49,6 +50,7 @@ class Trial:
     _reader: Reader | None = field(default=None, init=False)
     _renewed: Credentials | None = field(default=None, init=False)
     _received: int = field(default=0, init=False)
+    _scrubber: Scrubber = field(factory=Scrubber, init=False)
 
     def __attrs_post_init__(self) -> None:
         if (login := self.provider.credentials) is not None:
@@ -131,6 +133,10 @@ class Trial:
                 return self._reader.close(error)
         except ProtocolError as broken:
             return [End(Status.FAILED, error=error or broken)]
+
+    def scrub(self, events: list[Event]) -> list[Event]:
+        """Returns the events without the secrets of this try's requests, and of those before it."""
+        return self._scrubber.scrub_events(events, self.secrets)
 
     def cut_off(self) -> None:
         """Reads nothing more. Its service goes on unless it is told to stop, if the answer is not complete."""
