@@ -133,7 +133,7 @@ class Trial:
             return [End(Status.FAILED, error=error or broken)]
 
     def cut_off(self) -> None:
-        """Reads nothing more. Its service goes on unless it is told to stop, if the answer is not complete."""
+        """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
 
     @cached_property
