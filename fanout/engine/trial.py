@@ -139,7 +139,7 @@ class Trial:
         return self._scrubber.scrub_events(events, self.secrets)
 
     def cut_off(self) -> None:
-        """Reads nothing more. Its service goes on unless it is told to stop, if the answer is not complete."""
+        """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
 
     @cached_property
