@@ -68,21 +68,21 @@ class Setting:
         except (LookupError, ValueError):
             fits = False
         if not fits:
-            raise UsageError(f"{name} takes {self.form.written or self.form.words}{self._shown(text)}")
+            raise UsageError(f"{name} takes {self.form.written or self.form.words}{self._show(text)}")
         return (value,) if self.many else value
 
     def check(self, name: str, value: Any) -> None:
         """Raises UsageError for a value out of its range, or of another type; not-a-number lies in no range."""
         if self.many and isinstance(value, str):  # which would pass for the list of its letters
-            raise UsageError(f"{name} takes {self.form.kind}{self._shown(value)}")
+            raise UsageError(f"{name} takes {self.form.kind}{self._show(value)}")
         try:
             fits = self.form.fits(value)
         except TypeError:
             fits = False
         if not fits:
-            raise UsageError(f"{name} takes {self.form.words}{self._shown(value)}")
+            raise UsageError(f"{name} takes {self.form.words}{self._show(value)}")
 
-    def _shown(self, value: Any) -> str:
+    def _show(self, value: Any) -> str:
         return "" if self.hidden else f", not {value!r}"
 
 

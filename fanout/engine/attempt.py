@@ -21,7 +21,6 @@ from fanout.errors import LoginRequired, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.history import Turns
 from fanout.prompt import Options, Prompt
-from fanout.scrub import scrub
 from fanout.timeouts import DEFAULTS, Timeouts
 
 
@@ -237,11 +236,12 @@ class Attempt:
 
     def _emit(self, events: list[Event], end: End | None = None) -> None:
         at = trio.current_time()
+        if self._trial is not None:  # before anybody has them
+            events = self._trial.scrub(events)
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
         if end is not None and end.error is not None:
             end.error.lane, end.error.partial = self.name, self._fold.text
-            scrub(end.error, self._trial.secrets if self._trial is not None else ())
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         if end is not None and self._observer is not None and self._fold.started is not None:

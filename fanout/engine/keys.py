@@ -21,7 +21,7 @@ SHORTEST_BLOCK = 0.001
 FORMS = 8
 """Changes of form that one lane makes at most: a provider that always had another would be asked for ever."""
 
-MOST = 256
+MAX_REMEMBERED = 256
 """Keys and forms that are remembered; the oldest are forgotten, which costs a lane another refusal."""
 
 
@@ -143,5 +143,5 @@ V = TypeVar("V")
 def _remember(table: dict[Hashable, V], name: Hashable, value: V) -> None:
     table.pop(name, None)
     table[name] = value
-    if len(table) > MOST:
+    if len(table) > MAX_REMEMBERED:
         del table[next(iter(table))]

@@ -25,11 +25,11 @@ class Budget:
     tokens: float = 10.0
     full: float = 10.0
 
-    def failed(self) -> None:
+    def note_failure(self) -> None:
         """Takes a token for an attempt that failed in a way which repeating might mend."""
         self.tokens = max(0.0, self.tokens - 1)
 
-    def succeeded(self) -> None:
+    def note_success(self) -> None:
         """Gives a tenth of a token back for an attempt that finished."""
         self.tokens = min(self.full, self.tokens + 0.1)
 
@@ -97,14 +97,14 @@ class Retries:
         then, and once it has come nothing follows at all.
         """
         if error is None:
-            self.budget.succeeded()
+            self.budget.note_success()
         if error is None or had_content or self.closed:
             return None
         if now < due and (step := self._at_once(error, now)) is not None:
             self.allowed += 1
             return step
         if error.retryable:
-            self.budget.failed()
+            self.budget.note_failure()
         if self.tried > self.allowed or not self.budget.allows:
             return None
         seconds = pause(error, self.tried, self.random)

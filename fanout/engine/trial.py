@@ -16,6 +16,7 @@ from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TimedOut
 from fanout.events import End, Event, Status, Usage
 from fanout.parsing import PARSE_ERRORS, parsing, translate
 from fanout.prompt import Prompt
+from fanout.scrub import Scrubber
 from fanout.secret import Secret
 from fanout.transports.fetch import fetch
 
@@ -49,6 +50,7 @@ class Trial:
     _reader: Reader | None = field(default=None, init=False)
     _renewed: Credentials | None = field(default=None, init=False)
     _received: int = field(default=0, init=False)
+    _scrubber: Scrubber = field(factory=Scrubber, init=False)
 
     def __attrs_post_init__(self) -> None:
         if (login := self.provider.credentials) is not None:
@@ -132,6 +134,10 @@ class Trial:
         except ProtocolError as broken:
             return [End(Status.FAILED, error=error or broken)]
 
+    def scrub(self, events: list[Event]) -> list[Event]:
+        """Returns the events without the secrets of this try's requests, and of those before it."""
+        return self._scrubber.scrub_events(events, self.secrets)
+
     def cut_off(self) -> None:
         """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
@@ -194,12 +200,12 @@ def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None)
         end.status = Status.TIMED_OUT
     if had_content or end.status is not Status.FINISHED or end.finish_reason not in (None, "stop", "unknown"):
         return end
-    error = _nothing_known(events, end) or fired or Truncated("the stream ended without any content")
+    error = _find_unknown(events, end) or fired or Truncated("the stream ended without any content")
     error.request_id = end.request_id
     return evolve(end, status=Status.TIMED_OUT if error is fired else Status.FAILED, finish_reason=None, error=error)
 
 
-def _nothing_known(events: list[Event], end: End) -> ProtocolError | None:
+def _find_unknown(events: list[Event], end: End) -> ProtocolError | None:
     """Returns the error for an answer that is there, but has nothing in it that is known; None if there is none.
 
     Signs of one are the service's count, and what the reader noted of parts; a note on the finish reason is none.

@@ -7,7 +7,7 @@ from typing import Any
 from fanout.abc import OnLose, Policy, Standing
 from fanout.errors import UsageError
 from fanout.events import End, Event, Status
-from fanout.policies.race import Accept, answered, takes
+from fanout.policies.race import Accept, has_answer, takes
 
 
 class Quorum(Policy):
@@ -26,7 +26,7 @@ class Quorum(Policy):
             raise UsageError(f"k must be between 1 and the number of lanes, {len(lanes)}, not {k!r}")
         self.heeds = frozenset({End})
         self.k = k
-        self.accept = accept or answered
+        self.accept = accept or has_answer
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """The unfinished once k are good; everybody once k are out of reach; a refused lane itself."""

@@ -21,7 +21,7 @@ def takes(accept: Accept, answer: Answer) -> bool:
         return False
 
 
-def answered(answer: Answer) -> bool:
+def has_answer(answer: Answer) -> bool:
     """The default `accept`: anything but an empty answer."""
     return answer.answered
 
@@ -46,7 +46,7 @@ class Race(Policy):
         super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
         if on not in ("finish", "first_token"):
             raise UsageError(f"on must be finish or first_token, not {on!r}")
-        self.accept = accept or answered
+        self.accept = accept or has_answer
         self._first = ANSWERING | {Reasoning} if reasoning else ANSWERING
         self._on_first_token = on == "first_token"
         self.heeds = frozenset({End}) | self._first if self._on_first_token else frozenset({End})

@@ -61,17 +61,17 @@ def test_without_a_word_the_wait_doubles_and_is_jittered() -> None:
 def test_a_budget_forbids_retries_below_half_and_recovers_slowly() -> None:
     budget = Budget()
     for _ in range(4):
-        budget.failed()
+        budget.note_failure()
     assert (budget.tokens, budget.allows) == (6, True)
-    budget.failed()
+    budget.note_failure()
     assert (budget.tokens, budget.allows) == (5, False)
-    budget.succeeded()
+    budget.note_success()
     assert (budget.tokens, budget.allows) == (5.1, True)
     for _ in range(100):
-        budget.failed()
+        budget.note_failure()
     assert budget.tokens == 0
     for _ in range(1000):
-        budget.succeeded()
+        budget.note_success()
     assert budget.tokens == budget.full
 
 
