@@ -199,6 +199,7 @@ _REASONS = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
+    "sensitive": "content_filter",  # earendil-works/pi, mapStopReason
 }
 
 
@@ -247,7 +248,7 @@ class MessagesReader(JsonReader):
                 self._read_stop(value["delta"] or {}, out)
             case "message_stop":
                 if not self.complete:
-                    self.finish("unknown")
+                    self.finish(self._reason or "unknown", self._raw)
                 self.end()
             case "ping":
                 pass

@@ -205,6 +205,8 @@ class ChatReader(JsonReader):
             self.count(_usage(usage), out)
 
     def _read_finish(self, raw: str) -> None:
+        if raw == "null":  # KoboldCpp until March 2025, in every chunk (PowerShell/AIShell#350)
+            return
         if (failure := _FAILURES.get(raw)) is not None:
             raise failure(f"the service broke off: {raw}")
         self.finish(_REASONS.get(raw, "unknown"), raw)
