@@ -104,7 +104,7 @@ def _verdict(results: Mapping[str, Any]) -> str:
     ours, sdk, litellm = f"{ms['fanout-curl']:.1f}", f"{ms['openai-gather']:.1f}", f"{ms['litellm-batch']:,.0f}"
     return (
         f"**{ours} ms from the winner's last byte to your code**, in a race of {results['settings']['lanes']} whose"
-        f" losers are closed by then. By hand with the OpenAI SDK and `asyncio.wait`: {sdk} ms. LiteLLM's"
+        f" losers are closed by then. By hand, with the OpenAI SDK and cancelled tasks: {sdk} ms. LiteLLM's"
         f" `batch_completion_models`: {litellm} ms, because it waits for the slowest. {_link('race_cost')}"
     )
 

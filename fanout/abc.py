@@ -90,7 +90,7 @@ class Reader(Protocol):
     """Reads one response into events; the last event is one End, and nothing follows it."""
 
     complete: bool
-    """Whether the protocol's end mark has been seen, so that the answer stays whole whatever happens next."""
+    """True once the protocol's end mark has been seen: the answer stays whole whatever happens next."""
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
@@ -179,7 +179,7 @@ class Provider(ABC):
         return None
 
     def farewell(self, request: Request, reader: Reader | None) -> Request | None:
-        """What to send when the lane is cut off while `request` is being answered, to stop the service; None: nothing.
+        """Returns what stops a service whose lane is cut off while it answers `request`; None: nothing does.
 
         `reader` is what was reading the answer, if it had begun.
         """
@@ -226,16 +226,16 @@ class Transport(Protocol):
 
 
 class Standing(Protocol):
-    """What a policy may know of a lane."""
+    """The part of a lane that a policy may know."""
 
     @property
     def status(self) -> Status | None:
-        """How the lane ended; None while it waits or runs."""
+        """The status of the lane's End; None while it waits or runs."""
         ...
 
     @property
     def lost(self) -> bool:
-        """Whether the policy has said that this lane lost."""
+        """True if the policy has said that this lane lost."""
         ...
 
     @property
@@ -250,7 +250,7 @@ class Standing(Protocol):
 
 
 OnLose = Literal["cancel", "keep"]
-"""What becomes of a lane that has lost: it is cut off at once, or runs on to its end and is counted as waste."""
+"""The fate of a lane that has lost: it is cut off at once, or runs on to its end and is counted as waste."""
 
 
 class Policy(ABC):
@@ -265,7 +265,7 @@ class Policy(ABC):
     pace: float = 0.0
     retries: ClassVar[int] = 1
     chooses: ClassVar[bool] = True
-    """Whether it chooses a winner."""
+    """True if it chooses a winner."""
 
     heeds: frozenset[type] | None = None
     """The kinds of events that `losers` is asked about; None: all. A burst brings hundreds of pieces in one read."""
@@ -277,13 +277,13 @@ class Policy(ABC):
 
     @abstractmethod
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
-        """Which lanes have lost, now that `event` has just happened in `lane`.
+        """Returns the lanes that have lost, now that `event` has just happened in `lane`.
 
         A lane that has ended may be among them: its answer is refused, which counts as a failure.
         """
 
     def winner(self, lanes: Sequence[Standing]) -> int | None:
-        """Whose answer is the group's, when all is over: the first lane that finished and did not lose."""
+        """Returns the lane whose answer is the group's, when all is over: the first that finished and did not lose."""
         kept = [(s.place, i) for i, s in enumerate(lanes) if s.status is Status.FINISHED and not s.lost]
         return min(kept)[1] if kept else None
 

@@ -1,4 +1,4 @@
-"""What a service says, without our keys: some repeat the key that they do not accept."""
+"""Takes our keys out of a service's words: some repeat the key that they do not accept."""
 
 from collections.abc import Iterable
 

@@ -231,3 +231,14 @@ def test_ten_thousand_lanes_of_one_name_have_a_name_each_at_once() -> None:
     assert names[:5] == ["a", "a#3", "a#4", "a#6", "a#7"]
     assert len(set(names)) == 10_000
     assert builder.counts == {"a": 10_002}  # each number was looked at once
+
+
+async def test_one_lane_is_made_without_a_plan_with_the_settings_of_all(autojump_clock: MockClock) -> None:
+    settings = Settings.of(Timeouts(first=7), None, "cancel", Config())
+    builder = Builder(Connections(memory(a=[HANG], b=[0.1, Head(500)])), settings, None)
+    lanes = [LaneSpec("a", Words("a"), timeouts=Timeouts(idle=3)), LaneSpec("a", Words("b"), retries=2)]
+    late, again = (builder.attempt(lane) for lane in lanes)
+    assert (late.name, again.name) == ("a", "a#2")
+    for attempt in (late, again):
+        await attempt.run(fanout.Prompt.of("?"), trio.current_time() + 100)
+    assert (late.answer.elapsed, late.tries, again.tries) == (7, 1, 3)

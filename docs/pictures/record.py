@@ -1,6 +1,6 @@
 """Records README's picture: a real race on a real terminal, as an SVG that moves.
 
-    pip install pyte && python docs/pictures/record.py
+    python docs/pictures/record.py        # needs pyte, as the tests do
 
 The command runs on a terminal of its own, against services on this machine that say the same words at the same pace
 every time (tests/servers/voices.py). What it writes is played into a terminal emulator, and each state of the screen
@@ -210,8 +210,17 @@ class Film:
             f"<title>{escape(SHOWN)}</title>"
             f"<style>{self._style()}</style><defs>{rows}</defs>"
             f'<rect class="ground" x=".5" y=".5" width="{width - 1:g}" height="{height - 1}" rx="8"/>'
-            f'<svg x="{INSET}" y="{INSET}" {inside}><g class="film">{strip}</g></svg></svg>\n'
+            f'<svg x="{INSET}" y="{INSET}" {inside}>'
+            f'<g class="film" transform="translate(0 {self._still})">{strip}</g></svg></svg>\n'
         )
+
+    @property
+    def _still(self) -> int:
+        """The place of the last frame with lanes side by side, for who sees no motion."""
+        with_lanes = [
+            i for i, frame in enumerate(self.frames) if any("╭" in run.text for row in frame.rows for run in row)
+        ]
+        return -with_lanes[-1] * ROWS * HIGH
 
     def _picture(self, number: int, frame: Frame) -> str:
         uses = "".join(
@@ -226,7 +235,7 @@ class Film:
 
     def _style(self) -> str:
         total = self.frames[-1].at + STILL
-        last = (len(self.frames) - 1) * ROWS * HIGH
+        last = (1 - len(self.frames)) * ROWS * HIGH
         steps = "".join(
             f"{100 * frame.at / total:.3f}%{{transform:translateY({-number * ROWS * HIGH}px)}}"
             for number, frame in enumerate(self.frames)
@@ -236,8 +245,8 @@ class Film:
             f".bold{{font-weight:bold}}{_colours(0)}"
             f"@media (prefers-color-scheme:light){{{_colours(1)}}}"
             f".film{{animation:film {total:.2f}s step-end infinite}}"
-            f"@keyframes film{{{steps}to{{transform:translateY({-last}px)}}}}"
-            f"@media (prefers-reduced-motion:reduce){{.film{{animation:none;transform:translateY({-last}px)}}}}"
+            f"@keyframes film{{{steps}to{{transform:translateY({last}px)}}}}"
+            f"@media (prefers-reduced-motion:reduce){{.film{{animation:none}}}}"
         )
 
 

@@ -87,13 +87,13 @@ class LaneTable:
 class GroupTable:
     """`[groups.NAME]`: a policy and its lanes, usable wherever a lane is."""
 
-    policy: str = setting(TEXT, default=NOTHING)
-    lanes: list[str] = setting(TEXTS, default=NOTHING)
-    on: str | None = setting(TEXT)
-    after: float | None = setting(DELAY)
-    k: int | None = setting(WHOLE)
-    deadline: float | None = setting(CLOCK)
-    on_lose: str | None = setting(TEXT)
+    policy: str = setting(TEXT, default=NOTHING, help="race, hedge, fallback, quorum, all, or a plug-in's.")
+    lanes: list[str] = setting(TEXTS, default=NOTHING, help="Lane specs, and names of lanes and groups.")
+    on: str | None = setting(TEXT, help="What wins: finish, or first_token.")
+    after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts.")
+    k: int | None = setting(WHOLE, help="Of a quorum: the number of answers that are enough.")
+    deadline: float | None = setting(CLOCK, help="Longest time for all its lanes together.")
+    on_lose: str | None = setting(TEXT, help="cancel losers at once, or keep them running.")
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
@@ -104,9 +104,9 @@ class GroupTable:
 class DefaultsTable(Timeouts):
     """`[defaults]`: what holds for every lane that does not say otherwise."""
 
-    retries: int | None = setting(COUNT)
-    transport: str | None = setting(TEXT)
-    unofficial: list[str] | None = setting(TEXTS)
+    retries: int | None = setting(COUNT, help="How often a lane is tried again.")
+    transport: str | None = setting(TEXT, help="What carries the requests: curl, or httpx.")
+    unofficial: list[str] | None = setting(TEXTS, help="The web chats that are switched on.")
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""

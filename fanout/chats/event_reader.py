@@ -7,7 +7,7 @@ from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.events import CONTENT, Event
 from fanout.providers.ending import AnswerEnding
-from fanout.providers.reader import SENSELESS, typed
+from fanout.providers.reader import READ_ERRORS, to_provider_error
 from fanout.wire.faults import fault, stray_fault
 from fanout.wire.json_text import JsonText, excerpt
 from fanout.wire.sse import Message, ServerSentEvents
@@ -82,8 +82,8 @@ class EventReader(AnswerEnding, ABC):
                 self.take(message, out)
                 if self.complete:
                     break
-        except SENSELESS as error:
-            self._error = typed(error)
+        except READ_ERRORS as error:
+            self._error = to_provider_error(error)
         self._came = self._came or any(type(event) in CONTENT for event in out)
 
     def _take_last(self, out: list[Event]) -> bool:

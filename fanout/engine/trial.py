@@ -14,9 +14,9 @@ from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
 from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TimedOut, TooLarge, Truncated
 from fanout.events import End, Event, Status, Usage
+from fanout.parsing import PARSE_ERRORS, parsing, translate
 from fanout.prompt import Prompt
 from fanout.secret import Secret
-from fanout.sense import SENSELESS, sense_only, typed
 from fanout.transports.fetch import fetch
 
 LANE_BYTES = 64 << 20
@@ -72,7 +72,7 @@ class Trial:
         while True:
             first = reply is None
             try:
-                with sense_only("the request cannot be made", InvalidRequest) if first else sense_only():
+                with parsing("the request cannot be made", InvalidRequest) if first else parsing():
                     request = next(flow) if reply is None else flow.send(reply)
             except StopIteration as last:
                 return self._outgoing(last.value)
@@ -86,7 +86,7 @@ class Trial:
     def head(self, head: Head, /) -> None:
         """Begins to read the response."""
         assert self._request is not None
-        with sense_only():
+        with parsing():
             self._reader = self.provider.read(head, self._request)
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
@@ -102,9 +102,9 @@ class Trial:
         assert self._reader is not None
         try:  # in full, because a context manager would be half of what this costs
             events = self._reader.feed(data)
-        except SENSELESS as error:
+        except PARSE_ERRORS as error:
             self.cut = True
-            raise typed(error) from error
+            raise translate(error) from error
         if events:
             try:
                 if isinstance(events[-1], End):
@@ -127,7 +127,7 @@ class Trial:
         if self._reader is None:
             return [End(Status.FAILED, error=error or Truncated("the service closed the connection without a word"))]
         try:
-            with sense_only():
+            with parsing():
                 return self._reader.close(error)
         except ProtocolError as broken:
             return [End(Status.FAILED, error=error or broken)]
@@ -145,7 +145,7 @@ class Trial:
         """
         if self.ended or self._reader is None:
             return None
-        with suppress(ProviderError), sense_only():
+        with suppress(ProviderError), parsing():
             counts = [event for event in self._reader.close() if isinstance(event, Usage)]
             return counts[-1] if counts else None
         return None
@@ -168,7 +168,7 @@ class Trial:
             return None
         try:
             farewell = self.provider.farewell(self._request, self._reader)
-        except (ProviderError, *SENSELESS):
+        except (ProviderError, *PARSE_ERRORS):
             return None
         return None if farewell is None else self._outgoing(farewell)
 

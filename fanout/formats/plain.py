@@ -8,7 +8,7 @@ from fanout.formats.terminal import sanitised
 
 
 class Plain(Output):
-    """What the winner said; or, where several answers count, `[lane] text`.
+    """The winner's text; or, where several answers count, `[lane] text`.
 
     Each line has the name, so that no answer can speak in the name of another lane. Where all count, a lane's lines
     are printed when it finishes; a quorum's, when there is one.

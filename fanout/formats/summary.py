@@ -12,7 +12,7 @@ Who = Literal["winner", "all", "quorum"]
 """Whose answers count: the winner's, those of all who finished, or those that a quorum kept."""
 
 LONGEST = 500
-"""How much of a service's own words is repeated."""
+"""Characters of a service's own words that are repeated."""
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:
@@ -31,18 +31,18 @@ def counted(run: Run, who: Who) -> list[Answer]:
 
 
 def state(answer: Answer) -> str:
-    """How the lane stands, in the words of the user."""
+    """The state of a lane, in the words of the user."""
     return answer.status.replace("_", " ") if answer.status else "running"
 
 
 def reason(error: ProviderError) -> str:
-    """Why the lane failed: the kind, the HTTP status if there was one, and the message."""
+    """The error in words: its kind, the HTTP status if there was one, and the message."""
     status = f" ({error.status})" if error.status else ""
     return f"{error.kind}{status}: {one_line(error.message)}"
 
 
 def body(answer: Answer) -> str:
-    """What the lane answered, as text; tool calls and files take a line each."""
+    """The answer as text; tool calls and files take a line each."""
     calls = [f"{call.name}({call.arguments})" for call in answer.tool_calls]
     files = [f"[{file.name or file.media_type or 'file'}] {file.url or ''}".rstrip() for file in answer.files]
     return "\n".join(part for part in (answer.text or answer.refusal, *calls, *files) if part)

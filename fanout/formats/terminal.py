@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 
 LONGEST = 4096
-"""How many characters a sequence may have: hyperlinks and clipboard writes are shorter."""
+"""Characters that a sequence may have: hyperlinks and clipboard writes are shorter."""
 
 _INVISIBLE = (
     "\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"

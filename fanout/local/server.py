@@ -33,7 +33,7 @@ GRACE = 0.3
 """Seconds a process has to leave by itself, then after SIGTERM; and to be seen dead after its connection broke."""
 
 _CUT = (ConnectError, ResetError, Truncated, ProtocolError)
-"""What an exchange can look like when the process died under it."""
+"""The errors of an exchange whose process may have died under it."""
 
 
 @define(eq=False)
@@ -123,7 +123,7 @@ class _Child:
         return evolve(request, url=self.address + path, headers={**request.headers, "authorization": key})
 
     def error(self) -> LocalModelError:
-        """Why the process did not start, or how it ended; a new error for each lane that asks."""
+        """Makes the error that tells why the process did not start, or how it ended; a new one for each lane."""
         return LocalModelError("\n".join([f"the embedded model {self.problem}", *self.last_words]))
 
     async def live(self) -> None:
@@ -187,7 +187,7 @@ class _Child:
 
 
 def _spare_processors() -> int:
-    """How many threads compute unless the caller says: so small a model gains nothing beyond four.
+    """The number of threads that compute unless the caller says: so small a model gains nothing beyond four.
 
     They wait for one another, spinning, several hundred times a token, so that one without a processor stalls all: with
     two threads on two processors another busy program costs two thirds of the speed, with one thread none.

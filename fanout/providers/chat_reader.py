@@ -51,7 +51,7 @@ _REASONS = {
         "content_filter",
     ),
 }
-"""What services call the end of an answer."""
+"""The names that services give to the end of an answer."""
 
 _FAILURES: dict[str, Callable[[str], ProviderError]] = {
     "error": ServerError,  # Mistral, OpenRouter, vLLM
@@ -62,7 +62,7 @@ _FAILURES: dict[str, Callable[[str], ProviderError]] = {
     "timeout": TimedOut,
     "insufficient_system_resource": Overloaded,  # DeepSeek
 }
-"""What services write in the place of a reason when an answer broke off."""
+"""The words that services write in the place of a reason when an answer broke off."""
 
 _OTHER_THOUGHTS = (
     "reasoning_details",  # OpenRouter, MiniMax: a list of parts
@@ -74,7 +74,7 @@ _OTHER_THOUGHTS = (
 """The names under which a delta or a message may hold its reasoning, besides the two common ones."""
 
 _PARTS = ("text", "summary", "thinking", "reasoning", "content")
-"""Where a part of reasoning has its text or further parts: OpenRouter, Mistral, Databricks (earendil-works/pi#7062)."""
+"""The text of a part of reasoning, or its further parts: OpenRouter, Mistral, Databricks (earendil-works/pi#7062)."""
 
 _CHUNK_PAGES = (
     "citations",  # Perplexity, xAI: addresses
@@ -92,7 +92,7 @@ _PAGES = (
 """The names under which a delta, a message or a part holds them."""
 
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
-"""Where DeepSeek, Moonshot and Mistral count cached input, besides the usual place."""
+"""The fields in which DeepSeek, Moonshot and Mistral count cached input, besides the usual one."""
 
 _INDEX = re.compile("[0-9]{1,9}")
 """An index that is written as a text."""
@@ -113,7 +113,8 @@ class ChatReader(JsonReader):
         super().__init__(head)
         self._texted = False  # text came by a delta with nothing else
         self._kinds: set[type] = set()  # what came otherwise
-        self._message: Any = None
+        self._messages: list[Any] = []
+        self._choices: object = None  # those of the chunk that held the messages
         self._pieces = Calls()
         self._sound = Sound()
         self._spoken = False  # the text is the transcript of the sound
@@ -145,7 +146,7 @@ class ChatReader(JsonReader):
                 if delta:
                     self._read_delta(delta, out)
             if "message" in choice or "usage" in choice or "error" in choice:
-                self._read_beside_delta(choice, out)
+                self._read_beside_delta(choice, choices, out)
             if raw := choice.get("finish_reason"):
                 self._read_finish(raw)
         if usage := value.get("usage"):
@@ -165,25 +166,27 @@ class ChatReader(JsonReader):
         """
         for piece in self._pieces.rest():
             self._tell(piece, out)
-        if self._message:
-            self._read_message(self._message, out)
+        came = {*self._kinds, Delta} if self._texted else {*self._kinds}
+        for message in self._messages:
+            self._read_message(message, came, out)
         if self._sound and (file := self._sound.file()):
             out.append(file)
         if isinstance(self._timings, dict) and not self._counted:
             self.count(_processed(self._timings), out)
         return out
 
-    def _read_message(self, message: dict[str, Any], out: list[Event]) -> None:
-        came = {*self._kinds, Delta} if self._texted else {*self._kinds}
+    def _read_message(self, message: dict[str, Any], came: set[type], out: list[Event]) -> None:
         if ToolCall in came:  # a call that is told of twice must not be counted twice either
             message = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
         whole: list[Event] = []
         self._read_delta(message, whole, whole=True)
         out += [event for event in whole if type(event) not in came]
 
-    def _read_beside_delta(self, choice: dict[str, Any], out: list[Event]) -> None:
-        if "message" in choice:
-            self._message = choice["message"]
+    def _read_beside_delta(self, choice: dict[str, Any], choices: object, out: list[Event]) -> None:
+        if message := choice.get("message"):
+            # The message of a later chunk replaces that of an earlier one; several in one chunk hold a part each.
+            self._messages = [*self._messages, message] if choices is self._choices else [message]
+            self._choices = choices
         if usage := choice.get("usage"):  # Moonshot
             self._read_usage(usage, out)
         if choice.get("error"):  # OpenRouter: its code tells the kind
@@ -345,7 +348,7 @@ def _piece(call: dict[str, Any], position: int | None) -> Piece:
     arguments = function.get("arguments", function.get("input"))
     if not isinstance(arguments, str):
         arguments = "" if arguments is None else encode(arguments)
-    return Piece(index, text_of(call.get("id")), text_of(function.get("name")), arguments)
+    return Piece(index, text_of(call.get("id")), text_of(function.get("name")), arguments, "input" in function)
 
 
 def _is_other(index: Any) -> bool:
@@ -387,7 +390,7 @@ def _pages(found: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _processed(timings: dict[str, Any]) -> Usage:
-    """What llama.cpp has processed (tools/server/README.md): of the prompt, `cache_n` tokens were there already."""
+    """The tokens that llama.cpp has processed (tools/server/README.md): `cache_n` of the prompt were there already."""
     cached = count_of(timings.get("cache_n"))
     prompt = count_of(timings.get("prompt_n"))
     return Usage(

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
-from fanout.errors import AuthError, InvalidRequest, Overloaded, ProtocolError, ProviderError, ServerError, TimedOut
+from fanout.errors import AuthError, InvalidRequest, Overloaded, ProviderError, ServerError, TimedOut
 from fanout.events import Delta, End, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers import terms
@@ -14,11 +14,11 @@ from fanout.providers.citations import Citations
 from fanout.providers.media import data_uri, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, text_of
 from fanout.secret import Secret
-from fanout.wire.faults import MESSAGE_LENGTH, response_error
-from fanout.wire.json_text import JsonText, encode, excerpt
+from fanout.wire.faults import MESSAGE_LENGTH
+from fanout.wire.json_text import excerpt
 
 BASE_URL = "https://api.cohere.com"
-"""Where Cohere listens."""
+"""Cohere's address."""
 
 _THINKING = {"enabled": "enabled", "disabled": "disabled", "none": "disabled"}
 
@@ -39,13 +39,7 @@ class Cohere(Provider):
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
-        headers = {
-            "accept": "text/event-stream",
-            "accept-encoding": "identity",  # a coding may hold events back
-            "content-type": "application/json",
-            **self._credentials(),
-        }
-        return Request("POST", f"{self._root}/v2/chat", headers, encode(self._body(prompt)).encode())
+        return terms.ask(self.base_url, "/v2/chat", self._credentials(), self._body(prompt))
 
     def read(self, head: Head, request: Request | None = None) -> "CohereReader":
         """Makes the Reader for a response with this head, whatever its status."""
@@ -53,27 +47,18 @@ class Cohere(Provider):
 
     def models_request(self) -> Request:
         """The request that lists the models that chat. Raises AuthError without a key."""
-        headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
-        return Request("GET", f"{self._root}/v1/models?endpoint=chat&page_size=1000", headers)
+        return terms.ask_for_models(self.base_url, "/v1/models?endpoint=chat&page_size=1000", self._credentials())
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds no list."""
-        if reply.head.status != 200:
-            raise _error_of_key(response_error(reply.head, reply.body))
-        value = JsonText().decode(reply.body.decode("utf-8", "replace"))
-        rows = value.get("models") if isinstance(value, dict) else None
-        if not isinstance(rows, list):
-            raise ProtocolError(f"no list of models: {excerpt(str(value))}")
-        return [name for row in rows if isinstance(row, dict) and (name := text_of(row.get("name")))]
+        try:
+            return terms.model_names(reply, "models", "name")
+        except ProviderError as error:
+            raise _error_of_key(error) from None
 
-    @property
-    def _root(self) -> str:
-        return self.base_url.rstrip("/")
-
-    def _credentials(self) -> dict[str, str | Secret]:
-        if self.key is None and self.needs_key:
-            raise terms.no_key(self.key_env)
-        return {} if self.key is None else {"authorization": Secret(f"Bearer {self.key.reveal()}")}
+    def _credentials(self) -> terms.Headers:
+        terms.check_key(self.key, self.key_env, needed=self.needs_key)
+        return terms.bearer(self.key)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         return {
@@ -181,7 +166,7 @@ class CohereReader(JsonReader):
         message = delta.get("message") or {}
         kind = value.get("type")
         if kind in ("content-delta", "content-start"):
-            _read_content(message.get("content") or {}, out)
+            self._read_content(message.get("content") or {}, out)
             return
         match kind:
             case "tool-plan-delta":
@@ -204,11 +189,19 @@ class CohereReader(JsonReader):
             return
         _read_plan(message, out)
         for content in message.get("content") or ():
-            _read_content(content, out)
+            self._read_content(content, out)
         for index, call in enumerate(message.get("tool_calls") or ()):
             self._read_call(index, call, out)
         self._read_sources(message.get("citations"), out)
         self._read_end(value, out)
+
+    def _read_content(self, content: dict[str, Any], out: list[Event]) -> None:
+        if "thinking" in content and (thinking := text_of(content["thinking"])):
+            out.append(Reasoning(thinking))
+        if (text := content.get("text")) and isinstance(text, str):
+            out.append(Delta(text))
+        elif (kind := content.get("type", "text")) not in ("text", "thinking"):
+            self.note(f"a part of the answer is not known: {kind!r}")
 
     def _read_call(self, index: Any, call: dict[str, Any], out: list[Event]) -> None:
         function = call.get("function") or {}
@@ -239,13 +232,6 @@ class CohereReader(JsonReader):
         return super().make_end(_error_of_key(error))
 
 
-def _read_content(content: dict[str, Any], out: list[Event]) -> None:
-    if "thinking" in content and (thinking := text_of(content["thinking"])):
-        out.append(Reasoning(thinking))
-    if (text := content.get("text")) and isinstance(text, str):
-        out.append(Delta(text))
-
-
 def _read_plan(message: dict[str, Any], out: list[Event]) -> None:
     if plan := text_of(message.get("tool_plan")):
         out.append(Reasoning(plan))
@@ -261,7 +247,7 @@ def _pages(citations: Any) -> Iterator[dict[str, Any]]:
 
 
 def _usage(value: dict[str, Any]) -> Usage:
-    """What is billed; the tokens beside it count the service's own preamble."""
+    """Counts the tokens that are billed; those beside them have the service's own preamble."""
     counts = object_of(value.get("billed_units")) or object_of(value.get("tokens"))
     return Usage(
         count_of(counts.get("input_tokens")),

@@ -15,14 +15,13 @@ from fanout.providers.gemini_reader import GeminiReader
 from fanout.providers.media import base64_of, guess_type_of, type_of
 from fanout.providers.reader import text_of
 from fanout.secret import Secret
-from fanout.wire.faults import response_error
-from fanout.wire.json_text import JsonText, encode, excerpt
+from fanout.wire.json_text import JsonText, excerpt
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
-"""Where the Gemini API listens."""
+"""The address of the Gemini API."""
 
 UNSIGNED = "skip_thought_signature_validator"
-"""What stands for the signature of a call that is told again without the one it came with.
+"""A stand-in for the signature of a call that is told again without the one it came with.
 
 From Gemini 3 on, a turn whose first call is unsigned is refused (ai.google.dev/gemini-api/docs/thought-signatures).
 """
@@ -46,14 +45,8 @@ class Gemini(Provider):
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
-        headers = {
-            "accept": "text/event-stream",
-            "accept-encoding": "identity",  # a coding may hold events back
-            "content-type": "application/json",
-            **self._credentials(),
-        }
-        url = f"{self._root}/{self._path}:streamGenerateContent?alt=sse"
-        return Request("POST", url, headers, encode(self._body(prompt)).encode())
+        path = f"/{self._path}:streamGenerateContent?alt=sse"
+        return terms.ask(self.base_url, path, self._credentials(), self._body(prompt))
 
     def read(self, head: Head, request: Request | None = None) -> GeminiReader:
         """Makes the Reader for a response with this head, whatever its status."""
@@ -61,22 +54,12 @@ class Gemini(Provider):
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
-        headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
-        return Request("GET", f"{self._root}/models?pageSize=1000", headers)
+        return terms.ask_for_models(self.base_url, "/models?pageSize=1000", self._credentials())
 
     def models(self, reply: Reply) -> list[str]:
         """The names of the models that generate content. Raises ProviderError if the reply holds none."""
-        if reply.head.status != 200:
-            raise response_error(reply.head, reply.body)
-        value = JsonText().decode(reply.body.decode("utf-8", "replace"))
-        rows = value.get("models") if isinstance(value, dict) else None
-        if not isinstance(rows, list):
-            raise ProtocolError(f"no list of models: {excerpt(str(value))}")
-        return [name.removeprefix("models/") for row in rows if _generates(row) and (name := text_of(row.get("name")))]
-
-    @property
-    def _root(self) -> str:
-        return self.base_url.rstrip("/")
+        rows = filter(_generates, terms.model_rows(reply, "models"))
+        return [name.removeprefix("models/") for row in rows if (name := text_of(row.get("name")))]
 
     @property
     def _path(self) -> str:
@@ -86,8 +69,7 @@ class Gemini(Provider):
         return quote(self.model if "/" in self.model else f"models/{self.model}")
 
     def _credentials(self) -> dict[str, str | Secret]:
-        if self.key is None and self.needs_key:
-            raise terms.no_key(self.key_env)
+        terms.check_key(self.key, self.key_env, needed=self.needs_key)
         return {} if self.key is None else {"x-goog-api-key": self.key}
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
@@ -184,7 +166,7 @@ class Gemini(Provider):
 
 
 def _generates(row: Any) -> bool:
-    """Whether a row of the list is a model that can be asked; others embed, or make videos."""
+    """True if a row of the list is a model that can be asked; others embed, or make videos."""
     return isinstance(row, dict) and "generateContent" in row.get("supportedGenerationMethods", ["generateContent"])
 
 

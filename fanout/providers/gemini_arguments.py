@@ -76,7 +76,10 @@ class Arguments:
 
 
 def _child(node: Node, step: str | int, new: Any, path: tuple[str | int, ...]) -> Any:
-    """What is at a step, or `new`, put there. An object has no indexes, an array no names, and a value no children."""
+    """Returns what is at a step, or puts `new` there.
+
+    An object has no indexes, an array no names, and a value no children.
+    """
     found = node.get(step)
     if step not in node:
         if node and type(next(iter(node))) is not type(step):

@@ -46,7 +46,7 @@ _FAILURES: dict[str, type[ProviderError]] = {
     "TOO_MANY_TOOL_CALLS": ServerError,
     "MISSING_THOUGHT_SIGNATURE": InvalidRequest,
 }
-"""What an answer has failed of that ends so without any content.
+"""The errors of an answer that ends so without any content.
 
 It is not repeated: the tokens of its thoughts are paid for, and Google's own client, which does repeat it, asks with
 another temperature then (google-gemini/gemini-cli, geminiChat.ts).
@@ -60,7 +60,7 @@ _KNOWN = _CODE | {
     *("videoMetadata", "mediaResolution", "partMetadata"),
     *("functionResponse", "toolCall", "toolResponse"),  # of tools that the service ran
 }
-"""What a part may have."""
+"""The fields that a part may have."""
 
 
 class GeminiReader(JsonReader):
@@ -163,7 +163,7 @@ class GeminiReader(JsonReader):
             out.append(file)
 
     def _read_ending(self, candidate: dict[str, Any], out: list[Event]) -> None:
-        """What a candidate has besides its content: mostly at its end."""
+        """Reads what a candidate has besides its content: mostly at its end."""
         pages = [*_pages(candidate)]
         if pages:
             self._citations.add_all(pages, out)

@@ -13,11 +13,10 @@ from fanout.providers import terms
 from fanout.providers.media import base64_of, file_of_base64, type_of
 from fanout.providers.reader import JsonReader, count_of, text_of
 from fanout.secret import Secret
-from fanout.wire.faults import response_error
-from fanout.wire.json_text import JsonText, encode, excerpt
+from fanout.wire.json_text import JsonText, encode
 
 BASE_URL = "http://127.0.0.1:11434"
-"""Where Ollama listens unless it is told otherwise."""
+"""The address on which Ollama listens unless it is told otherwise."""
 
 _THINK: Mapping[str, bool] = {"true": True, "false": False, "none": False}
 
@@ -38,8 +37,7 @@ class Ollama(Provider):
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
-        headers = {**self._headers("application/x-ndjson"), "content-type": "application/json"}
-        return Request("POST", f"{self._root}/api/chat", headers, encode(self._body(prompt)).encode())
+        return terms.ask(self.base_url, "/api/chat", self._credentials(), self._body(prompt), "application/x-ndjson")
 
     def read(self, head: Head, request: Request | None = None) -> "OllamaReader":
         """Makes the Reader for a response with this head, whatever its status."""
@@ -47,27 +45,15 @@ class Ollama(Provider):
 
     def models_request(self) -> Request:
         """The request that lists the models on this server. Raises AuthError without a key."""
-        return Request("GET", f"{self._root}/api/tags", self._headers("application/json"))
+        return terms.ask_for_models(self.base_url, "/api/tags", self._credentials())
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds no list."""
-        if reply.head.status != 200:
-            raise response_error(reply.head, reply.body)
-        value = JsonText().decode(reply.body.decode("utf-8", "replace"))
-        rows = value.get("models") if isinstance(value, dict) else None
-        if not isinstance(rows, list):
-            raise ProtocolError(f"no list of models: {excerpt(str(value))}")
-        return [name for row in rows if isinstance(row, dict) and (name := text_of(row.get("name")))]
+        return terms.model_names(reply, "models", "name")
 
-    @property
-    def _root(self) -> str:
-        return self.base_url.rstrip("/")
-
-    def _headers(self, accept: str) -> dict[str, str | Secret]:
-        if self.key is None and self.needs_key:
-            raise terms.no_key(self.key_env)
-        key = {} if self.key is None else {"authorization": Secret(f"Bearer {self.key.reveal()}")}
-        return {"accept": accept, "accept-encoding": "identity", **key}  # a coding may hold lines back
+    def _credentials(self) -> terms.Headers:
+        terms.check_key(self.key, self.key_env, needed=self.needs_key)
+        return terms.bearer(self.key)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         options = prompt.options

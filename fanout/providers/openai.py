@@ -8,16 +8,15 @@ from attrs import evolve, field, frozen
 from fanout.abc import Access, Head, Provider, Reply, Request
 from fanout.errors import ProviderError
 from fanout.prompt import Options, Prompt
+from fanout.providers import terms
 from fanout.providers.chat_messages import MessageForm, WhichReasoning
 from fanout.providers.chat_reader import ChatReader
 from fanout.providers.chat_refusals import changes
 from fanout.providers.quirks import account_of, settings_for
-from fanout.providers.terms import model_names, no_key, refuse
 from fanout.secret import Secret
-from fanout.wire.json_text import encode
 
 BASE_URL = "https://api.openai.com/v1"
-"""Where OpenAI itself listens."""
+"""OpenAI's own address."""
 
 
 @frozen
@@ -62,13 +61,8 @@ class OpenAI(Provider):
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for media it cannot carry."""
-        headers = {
-            "accept": "text/event-stream" if self.stream else "application/json",
-            "accept-encoding": "identity",  # a coding may hold events back
-            "content-type": "application/json",
-            **self._credentials(),
-        }
-        return Request("POST", f"{self._root}/chat/completions", headers, encode(self._body(prompt)).encode())
+        accept = terms.STREAM if self.stream else "application/json"
+        return terms.ask(self.base_url, "/chat/completions", self._credentials(), self._body(prompt), accept)
 
     def read(self, head: Head, request: Request | None = None) -> ChatReader:
         """Makes the Reader for a response with this head, whatever its status."""
@@ -81,25 +75,18 @@ class OpenAI(Provider):
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
-        headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
-        return Request("GET", self.models_url or f"{self._root}/models", headers)
+        where = (self.models_url, "") if self.models_url else (self.base_url, "/models")
+        return terms.ask_for_models(*where, self._credentials())
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
-        return model_names(reply)
-
-    @property
-    def _root(self) -> str:
-        return self.base_url.rstrip("/")
+        return terms.model_names(reply)
 
     def _credentials(self) -> dict[str, str | Secret]:
-        if self.key is None and self.needs_key:
-            raise no_key(self.key_env)
-        headers: dict[str, str | Secret] = {}
-        if self.key is not None and self.key_header == "authorization":
-            headers["authorization"] = Secret(f"Bearer {self.key.reveal()}")
-        elif self.key is not None:
-            headers[self.key_header] = self.key
+        terms.check_key(self.key, self.key_env, needed=self.needs_key)
+        headers = terms.bearer(self.key)
+        if self.key is not None and self.key_header != "authorization":
+            headers = {self.key_header: self.key}
         if self.organization:
             headers["openai-organization"] = self.organization
         if self.project:
@@ -119,7 +106,7 @@ class OpenAI(Provider):
         }
 
     def _options(self, options: Options) -> dict[str, Any]:
-        refuse(options, ["reasoning_tokens"], self.name)
+        terms.refuse(options, ["reasoning_tokens"], self.name)
         given = {
             self.max_tokens: options.max_tokens,
             "temperature": options.temperature,

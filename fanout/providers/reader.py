@@ -1,13 +1,13 @@
-"""What every reader of a JSON chat protocol shares: all but the meaning of one JSON object."""
+"""The reader of JSON chat protocols: all but the meaning of one JSON object."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from fanout import sense
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, ToolCall, Usage
+from fanout.parsing import PARSE_ERRORS
 from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault
@@ -19,8 +19,8 @@ from fanout.wire.sse import Message, ServerSentEvents
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
 
-SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
-"""What taking the shape of a service's data for granted may raise."""
+READ_ERRORS = (ProviderError, *PARSE_ERRORS, AttributeError, RecursionError)
+"""The errors that a reader may raise: it takes the shape of a service's data for granted."""
 
 _BLANK_LINE = b"\n\n"
 _DONE = "[DONE]"
@@ -36,13 +36,13 @@ class JsonReader(AnswerEnding, ABC):
     """
 
     lines: ClassVar[bool] = False
-    """Whether the protocol is newline-delimited JSON, whatever the media type."""
+    """True if the protocol is newline-delimited JSON, whatever the media type."""
 
     done_ends: ClassVar[bool] = False
-    """Whether `[DONE]` is an end mark of the protocol."""
+    """True if `[DONE]` is an end mark of the protocol."""
 
     repeats: ClassVar[bool] = False
-    """Whether an event whose one effect was a Delta or a Reasoning has no other effect when it comes with another text.
+    """True if two events that differ only in their text may share one parse.
 
     Where besides the text something else changes with every event, there is no use in it.
     """
@@ -192,12 +192,12 @@ class JsonReader(AnswerEnding, ABC):
         for number, frame in enumerate(frames):
             self.complete = False
             self._take([frame], self.read, out)
+            if self._error:
+                break
             if any(type(event) in CONTENT for event in out):
                 self._came = True
                 return [] if self._error else frames[number + 1 :]
             self.complete = finished = finished or self.complete
-            if self._error:
-                break
         return []
 
     def _take(self, frames: list[Any], read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
@@ -210,8 +210,8 @@ class JsonReader(AnswerEnding, ABC):
                     read(value, out)  # nearly always
                 else:
                     self._take_unusual(value, read, out)
-        except SENSELESS as error:
-            self._error = typed(error)
+        except READ_ERRORS as error:
+            self._error = to_provider_error(error)
 
     def _take_unusual(self, frame: Any, read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Takes a frame that may be anything: several values, an error, the end mark. Raises the error that it is."""
@@ -262,8 +262,8 @@ class JsonReader(AnswerEnding, ABC):
         uncounted = self._counted_early and self._has_come(out)
         try:
             self.rest(out)
-        except SENSELESS as wrong:
-            error = error or typed(wrong)
+        except READ_ERRORS as wrong:
+            error = error or to_provider_error(wrong)
         for index, argued in self._calls.items():
             held = self._nulls.get(index, "").strip()
             if not argued and (self.complete or held not in ("", "null")):
@@ -315,8 +315,8 @@ def _ignore(_value: dict[str, Any], _out: list[Event], /) -> None:
     """Reads nothing."""
 
 
-def typed(error: Exception) -> ProviderError:
-    """The error itself, or what it means when it is Python's: bytes that made no sense."""
+def to_provider_error(error: Exception) -> ProviderError:
+    """Returns one of READ_ERRORS as it is, or as a ProtocolError where it is Python's own."""
     if isinstance(error, ProviderError):
         return error
     made = ProtocolError(f"the answer does not make sense: {type(error).__name__}: {excerpt(str(error))}")

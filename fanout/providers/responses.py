@@ -18,7 +18,6 @@ from fanout.providers.quirks import account_of
 from fanout.providers.responses_calls import custom_tools
 from fanout.providers.responses_reader import ResponsesReader
 from fanout.secret import Secret
-from fanout.wire.json_text import encode
 
 
 @frozen
@@ -50,13 +49,7 @@ class Responses(Provider):
 
         Raises AuthError without a key, InvalidRequest for an option or media that the wire cannot carry.
         """
-        headers = {
-            "accept": "text/event-stream",
-            "accept-encoding": "identity",  # a coding may hold events back
-            "content-type": "application/json",
-            **self._credentials(),
-        }
-        return Request("POST", f"{self._root}/responses", headers, encode(self._body(prompt)).encode())
+        return terms.ask(self.base_url, "/responses", self._credentials(), self._body(prompt))
 
     def read(self, head: Head, request: Request | None = None) -> ResponsesReader:
         """Makes the Reader for a response to `request`, whose tools tell the caller's calls from the service's own."""
@@ -64,8 +57,7 @@ class Responses(Provider):
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
-        headers = {"accept": "application/json", "accept-encoding": "identity", **self._credentials()}
-        return Request("GET", f"{self._root}/models", headers)
+        return terms.ask_for_models(self.base_url, "/models", self._credentials())
 
     def models(self, reply: Reply) -> list[str]:
         """The model names in the reply to `models_request`. Raises ProviderError if it holds none."""
@@ -73,22 +65,16 @@ class Responses(Provider):
 
     def _file_request(self, container: str, file_id: str) -> Request:
         """The request that gets a file which the service's code has written in a container."""
-        url = f"{self._root}/containers/{quote(container, safe='')}/files/{quote(file_id, safe='')}/content"
+        root = self.base_url.rstrip("/")
+        url = f"{root}/containers/{quote(container, safe='')}/files/{quote(file_id, safe='')}/content"
         return Request("GET", url, {"accept": "*/*", "accept-encoding": "identity", **self._given_credentials()})
 
-    @property
-    def _root(self) -> str:
-        return self.base_url.rstrip("/")
-
     def _credentials(self) -> dict[str, str | Secret]:
-        if self.key is None and self.needs_key:
-            raise terms.no_key(self.key_env)
+        terms.check_key(self.key, self.key_env, needed=self.needs_key)
         return self._given_credentials()
 
     def _given_credentials(self) -> dict[str, str | Secret]:
-        headers: dict[str, str | Secret] = {}
-        if self.key is not None:
-            headers["authorization"] = Secret(f"Bearer {self.key.reveal()}")
+        headers = terms.bearer(self.key)
         if self.organization:
             headers["openai-organization"] = self.organization
         if self.project:

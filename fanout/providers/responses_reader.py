@@ -51,7 +51,7 @@ _ENDS = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
-"""What the event that ends the stream says of a response without a status."""
+"""The status of a response that has none itself, by the event that ends the stream."""
 
 _ARGUMENTS: dict[Any, tuple[str, str]] = {
     "response.function_call_arguments.delta": ("function_call", "delta"),
@@ -313,7 +313,7 @@ class ResponsesReader(JsonReader):
         self._finish(response, text_of(response.get("status")) or status, out)
 
     def _read_beginning(self, item: Item, out: list[Event]) -> None:
-        """What only the beginning of an item told: some services say nothing of it later."""
+        """Reads what only the beginning of an item told: some services say nothing of it later."""
         if item.first is not None and item.is_empty:
             self._read_item(item, item.first, out)
         if item.kind in CALLS:

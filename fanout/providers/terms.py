@@ -1,17 +1,44 @@
-"""The terms on which every service is asked alike: a key, options that its wire has, and a list of its models."""
+"""The terms on which every service is asked alike: how a request is made, a key, options, and a list of its models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from fanout.abc import Reply
+from fanout.abc import Reply, Request
 from fanout.errors import AuthError, InvalidRequest, ProtocolError
 from fanout.prompt import Options
+from fanout.secret import Secret
 from fanout.wire.faults import response_error
-from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.json_text import JsonText, encode, excerpt
+
+Headers = Mapping[str, str | Secret]
+
+STREAM = "text/event-stream"
 
 
-def no_key(names: Sequence[str]) -> AuthError:
-    """The error that there is no key, with the environment variables that may hold one."""
-    return AuthError(f"no key: set {' or '.join(names) or 'one'}")
+def ask(base_url: str, path: str, own: Headers, body: Any, accept: str = STREAM) -> Request:
+    """Makes the request that asks for an answer: `body` as JSON, with the service's `own` headers.
+
+    No content coding is asked for, because one may hold events back.
+    """
+    headers = {"accept": accept, "accept-encoding": "identity", "content-type": "application/json", **own}
+    return Request("POST", f"{base_url.rstrip('/')}{path}", headers, encode(body).encode())
+
+
+def ask_for_models(base_url: str, path: str, own: Headers) -> Request:
+    """Makes the request that lists the models, with the service's `own` headers."""
+    headers = {"accept": "application/json", "accept-encoding": "identity", **own}
+    return Request("GET", f"{base_url.rstrip('/')}{path}", headers)
+
+
+def bearer(key: Secret | None) -> dict[str, str | Secret]:
+    """Makes the header in which most services want their key; none without a key."""
+    return {} if key is None else {"authorization": Secret(f"Bearer {key.reveal()}")}
+
+
+def check_key(key: Secret | None, names: Sequence[str], *, needed: bool) -> None:
+    """Raises AuthError if there is no key where one is `needed`; `names` are the variables that may hold it."""
+    if key is None and needed:
+        raise AuthError(f"no key: set {' or '.join(names) or 'one'}")
 
 
 def refuse(options: Options, names: Sequence[str], provider: str) -> None:
@@ -21,12 +48,20 @@ def refuse(options: Options, names: Sequence[str], provider: str) -> None:
         raise InvalidRequest(f"{provider} has no option {' or '.join(given)}; ask without")
 
 
-def model_names(reply: Reply) -> list[str]:
-    """The names in the reply to a request for `/models`. Raises ProviderError if it holds none."""
+def model_rows(reply: Reply, rows: str = "data") -> list[dict[str, Any]]:
+    """Returns the rows of a list of models, which stands under the name `rows`; OpenAI's `data` may also stand alone.
+
+    Raises ProviderError if the reply holds no list.
+    """
     if reply.head.status != 200:
         raise response_error(reply.head, reply.body)
     value = JsonText().decode(reply.body.decode("utf-8", "replace"))
-    rows = value.get("data") if isinstance(value, dict) else value
-    if not isinstance(rows, list):
+    found = value.get(rows) if isinstance(value, dict) else value if rows == "data" else None
+    if not isinstance(found, list):
         raise ProtocolError(f"no list of models: {excerpt(str(value))}")
-    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    return [row for row in found if isinstance(row, dict)]
+
+
+def model_names(reply: Reply, rows: str = "data", name: str = "id") -> list[str]:
+    """Returns the names in a list of models, each under the name `name`. Raises ProviderError if there is no list."""
+    return [row[name] for row in model_rows(reply, rows) if isinstance(row.get(name), str) and row[name]]

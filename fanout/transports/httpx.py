@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from enum import Enum, auto
 from math import inf
@@ -44,6 +44,8 @@ _log = logging.getLogger("fanout")
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
 
+LONGEST_CLOSE = 1.0
+"""Seconds that the closing of connections may take, which nothing cancels."""
 
 CLIENTS = 32
 """Clients that are kept. Every proxy takes one: a client lends its connections to all the requests that it is given."""
@@ -70,7 +72,9 @@ class HttpxTransport:
 
     async def __aexit__(self, *exc: object) -> None:
         self._open = False
-        await _close(self._clients.values())
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
+            for client in self._clients.values():
+                await client.library.aclose()
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
@@ -134,7 +138,9 @@ class HttpxTransport:
     async def _close_spare(self) -> None:
         """Closes clients that are not in use, those used longest ago first, until there are CLIENTS."""
         idle = [kind for kind, client in self._clients.items() if not client.exchanges]
-        await _close([self._clients.pop(kind) for kind in idle[: max(0, len(self._clients) - CLIENTS)]])
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
+            for kind in idle[: max(0, len(self._clients) - CLIENTS)]:
+                await self._clients.pop(kind).library.aclose()
 
 
 _Kind = tuple[bool, Proxy | None]
@@ -171,13 +177,6 @@ class _Client:
     def forwards(self) -> bool:
         """True for a proxy that is sent the request itself, to forward it; others relay bytes."""
         return self.proxy is not None and not self.secure and self.proxy.scheme in ("http", "https")
-
-
-async def _close(clients: Iterable[_Client]) -> None:
-    """Closes their connections, and takes a second for it at most."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-        for client in clients:
-            await client.library.aclose()
 
 
 class _Hidden(str):
@@ -301,7 +300,7 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
         return error
     finally:
         if progress.stream is not None:  # the library leaves it open where TLS or SOCKS are cut off
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
                 await progress.stream.aclose()
     return trio.TooSlowError() if progress.scope.cancelled_caught else None
 

@@ -122,7 +122,7 @@ def _of(
 
 
 def _fields(head: Head) -> dict[str, Any]:
-    """What every error takes from the head of its response."""
+    """The fields that every error takes from the head of its response."""
     should_retry = head.headers.get("x-should-retry", "").strip().lower()
     return {
         "status": None if is_answer(head.status) else head.status,

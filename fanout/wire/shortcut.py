@@ -157,7 +157,7 @@ class Repeats:
 
     @property
     def learning(self) -> bool:
-        """Whether another form is wanted."""
+        """True if another form is wanted."""
         return self._tries > 0
 
     def learn(self, data: bytes, event: Delta | Reasoning) -> None:

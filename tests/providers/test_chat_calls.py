@@ -70,6 +70,44 @@ def test_the_same_name_after_whole_arguments_is_another_call() -> None:
     ]
 
 
+@pytest.mark.parametrize("again", ['{"x":1}', '"{\\"x\\":1}"'])
+@pytest.mark.parametrize(("call_id", "name"), [("a", "f"), ("a", None), (None, None)])
+def test_whole_arguments_that_are_said_once_more_are_said_once(
+    again: str, call_id: str | None, name: str | None
+) -> None:
+    begun = [Piece(0, "a", "f"), Piece(0, None, None, '{"x":'), Piece(0, None, None, "1}")]
+    assert told(*begun, Piece(0, call_id, name, again)) == begun
+    assert told(*begun[:2], Piece(0, call_id, name, again))[2:] == [Piece(0, None, None, again)]  # not whole
+
+
+@pytest.mark.parametrize("cuts", [[1, 4, 5, 9, 11], [1, 2, 3, 11], [4, 4, 9, 9, 11, 11], [11, 11]])
+@pytest.mark.parametrize("call_id", ["a", None])
+def test_pieces_that_hold_all_that_was_said_before_add_what_is_new(cuts: list[int], call_id: str | None) -> None:
+    arguments = '{"x": [1]} '
+    begun, *pieces = [Piece(0, call_id, None, arguments[:cut]) for cut in cuts]
+    begun.id, begun.name = "a", "f"
+    assert "".join(piece.arguments for piece in told(begun, *pieces)) == arguments
+
+
+def test_what_was_said_may_be_said_again_within_itself() -> None:
+    for first, second in (('{"a":', '{"a":1}'), ("[", "[["), ('["x",', '["x",1]')):
+        pieces = told(Piece(0, "a", "f", first), Piece(0, None, None, second), Piece(0, None, None, "}"))
+        assert [piece.arguments for piece in pieces] == [first, second, "}"]
+    doubled = [
+        Piece(0, "a", "f", '{"n":"'),
+        Piece(0, None, None, "ab"),
+        Piece(0, None, None, "ab"),
+        Piece(0, None, None, '"}'),
+    ]
+    assert "".join(piece.arguments for piece in told(*doubled)) == '{"n":"abab"}'
+
+
+def test_free_text_may_say_anything_twice() -> None:
+    texts = ["{", "{ x }}", "ha", "ha", '{{ x }}haha"', "{{ x }}hahaha"]
+    pieces = told(*(Piece(0, "a", "sh", text, free=True) for text in texts))
+    assert [piece.arguments for piece in pieces] == texts
+
+
 def test_a_late_id_belongs_to_the_call_that_has_none() -> None:
     assert told(Piece(0, None, "f", "{"), Piece(0, "a", "f", "}")) == [
         Piece(0, None, "f", "{"),
@@ -106,7 +144,7 @@ def test_names_and_arguments_without_end_take_linear_time() -> None:
 
 
 IDS, NAMES = st.sampled_from([None, "a", "b"]), st.sampled_from([None, "f", "g"])
-PIECES = st.builds(Piece, st.none() | st.integers(-1, 3), IDS, NAMES, st.sampled_from(["", "{", "}", '{"a":1}']))
+PIECES = st.builds(Piece, st.none() | st.integers(-1, 3), IDS, NAMES, st.sampled_from(["", "x", "yy", "}"]))
 
 
 @given(st.lists(PIECES, max_size=12))
@@ -141,5 +179,6 @@ def test_the_short_way_is_the_long_one(index: int | None) -> None:
     long, short = Calls(), Calls()
     for calls in (long, short):
         calls.add(Piece(0, "a", "f", "{"))
-    assert short.go_on(index, "}") == (0 if index == 0 else None)
-    assert long.add(Piece(index, None, None, "}")) == [Piece(0, None, None, "}")]
+        calls.add(Piece(0, "a", None, '"x":'))
+    assert short.go_on(index, "1}") == (0 if index == 0 else None)
+    assert long.add(Piece(index, None, None, "1}")) == [Piece(0, None, None, "1}")]

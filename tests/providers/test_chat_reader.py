@@ -552,6 +552,19 @@ def test_every_entry_of_a_whole_message_is_a_call(ids: tuple[str | None, str | N
     assert [use.id for use in answer.tool_calls] == [call_id or f"call_{n}" for n, call_id in enumerate(ids)]
 
 
+def test_choices_that_share_an_index_hold_a_part_of_the_answer_each() -> None:
+    called: dict[str, Any] = {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
+    choices: list[dict[str, Any]] = [
+        {"message": {"role": "assistant", "content": "Let me see."}},
+        {"message": {"content": None, **called}},
+    ]
+    for data in (choices, [{"index": 0, **choice} for choice in choices]):
+        answer = answer_of(orjson.dumps({"choices": [{**choice, "finish_reason": "tool_calls"} for choice in data]}))
+        assert (answer.text, [use.id for use in answer.tool_calls]) == ("Let me see.", ["a"])
+    grown = [chunk(message={"content": text}, delta={}) for text in ("Hel", "Hello")]
+    assert answer_of(*grown, STOP).text == "Hello"
+
+
 def test_what_is_told_by_delta_and_in_a_whole_message_is_told_once() -> None:
     calls = [{"index": 0, "id": "a", "function": {"name": "f"}}]
     message = {"content": "Hi", "reasoning_content": "hm", "tool_calls": calls, "images": [PICTURE], "refusal": "no"}

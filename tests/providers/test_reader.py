@@ -120,9 +120,9 @@ def test_a_connection_lost_after_the_end_mark_leaves_the_answer_whole() -> None:
 def test_complete_tells_of_the_end_mark() -> None:
     reader = Words(Head(200, SSE))
     reader.feed(TEXT)
-    assert not reader.complete
+    before = reader.complete
     reader.feed(STOP)
-    assert reader.complete
+    assert (before, reader.complete) == (False, True)
 
 
 def test_a_last_object_ends_at_once_and_nothing_follows() -> None:
@@ -379,9 +379,9 @@ def test_a_reason_before_any_content_ends_nothing_that_comes_after_it(size: int)
     reader = Words(Head(200, SSE))
     for piece in cut_at_sizes(STOP + TEXT, repeat(size)):
         reader.feed(piece)
-    assert not reader.complete
+    before = reader.complete
     reader.feed(STOP)
-    assert reader.complete
+    assert (before, reader.complete) == (False, True)
     assert isinstance(error_of(read(*cut_at_sizes(STOP + TEXT, repeat(size)), error=ResetError("cut"))), ResetError)
 
 
@@ -449,3 +449,13 @@ def test_counts_may_be_written_as_floats() -> None:
     assert [count_of(value) for value in (3, 3.0, 0)] == [3, 3, 0]
     odd: list[Any] = [None, True, "3", -1, []]
     assert [count_of(value) for value in odd] == [None] * 5
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_an_error_behind_the_first_content_of_one_event_is_the_end_whatever_follows(size: int) -> None:
+    data = b'data: {"text": "a"} oops\n\ndata: {"text": "b"}\n\ndata: {"stop": "stop"}\n\n'
+    events = read(*cut_at_sizes(data, repeat(size)))
+    assert events[0] == Delta("a")
+    assert isinstance(end := events[-1], End)
+    assert isinstance(end.error, ProtocolError)
+    assert len(events) == 2

@@ -3,12 +3,32 @@ import pytest
 from fanout.abc import Head, Reply
 from fanout.errors import AuthError, InvalidRequest, ProtocolError, ProviderError
 from fanout.prompt import Options
-from fanout.providers.terms import model_names, no_key, refuse
+from fanout.providers.terms import ask, ask_for_models, bearer, check_key, model_names, refuse
+from fanout.secret import Secret
 
 
-def test_a_missing_key_is_named() -> None:
-    assert no_key(("A", "B")).message == "no key: set A or B"
-    assert no_key(()).message == "no key: set one"
+def test_a_missing_key_is_named_where_one_is_needed() -> None:
+    for names, message in ((("A", "B"), "no key: set A or B"), ((), "no key: set one")):
+        with pytest.raises(AuthError, match=f"^auth: {message}$"):
+            check_key(None, names, needed=True)
+    check_key(None, ("A",), needed=False)
+    check_key(Secret("k"), ("A",), needed=True)
+
+
+def test_a_request_has_the_service_s_headers_beside_those_of_all() -> None:
+    made = ask("https://x.test/v1/", "/chat", {**bearer(Secret("k-1")), "x-own": "1"}, {"a": 1})
+    assert (made.method, made.url, made.body) == ("POST", "https://x.test/v1/chat", b'{"a":1}')
+    assert made.plain_headers() == {
+        "accept": "text/event-stream",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "authorization": "Bearer k-1",
+        "x-own": "1",
+    }
+    assert "k-1" not in repr(made)
+    listed = ask_for_models("https://x.test/v1", "/models", bearer(None))
+    assert (listed.method, listed.url) == ("GET", "https://x.test/v1/models")
+    assert listed.plain_headers() == {"accept": "application/json", "accept-encoding": "identity"}
 
 
 def test_an_option_that_the_wire_lacks_is_refused_by_name() -> None:
@@ -21,6 +41,7 @@ def test_model_names_are_read_from_a_list() -> None:
     reply = b'{"object":"list","data":[{"id":"b"},{"id":"a"},{"id":null},7]}'
     assert model_names(Reply(Head(200), reply)) == ["b", "a"]
     assert model_names(Reply(Head(200), b'[{"id":"c"}]')) == ["c"]
+    assert model_names(Reply(Head(200), b'{"models":[{"name":"d"},{"name":""}]}'), "models", "name") == ["d"]
 
 
 @pytest.mark.parametrize(

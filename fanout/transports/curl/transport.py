@@ -129,10 +129,10 @@ class CurlTransport:
         return pool
 
     async def _watch_sockets(self, sockets: Sockets) -> None:
-        load = Load()
+        load, fd = Load(), sockets.fileno()
         with suppress(trio.ClosedResourceError):
             while not sockets.closed:
-                await sockets.wait()
+                await trio.lowlevel.wait_readable(fd)
                 while not sockets.closed:
                     reads = sockets.act()
                     self._flush()
