@@ -10,7 +10,7 @@ _NAMES = {"xai": "x-ai", "gemini": "google", "moonshot": "moonshotai", "response
 
 
 @cache
-def installed() -> bool:
+def is_installed() -> bool:
     """True if there is a table. To import it costs more than all else that a race imports: it waits for a price."""
     return find_spec("genai_prices") is not None
 
@@ -20,7 +20,7 @@ def cost(answer: Answer) -> float | None:
     if answer.provider == "local":
         return 0.0
     usage = answer.usage
-    if usage is None or usage.output is None or not answer.model or not installed():
+    if usage is None or usage.output is None or not answer.model or not is_installed():
         return None
     return _price(answer.provider, answer.model, usage.input or 0, usage.output, usage.cached or 0)
 

@@ -34,7 +34,7 @@ ANSWERED, FAILED, USAGE, PARTLY, DEADLINE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3
 """The exit codes; the last two are what a shell makes of SIGINT and SIGPIPE."""
 
 
-LONGEST = 2000
+MESSAGE_LENGTH = 2000
 """Characters of what is said of a mistake."""
 
 
@@ -153,4 +153,4 @@ def _line(message: str) -> str:
     """The message as one line that cannot command the terminal: it may quote a file that somebody else wrote."""
     from fanout.formats.summary import one_line
 
-    return one_line(message, LONGEST)
+    return one_line(message, MESSAGE_LENGTH)

@@ -75,7 +75,7 @@ class LocalModel:
             return
         child = await self._running()
         try:
-            await self._inner.exchange(child.addressed(request), receiver, connect)
+            await self._inner.exchange(child.address_request(request), receiver, connect)
         except _CUT as error:
             cut = error
         else:
@@ -116,7 +116,7 @@ class _Child:
     over: trio.Event = field(factory=trio.Event)
     """The process is gone, and everything it said has been read."""
 
-    def addressed(self, request: Request) -> Request:
+    def address_request(self, request: Request) -> Request:
         """The request as it goes over the wire."""
         path = urlsplit(request.url)._replace(scheme="", netloc="").geturl()
         key = Secret(f"Bearer {self.key.reveal()}")
@@ -130,9 +130,9 @@ class _Child:
         """Runs the process until it ends or the block is left. Never raises: what went wrong is in `problem`."""
         try:
             settings = self._settings()
-            pipe = subprocess.PIPE
+            pipe, environment = subprocess.PIPE, self._environment()
             command = [sys.executable, "-P", os.fspath(PROGRAM)]
-            process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe)
+            process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
             try:
                 await self._attend(process, settings)
             finally:
@@ -156,6 +156,11 @@ class _Child:
         size = {"slots": self.slots, "context": self.context, "threads": self.threads}
         return encode({"model": model, "key": self.key.reveal(), **size}).encode() + b"\n"
 
+    def _environment(self) -> dict[str, str]:
+        from fanout.storage.environment import child_environment  # noqa: PLC0415  # as above
+
+        return child_environment()
+
     async def _attend(self, process: trio.Process, settings: bytes) -> None:
         self.pid = process.pid
         async with trio.open_nursery() as nursery:
@@ -170,7 +175,7 @@ class _Child:
             elif self.address:
                 self.settled.set()
             await process.wait()
-            self.problem = self.problem or _how_it_ended(process)
+            self.problem = self.problem or _describe_end(process)
             # Its last words are in the pipe; something that inherited the pipe may hold it open.
             nursery.cancel_scope.deadline = trio.current_time() + GRACE
 
@@ -230,7 +235,7 @@ async def _end(process: trio.Process) -> None:
     await process.stderr.aclose()
 
 
-def _how_it_ended(process: trio.Process) -> str:
+def _describe_end(process: trio.Process) -> str:
     """For people: the exit status, or the signal's name."""
     status = process.returncode
     assert status is not None

@@ -52,7 +52,7 @@ class Site:
         """The line that takes over a login at `base_url`, for a machine without a display."""
         return command("auth import", self.name, base_url, self.base_url)
 
-    def needed(self, base_url: str) -> tuple[str, ...]:
+    def required_names(self, base_url: str) -> tuple[str, ...]:
         """The names of the cookies and tokens without which there is no login at `base_url`."""
         return self.needs + (self.needs_at_home if normalise(base_url) == self.base_url else ())
 
@@ -146,7 +146,7 @@ def user(site: Site, base_url: str, reply: Reply) -> str | None:
         raise response_error(head, reply.body)
     try:
         person = json.loads(reply.body)["json"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     if person is None:
         raise refused

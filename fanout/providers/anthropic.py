@@ -13,7 +13,7 @@ from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import base64_of, type_of
-from fanout.providers.reader import JsonReader, count_of, object_of, objects_of, text_of
+from fanout.providers.reader import JsonReader, count_of, object_of, rows_of, text_of
 from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
@@ -288,7 +288,7 @@ class MessagesReader(JsonReader):
         if kind == "text":
             if text := text_of(block.get("text")):
                 out.append(Delta(text))
-            for citation in objects_of(block.get("citations")):
+            for citation in rows_of(block.get("citations")):
                 self._cite(citation, out)
         elif kind == "thinking":
             if thinking := text_of(block.get("thinking")):

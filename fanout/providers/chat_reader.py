@@ -172,7 +172,7 @@ class ChatReader(JsonReader):
         if self._sound and (file := self._sound.file()):
             out.append(file)
         if isinstance(self._timings, dict) and not self._counted:
-            self.count(_processed(self._timings), out)
+            self.count(_count_processed(self._timings), out)
         return out
 
     def _read_message(self, message: dict[str, Any], came: set[type], out: list[Event]) -> None:
@@ -213,7 +213,7 @@ class ChatReader(JsonReader):
         """Appends what a delta holds, or, if it is `whole`, a message."""
         thought = delta.get("reasoning_content") or delta.get("reasoning")  # both hold the same where there are both
         if type(thought) is not str:
-            thought = _words(thought) if _THOUGHTS.isdisjoint(delta) else _words(thought) or _thought(delta)
+            thought = _words(thought) if _THOUGHTS.isdisjoint(delta) else _words(thought) or _find_thought(delta)
         if thought:
             self._kinds.add(Reasoning)
             out.append(Reasoning(thought))
@@ -356,7 +356,7 @@ def _is_other(index: Any) -> bool:
     return type(index) is int or (isinstance(index, str) and _INDEX.fullmatch(index) is not None and int(index) > 0)
 
 
-def _thought(delta: dict[str, Any]) -> str:
+def _find_thought(delta: dict[str, Any]) -> str:
     """The reasoning in a delta that has it under another name, once: some services send it under two."""
     return next((words for name in _OTHER_THOUGHTS if (words := _words(delta.get(name)))), "")
 
@@ -389,7 +389,7 @@ def _pages(found: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             yield from _pages(_list(results.get("results") if isinstance(results, dict) else results))
 
 
-def _processed(timings: dict[str, Any]) -> Usage:
+def _count_processed(timings: dict[str, Any]) -> Usage:
     """The tokens that llama.cpp has processed (tools/server/README.md): `cache_n` of the prompt were there already."""
     cached = count_of(timings.get("cache_n"))
     prompt = count_of(timings.get("prompt_n"))
@@ -406,7 +406,7 @@ def _usage(value: dict[str, Any]) -> Usage:
     xAI counts the reasoning beside the output (vercel/ai#12425), DeepInfra for some models; xAI the cached input too.
     """
     given, made = count_of(value.get("prompt_tokens")), count_of(value.get("completion_tokens"))
-    cached, reasoning = _cached(value), _reasoning(value)
+    cached, reasoning = _count_cached(value), _reasoning(value)
     if cached and given is not None and cached > given:
         given += cached
     if reasoning and made is not None:
@@ -416,7 +416,7 @@ def _usage(value: dict[str, Any]) -> Usage:
     return Usage(given, made, cached, reasoning)
 
 
-def _cached(value: dict[str, Any]) -> int | None:
+def _count_cached(value: dict[str, Any]) -> int | None:
     details = value.get("prompt_tokens_details")
     found = details.get("cached_tokens") if isinstance(details, dict) else None
     if found is None:

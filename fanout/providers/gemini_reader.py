@@ -107,7 +107,7 @@ class GeminiReader(JsonReader):
         elif feedback := value.get("promptFeedback"):
             self._read_feedback(feedback)
         counts = value.get("usageMetadata")
-        self._counts = _merged(self._counts, counts) if self.complete else counts or self._counts
+        self._counts = _merge(self._counts, counts) if self.complete else counts or self._counts
 
     def rest(self, out: list[Event], /) -> list[Event]:
         """Every chunk counts all tokens so far; the last one's are told. Raises the failure that an empty answer is."""
@@ -226,7 +226,7 @@ def _pages(candidate: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
             yield page.get("retrievedUrl"), None
 
 
-def _merged(counts: Any, more: Any) -> Any:
+def _merge(counts: Any, more: Any) -> Any:
     """The counts after the end, where a service may leave out some, or write 0."""
     if not isinstance(more, dict) or not isinstance(counts, dict):
         return more if isinstance(more, dict) else counts

@@ -14,7 +14,7 @@ from fanout.wire.faults import fault, is_answer, stray_fault
 from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
 from fanout.wire.shortcut import Repeats
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
@@ -160,7 +160,7 @@ class JsonReader(AnswerEnding, ABC):
         self._take(frames if self._came else self._take_beginning(frames, out), self.read, out)
         if self._over or self._error or framing.error:
             self._end(out, framing.error)
-        return self._joined(out) if self._json.halves else out
+        return self._join_halves(out) if self._json.halves else out
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
         """The body is over, or `error` cut it off; returns what is left, with the End unless `feed` gave it."""
@@ -180,7 +180,7 @@ class JsonReader(AnswerEnding, ABC):
         if self._reason and not (self._error or error or self._body.error):
             self.complete = True  # the body is whole, and said how it ends, if only at its beginning
         self._end(out, error or self._body.error)
-        return self._joined(out) if self._json.halves else out
+        return self._join_halves(out) if self._json.halves else out
 
     def _take_beginning(self, frames: list[Any], out: list[Event]) -> list[Any]:
         """Takes frames up to the first content, and returns those after it.
@@ -215,19 +215,19 @@ class JsonReader(AnswerEnding, ABC):
 
     def _take_unusual(self, frame: Any, read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Takes a frame that may be anything: several values, an error, the end mark. Raises the error that it is."""
-        named = isinstance(frame, Message) and frame.event == "error"
-        for value in self._values(frame) if isinstance(frame, Message) else (frame,):
+        named = isinstance(frame, ServerSentEvent) and frame.event == "error"
+        for value in self._values(frame) if isinstance(frame, ServerSentEvent) else (frame,):
             if named or not isinstance(value, dict) or "error" in value:
                 self.refuse(value, named=named)
             if not isinstance(value, dict):
                 raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
             read(value, out)
-        if isinstance(frame, Message) and self.done_ends and frame.data.rstrip().endswith(_DONE):
+        if isinstance(frame, ServerSentEvent) and self.done_ends and frame.data.rstrip().endswith(_DONE):
             if not self.complete:
                 self.finish(self._reason or "unknown", self._raw)
             self.end()
 
-    def _values(self, message: Message) -> Iterator[Any]:
+    def _values(self, message: ServerSentEvent) -> Iterator[Any]:
         """The values in the data of a message, without an end mark behind them.
 
         Nearly always it is one. Some services leave out the blank line between events, whose values then stand there a
@@ -244,7 +244,7 @@ class JsonReader(AnswerEnding, ABC):
         except ProtocolError:
             yield text
 
-    def _take_pending(self, message: Message, out: list[Event], *, whole: bool) -> None:
+    def _take_pending(self, message: ServerSentEvent, out: list[Event], *, whole: bool) -> None:
         """Takes an event without its blank line: it may still be an error or the end mark, and nothing else.
 
         `whole`: this service writes no blank lines, so what can be decoded counts.
@@ -282,7 +282,7 @@ class JsonReader(AnswerEnding, ABC):
         missing = "the stream ended without its end mark" if self._body.framing else "the answer is empty"
         out.append(self.make_end(error or Truncated(missing)))
 
-    def _joined(self, events: list[Event]) -> list[Event]:
+    def _join_halves(self, events: list[Event]) -> list[Event]:
         """The events with their surrogate pairs made whole."""
         out: list[Event] = []
         for event in events:
@@ -346,8 +346,3 @@ def count_of(value: Any) -> int | None:
 def object_of(value: Any) -> dict[str, Any]:
     """Returns a JSON value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def objects_of(value: Any) -> list[dict[str, Any]]:
-    """Returns the objects in a JSON value that is a list of them; none for anything else."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
