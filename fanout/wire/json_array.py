@@ -6,6 +6,7 @@ from typing import Any
 from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
 from fanout.wire.faults import fault
 from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.weight import Weight
 
 CAP = 8 << 20
 """Bytes of one element."""
@@ -37,6 +38,7 @@ class JsonArray:
         self._escaped = False
         self._pieces: list[bytes] = []
         self._size = 0
+        self._weight: Weight | None = None  # of an element that came in more than one read
 
     def feed(self, data: bytes, /) -> list[Any]:
         """Takes the bytes of one read and returns the elements they complete."""
@@ -94,6 +96,10 @@ class JsonArray:
         while position < len(data) and self._depth:
             position = self._step(data, position)
         self._keep(data[start:position])
+        if self._depth and not self.error:
+            self._weight = self._weight or Weight()
+            self._weight.add(data[start:position])
+            self.error = self._weight.error
         if not self._depth and not self.error:
             self._finish(values)
         return position
@@ -131,6 +137,7 @@ class JsonArray:
     def _finish(self, values: list[Any]) -> None:
         text = b"".join(self._pieces).decode("utf-8", "replace")
         self._pieces = []
+        self._weight = None
         try:
             value = self._json.decode(text)
         except ProtocolError as error:

@@ -5,7 +5,8 @@ from typing import Any
 from orjson import JSONDecodeError, loads
 
 from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
-from fanout.wire.json_text import JsonText, excerpt, is_cut
+from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.weight import Weight
 
 CAP = 8 << 20
 """Bytes of one line."""
@@ -27,6 +28,7 @@ class JsonLines:
         self._number = 0
         self._partial: list[bytes] = []
         self._size = 0
+        self._weight = Weight()  # of the line that is not whole
 
     def feed(self, data: bytes, /) -> list[Any]:
         """Takes the bytes of one read and returns the values of the lines they complete."""
@@ -39,6 +41,7 @@ class JsonLines:
             self._partial.append(lines[0])
             lines[0] = b"".join(self._partial)
             self._partial, self._size = [], 0
+            self._weight = Weight()
         for line in lines:
             try:
                 # What the careful way would find in nearly every line; the rest it takes or refuses itself.
@@ -53,8 +56,12 @@ class JsonLines:
         if rest:
             self._partial.append(rest)
             self._size += len(rest)
+            self._weight.add(rest)
             if self._size > self._max_line:
                 self._refuse()
+            elif self._weight.error:
+                self.error = self._weight.error
+                self._partial = []
         return values
 
     def close(self) -> list[Any]:
@@ -79,7 +86,7 @@ class JsonLines:
         try:
             values.extend(self._json.decode_all(text))
         except ProtocolError as error:
-            cut = last and is_cut(text)
+            cut = last and self._weight.is_open
             where = f"line {self._number} is {'cut short' if cut else 'not JSON'}: {excerpt(text)}"
             self.error = Truncated(where) if cut else ProtocolError(where)
             self.error.__cause__ = error

@@ -12,9 +12,13 @@ from attrs import define
 
 from fanout.errors import ProviderError, TooLarge
 from fanout.wire.shortcut import Lines
+from fanout.wire.weight import Weight
 
 CAP = 8 << 20
 """Bytes of one line, and of one event's data."""
+
+LINE_COST = 64
+"""Bytes for which a line of data counts besides its own: it is an object, however short it is."""
 
 STRAY_CAP = 64 << 10
 """Bytes of lines with unknown field names that are kept."""
@@ -61,6 +65,7 @@ class ServerSentEvents:
         self._partial_size = 0
         self._data: list[bytes] = []
         self._data_size = 0
+        self._weight: Weight | None = None  # of an event that came in more than one read, or in more than one line
         self._event = ""
         self._id = ""
 
@@ -156,6 +161,8 @@ class ServerSentEvents:
             self._partial_size += len(rest)
             if self._partial_size > self._max_line:
                 self._refuse("line", self._max_line)
+            else:
+                self._weigh(rest)
 
     def _take_line(self, line: bytes, messages: list[Any]) -> None:
         if not line:
@@ -191,10 +198,21 @@ class ServerSentEvents:
         """Does nothing: by the standard only a blank line ends an event. Other formats may know better."""
 
     def _add_data(self, value: bytes) -> None:
+        if self._data:
+            self._data_size += LINE_COST
+            self._weigh(value)
         self._data.append(value)
-        self._data_size += len(value) + 1
-        if self._data_size - 1 > self._max_event:
+        self._data_size += len(value)
+        if self._data_size > self._max_event:
             self._refuse("event", self._max_event)
+
+    def _weigh(self, piece: bytes) -> None:
+        if self._weight is None:
+            self._weight = Weight()
+        self._weight.add(piece)
+        if self._weight.error:
+            self.error = self._weight.error
+            self._data, self._partial = [], []
 
     def _message(self) -> Message:
         data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -206,6 +224,7 @@ class ServerSentEvents:
             messages.append(self._message())
             self._data, self._data_size = [], 0
         self._event = ""
+        self._weight = None
 
     def _refuse(self, what: str, cap: int) -> None:
         self.error = TooLarge(f"an SSE {what} of more than {cap} bytes")
