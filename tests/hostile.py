@@ -73,7 +73,13 @@ async def measure(url: str, case: str, wire: str, transport: str, number: int = 
     assert good.status == "finished", good.error
     assert good.elapsed
     late = max((answer.elapsed or 0) for answer in others) - total
-    return Harm(turns.longest, good.elapsed, memory, [f"{a.status} {a.error.kind if a.error else ''} {a.error or ''}"[:110] for a in others], late)
+    return Harm(
+        turns.longest,
+        good.elapsed,
+        memory,
+        [f"{a.status} {a.error.kind if a.error else ''} {a.error or ''}"[:110] for a in others],
+        late,
+    )
 
 
 def peak(*, reset: bool = False) -> int:

@@ -36,8 +36,7 @@ class JsonArray:
         self._depth = 0  # within the element
         self._in_string = False
         self._escaped = False
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._element = bytearray()
         self._weight: Weight | None = None  # of an element that came in more than one read
 
     def feed(self, data: bytes, /) -> list[Any]:
@@ -80,7 +79,7 @@ class JsonArray:
         position = _after(_BETWEEN, data, position)
         if position < len(data):
             if data[position] in _OPENING:
-                self._pieces, self._size = [], 0
+                self._element = bytearray()
                 self._depth = 1
                 self._keep(data[position : position + 1])
                 return position + 1
@@ -128,15 +127,14 @@ class JsonArray:
         return position + 1
 
     def _keep(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > self._max_element:
+        self._element += piece
+        if len(self._element) > self._max_element:
             self.error = TooLarge(f"an array element of more than {self._max_element} bytes")
-            self._pieces = []
+            self._element = bytearray()
 
     def _finish(self, values: list[Any]) -> None:
-        text = b"".join(self._pieces).decode("utf-8", "replace")
-        self._pieces = []
+        text = self._element.decode("utf-8", "replace")
+        self._element = bytearray()
         self._weight = None
         try:
             value = self._json.decode(text)

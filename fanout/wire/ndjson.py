@@ -13,6 +13,7 @@ CAP = 8 << 20
 
 _BOM = "\ufeff"
 _BLANK = " \t\r"
+_BLANK_BYTES = b" \t\r"
 
 
 class JsonLines:
@@ -26,8 +27,7 @@ class JsonLines:
         self._json = json or JsonText()
         self._max_line = max_line
         self._number = 0
-        self._partial: list[bytes] = []
-        self._size = 0
+        self._partial = bytearray()
         self._weight = Weight()  # of the line that is not whole
 
     def feed(self, data: bytes, /) -> list[Any]:
@@ -38,11 +38,14 @@ class JsonLines:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._partial:
-            self._partial.append(lines[0])
-            lines[0] = b"".join(self._partial)
-            self._partial, self._size = [], 0
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
+            self._partial = bytearray()
             self._weight = Weight()
         for line in lines:
+            if not line.strip(_BLANK_BYTES):
+                self._number += 1
+                continue
             try:
                 # What the careful way would find in nearly every line; the rest it takes or refuses itself.
                 value = loads(line if len(line) <= self._max_line else b"")
@@ -54,21 +57,20 @@ class JsonLines:
                 self._number += 1
                 values.append(value)
         if rest:
-            self._partial.append(rest)
-            self._size += len(rest)
+            self._partial += rest
             self._weight.add(rest)
-            if self._size > self._max_line:
+            if len(self._partial) > self._max_line:
                 self._refuse()
             elif self._weight.error:
                 self.error = self._weight.error
-                self._partial = []
+                self._partial = bytearray()
         return values
 
     def close(self) -> list[Any]:
         """The input is over; returns the value of a last line without LF."""
         values: list[Any] = []
-        rest = b"".join(self._partial)
-        self._partial = []
+        rest = bytes(self._partial)
+        self._partial = bytearray()
         if rest and not self.error:
             self._take_line(rest, values, last=True)
         return values
@@ -93,4 +95,4 @@ class JsonLines:
 
     def _refuse(self) -> None:
         self.error = TooLarge(f"an NDJSON line of more than {self._max_line} bytes")
-        self._partial = []
+        self._partial = bytearray()

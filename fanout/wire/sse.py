@@ -61,8 +61,7 @@ class ServerSentEvents:
         self._after_cr = False
         self.fresh = True
         self._lines = Lines()
-        self._partial: list[bytes] = []  # the pieces of an unfinished line
-        self._partial_size = 0
+        self._partial = bytearray()  # an unfinished line
         self._data: list[bytes] = []
         self._data_size = 0
         self._weight: Weight | None = None  # of an event that came in more than one read, or in more than one line
@@ -85,8 +84,8 @@ class ServerSentEvents:
 
     def close(self) -> list[Message]:
         """The input is over. An unfinished event is no message; `pending` holds it."""
-        rest = (self._start or b"") + b"".join(self._partial)
-        self._start, self._partial = None, []
+        rest = (self._start or b"") + bytes(self._partial)
+        self._start, self._partial = None, bytearray()
         if rest and not self.error:
             self._take_line(rest, [])
         if self._data:
@@ -149,17 +148,16 @@ class ServerSentEvents:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._partial:
-            self._partial.append(lines[0])
-            lines[0] = b"".join(self._partial)
-            self._partial, self._partial_size = [], 0
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
+            self._partial = bytearray()
         for line in lines:
             self._take_line(line, messages)
             if self.error:
                 return
         if rest:
-            self._partial.append(rest)
-            self._partial_size += len(rest)
-            if self._partial_size > self._max_line:
+            self._partial += rest
+            if len(self._partial) > self._max_line:
                 self._refuse("line", self._max_line)
             else:
                 self._weigh(rest)
@@ -212,7 +210,7 @@ class ServerSentEvents:
         self._weight.add(piece)
         if self._weight.error:
             self.error = self._weight.error
-            self._data, self._partial = [], []
+            self._data, self._partial = [], bytearray()
 
     def _message(self) -> Message:
         data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -228,4 +226,4 @@ class ServerSentEvents:
 
     def _refuse(self, what: str, cap: int) -> None:
         self.error = TooLarge(f"an SSE {what} of more than {cap} bytes")
-        self._data, self._partial = [], []
+        self._data, self._partial = [], bytearray()

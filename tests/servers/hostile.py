@@ -101,9 +101,7 @@ CASES: dict[str, Callable[[], Callable[[Send], None]]] = {
     "dicts": lambda: once(head() + many(b"{}", (b'{"choices":[{"delta":{"content":[', b"]}}]}")) + DONE),
     "numbers": lambda: once(head() + many(b"1.5", (b'{"x":[', b"]}")) + DONE),
     "strings": lambda: once(head() + many(b'"ab"', (b'{"x":[', b"]}")) + DONE),
-    "keys": lambda: once(
-        head() + sse(b'{"x":{' + b",".join(b'"%x":1' % i for i in range(EVENT // 12)) + b"}}") + DONE
-    ),
+    "keys": lambda: once(head() + sse(b'{"x":{' + b",".join(b'"%x":1' % i for i in range(EVENT // 12)) + b"}}") + DONE),
     "nested": lambda: once(head() + sse(b"[" * EVENT) + DONE),
     "braces": lambda: once(head() + sse(b"{" * EVENT) + DONE),
     "deep": lambda: once(head() + sse(b'{"a":' * 1000 + b"1" + b"}" * 1000) + DONE),
