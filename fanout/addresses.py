@@ -149,7 +149,8 @@ def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:
     if exposed:
         raise UsageError(
             f"base_url {show_url(url)} would send {secret} in clear to {exposed[0]}; use https, or where the way is "
-            "safe (a tunnel, a VPN) add insecure=true to the lane, or insecure = true to its table in your own fanout.toml"
+            "safe (a tunnel, a VPN) add insecure=true to the lane, or insecure = true to its table in your own "
+            "fanout.toml"
         )
 
 
