@@ -18,6 +18,7 @@ from fanout.events import (
     Replace,
     Source,
     Sources,
+    Started,
     Status,
     Title,
     ToolCall,
@@ -29,7 +30,7 @@ from fanout.prompt import ToolUse
 
 @frozen
 class Answer:
-    """What became of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
+    """The answer of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
 
     `ttft` is the time to the first content, `itl` the mean gap between pieces of content. `elapsed` the
     time to its end, None if it never started. `headers` are those of the response that tell of rate limits. `notes`
@@ -62,7 +63,7 @@ class Answer:
 
     @property
     def answered(self) -> bool:
-        """Whether there is anything in it that answers: text, a tool call, a file or a refusal."""
+        """True if anything in it answers: text, a tool call, a file or a refusal."""
         return bool(self.text or self.tool_calls or self.files or self.refusal)
 
     @property
@@ -73,7 +74,7 @@ class Answer:
 
 @frozen
 class Wasted:
-    """What was produced for nothing: chunks of content, output tokens (estimated where nobody counted), money."""
+    """Work done for nothing: chunks of content, output tokens (estimated where nobody counted), money."""
 
     chunks: int = 0
     tokens: int = 0
@@ -152,6 +153,8 @@ class Fold:
                 texts[Delta] = [event.text]
             elif isinstance(event, End):
                 self._end, self._ended = event, at
+            elif kind is Started:
+                self._kept.clear()  # what a failed try counted is not of the next one's answer
             else:
                 self._kept[kind] = event
         if contents:

@@ -176,10 +176,18 @@ def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]
     elif spec.name in config.groups:
         raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
     elif spec.provider not in entries() and _load_plug_in("fanout.providers", spec.provider) is None:
-        known = [*entries(), *config.lanes, *config.groups]
-        raise UsageError(explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
+        raise UsageError(_explain_unknown(spec, config))
     given.add_query(spec, file)
     return base
+
+
+def _explain_unknown(spec: Spec, config: Config) -> str:
+    known = [*entries(), *config.lanes, *config.groups]
+    if spec.model:
+        return explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all")
+    # Mostly a model without its provider, whose name is like nothing here: only what is very near is meant.
+    form = "a lane is PROVIDER/MODEL, such as openai/gpt-5-mini, or a name in fanout.toml"
+    return explain_unknown("provider, lane or group", spec.provider, known, form, nearness=0.75)
 
 
 def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider], Timeouts]:

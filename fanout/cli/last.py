@@ -35,7 +35,7 @@ class Last:
 
 
 def directory() -> Path:
-    """Where the run is kept. Raises UsageError."""
+    """The directory in which the last run is kept. Raises UsageError."""
     return app_directory("state") / "runs"
 
 

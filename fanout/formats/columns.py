@@ -97,7 +97,7 @@ class Column:
 
     @property
     def thinking(self) -> bool:
-        """Whether the text is the model's reasoning, the answer having not begun."""
+        """True if the text is the model's reasoning, because the answer has not begun."""
         return self._kind is Reasoning
 
     def standing(self, answer: Answer, now: float) -> list[str]:
@@ -190,6 +190,6 @@ def _fitting(words: list[str], width: int, *, least: int) -> str:
 
 
 def _height(columns: Sequence[Column], width: int, most: int) -> int:
-    """How high the panels are: as their longest text needs, within what there is."""
+    """The height of the panels: as their longest text needs, within what there is."""
     longest = max(len(column.lines(width - _FRAME)) for column in columns)
     return min(most, max(LOWEST, longest + 2))

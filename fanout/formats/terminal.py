@@ -13,8 +13,8 @@ CVE-2021-42574) is shown as its escape, such as \u202e.
 import re
 from collections.abc import Callable
 
-LONGEST = 4096
-"""How many characters a sequence may have: hyperlinks and clipboard writes are shorter."""
+SEQUENCE_LENGTH = 4096
+"""Characters that a sequence may have: hyperlinks and clipboard writes are shorter."""
 
 _INVISIBLE = (
     "\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
@@ -114,7 +114,7 @@ class Sanitiser:
             self._state = self._string_escape
             return ""
         self._held.append(character)
-        return "" if len(self._held) < LONGEST else self._release()
+        return "" if len(self._held) < SEQUENCE_LENGTH else self._release()
 
     def _string_escape(self, character: str) -> str:
         """ESC within a string: its seven-bit end, or the beginning of something else."""
@@ -133,7 +133,7 @@ class Sanitiser:
 
     def _count(self) -> str:
         self._size += 1
-        return "" if self._size < LONGEST else self._leave()
+        return "" if self._size < SEQUENCE_LENGTH else self._leave()
 
     def _release(self) -> str:
         held = "".join(self._held)
@@ -148,7 +148,7 @@ class Sanitiser:
         return character
 
 
-def sanitised(text: str) -> str:
+def sanitise(text: str) -> str:
     """A whole text, made safe for a terminal."""
     sanitiser = Sanitiser()
     return sanitiser.feed(text) + sanitiser.close()

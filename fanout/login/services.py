@@ -52,7 +52,7 @@ class Site:
         """The line that takes over a login at `base_url`, for a machine without a display."""
         return command("auth import", self.name, base_url, self.base_url)
 
-    def needed(self, base_url: str) -> tuple[str, ...]:
+    def required_names(self, base_url: str) -> tuple[str, ...]:
         """The names of the cookies and tokens without which there is no login at `base_url`."""
         return self.needs + (self.needs_at_home if normalise(base_url) == self.base_url else ())
 

@@ -169,7 +169,7 @@ class Items:
                 _differ(found.call_id, call_id) or _differ(found.index, index)
             )
         else:
-            found = self._placed(kind, item_id or call_id, index)
+            found = self._find_placed(kind, item_id or call_id, index)
             again = found is not None and (found.done or (added and found.added) or _differ(found.call_id, call_id))
         if found is None or again:
             found = self._new(kind, item_id, call_id, index)
@@ -219,7 +219,7 @@ class Items:
     def _of_id(self, kind: str, name: str | None, index: int | None) -> Item | None:
         return (self._known.get((kind, name, index)) or self._known.get((kind, name))) if name else None
 
-    def _placed(self, kind: str, name: str | None, index: int | None) -> Item | None:
+    def _find_placed(self, kind: str, name: str | None, index: int | None) -> Item | None:
         """The item at this place, or else the newest one, if it or this event has no name."""
         newest = self._known.get((kind,))
         if index is None:

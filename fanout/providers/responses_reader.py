@@ -45,7 +45,7 @@ _ENDS = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
-"""What the event that ends the stream says of a response without a status."""
+"""The status of a response that has none itself, by the event that ends the stream."""
 
 _ARGUMENTS: dict[Any, tuple[str, str]] = {
     "response.function_call_arguments.delta": ("function_call", "delta"),
@@ -136,7 +136,7 @@ class ResponsesReader(JsonReader):
 
     def refuse(self, value: object, *, named: bool = False) -> None:
         """Raises the error that `value` is, if it is one."""
-        super().refuse(_with_known_code(value), named=named)
+        super().refuse(_translate_code(value), named=named)
 
     def _take(self, frames: list[Any], read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Takes more of the text that is coming without a call for each piece, and all else as every reader does."""
@@ -253,10 +253,10 @@ class ResponsesReader(JsonReader):
         """A whole item, as its own event, the output or at worst its beginning tells it."""
         match item.kind:
             case "message":
-                self._read_parts(item, _TEXT, _numbered(row.get("content")), out)
+                self._read_parts(item, _TEXT, _number_parts(row.get("content")), out)
             case "reasoning":
-                self._read_parts(item, _SUMMARY, _numbered(row.get("summary")), out)
-                self._read_parts(item, _THOUGHT, _numbered(row.get("content")), out)
+                self._read_parts(item, _SUMMARY, _number_parts(row.get("summary")), out)
+                self._read_parts(item, _THOUGHT, _number_parts(row.get("content")), out)
             case "function_call" | "custom_tool_call":
                 self._tools.read(item, row, out)
             case "image_generation_call":
@@ -294,7 +294,7 @@ class ResponsesReader(JsonReader):
         messages = (item for item in self._items.all if item.kind == "message")
         if (text := text_of(response.get("output_text"))) and all(item.is_empty for item in messages):
             out.append(Delta(text))
-        self._citations.add_all(_cited(response.get("citations")), out)
+        self._citations.add_all(_read_pages(response.get("citations")), out)
         if isinstance(usage := response.get("usage"), dict):
             self.count(_usage(usage), out)
         if self._items.all and not self._has_come(out):
@@ -303,7 +303,7 @@ class ResponsesReader(JsonReader):
         self._finish(response, text_of(response.get("status")) or status, out)
 
     def _read_beginning(self, item: Item, out: list[Event]) -> None:
-        """What only the beginning of an item told: some services say nothing of it later."""
+        """Reads what only the beginning of an item told: some services say nothing of it later."""
         if item.first is not None and item.is_empty:
             self._read_item(item, item.first, out)
         if item.kind in CALLS:
@@ -336,7 +336,7 @@ def _index(value: Any) -> int:
     return value if type(value) is int else 0
 
 
-def _numbered(parts: Any) -> dict[int, Any]:
+def _number_parts(parts: Any) -> dict[int, Any]:
     """The parts of a content by their indexes. A text alone is one part."""
     if isinstance(parts, str):
         parts = [{"text": parts}]
@@ -350,13 +350,13 @@ def _pages(row: Row) -> Iterator[tuple[Any, Any]]:
     return ((page.get("url"), page.get("title")) for page in rows_of(found))
 
 
-def _cited(pages: Any) -> Iterator[tuple[Any, Any]]:
+def _read_pages(pages: Any) -> Iterator[tuple[Any, Any]]:
     """The pages in a list beside the output, as addresses or objects."""
     for page in pages if isinstance(pages, list) else ():
         yield (page.get("url"), page.get("title")) if isinstance(page, dict) else (page, None)
 
 
-def _with_known_code(value: object) -> object:
+def _translate_code(value: object) -> object:
     if not isinstance(value, dict):
         return value
     inner = value.get("error")

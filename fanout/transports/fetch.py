@@ -4,8 +4,8 @@ import trio
 
 from fanout.abc import Head, Provider, Reply, Request, Transport
 from fanout.errors import NotFound, ProviderError, TimedOut, TooLarge, Truncated
+from fanout.parsing import PARSE_ERRORS, translate
 from fanout.scrub import Scrubber
-from fanout.sense import SENSELESS, typed
 
 REPLY_BYTES = 8 << 20
 """Bytes of a reply, unless its reader allows more."""
@@ -68,8 +68,8 @@ async def fetch_models(transport: Transport, provider: Provider) -> list[str]:
         reply = await fetch_soon(transport, request)
         try:
             return list(map(scrubber.scrub_text, provider.models(reply)))
-        except (*SENSELESS, AttributeError, RecursionError) as error:
-            raise typed(error, "the list of models does not make sense") from None
+        except (*PARSE_ERRORS, AttributeError, RecursionError) as error:
+            raise translate(error, "the list of models does not make sense") from None
     except ProviderError as error:
         scrubber.scrub_error(error)
         raise

@@ -91,7 +91,7 @@ def encode(value: Any) -> str:
 
 
 def is_cut(text: str) -> bool:
-    """Whether `text`, which is not JSON, looks like the beginning of an object or array whose end is missing."""
+    """True if `text`, which is not JSON, looks like the beginning of an object or array whose end is missing."""
     if not text.lstrip().startswith(("{", "[")):
         return False
     bare = _STRING.sub("", text)
@@ -126,6 +126,6 @@ class Joiner:
         return repair(text.removesuffix(self._half))
 
     def close(self) -> str:
-        """What is still held: nothing, or U+FFFD for a half that stayed alone."""
+        """Returns what is still held: nothing, or U+FFFD for a half that stayed alone."""
         held, self._half = self._half, ""
         return repair(held)
