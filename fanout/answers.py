@@ -18,6 +18,7 @@ from fanout.events import (
     Replace,
     Source,
     Sources,
+    Started,
     Status,
     Title,
     ToolCall,
@@ -152,6 +153,8 @@ class Fold:
                 texts[Delta] = [event.text]
             elif isinstance(event, End):
                 self._end, self._ended = event, at
+            elif kind is Started:
+                self._kept.clear()  # what a failed try counted is not of the next one's answer
             else:
                 self._kept[kind] = event
         if contents:

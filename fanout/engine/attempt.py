@@ -4,11 +4,13 @@ import logging
 from collections.abc import Sequence
 from copy import copy
 from enum import Enum
+from functools import partial
 from random import Random
 
 import trio
+from attrs import evolve
 
-from fanout.abc import Hear, Observer, Provider, Transport, nobody
+from fanout.abc import Hear, Leave, Observer, Provider, Transport, no_others, nobody
 from fanout.answers import Answer, Fold
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
@@ -17,7 +19,7 @@ from fanout.engine.observer import tell
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
-from fanout.errors import LoginRequired, TimedOut
+from fanout.errors import LoginRequired, ProviderError, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.history import Turns
 from fanout.prompt import Options, Prompt
@@ -77,10 +79,10 @@ class Attempt:
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
+        self.leave: Leave = no_others
         self.state = WAITING
         self.prompt: Prompt | None = None
-        self._options = options or Options()
-        self._turns = turns
+        self._prepare = partial(_prepare, turns, options or Options())
         self._limiter = limiter
         self._watch = Watch(timeouts.over(DEFAULTS), alarms)
         self._transport = transport
@@ -122,19 +124,23 @@ class Attempt:
             else:
                 await self._run_watched(prompt, until)
         finally:
-            self.cancel()  # nothing to do, unless cancelled from outside
-            if self._trial and (run := self._trial.errand(self._retries.keys, answered=self._fold.chunks > 0)):
-                with trio.move_on_after(2 * FAREWELL, shield=True):
-                    await run()
+            if self.state is not ENDED:  # cancelled from outside
+                self.leave()
+                self.cancel()
+            if self._trial is not None:
+                self._retries.learn(self._trial.lesson, trio.current_time())
+                if run := self._trial.errand(self._retries.keys, answered=self._fold.chunks > 0):
+                    with trio.move_on_after(2 * FAREWELL, shield=True):
+                        await run()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
+        self._watch.scope.cancel()  # before anybody hears of it, who may raise
         if self.state is not ENDED:
             if self.state is TRYING and self._trial is not None:
                 self._trial.cut_off()
             # A copy, because each lane writes its name into its error.
             self._end(End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error)))
-        self._watch.scope.cancel()
 
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
@@ -148,6 +154,8 @@ class Attempt:
                 await self._run(prompt, until)
             else:
                 await self._run_in_turn(prompt, until, self._limiter)
+        if self._trial is not None and self._trial.bug is not None:
+            raise self._trial.bug
         if self._watch.fired is not None and self._trial is not None:
             self._time_out(self._trial, self._watch.fired)
 
@@ -164,10 +172,8 @@ class Attempt:
     async def _run(self, prompt: Prompt, until: float) -> None:
         if self.state is ENDED:  # cancelled in the very step in which its turn came
             return
-        if self._turns is not None:
-            prompt = self._turns.before(prompt)
-        self.prompt = prompt.with_options(self._options)
-        self._fold.asked = sum(len(message.text) for message in prompt.messages)
+        self.prompt = self._prepare(prompt)
+        self._fold.asked = sum(len(message.text) for message in self.prompt.messages)
         self._fold.started = self._watch.start(until)
         if self._observer is not None:
             tell(self._observer.lane_started, self, self._fold.started)
@@ -178,7 +184,7 @@ class Attempt:
             trial = self._begin_trial()
             error = await trial.exchange(prompt)
             if trial.bug is not None:
-                raise trial.bug
+                return
             if self.state is TRYING:
                 self._conclude(trial.close(error))
             if self.state is PAUSED:
@@ -212,11 +218,16 @@ class Attempt:
         assert trial is not None
         had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
         end = judge(events, had_content, self._watch.fired)
-        trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+        try:
+            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+        except ProviderError as broken:
+            trial.then, end = None, evolve(end, status=Status.FAILED, error=broken)
         if trial.then is None:
             self._end(end, events[:-1])
         else:
             self._move(PAUSED)
+            if len(events) > 1:
+                self._emit(events[:-1])
             kind = end.error.kind if end.error else end.status
             _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, kind, trial.then)
 
@@ -252,6 +263,11 @@ class Attempt:
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
         self.state = state
+
+
+def _prepare(turns: Turns | None, options: Options, prompt: Prompt) -> Prompt:
+    """Returns the prompt as it is put to the service: after what was said before, with the lane's options."""
+    return (prompt if turns is None else turns.before(prompt)).with_options(options)
 
 
 async def _acquire(limiter: trio.CapacityLimiter, until: float) -> bool:

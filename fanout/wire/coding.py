@@ -8,7 +8,7 @@ from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
 CAP = 64 << 20
 """Bytes of one decoded body."""
 
-PIECE = 64 << 10
+PIECE = 16 << 10
 """Bytes of one decoded piece: a bomb never becomes one big object."""
 
 MAX_CODINGS = 2
@@ -40,16 +40,21 @@ class Decoder:
 
     def feed(self, data: bytes, /) -> list[bytes]:
         """Takes the bytes of one read and returns what they decode to, in pieces."""
+        return list(self.undo(data))
+
+    def undo(self, data: bytes, /) -> Iterator[bytes]:
+        """Takes the bytes of one read and yields what they decode to in pieces, each when it is asked for.
+
+        All of them must have been taken before the next read is.
+        """
         if self.error or not data:
-            return []
-        pieces: list[bytes] = []
+            return
         try:
             for piece in _undone(data, self._stages):
                 self._count(piece)
-                pieces.append(piece)
+                yield piece
         except ProviderError as error:
             self.error = error
-        return pieces
 
     def close(self) -> list[bytes]:
         """The input is over; it must have ended with the end of the coding."""

@@ -85,6 +85,7 @@ class Handles:
             template.set(CurlOpt.HTTP_CONTENT_DECODING, 0)
         else:
             template.set(CurlOpt.ACCEPT_ENCODING, BROWSER_CODINGS)  # which libcurl then undoes
+            template.set(CurlOpt.BUFFERSIZE, 1 << 13)  # a read at a time, whatever it becomes
 
     def _prepare(self, easy: Easy, request: Request, host: str, connect: float) -> None:
         headers = reveal_headers(request)

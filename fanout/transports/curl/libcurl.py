@@ -19,6 +19,13 @@ ffi, lib, ALONE = load()
 IN, OUT = 1, 2
 """The events of a socket: it can be read, it can be written. A broken one has both, and fails when it is used."""
 
+RESOLVERS = 512
+"""Threads that may look up names, two for each; one whose server does not answer keeps its own for 10 s and more.
+
+libcurl starts them as they are needed, and ends those that have had nothing to do for some seconds. Its default of 20
+is used up by ten such names, and then every other name waits.
+"""
+
 TIMER = -1
 """In place of a socket: the multi's time has come."""
 
@@ -28,6 +35,7 @@ _act = lib.curl_multi_socket_action
 
 _OK = 0
 _REMOVE = 4  # CURL_POLL_REMOVE; CURL_POLL_NONE, IN, OUT and INOUT are 0 to 3
+_PAUSE_RECV = 1  # CURLPAUSE_RECV
 _WRITE_ERROR = 0xFFFFFFFF  # CURL_WRITEFUNC_ERROR
 _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
 
@@ -90,6 +98,17 @@ class Easy:
             self._kept.append(context)  # libcurl has only its address
             _setopt(self.handle, function, lib.buffer_callback)
             _setopt(self.handle, data, context)
+
+    def pause(self) -> None:
+        """Reads nothing more of the response until `resume`; of what libcurl has read already the rest is still told.
+
+        It may be called in the callbacks of `receive`, and nowhere else.
+        """
+        lib.curl_easy_pause(self.handle, _PAUSE_RECV)
+
+    def resume(self) -> None:
+        """Reads on, in the next `act(TIMER)` of its multi, which is asked for by `Watcher.wake`."""
+        lib.curl_easy_pause(self.handle, 0)
 
     def before_sending(self, call: Callable[[str, int], object]) -> None:
         """Calls `call` each time that there is a connection and the request is about to be sent.
@@ -230,6 +249,7 @@ class Multi:
             (CurlMOpt.MAXCONNECTS, ffi.cast("void *", connections)),
             *(() if share else ((CurlMOpt.PIPELINING, ffi.cast("void *", 0)),)),
             (CurlMOpt.QUICK_EXIT, ffi.cast("void *", 1)),  # a name that is being looked up does not hold up `close`
+            (CurlMOpt.RESOLVE_THREADS_MAX, ffi.cast("void *", RESOLVERS)),
         ):
             if lib.curl_multi_setopt(self._multi, option, value) != _OK:
                 raise RuntimeError(f"libcurl {version()} does not take option {option} of a multi handle")
