@@ -210,8 +210,11 @@ class ChatReader(JsonReader):
             self._counted = True
             self.count(_usage(usage), out)
 
-    def _read_finish(self, raw: str) -> None:
+    def _read_finish(self, raw: object) -> None:
         if raw == "null":  # KoboldCpp until March 2025, in every chunk (PowerShell/AIShell#350)
+            return
+        if not isinstance(raw, str):
+            self.finish("unknown")
             return
         if (failure := _FAILURES.get(raw)) is not None:
             raise failure(f"the service broke off: {raw}")
