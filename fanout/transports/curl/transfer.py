@@ -4,8 +4,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import trio
+
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
+from fanout.timeouts import Leniency
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.outgoing import describe_refusal, find_environment_proxy, make_connect_error
@@ -20,13 +23,15 @@ class Transfer:
 
     The two callbacks only collect, and put the transfer on the list of those that have news; everything that may raise
     is done by `deliver`, outside libcurl. `wanted` is False once the receiver has enough, or nobody waits any more.
-    `task` is the task that waits, `error` the exception that it is to raise.
+    `task` is the task that waits, `error` the exception that it is to raise. There must be a connection at the Trio time
+    `connect_by`.
     """
 
     __slots__ = (
         "_chunks",
         "_decode",
         "_decoder",
+        "_leniency",
         "_lines",
         "_news",
         "_pieces",
@@ -35,6 +40,7 @@ class Transfer:
         "_told",
         "_whole",
         "connect",
+        "connect_by",
         "easy",
         "error",
         "host",
@@ -59,6 +65,8 @@ class Transfer:
         self.request = request
         self.host = host
         self.connect = connect
+        self.connect_by = trio.current_time() + connect
+        self._leniency = Leniency()
         self.wanted = True
         self.error: BaseException | None = None
         self.task: Any = None
@@ -108,6 +116,12 @@ class Transfer:
             self._pieces.clear()
             raise OverflowError
         self._hear_body(data)
+
+    def put_off(self, late: float) -> bool:
+        """Moves `connect_by`, which is past, where we are so many seconds late ourselves; False: that is no excuse."""
+        more = self._leniency.pardon(late)
+        self.connect_by = trio.current_time() + more
+        return more > 0
 
     @property
     def secure(self) -> bool:
