@@ -23,8 +23,8 @@ class Transfer:
 
     The two callbacks only collect, and put the transfer on the list of those that have news; everything that may raise
     is done by `deliver`, outside libcurl. `wanted` is False once the receiver has enough, or nobody waits any more.
-    `task` is the task that waits, `error` the exception that it is to raise. There must be a connection at the Trio time
-    `connect_by`.
+    `task` is the task that waits, `error` the exception that it is to raise. `connect_by` is the Trio time by which
+    there must be a connection.
     """
 
     __slots__ = (
