@@ -31,7 +31,7 @@ from fanout.secret import Secret
 from fanout.transports.choice import NAMES
 from tests.cli.command import fanout as command
 from tests.servers.cohere import EVENTS
-from tests.servers.http import Received, read_request, reset, serve
+from tests.servers.http import Received, read_request, reset, respond, serve
 
 KEY = "sk-CANARY-7f3a91d2c4"
 PROMPT = "CANARY-PROMPT-55e0"
@@ -164,15 +164,15 @@ class Service:
                 answer = ANSWERS[self.wire] if echo == "nothing" else answer_with(self.wire, echo)
                 plain = echo if echo.isascii() else "nothing"
                 headers = [f"x-request-id: {plain}", f"x-ratelimit-key: {plain}", f"x-ratelimit-limit: {plain}"]
-                await respond(stream, 200, "text/event-stream", events(answer), *headers)
+                await respond(stream, 200, events(answer), *headers, media_type="text/event-stream")
             case "401" | "500":
-                await respond(stream, int(case), "application/json", error.replace(', "type": "server_error"', ""))
+                await respond(stream, int(case), error.replace(', "type": "server_error"', ""))
             case "html":
-                await respond(stream, 200, "text/html", f"<!doctype html><title>{echo}</title>")
+                await respond(stream, 200, f"<!doctype html><title>{echo}</title>", media_type="text/html")
             case "malformed":
-                await respond(stream, 200, "text/event-stream", f'data: {{"choices": [{echo}\n\n')
+                await respond(stream, 200, f'data: {{"choices": [{echo}\n\n', media_type="text/event-stream")
             case "error event":
-                await respond(stream, 200, "text/event-stream", f"event: error\ndata: {error}\n\n")
+                await respond(stream, 200, f"event: error\ndata: {error}\n\n", media_type="text/event-stream")
             case "cut" | "late reset" | "timeout":
                 await stream.send_all(b"HTTP/1.1 200 .\r\ncontent-type: text/event-stream\r\n\r\n: begun\n\n")
                 if case == "timeout":
@@ -188,7 +188,7 @@ class Service:
                 await stream.send_all(b"220 smtp.test ready\r\n\r\n")
                 return False
             case "redirect":
-                await respond(stream, 307, "text/plain", "", f"location: {self.elsewhere}/v1")
+                await respond(stream, 307, "", f"location: {self.elsewhere}/v1", media_type="text/plain")
         return True
 
     async def take(self, stream: trio.SocketStream) -> None:
@@ -205,12 +205,6 @@ class Service:
 
 def events(values: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"event: {value.get('type', 'message')}\ndata: {json.dumps(value)}\n\n" for value in values)
-
-
-async def respond(stream: trio.SocketStream, status: int, media_type: str, body: str, *headers: str) -> None:
-    data = body.encode()
-    head = [f"HTTP/1.1 {status} .", f"content-type: {media_type}", f"content-length: {len(data)}", *headers, "", ""]
-    await stream.send_all("\r\n".join(head).encode() + data)
 
 
 @asynccontextmanager

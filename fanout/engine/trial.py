@@ -164,7 +164,7 @@ class Trial:
         return self._scrubber.scrub_events(events, self.secrets)
 
     def cut_off(self) -> None:
-        """Reads nothing more. Its service goes on unless it is told to stop, if the answer is not complete."""
+        """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
 
     @property
@@ -183,7 +183,7 @@ class Trial:
 
     @cached_property
     def _rest(self) -> list[Event]:
-        """What the reader of an answer that has been cut off still holds.
+        """The events that the reader of an answer which has been cut off still holds.
 
         The reader is asked when somebody wants to know, and not in `cut_off`: there seven losers would keep a winner
         waiting for 0.4 ms.

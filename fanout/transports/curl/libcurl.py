@@ -9,6 +9,7 @@ given. tests/transports/curl/test_libcurl.py holds both to what they must do.
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
+from struct import pack
 from typing import Any, Protocol
 
 from fanout.transports.curl.binding import load
@@ -19,6 +20,13 @@ ffi, lib, ALONE = load()
 IN, OUT = 1, 2
 """The events of a socket: it can be read, it can be written. A broken one has both, and fails when it is used."""
 
+RESOLVERS = 512
+"""Threads that may look up names, two for each; one whose server does not answer keeps its own for 10 s and more.
+
+libcurl starts them as they are needed, and ends those that have had nothing to do for some seconds. Its default of 20
+is used up by ten such names, and then every other name waits.
+"""
+
 TIMER = -1
 """In place of a socket: the multi's time has come."""
 
@@ -27,7 +35,9 @@ _setopt = lib._curl_easy_setopt  # noqa: SLF001  # the underscore is curl_cffi's
 _act = lib.curl_multi_socket_action
 
 _OK = 0
+_COPY = 1  # CURL_BLOB_COPY, the flag of a `struct curl_blob`: a pointer, a size and flags
 _REMOVE = 4  # CURL_POLL_REMOVE; CURL_POLL_NONE, IN, OUT and INOUT are 0 to 3
+_PAUSE_RECV = 1  # CURLPAUSE_RECV
 _WRITE_ERROR = 0xFFFFFFFF  # CURL_WRITEFUNC_ERROR
 _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
 
@@ -72,6 +82,13 @@ class Easy:
         if _setopt(self.handle, option, _make_long(value) if isinstance(value, int) else value) != _OK:
             raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
 
+    def set_blob(self, option: int, data: bytes) -> None:
+        """Sets an option to bytes, which libcurl copies."""
+        bytes_ = ffi.from_buffer(data)
+        blob = ffi.new("char[]", pack("@PNI", int(ffi.cast("uintptr_t", bytes_)), len(data), _COPY))
+        if _setopt(self.handle, option, blob) != _OK:
+            raise ValueError(f"libcurl {version()} does not take bytes for option {option}")
+
     def set_list(self, option: int, lines: Iterable[bytes]) -> None:
         """Sets an option to a list of texts."""
         head = ffi.NULL
@@ -90,6 +107,17 @@ class Easy:
             self._kept.append(context)  # libcurl has only its address
             _setopt(self.handle, function, lib.buffer_callback)
             _setopt(self.handle, data, context)
+
+    def pause(self) -> None:
+        """Reads nothing more of the response until `resume`; of what libcurl has read already the rest is still told.
+
+        It may be called in the callbacks of `receive`, and nowhere else.
+        """
+        lib.curl_easy_pause(self.handle, _PAUSE_RECV)
+
+    def resume(self) -> None:
+        """Reads on, in the next `act(TIMER)` of its multi, which is asked for by `Watcher.wake`."""
+        lib.curl_easy_pause(self.handle, 0)
 
     def before_sending(self, call: Callable[[str, int], object]) -> None:
         """Calls `call` each time that there is a connection and the request is about to be sent.
@@ -235,6 +263,7 @@ class Multi:
             (CurlMOpt.MAXCONNECTS, ffi.cast("void *", connections)),
             *(() if share else ((CurlMOpt.PIPELINING, ffi.cast("void *", 0)),)),
             (CurlMOpt.QUICK_EXIT, ffi.cast("void *", 1)),  # a name that is being looked up does not hold up `close`
+            (CurlMOpt.RESOLVE_THREADS_MAX, ffi.cast("void *", RESOLVERS)),
         ):
             if lib.curl_multi_setopt(self._multi, option, value) != _OK:
                 raise RuntimeError(f"libcurl {version()} does not take option {option} of a multi handle")

@@ -63,7 +63,9 @@ class Pool:
         each has its `connect_by` put off by the time by which we are late.
         """
         past = [transfer for transfer in self.transfers.values() if transfer.connect_by <= now]
-        pardoned = [transfer for transfer in past if not transfer.easy.connected and transfer.put_off(now - self.due)]
+        pardoned = [
+            transfer for transfer in past if not transfer.easy.connected and transfer.put_off(now, now - self.due)
+        ]
         for transfer in pardoned:
             transfer.easy.set(CurlOpt.CONNECTTIMEOUT_MS, NEVER)
         return pardoned
