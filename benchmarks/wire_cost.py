@@ -23,7 +23,7 @@ from fanout.providers.gemini import Gemini
 from fanout.providers.ollama import Ollama
 from fanout.providers.openai import OpenAI
 from fanout.providers.responses import Responses
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
 CHUNK = 260
 """Bytes of one chunk of an answer, with its framing."""
@@ -69,7 +69,7 @@ COHERE: dict[str, Any] = {
     "delta": {"message": {"content": {"text": "TEXT"}}},
 }
 
-Start = Callable[[], Framing[Message] | Reader]
+Start = Callable[[], Framing[ServerSentEvent] | Reader]
 
 
 @frozen
@@ -136,7 +136,7 @@ def check(subject: Subject, reads: Sequence[bytes], count: int) -> None:
     """Fails unless the decoder finds every chunk's content."""
     decoder = subject.start()
     out: list[Any] = [event for read in reads for event in decoder.feed(read)]
-    found = sum(isinstance(event, Delta | Message) for event in out)
+    found = sum(isinstance(event, Delta | ServerSentEvent) for event in out)
     assert found == count, f"{found} of {count} chunks were decoded"
 
 

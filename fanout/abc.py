@@ -90,7 +90,7 @@ class Reader(Protocol):
     """Reads one response into events; the last event is one End, and nothing follows it."""
 
     complete: bool
-    """Whether the protocol's end mark has been seen, so that the answer stays whole whatever happens next."""
+    """True once the protocol's end mark has been seen: the answer stays whole whatever happens next."""
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
@@ -158,7 +158,7 @@ class Provider(ABC):
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
-        # The author's mistake and no service's failure: it leaves the nursery.
+        # The author's mistake: every lane with this provider ends with an InternalError.
         raise NotImplementedError(f"{type(self).__name__} defines neither request nor flow")
 
     def flow(self, prompt: Prompt) -> Flow:
@@ -179,7 +179,7 @@ class Provider(ABC):
         return None
 
     def farewell(self, request: Request, reader: Reader | None) -> Request | None:
-        """What to send when the lane is cut off while `request` is being answered, to stop the service; None: nothing.
+        """Returns what stops a service whose lane is cut off while it answers `request`; None: nothing does.
 
         `reader` is what was reading the answer, if it had begun.
         """
@@ -226,16 +226,16 @@ class Transport(Protocol):
 
 
 class Standing(Protocol):
-    """What a policy may know of a lane."""
+    """The part of a lane that a policy may know."""
 
     @property
     def status(self) -> Status | None:
-        """How the lane ended; None while it waits or runs."""
+        """The status of the lane's End; None while it waits or runs."""
         ...
 
     @property
     def lost(self) -> bool:
-        """Whether the policy has said that this lane lost."""
+        """True if the policy has said that this lane lost."""
         ...
 
     @property
@@ -250,22 +250,23 @@ class Standing(Protocol):
 
 
 OnLose = Literal["cancel", "keep"]
-"""What becomes of a lane that has lost: it is cut off at once, or runs on to its end and is counted as waste."""
+"""The fate of a lane that has lost: it is cut off at once, or runs on to its end and is counted as waste."""
 
 
 class Policy(ABC):
     """Decides over lanes, and does no I/O. It holds them too, so it is a plan: `Race("a/x", Fallback("b/y", "c/z"))`.
 
     `pace` is the number of seconds that the lanes must have been silent, since the last start or the last content,
-    before the next one starts: 0 all at once, infinity only after a failure. Whatever it is, a running lane that fails
-    starts the next at once. `retries` is how often a lane is tried again, unless the lane says otherwise. `deadline`
-    is the number of seconds that all the lanes together may take; `on_lose` None leaves the choice to the call.
+    before the next one starts: 0 all at once, infinity only after a failure. Whatever it is, a running lane that fails,
+    or that has lost, starts the next at once. `retries` is how often a lane is tried again, unless the lane says
+    otherwise. `deadline` is the number of seconds that all the lanes together may take; `on_lose` None leaves the
+    choice to the call.
     """
 
     pace: float = 0.0
     retries: ClassVar[int] = 1
     chooses: ClassVar[bool] = True
-    """Whether it chooses a winner."""
+    """True if it chooses a winner."""
 
     heeds: frozenset[type] | None = None
     """The kinds of events that `losers` is asked about; None: all. A burst brings hundreds of pieces in one read."""
@@ -277,13 +278,14 @@ class Policy(ABC):
 
     @abstractmethod
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
-        """Which lanes have lost, now that `event` has just happened in `lane`.
+        """Returns the lanes that have lost, now that `event` has just happened in `lane`.
 
-        A lane that has ended may be among them: its answer is refused, which counts as a failure.
+        It is asked about one event after the other, however many came in one read, and of a lane that has lost about
+        none. A lane that has ended may be among the losers: its answer is refused, which counts as a failure.
         """
 
     def winner(self, lanes: Sequence[Standing]) -> int | None:
-        """Whose answer is the group's, when all is over: the first lane that finished and did not lose."""
+        """Returns the lane whose answer is the group's, when all is over: the first that finished and did not lose."""
         kept = [(s.place, i) for i, s in enumerate(lanes) if s.status is Status.FINISHED and not s.lost]
         return min(kept)[1] if kept else None
 
@@ -351,16 +353,20 @@ class Observer(Protocol):
 Hear = Callable[[Sequence[Event], float], None]
 """Called by a lane with the events of one read and their time, synchronously."""
 
+Leave = Callable[[], None]
+"""Called by a lane that is cancelled from outside, before its End: all lanes that run beside it are left with it."""
+
 
 class Lane(Protocol):
     """Anything that can run, be cancelled, and end. It never raises for what a service did.
 
-    Whoever it belongs to sets `hear`. The last events that `hear` is told of are one End, also of a lane that was
-    cancelled before it started.
+    Whoever it belongs to sets `hear` and `leave`. The last events that `hear` is told of are one End, also of a lane
+    that was cancelled before it started. What `hear` raises comes out of the call that brought the events.
     """
 
     name: str
     hear: Hear
+    leave: Leave
 
     @property
     def answer(self) -> Answer:
@@ -382,3 +388,7 @@ class Lane(Protocol):
 
 def nobody(_events: Sequence[Event], _at: float, /) -> None:
     """Hears nothing: for a lane that belongs to nobody."""
+
+
+def no_others() -> None:
+    """Leaves nothing: for a lane that belongs to nobody."""

@@ -18,6 +18,7 @@ from fanout.events import (
     Replace,
     Source,
     Sources,
+    Started,
     Status,
     Title,
     ToolCall,
@@ -29,7 +30,7 @@ from fanout.prompt import ToolUse
 
 @frozen
 class Answer:
-    """What became of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
+    """The answer of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
 
     `ttft` is the time to the first content, `itl` the mean gap between pieces of content. `elapsed` the
     time to its end, None if it never started. `headers` are those of the response that tell of rate limits. `notes`
@@ -62,7 +63,7 @@ class Answer:
 
     @property
     def answered(self) -> bool:
-        """Whether there is anything in it that answers: text, a tool call, a file or a refusal."""
+        """True if anything in it answers: text, a tool call, a file or a refusal."""
         return bool(self.text or self.tool_calls or self.files or self.refusal)
 
     @property
@@ -73,7 +74,7 @@ class Answer:
 
 @frozen
 class Wasted:
-    """What was produced for nothing: chunks of content, output tokens (estimated where nobody counted), money."""
+    """Work done for nothing: chunks of content, output tokens (estimated where nobody counted), money."""
 
     chunks: int = 0
     tokens: int = 0
@@ -152,6 +153,8 @@ class Fold:
                 texts[Delta] = [event.text]
             elif isinstance(event, End):
                 self._end, self._ended = event, at
+            elif kind is Started:
+                self._kept.clear()  # what a failed try counted is not of the next one's answer
             else:
                 self._kept[kind] = event
         if contents:
@@ -173,7 +176,14 @@ class Fold:
     @property
     def text(self) -> str:
         """The text so far."""
-        return "".join(self._texts[Delta])
+        return self._join(Delta)
+
+    def _join(self, kind: type) -> str:
+        """Joins the pieces of a text for good: whoever looks at an answer ten times a second joins each once."""
+        pieces = self._texts[kind]
+        if len(pieces) > 1:
+            pieces[:] = ["".join(pieces)]
+        return pieces[0] if pieces else ""
 
     @property
     def answer(self) -> Answer:
@@ -191,8 +201,8 @@ class Fold:
             model=end.model or self.model,
             status=end.status,
             text=self.text,
-            reasoning="".join(self._texts[Reasoning]),
-            refusal="".join(self._texts[Refusal]),
+            reasoning=self._join(Reasoning),
+            refusal=self._join(Refusal),
             tool_calls=tuple(
                 ToolUse("".join(ids) or f"call_{index}", "".join(names), "".join(arguments))
                 for index, (ids, names, arguments) in sorted(self._calls.items())

@@ -1,4 +1,4 @@
-"""What a login gives: cookies, a token and the browser they belong to, bound to one origin."""
+"""Credentials from a login: cookies, a token and the browser they belong to, bound to one origin."""
 
 from collections.abc import Mapping
 from datetime import datetime

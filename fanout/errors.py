@@ -1,8 +1,8 @@
-"""Why a lane can fail.
+"""The errors, and among them each reason for which a lane can fail.
 
 FanoutError
   UsageError            the caller's mistake: an unknown provider, a bad option
-  ProviderError         what ended one lane; `kind` names it
+  ProviderError         ended one lane; `kind` names it
     AuthError             401, 403, no key
       LoginRequired         no login, or one that the service does not accept any more
     QuotaError            402, nothing left to spend
@@ -21,6 +21,7 @@ FanoutError
     NotAStream            a web page or something else instead of an answer
     RedirectRefused       3xx: credentials and prompts follow no redirect
     Refused               the caller's `accept` did not take the answer
+    InternalError         the code that talks to the service failed: a mistake of ours, or of a plug-in
   AllLanesFailed        an exception group of ProviderErrors, one a failed lane
 """
 
@@ -37,7 +38,7 @@ class UsageError(FanoutError):
 
 
 class ProviderError(FanoutError):
-    """What ended one lane.
+    """The error that ended one lane.
 
     `status` is the HTTP status or None, `retry_after` seconds or None, `retryable` says that the same request may
     succeed later, `retry_safe` that no byte of it was processed, so repeating cannot bill twice. `partial` is the text
@@ -206,6 +207,12 @@ class Refused(ProviderError):
     """The caller's `accept` did not take the answer; `partial` holds its text."""
 
     kind = "refused"
+
+
+class InternalError(ProviderError):
+    """The code that talks to the service failed: a mistake of ours, or of a plug-in. `__cause__` is what it raised."""
+
+    kind = "internal"
 
 
 class AllLanesFailed(FanoutError, ExceptionGroup[ProviderError]):

@@ -1,4 +1,4 @@
-"""What can happen in a lane, from its start to its one End."""
+"""The events of a lane, from its start to its one End."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,7 +12,7 @@ from fanout.errors import ProviderError
 
 
 class Status(StrEnum):
-    """How a lane ended."""
+    """The ways in which a lane ends."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -106,7 +106,7 @@ class Replace:
 
 @define
 class Conversation:
-    """What a later prompt must carry to continue this conversation: plain data, JSON-able."""
+    """The state that a later prompt must carry to continue this conversation: plain data, JSON-able."""
 
     state: Mapping[str, Any] = field(repr=False)
 
@@ -169,10 +169,10 @@ Event = (
 )
 
 CONTENT: frozenset[type] = frozenset({Delta, Reasoning, Refusal, ToolCall, File, Replace})
-"""What moves the content clocks. Comments, pings, role chunks and usage do not."""
+"""The events that move the content clocks. Comments, pings, role chunks and usage do not."""
 
 ANSWERING: frozenset[type] = frozenset({Delta, ToolCall, File, Replace})
-"""What an answer consists of: the events that can win a race on its first token."""
+"""The events that an answer consists of: they can win a race on its first token."""
 
 
 @define

@@ -1,4 +1,4 @@
-"""What has been said in a run, lane by lane, so that a later prompt can go on from it; JSON in and out."""
+"""The turns of a run, lane by lane, so that a later prompt can go on from them; JSON in and out."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class History:
     usual: Turns | None = None
 
     def turns(self, lane: str) -> Turns | None:
-        """What the lane of this name goes on from; None: it begins."""
+        """The turns from which the lane of this name goes on; None: it begins."""
         return self.lanes.get(lane, self.usual)
 
     def to_json(self) -> dict[str, Any]:

@@ -72,13 +72,13 @@ class _StoredLogins(Login):
 
     async def renew(self, provider: Provider, refused: Credentials | None) -> Credentials | None:
         """Returns other stored credentials than those that were `refused`. Raises ProviderError."""
-        return await self._opened().renew(provider, refused)
+        return await self._open_logins().renew(provider, refused)
 
     async def keep(self, credentials: Credentials) -> None:
         """Stores credentials that a service renewed. Raises ProviderError."""
-        await self._opened().keep(credentials)
+        await self._open_logins().keep(credentials)
 
-    def _opened(self) -> Login:
+    def _open_logins(self) -> Login:
         if self._logins is None:
             from fanout.login.logins import Logins  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What an answer cost, by the price table of the optional package genai-prices."""
+"""The cost of an answer, by the price table of the optional package genai-prices."""
 
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -10,17 +10,17 @@ _NAMES = {"xai": "x-ai", "gemini": "google", "moonshot": "moonshotai", "response
 
 
 @cache
-def installed() -> bool:
-    """Whether there is a table. To import it costs more than all else that a race imports: it waits for a price."""
+def is_installed() -> bool:
+    """True if there is a table. To import it costs more than all else that a race imports: it waits for a price."""
     return find_spec("genai_prices") is not None
 
 
 def cost(answer: Answer) -> float | None:
-    """What the answer cost in US dollars, or None where nobody knows: no table, no price, no token count."""
+    """The cost of the answer in US dollars, or None where nobody knows: no table, no price, no token count."""
     if answer.provider == "local":
         return 0.0
     usage = answer.usage
-    if usage is None or usage.output is None or not answer.model or not installed():
+    if usage is None or usage.output is None or not answer.model or not is_installed():
         return None
     return _price(answer.provider, answer.model, usage.input or 0, usage.output, usage.cached or 0)
 

@@ -4,14 +4,12 @@ import gc
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import trio
 from attrs import define, field
 
 import fanout
-from fanout import Timeouts
-from fanout import All
+from fanout import All, Timeouts
 from fanout.transports.choice import choose_transport
 
 GOOD = "good=openai/m?base_url={url}/good&key_env="

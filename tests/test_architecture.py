@@ -171,6 +171,18 @@ def test_the_committed_locks_name_versions_and_no_hosts() -> None:
         assert "://" not in lock.read_text()
 
 
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    question = re.compile(r"(?:What|Whether|How|Where|When|Who|Which|Why)\b")
+    texts = [
+        (f"{name_of(path)}:{node.lineno}", node.value.value)
+        for path in MODULES
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    assert len(texts) > 1000  # those of modules, classes and functions, and those below constants and fields
+    assert [place for place, text in texts if question.match(text.lstrip())] == []
+
+
 def test_names_that_say_nothing_are_not_used() -> None:
     empty = re.compile("Manager|Handler|Helper|Utils|Service|Orchestrator|Pipeline|^Base")
     classes = [node.name for path in MODULES for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef)]

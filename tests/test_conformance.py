@@ -12,7 +12,7 @@ from fanout.events import End, Event, File, Sources, Status, ToolCall
 from fanout.providers.openai import OpenAI
 from fanout.proxy import Proxy
 from fanout.transports.httpx import HttpxTransport
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 from tests.conformance import lanes, subjects
 from tests.conformance.cases import FURTHER_FILE, PROJECT_FILE, REPORTED_FILE, Case, load
 from tests.conformance.judge import judge
@@ -79,10 +79,10 @@ def test_a_reader_that_is_silent_about_truncation_fails() -> None:
 class Phantom(ServerSentEvents):
     """Dispatches events without data."""
 
-    def _whole_events(self, data: bytes) -> list[Message]:
+    def _whole_events(self, data: bytes) -> list[ServerSentEvent]:
         return []
 
-    def _dispatch(self, messages: list[Message]) -> None:
+    def _dispatch(self, messages: list[ServerSentEvent]) -> None:
         messages.append(self._message())
         self._data = []
         super()._dispatch(messages)
@@ -97,13 +97,13 @@ class Late(ServerSentEvents):
 
     def __init__(self, *caps: int) -> None:
         super().__init__(*caps)
-        self._late: list[Message] = []
+        self._late: list[ServerSentEvent] = []
 
-    def feed(self, data: bytes, /) -> list[Message]:
+    def feed(self, data: bytes, /) -> list[ServerSentEvent]:
         due, self._late = self._late, super().feed(data)
         return due
 
-    def close(self) -> list[Message]:
+    def close(self) -> list[ServerSentEvent]:
         return self._late + super().close()
 
 
@@ -118,12 +118,12 @@ class Cautious(ServerSentEvents):
         super().__init__(*caps)
         self._held = b""
 
-    def feed(self, data: bytes, /) -> list[Message]:
+    def feed(self, data: bytes, /) -> list[ServerSentEvent]:
         data = self._held + data
         self._held = b"\r" if data.endswith(b"\r") else b""
         return super().feed(data.removesuffix(self._held))
 
-    def close(self) -> list[Message]:
+    def close(self) -> list[ServerSentEvent]:
         return super().feed(self._held) + super().close()
 
 
@@ -134,7 +134,7 @@ def test_a_framing_that_waits_after_a_cr_fails_where_time_counts() -> None:
 class Splitlines(ServerSentEvents):
     """Ends lines where str.splitlines does."""
 
-    def feed(self, data: bytes, /) -> list[Message]:
+    def feed(self, data: bytes, /) -> list[ServerSentEvent]:
         text = data.decode("utf-8", "surrogateescape")
         lines = "".join(
             line.rstrip("\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029") + "\n" for line in text.splitlines(keepends=True)
@@ -154,7 +154,7 @@ class Quadratic(ServerSentEvents):
         super().__init__()
         self._all = b""
 
-    def feed(self, data: bytes, /) -> list[Message]:
+    def feed(self, data: bytes, /) -> list[ServerSentEvent]:
         self._all += data
         self._all.count(b"\n")
         return super().feed(data)
@@ -165,7 +165,7 @@ def test_a_framing_that_is_not_linear_fails() -> None:
 
 
 class Broken(ServerSentEvents):
-    def feed(self, data: bytes, /) -> list[Message]:
+    def feed(self, data: bytes, /) -> list[ServerSentEvent]:
         raise UnicodeDecodeError("utf-8", data, 0, 1, "oops")
 
 

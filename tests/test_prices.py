@@ -12,7 +12,7 @@ from fanout.events import Usage
 from fanout.prices import cost
 from tests.words import memory, said, words
 
-if not prices.installed() and not os.environ.get("CI"):
+if not prices.is_installed() and not os.environ.get("CI"):
     pytest.skip("genai-prices is not installed", allow_module_level=True)
 
 COUNTED = Usage(input=1_000_000, output=1_000_000)
@@ -63,6 +63,6 @@ async def test_a_run_adds_up_what_the_losers_cost(autojump_clock: MockClock, mon
 
 
 def test_the_table_is_not_imported_before_a_price_is_asked_for() -> None:
-    code = "import sys, fanout.api, fanout.prices; fanout.prices.installed(); print('genai_prices' in sys.modules)"
+    code = "import sys, fanout.api, fanout.prices; fanout.prices.is_installed(); print('genai_prices' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -28,11 +28,12 @@ from tests.cli.command import fanout as command
 from tests.servers import hailuo, huggingchat, openai
 from tests.servers.aura import AuraServer
 from tests.servers.hailuo import Account, HailuoServer
+from tests.servers.http import running
 from tests.servers.huggingchat import HuggingChatServer
 from tests.servers.koala import KoalaServer
 from tests.servers.openai import OpenAIServer
 from tests.servers.vitalentum import VitalentumServer
-from tests.servers.website import EVENTS, HANG, Answer, Website, pieces, running
+from tests.servers.website import EVENTS, HANG, Answer, Website, pieces
 from tests.steps import watched
 
 NAMES = ("huggingchat", "hailuo", "aura", "koala", "vitalentum")

@@ -7,10 +7,10 @@ from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.events import CONTENT, Event
 from fanout.providers.ending import AnswerEnding
-from fanout.providers.reader import SENSELESS, typed
+from fanout.providers.reader import READ_ERRORS, to_provider_error
 from fanout.wire.faults import fault, stray_fault
 from fanout.wire.json_text import JsonText, excerpt
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
 
 class EventReader(AnswerEnding, ABC):
@@ -32,14 +32,14 @@ class EventReader(AnswerEnding, ABC):
         self._came = False  # content came
 
     @abstractmethod
-    def take(self, message: Message, out: list[Event], /) -> None:
+    def take(self, message: ServerSentEvent, out: list[Event], /) -> None:
         """Appends the events of one server-sent event to `out`."""
 
     @abstractmethod
     def rest(self, out: list[Event], /) -> None:
         """Appends what is to come before the End."""
 
-    def value(self, message: Message) -> Any:
+    def value(self, message: ServerSentEvent) -> Any:
         """The JSON value of an event's data. Raises ProtocolError, or the error that the value is."""
         value = self._json.decode(message.data)
         if error := fault(value, self._head, named=message.event == "error"):
@@ -74,7 +74,7 @@ class EventReader(AnswerEnding, ABC):
         self._end(out)
         return out
 
-    def _take_all(self, messages: list[Message], out: list[Event]) -> None:
+    def _take_all(self, messages: list[ServerSentEvent], out: list[Event]) -> None:
         """Makes events of messages. What goes wrong is kept in `_error`, after the events before it."""
         try:
             for message in messages:
@@ -82,8 +82,8 @@ class EventReader(AnswerEnding, ABC):
                 self.take(message, out)
                 if self.complete:
                     break
-        except SENSELESS as error:
-            self._error = typed(error)
+        except READ_ERRORS as error:
+            self._error = to_provider_error(error)
         self._came = self._came or any(type(event) in CONTENT for event in out)
 
     def _take_last(self, out: list[Event]) -> bool:
@@ -108,7 +108,7 @@ class EventReader(AnswerEnding, ABC):
         if self._error or self._began or not text.strip():
             return
         if text.lstrip().startswith("{"):
-            self._take_all([Message("message", text, "")], out)
+            self._take_all([ServerSentEvent("message", text, "")], out)
         if not (self.complete or self._error):
             self._error = NotAStream(f"something else in the place of events: {excerpt(text)}")
 

@@ -34,7 +34,7 @@ from fanout.providers.reader import text_of
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt, repair
 from fanout.wire.multipart import Part, content_type, multipart
-from fanout.wire.sse import Message
+from fanout.wire.sse import ServerSentEvent
 
 BASE_URL = "https://www.hailuo.ai"
 """The address of the chat; its Chinese twin speaks the same at https://hailuoai.com."""
@@ -141,12 +141,12 @@ class Hailuo(Provider):
         """The credentials. Raises LoginRequired where they hold no token, or are another origin's."""
         login = self.credentials
         if login is None or "token" not in login.secrets:
-            raise self._login_required(f"{self.name} needs a login, or the token of one")
+            raise self._make_login_error(f"{self.name} needs a login, or the token of one")
         if website.origin_of(login.base_url) != website.origin_of(self.base_url):
-            raise self._login_required(f"the login is for {website.origin_of(login.base_url)}, not for this address")
+            raise self._make_login_error(f"the login is for {website.origin_of(login.base_url)}, not for this address")
         return login
 
-    def _login_required(self, message: str, **fields: Any) -> LoginRequired:
+    def _make_login_error(self, message: str, **fields: Any) -> LoginRequired:
         return LoginRequired(message, command=command("login", self.name, self.base_url, BASE_URL), **fields)
 
     def _refusal(self, head: Head, body: bytes) -> ProviderError:
@@ -156,7 +156,7 @@ class Hailuo(Provider):
         if head.status in (402, 429):
             return RateLimited(words, status=head.status, retry_after=error.retry_after, request_id=known)
         if (head.status in (401, 403) or 300 <= head.status < 400) and not isinstance(error, NotAStream):
-            return self._login_required(words, status=head.status, request_id=known)
+            return self._make_login_error(words, status=head.status, request_id=known)
         return error
 
     def _state(self, login: Credentials) -> dict[str, str]:
@@ -276,10 +276,10 @@ class Hailuo(Provider):
 
 def search_params(fields: Mapping[str, str]) -> str:
     """A query as the browser's URLSearchParams writes it."""
-    return "&".join(f"{_form_encoded(name)}={_form_encoded(value)}" for name, value in fields.items())
+    return "&".join(f"{_encode_for_form(name)}={_encode_for_form(value)}" for name, value in fields.items())
 
 
-def _form_encoded(text: str) -> str:
+def _encode_for_form(text: str) -> str:
     return quote_plus(text, safe="*-._", errors="replace").replace("~", "%7E")
 
 
@@ -330,7 +330,7 @@ class HailuoReader(EventReader):
         self._text = ""
         self._citations = Citations()
 
-    def take(self, message: Message, out: list[Event], /) -> None:
+    def take(self, message: ServerSentEvent, out: list[Event], /) -> None:
         """Appends the events of one event; one kind ends the answer by its name, whatever its data."""
         if message.data.strip() and (message.event != _CLOSE or message.data.lstrip().startswith("{")):
             self._read(self.value(message), out)

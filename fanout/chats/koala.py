@@ -15,12 +15,11 @@ from fanout.chats.event_reader import EventReader
 from fanout.chats.flatten import flatten, system_text
 from fanout.credentials import Credentials
 from fanout.events import Conversation, Delta, Event
-from fanout.prompt import SYSTEM, Prompt
-from fanout.prompt import Message as Turn
+from fanout.prompt import SYSTEM, Message, Prompt
 from fanout.providers.reader import text_of
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import Joiner, encode
-from fanout.wire.sse import Message
+from fanout.wire.sse import ServerSentEvent
 
 BASE_URL = "https://koala.sh"
 """The address that the chat has, or had."""
@@ -97,7 +96,7 @@ class Koala(Provider):
         }
 
 
-def _histories(messages: Sequence[Turn]) -> tuple[list[str], list[str], str | None]:
+def _histories(messages: Sequence[Message]) -> tuple[list[str], list[str], str | None]:
     """Returns the questions, the answer to each, and the question that is open: None if the last word is an answer."""
     talk = [message for message in messages if message.role not in SYSTEM]
     turns = [(role, "\n".join(m.text for m in turn)) for role, turn in groupby(talk, key=lambda m: m.role)]
@@ -122,7 +121,7 @@ class KoalaReader(EventReader):
         self._state = state
         self._joiner = Joiner()
 
-    def take(self, message: Message, out: list[Event], /) -> None:
+    def take(self, message: ServerSentEvent, out: list[Event], /) -> None:
         """Appends the text of one event: a string, or deltas as OpenAI writes them."""
         text = message.data.strip()
         if text == "[DONE]":

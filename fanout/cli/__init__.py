@@ -34,7 +34,7 @@ ANSWERED, FAILED, USAGE, PARTLY, DEADLINE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3
 """The exit codes; the last two are what a shell makes of SIGINT and SIGPIPE."""
 
 
-LONGEST = 2000
+MESSAGE_LENGTH = 2000
 """Characters of what is said of a mistake."""
 
 
@@ -114,7 +114,7 @@ def _leave(*_: object) -> None:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """What really happened: Trio wraps it into groups."""
+    """Yields the errors within the groups that Trio wraps them into."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from _leaves(inner)
@@ -150,7 +150,7 @@ def _say(error: click.ClickException | FanoutError) -> int:
 
 
 def _line(message: str) -> str:
-    """What is said, as one line that cannot command the terminal: it may quote a file that somebody else wrote."""
+    """The message as one line that cannot command the terminal: it may quote a file that somebody else wrote."""
     from fanout.formats.summary import one_line
 
-    return one_line(message, LONGEST)
+    return one_line(message, MESSAGE_LENGTH)

@@ -18,13 +18,13 @@ def models(provider: str | None, as_json: bool) -> int:
     from fanout.cli import stop
 
     if provider is None:
-        return _embedded(as_json)
+        return _show_embedded(as_json)
     if provider == "pull":
         return stop.run(_pull)
     return stop.run(partial(_list, provider, as_json))
 
 
-def _embedded(as_json: bool) -> int:
+def _show_embedded(as_json: bool) -> int:
     from fanout import catalog
     from fanout.local import weights
 
@@ -44,14 +44,14 @@ async def _list(provider: str, as_json: bool) -> int:
     from fanout import catalog
     from fanout.catalog.config import load
     from fanout.cli.screen import stdout
-    from fanout.formats.terminal import sanitised
+    from fanout.formats.terminal import sanitise
 
     async with fanout.open_transport() as transport:
         names = await catalog.list_models(provider, transport, load())
     if as_json:
         await stdout.write(json.dumps(names) + "\n")
     else:
-        await stdout.write("".join(f"{sanitised(name)}\n" for name in names))
+        await stdout.write("".join(f"{sanitise(name)}\n" for name in names))
     return 0
 
 

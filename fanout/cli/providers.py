@@ -29,7 +29,7 @@ def providers(as_json: bool) -> None:
 
 
 def _login(row: "Entry", problems: list[Exception]) -> bool | None:
-    """Whether a login is kept, None where nobody logs in; what is wrong with what is kept goes to `problems`."""
+    """True if a login is kept, None where nobody logs in; a kept login that cannot be read goes to `problems`."""
     if not row.unofficial:
         return None
     from fanout.errors import UsageError

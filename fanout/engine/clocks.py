@@ -74,7 +74,7 @@ class Clocks:
             alarms.append((self._window_at + RATE_WINDOW, "min_tps", t.min_tps))
         return min(alarms)
 
-    def fired(self, now: float) -> TimedOut | None:
+    def find_fired(self, now: float) -> TimedOut | None:
         """Returns the error of the clock that has fired by `now`, or None if none has."""
         at, clock, setting = self.next_alarm()
         if at > now:
@@ -83,7 +83,7 @@ class Clocks:
             rate = (self.tokens - self._window_tokens) / RATE_WINDOW
             self._window_at, self._window_tokens = at, self.tokens
             if rate >= setting:
-                return self.fired(now)
+                return self.find_fired(now)
         return TimedOut(_WORDS[clock].format(setting), clock=clock, seconds=setting)
 
 

@@ -75,7 +75,7 @@ class Watch:
         if at != self._alarm_at:  # set for something that an earlier alarm has taken the place of
             return
         self._alarm_at = inf
-        self.fired = self._clocks.fired(trio.current_time())
+        self.fired = self._clocks.find_fired(trio.current_time())
         if self.fired is None:
             self._set_alarm()
         else:

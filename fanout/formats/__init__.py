@@ -1,4 +1,4 @@
-"""What is printed of a run: one format a file, all of them pure.
+"""The formats in which a run is printed: one a file, all of them pure.
 
 A format is told what happens, and returns the text to print now. None of them knows what it is printed on.
 """

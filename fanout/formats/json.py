@@ -40,7 +40,7 @@ def run_object(run: Run) -> Object:
 
 
 def answer_object(answer: Answer) -> Object:
-    """What became of one lane."""
+    """The answer of one lane."""
     return {
         "lane": answer.lane,
         "provider": answer.provider,
@@ -75,7 +75,7 @@ def file_object(file: File) -> Object:
 
 
 def error_object(error: ProviderError | None) -> Object | None:
-    """Why a lane failed."""
+    """The error of a lane, or None."""
     if error is None:
         return None
     return {

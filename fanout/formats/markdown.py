@@ -8,9 +8,9 @@ import re
 
 from fanout.answers import Answer, Run
 from fanout.formats import Output
-from fanout.formats.plain import ended
+from fanout.formats.plain import end_line
 from fanout.formats.summary import body, figures, one_line, reason, state
-from fanout.formats.terminal import sanitised
+from fanout.formats.terminal import sanitise
 
 _MARKS = re.compile(r"[\\`*_{}\[\]<>()#+!|&~:.@-]")
 
@@ -24,18 +24,18 @@ class Markdown(Output):
     def run(self, run: Run) -> str:
         """Returns the document."""
         answers = [part for answer in run.answers for part in _section(answer, run)]
-        return "\n".join(["# Prompt", "", fenced(self.prompt), "", "# Lanes", "", *_table(run), *answers]) + "\n"
+        return "\n".join(["# Prompt", "", fence_text(self.prompt), "", "# Lanes", "", *_table(run), *answers]) + "\n"
 
 
-def fenced(text: str) -> str:
+def fence_text(text: str) -> str:
     """The text in a code fence that nothing within it can close."""
-    text = sanitised(text)
+    text = sanitise(text)
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{ended(text)}{fence}"
+    return f"{fence}text\n{end_line(text)}{fence}"
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """The text as one line in which no character is a mark of Markdown."""
     return _MARKS.sub(r"\\\g<0>", one_line(text))
 
@@ -47,7 +47,7 @@ def _table(run: Run) -> list[str]:
         mark = " (winner)" if answer.lane == winner else ""
         ttft, rate, tokens = figures(answer)
         cells = (ttft.removeprefix("TTFT "), rate.removesuffix(" tok/s"), tokens.removesuffix(" tok"))
-        rows.append(f"| {escaped(answer.lane)}{mark} | {' | '.join((state(answer), *map(escaped, cells)))} |")
+        rows.append(f"| {escape(answer.lane)}{mark} | {' | '.join((state(answer), *map(escape, cells)))} |")
     if run.wasted.tokens:
         rows += ["", f"Wasted on losers: {run.wasted.tokens} tokens."]
     return rows
@@ -57,11 +57,11 @@ def _section(answer: Answer, run: Run) -> list[str]:
     if not answer.answered and answer.error is None and not answer.notes:
         return []
     mark = " (winner)" if run.winner and answer.lane == run.winner.lane else ""
-    parts = ["", f"# {escaped(answer.lane)}{mark}", ""]
+    parts = ["", f"# {escape(answer.lane)}{mark}", ""]
     if answer.error:
-        parts += [escaped(reason(answer.error)), ""]
+        parts += [escape(reason(answer.error)), ""]
     for note in answer.notes:
-        parts += [escaped(note), ""]
+        parts += [escape(note), ""]
     if answer.answered:
-        parts += [fenced(body(answer)), ""]
+        parts += [fence_text(body(answer)), ""]
     return parts[:-1]

@@ -6,22 +6,22 @@ from typing import Literal
 from fanout.answers import Answer, Run
 from fanout.errors import ProviderError
 from fanout.events import Status
-from fanout.formats.terminal import sanitised
+from fanout.formats.terminal import sanitise
 
 Who = Literal["winner", "all", "quorum"]
 """Whose answers count: the winner's, those of all who finished, or those that a quorum kept."""
 
-LONGEST = 500
-"""How much of a service's own words is repeated."""
+EXCERPT_LENGTH = 500
+"""Characters of a service's own words that are repeated."""
 
 
-def one_line(text: str, longest: int = LONGEST) -> str:
+def one_line(text: str, longest: int = EXCERPT_LENGTH) -> str:
     """Foreign text as one safe line of at most `longest` characters."""
-    line = " ".join(sanitised(text[: 4 * longest]).split())
+    line = " ".join(sanitise(text[: 4 * longest]).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def counted(run: Run, who: Who) -> list[Answer]:
+def select_answers(run: Run, who: Who) -> list[Answer]:
     """The answers that count, in the order of the lanes; none if the run came to nothing."""
     if who == "winner":
         return [run.winner] if run.winner else []
@@ -31,18 +31,18 @@ def counted(run: Run, who: Who) -> list[Answer]:
 
 
 def state(answer: Answer) -> str:
-    """How the lane stands, in the words of the user."""
+    """The state of a lane, in the words of the user."""
     return answer.status.replace("_", " ") if answer.status else "running"
 
 
 def reason(error: ProviderError) -> str:
-    """Why the lane failed: the kind, the HTTP status if there was one, and the message."""
+    """The error in words: its kind, the HTTP status if there was one, and the message."""
     status = f" ({error.status})" if error.status else ""
     return f"{error.kind}{status}: {one_line(error.message)}"
 
 
 def body(answer: Answer) -> str:
-    """What the lane answered, as text; tool calls and files take a line each."""
+    """The answer as text; tool calls and files take a line each."""
     calls = [f"{call.name}({call.arguments})" for call in answer.tool_calls]
     files = [f"[{file.name or file.media_type or 'file'}] {file.url or ''}".rstrip() for file in answer.files]
     return "\n".join(part for part in (answer.text or answer.refusal, *calls, *files) if part)
@@ -76,9 +76,9 @@ def lines(run: Run) -> list[str]:
     ]
     out = [
         f"{line}  {reason(answer.error)}".rstrip() if answer.error and _to_explain(answer) else line.rstrip()
-        for line, answer in zip(_aligned(rows), run.answers, strict=True)
+        for line, answer in zip(_align(rows), run.answers, strict=True)
     ]
-    return [*out, *notes(run), *wasted(run)]
+    return [*out, *notes(run), *describe_waste(run)]
 
 
 def notes(run: Run) -> list[str]:
@@ -86,7 +86,7 @@ def notes(run: Run) -> list[str]:
     return [f"  {one_line(answer.lane, 40)}: {one_line(note)}" for answer in run.answers for note in answer.notes]
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The rows as columns: words to the left, figures to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -102,7 +102,7 @@ def _to_explain(answer: Answer) -> bool:
     return answer.status in (Status.FAILED, Status.TIMED_OUT)
 
 
-def wasted(run: Run) -> list[str]:
+def describe_waste(run: Run) -> list[str]:
     """A line that says what the losers produced, or none."""
     if not run.wasted.tokens:
         return []

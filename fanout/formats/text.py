@@ -4,7 +4,7 @@ from fanout.answers import Run
 from fanout.events import Status
 from fanout.formats import Output
 from fanout.formats.plain import alone
-from fanout.formats.summary import Who, counted, one_line, reason, state
+from fanout.formats.summary import Who, one_line, reason, select_answers, state
 
 
 class Text(Output):
@@ -15,7 +15,7 @@ class Text(Output):
 
     def run(self, run: Run) -> str:
         """Returns the text, safe for a terminal."""
-        return "\n".join(map(alone, counted(run, self.who)))
+        return "\n".join(map(alone, select_answers(run, self.who)))
 
 
 class Headed(Output):

@@ -33,7 +33,7 @@ GRACE = 0.3
 """Seconds a process has to leave by itself, then after SIGTERM; and to be seen dead after its connection broke."""
 
 _CUT = (ConnectError, ResetError, Truncated, ProtocolError)
-"""What an exchange can look like when the process died under it."""
+"""The errors of an exchange whose process may have died under it."""
 
 
 @define(eq=False)
@@ -75,7 +75,7 @@ class LocalModel:
             return
         child = await self._running()
         try:
-            await self._inner.exchange(child.addressed(request), receiver, connect)
+            await self._inner.exchange(child.address_request(request), receiver, connect)
         except _CUT as error:
             cut = error
         else:
@@ -116,23 +116,23 @@ class _Child:
     over: trio.Event = field(factory=trio.Event)
     """The process is gone, and everything it said has been read."""
 
-    def addressed(self, request: Request) -> Request:
+    def address_request(self, request: Request) -> Request:
         """The request as it goes over the wire."""
         path = urlsplit(request.url)._replace(scheme="", netloc="").geturl()
         key = Secret(f"Bearer {self.key.reveal()}")
         return evolve(request, url=self.address + path, headers={**request.headers, "authorization": key})
 
     def error(self) -> LocalModelError:
-        """Why the process did not start, or how it ended; a new error for each lane that asks."""
+        """Makes the error that tells why the process did not start, or how it ended; a new one for each lane."""
         return LocalModelError("\n".join([f"the embedded model {self.problem}", *self.last_words]))
 
     async def live(self) -> None:
         """Runs the process until it ends or the block is left. Never raises: what went wrong is in `problem`."""
         try:
             settings = self._settings()
-            pipe = subprocess.PIPE
+            pipe, environment = subprocess.PIPE, self._environment()
             command = [sys.executable, "-P", os.fspath(PROGRAM)]
-            process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe)
+            process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
             try:
                 await self._attend(process, settings)
             finally:
@@ -156,6 +156,11 @@ class _Child:
         size = {"slots": self.slots, "context": self.context, "threads": self.threads}
         return encode({"model": model, "key": self.key.reveal(), **size}).encode() + b"\n"
 
+    def _environment(self) -> dict[str, str]:
+        from fanout.storage.environment import child_environment  # noqa: PLC0415  # as above
+
+        return child_environment()
+
     async def _attend(self, process: trio.Process, settings: bytes) -> None:
         self.pid = process.pid
         async with trio.open_nursery() as nursery:
@@ -170,7 +175,7 @@ class _Child:
             elif self.address:
                 self.settled.set()
             await process.wait()
-            self.problem = self.problem or _how_it_ended(process)
+            self.problem = self.problem or _describe_end(process)
             # Its last words are in the pipe; something that inherited the pipe may hold it open.
             nursery.cancel_scope.deadline = trio.current_time() + GRACE
 
@@ -187,7 +192,7 @@ class _Child:
 
 
 def _spare_processors() -> int:
-    """How many threads compute unless the caller says: so small a model gains nothing beyond four.
+    """The number of threads that compute unless the caller says: so small a model gains nothing beyond four.
 
     They wait for one another, spinning, several hundred times a token, so that one without a processor stalls all: with
     two threads on two processors another busy program costs two thirds of the speed, with one thread none.
@@ -230,7 +235,7 @@ async def _end(process: trio.Process) -> None:
     await process.stderr.aclose()
 
 
-def _how_it_ended(process: trio.Process) -> str:
+def _describe_end(process: trio.Process) -> str:
     """For people: the exit status, or the signal's name."""
     status = process.returncode
     assert status is not None

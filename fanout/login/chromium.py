@@ -26,6 +26,7 @@ from attrs import define
 from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
 from fanout.login.devtools import DevTools
+from fanout.storage.environment import child_environment
 
 PREFIX = "fanout-browser-"
 """The beginning of the names of scratch directories."""
@@ -192,7 +193,7 @@ async def _start(
             pass_fds=(reads, writes),
             start_new_session=True,
             # Chromium would leave the directory of its own lock in the common one if it is killed.
-            env={**os.environ, "TMPDIR": os.fspath(scratch)},
+            env={**child_environment(), "TMPDIR": os.fspath(scratch)},
         )
     return process, out, into
 

@@ -69,7 +69,7 @@ def credentials(
     cookies, notes = _pick_cookies(site, [cookie for cookie in found.cookies if cookie.goes_to(host)], now)
     secrets = {name: value for name, value in found.secrets.items() if _SENDABLE.fullmatch(value.reveal())}
     notes = [*found.notes, *notes, *(f"{name} has an unusable value" for name in found.secrets if name not in secrets)]
-    missing = [name for name in site.needed(base_url) if name not in cookies and name not in secrets]
+    missing = [name for name in site.required_names(base_url) if name not in cookies and name not in secrets]
     if missing:
         said = "".join(f"; {note}" for note in notes)
         raise UsageError(f"there is no {' and no '.join(missing)} for {host}{said}")
@@ -106,7 +106,7 @@ def _pick_cookies(site: Site, cookies: Iterable[Cookie], now: datetime) -> tuple
 
 def _token_ends(token: Secret) -> datetime | None:
     """Reads the end of a token, if it is a JWT that names it (RFC 7519, `exp`); nobody has checked its signature."""
-    with suppress(ValueError, LookupError, TypeError):
+    with suppress(ValueError, LookupError, TypeError, RecursionError):
         payload = token.reveal().split(".")[1]
         return _time(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
     return None

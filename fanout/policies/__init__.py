@@ -1,1 +1,1 @@
-"""Who starts and who has lost, without I/O: one policy a file."""
+"""The policies, one a file: they say who starts and who has lost, without I/O."""

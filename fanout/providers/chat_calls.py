@@ -93,7 +93,7 @@ class Calls:
 
         A piece with a new id and a new index waits for its name, which some services send later.
         """
-        if (call := self._known(piece)) is None:
+        if (call := self._find(piece)) is None:
             if piece.name is None and (self._last is not None or piece.id is None):
                 return self._wait(piece)
             return self.begin(piece)
@@ -101,7 +101,7 @@ class Calls:
             self._by_id[piece.id] = call
         if piece.index is not None and piece.index not in self._by_index:
             self._by_index[piece.index] = call
-        return _placed(call, piece)
+        return _place(call, piece)
 
     def go_on(self, index: Any, arguments: str) -> int | None:
         """Takes a piece with neither id nor name; its call's own index, or None where `add` has to tell whose it is.
@@ -122,7 +122,7 @@ class Calls:
         self._taken.add(index)
         waited: list[Piece] = []
         if piece.index is not None:
-            waited = self._waited(piece.index)
+            waited = self._take_waiting(piece.index)
             self._by_index[piece.index] = call
         pieces = [*waited, piece]
         for one in pieces:
@@ -130,14 +130,14 @@ class Calls:
                 self._by_id.setdefault(one.id, call)
         first = next((one.id for one in pieces if one.id is not None), None)
         arguments = "".join(one.arguments for one in pieces)
-        return _placed(call, Piece(None, first, piece.name, arguments, piece.free))
+        return _place(call, Piece(None, first, piece.name, arguments, piece.free))
 
     def rest(self) -> list[Piece]:
         """Returns the pieces whose name never came: they belong to the calls that were under way when they came."""
         waiting, self._waiting = self._waiting, []
-        return [placed for call, piece in waiting for placed in _placed(call, piece)]
+        return [placed for call, piece in waiting for placed in _place(call, piece)]
 
-    def _known(self, piece: Piece) -> _Call | None:
+    def _find(self, piece: Piece) -> _Call | None:
         """The call that a piece belongs to, or None if it begins one or has to wait."""
         if piece.id is not None and (call := self._by_id.get(piece.id)) is not None:
             return call
@@ -158,7 +158,7 @@ class Calls:
                 self._waiting_at.add(piece.index)
         return []
 
-    def _waited(self, index: int) -> list[Piece]:
+    def _take_waiting(self, index: int) -> list[Piece]:
         """Takes the pieces that wait for the call at `index`."""
         if index not in self._waiting_at:
             return []
@@ -171,7 +171,7 @@ class Calls:
         return max(self._taken, default=-1) + 1
 
 
-def _placed(call: _Call, piece: Piece) -> list[Piece]:
+def _place(call: _Call, piece: Piece) -> list[Piece]:
     """The piece of this call, without what was said before; none if that is all."""
     call_id = piece.id if call.id is None else None
     name = piece.name if call.name is None else None

@@ -10,7 +10,7 @@ from fanout.providers.media import file_of, file_of_base64
 from fanout.providers.reader import text_of
 
 PCM = "audio/pcm"
-"""What a sound without a head is: OpenAI streams pcm16 and nothing else."""
+"""The type of a sound without a head: OpenAI streams pcm16 and nothing else."""
 
 _BEGINNINGS = (
     (b"\x89PNG", "image/png"),
@@ -32,7 +32,7 @@ def picture_of(value: Any) -> File | None:
     is a text, or stands alone, or has `b64_json`.
     """
     if isinstance(value, str):
-        return file_of(value) or _typed(file_of_base64(value))
+        return file_of(value) or _add_type(file_of_base64(value))
     if not isinstance(value, dict):
         return None
     for key in ("image_url", "image", "file", "document_url"):
@@ -42,7 +42,7 @@ def picture_of(value: Any) -> File | None:
     kind = text_of(value.get("media_type")) or text_of(value.get("mime_type"))
     for key in ("url", "file_data", "b64_json", "data"):
         if isinstance(address := value.get(key), str) and address:
-            return file_of(address, kind, name) or _typed(file_of_base64(address, kind, name))
+            return file_of(address, kind, name) or _add_type(file_of_base64(address, kind, name))
     return None
 
 
@@ -69,7 +69,7 @@ class Sound:
         return File(media_type=_type_of(data) or PCM, data=data) if data else None
 
 
-def _typed(file: File | None) -> File | None:
+def _add_type(file: File | None) -> File | None:
     """The file with the media type that its bytes tell, if it has none."""
     if file is None or file.media_type or file.data is None:
         return file

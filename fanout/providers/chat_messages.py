@@ -27,7 +27,7 @@ _ALPHABET = digits + ascii_letters
 
 @frozen
 class MessageForm:
-    """What a service takes in messages.
+    """The form of messages that a service takes.
 
     `developer`: it knows the role of that name. `names`: it takes them in other messages than those of tools. `nulls`:
     it takes null for the content of a message with tool calls and no text, which OpenAI writes so. `short_ids`: it
@@ -90,7 +90,7 @@ def _short_ids(messages: Sequence[Message]) -> dict[str, str]:
     short: dict[str, str] = {}
     for call_id in ids:
         if not _is_short(call_id):
-            made = next(made for number in count() if (made := _hashed(call_id, number)) not in taken)
+            made = next(made for number in count() if (made := _hash(call_id, number)) not in taken)
             short[call_id] = made
             taken.add(made)
     return short
@@ -106,7 +106,7 @@ def _is_short(call_id: str) -> bool:
     return len(call_id) == SHORT and call_id.isascii() and call_id.isalnum()
 
 
-def _hashed(call_id: str, number: int) -> str:
+def _hash(call_id: str, number: int) -> str:
     value = int.from_bytes(hashlib.sha256(f"{number}:{call_id}".encode("utf-8", "surrogatepass")).digest())
     return "".join(_ALPHABET[value // len(_ALPHABET) ** place % len(_ALPHABET)] for place in range(SHORT))
 

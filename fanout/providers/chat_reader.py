@@ -54,7 +54,7 @@ _REASONS = {
         "content_filter",
     ),
 }
-"""What services call the end of an answer."""
+"""The names that services give to the end of an answer."""
 
 _FAILURES: dict[str, Callable[[str], ProviderError]] = {
     "error": ServerError,  # Mistral, OpenRouter, vLLM
@@ -65,7 +65,7 @@ _FAILURES: dict[str, Callable[[str], ProviderError]] = {
     "timeout": TimedOut,
     "insufficient_system_resource": Overloaded,  # DeepSeek
 }
-"""What services write in the place of a reason when an answer broke off."""
+"""The words that services write in the place of a reason when an answer broke off."""
 
 _OTHER_THOUGHTS = (
     "reasoning_details",  # OpenRouter, MiniMax: a list of parts
@@ -77,7 +77,7 @@ _OTHER_THOUGHTS = (
 """The names under which a delta or a message may hold its reasoning, besides the two common ones."""
 
 _PARTS = ("text", "summary", "thinking", "reasoning", "content")
-"""Where a part of reasoning has its text or further parts: OpenRouter, Mistral, Databricks (earendil-works/pi#7062)."""
+"""The text of a part of reasoning, or its further parts: OpenRouter, Mistral, Databricks (earendil-works/pi#7062)."""
 
 _CHUNK_PAGES = (
     "citations",  # Perplexity, xAI: addresses
@@ -95,7 +95,7 @@ _PAGES = (
 """The names under which a delta, a message or a part holds them."""
 
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
-"""Where DeepSeek, Moonshot and Mistral count cached input, besides the usual place."""
+"""The fields in which DeepSeek, Moonshot and Mistral count cached input, besides the usual one."""
 
 _INDEX = re.compile("[0-9]{1,9}")
 """An index that is written as a text."""
@@ -177,7 +177,7 @@ class ChatReader(JsonReader):
         if self._sound and (file := self._sound.file()):
             out.append(file)
         if isinstance(self._timings, dict) and not self._counted:
-            self.count(_processed(self._timings), out)
+            self.count(_count_processed(self._timings), out)
         return out
 
     def _read_message(self, message: dict[str, Any], came: set[type], out: list[Event]) -> None:
@@ -210,7 +210,12 @@ class ChatReader(JsonReader):
             self._counted = True
             self.count(_usage(usage), out)
 
-    def _read_finish(self, raw: str) -> None:
+    def _read_finish(self, raw: object) -> None:
+        if raw == "null":  # KoboldCpp until March 2025, in every chunk (PowerShell/AIShell#350)
+            return
+        if not isinstance(raw, str):
+            self.finish("unknown")
+            return
         if (failure := _FAILURES.get(raw)) is not None:
             raise failure(f"the service broke off: {raw}")
         self.finish(_REASONS.get(raw, "unknown"), raw)
@@ -219,7 +224,7 @@ class ChatReader(JsonReader):
         """Appends what a delta holds, or, if it is `whole`, a message."""
         thought = delta.get("reasoning_content") or delta.get("reasoning")  # both hold the same where there are both
         if type(thought) is not str:
-            thought = _words(thought) if _THOUGHTS.isdisjoint(delta) else _words(thought) or _thought(delta)
+            thought = _words(thought) if _THOUGHTS.isdisjoint(delta) else _words(thought) or _find_thought(delta)
         if thought:
             self._kinds.add(Reasoning)
             out.append(Reasoning(thought))
@@ -362,7 +367,7 @@ def _is_other(index: Any) -> bool:
     return type(index) is int or (isinstance(index, str) and _INDEX.fullmatch(index) is not None and int(index) > 0)
 
 
-def _thought(delta: dict[str, Any]) -> str:
+def _find_thought(delta: dict[str, Any]) -> str:
     """The reasoning in a delta that has it under another name, once: some services send it under two."""
     return next((words for name in _OTHER_THOUGHTS if (words := _words(delta.get(name)))), "")
 
@@ -395,8 +400,8 @@ def _pages(found: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             yield from _pages(_list(results.get("results") if isinstance(results, dict) else results))
 
 
-def _processed(timings: dict[str, Any]) -> Usage:
-    """What llama.cpp has processed (tools/server/README.md): of the prompt, `cache_n` tokens were there already."""
+def _count_processed(timings: dict[str, Any]) -> Usage:
+    """The tokens that llama.cpp has processed (tools/server/README.md): `cache_n` of the prompt were there already."""
     cached = count_of(timings.get("cache_n"))
     prompt = count_of(timings.get("prompt_n"))
     return Usage(
@@ -412,7 +417,7 @@ def _usage(value: dict[str, Any]) -> Usage:
     xAI counts the reasoning beside the output (vercel/ai#12425), DeepInfra for some models; xAI the cached input too.
     """
     given, made = count_of(value.get("prompt_tokens")), count_of(value.get("completion_tokens"))
-    cached, reasoning = _cached(value), _reasoning(value)
+    cached, reasoning = _count_cached(value), _reasoning(value)
     if cached and given is not None and cached > given:
         given += cached
     if reasoning and made is not None:
@@ -422,7 +427,7 @@ def _usage(value: dict[str, Any]) -> Usage:
     return Usage(given, made, cached, reasoning)
 
 
-def _cached(value: dict[str, Any]) -> int | None:
+def _count_cached(value: dict[str, Any]) -> int | None:
     details = value.get("prompt_tokens_details")
     found = details.get("cached_tokens") if isinstance(details, dict) else None
     if found is None:

@@ -1,4 +1,4 @@
-"""What a refusal in words asks to be said otherwise: some services refuse what others demand."""
+"""Finds in the words of a refusal what to say otherwise: some services refuse what others demand."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _UNKNOWN = re.compile(
 )
 _VALUE = re.compile(r"\bvalues?\b", re.IGNORECASE)
 _KNOWN_FIELDS = re.compile(r"expected one of|(?:valid|known|allowed) (?:fields|parameters|keys)", re.IGNORECASE)
-"""What begins a list of the fields that a service does know."""
+"""The words that begin a list of the fields that a service does know."""
 
 _MAX_TOKENS = re.compile(rf"\b(?:{'|'.join(NAMES)})\b")  # "use 'max_completion_tokens' instead" says enough, too
 _USAGE = re.compile(r"stream[ _]?options|include_usage", re.IGNORECASE)

@@ -7,7 +7,7 @@ from fanout.events import Event, Source, Sources
 from fanout.providers.reader import text_of
 from fanout.wire.json_text import repair
 
-MOST = 1000
+MAX_PAGES = 1000
 """Pages that are kept of one answer: each new one makes an event of all so far."""
 
 
@@ -32,7 +32,7 @@ class Citations:
             return False
         page = Source(repair(url), repair(text_of(title) or "") or None)
         known = self._pages.get(page.url)
-        if (len(self._pages) >= MOST) if known is None else (known.title or not page.title):
+        if (len(self._pages) >= MAX_PAGES) if known is None else (known.title or not page.title):
             return False
         self._pages[page.url] = page
         return True

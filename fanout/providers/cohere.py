@@ -18,7 +18,7 @@ from fanout.wire.faults import MESSAGE_LENGTH
 from fanout.wire.json_text import excerpt
 
 BASE_URL = "https://api.cohere.com"
-"""Where Cohere listens."""
+"""Cohere's address."""
 
 _THINKING = {"enabled": "enabled", "disabled": "disabled", "none": "disabled"}
 
@@ -247,7 +247,7 @@ def _pages(citations: Any) -> Iterator[dict[str, Any]]:
 
 
 def _usage(value: dict[str, Any]) -> Usage:
-    """What is billed; the tokens beside it count the service's own preamble."""
+    """Counts the tokens that are billed; those beside them have the service's own preamble."""
     counts = object_of(value.get("billed_units")) or object_of(value.get("tokens"))
     return Usage(
         count_of(counts.get("input_tokens")),

@@ -11,7 +11,7 @@ MAX_NOTES = 16
 
 
 class AnswerEnding:
-    """What a reader keeps for its End, which it makes by `make_end`; a protocol's end mark calls `finish`.
+    """Keeps what a reader's End needs, and makes it by `make_end`; a protocol's end mark calls `finish`.
 
     `complete` says that the end mark has been seen, `_error` what went wrong within the answer, `_ended` that the End
     has been given out.

@@ -18,10 +18,10 @@ from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, excerpt
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
-"""Where the Gemini API listens."""
+"""The address of the Gemini API."""
 
 UNSIGNED = "skip_thought_signature_validator"
-"""What stands for the signature of a call that is told again without the one it came with.
+"""A stand-in for the signature of a call that is told again without the one it came with.
 
 From Gemini 3 on, a turn whose first call is unsigned is refused (ai.google.dev/gemini-api/docs/thought-signatures).
 """
@@ -166,7 +166,7 @@ class Gemini(Provider):
 
 
 def _generates(row: Any) -> bool:
-    """Whether a row of the list is a model that can be asked; others embed, or make videos."""
+    """True if a row of the list is a model that can be asked; others embed, or make videos."""
     return isinstance(row, dict) and "generateContent" in row.get("supportedGenerationMethods", ["generateContent"])
 
 

@@ -61,7 +61,7 @@ class Arguments:
 
     def value(self) -> Any:
         """Returns the arguments so far. Raises ProtocolError if an array has gaps."""
-        return _built(self._root)
+        return _build(self._root)
 
     def _place(self, path: tuple[str | int, ...], value: Any) -> Any:
         """Puts a value in its place, or leaves the pieces of a text that are there; returns what is there then."""
@@ -76,14 +76,17 @@ class Arguments:
 
 
 def _child(node: Node, step: str | int, new: Any, path: tuple[str | int, ...]) -> Any:
-    """What is at a step, or `new`, put there. An object has no indexes, an array no names, and a value no children."""
+    """Returns what is at a step, or puts `new` there.
+
+    An object has no indexes, an array no names, and a value no children.
+    """
     found = node.get(step)
     if step not in node:
         if node and type(next(iter(node))) is not type(step):
-            raise ProtocolError(f"arguments that are an object and an array at once: {_shown(path)}")
+            raise ProtocolError(f"arguments that are an object and an array at once: {_show(path)}")
         found = node[step] = new
     elif isinstance(found, dict) is not isinstance(new, dict) or isinstance(found, list) is not isinstance(new, list):
-        raise ProtocolError(f"arguments with two kinds of values at one place: {_shown(path)}")
+        raise ProtocolError(f"arguments with two kinds of values at one place: {_show(path)}")
     return found
 
 
@@ -101,11 +104,11 @@ def _steps(path: Any) -> Iterator[str | int]:
         if index is not None:
             yield int(index)
         else:
-            yield name if name is not None else _unquoted(single if single is not None else double)
+            yield name if name is not None else _unquote(single if single is not None else double)
         at = match.end()
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     """A quoted name without its escapes, those of JSON and one for either quotation mark (RFC 9535, 2.3.1)."""
     quoted = _QUOTES.sub(lambda match: "'" if match[1] == "'" else match[0] if match[1] else '\\"', text)
     name = JsonText().decode(f'"{quoted}"')
@@ -113,17 +116,17 @@ def _unquoted(text: str) -> str:
     return name
 
 
-def _built(node: Any) -> Any:
+def _build(node: Any) -> Any:
     if isinstance(node, list):
         return "".join(node)
     if not isinstance(node, dict):
         return node
     if not node or isinstance(next(iter(node)), str):
-        return {name: _built(value) for name, value in node.items()}
+        return {name: _build(value) for name, value in node.items()}
     if max(node) != len(node) - 1:
         raise ProtocolError(f"arguments with an array of {max(node) + 1} of which {len(node)} came")
-    return [_built(node[index]) for index in range(len(node))]
+    return [_build(node[index]) for index in range(len(node))]
 
 
-def _shown(path: tuple[str | int, ...]) -> str:
+def _show(path: tuple[str | int, ...]) -> str:
     return excerpt(".".join(map(str, path)))

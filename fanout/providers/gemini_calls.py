@@ -40,7 +40,7 @@ class Calls:
         call_id, name = text_of(part.get("id")), text_of(part.get("name"))
         pieces, given = rows_of(part.get("partialArgs")), part.get("args")
         goes_on = part.get("willContinue") is True or any(piece.get("willContinue") is True for piece in pieces)
-        call = self._continued(call_id, name, is_whole=bool(given) or (goes_on and not pieces))
+        call = self._find_open(call_id, name, is_whole=bool(given) or (goes_on and not pieces))
         if call is None and name is None:
             if pieces or given:
                 self._reader.note("arguments came for a call that has no name")
@@ -80,7 +80,7 @@ class Calls:
             self._tell(call, text, out)
         self._open.clear()
 
-    def _continued(self, call_id: str | None, name: str | None, *, is_whole: bool) -> _Call | None:
+    def _find_open(self, call_id: str | None, name: str | None, *, is_whole: bool) -> _Call | None:
         """The open call that this is a piece of: a known id decides, then the name, else it is the newest.
 
         `is_whole`: it has all that a call begins with, so without an id its name begins another.

@@ -46,7 +46,7 @@ _FAILURES: dict[str, type[ProviderError]] = {
     "TOO_MANY_TOOL_CALLS": ServerError,
     "MISSING_THOUGHT_SIGNATURE": InvalidRequest,
 }
-"""What an answer has failed of that ends so without any content.
+"""The errors of an answer that ends so without any content.
 
 It is not repeated: the tokens of its thoughts are paid for, and Google's own client, which does repeat it, asks with
 another temperature then (google-gemini/gemini-cli, geminiChat.ts).
@@ -55,13 +55,12 @@ another temperature then (google-gemini/gemini-cli, geminiChat.ts).
 _CODE = frozenset({"executableCode", "codeExecutionResult"})
 """Parts that tell of code which the service ran on its own, between the words of the answer; they are none of these."""
 
-_NUMERIC = frozenset({int, float})
-
-_BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
-"""What a part has besides the one thing that it is."""
-
-_OWN = frozenset({"functionResponse", "toolCall", "toolResponse"})
-"""Parts of tools that the service ran: no part of the answer either."""
+_KNOWN = _CODE | {
+    *("text", "thought", "thoughtSignature", "functionCall", "inlineData", "fileData"),
+    *("videoMetadata", "mediaResolution", "partMetadata"),
+    *("functionResponse", "toolCall", "toolResponse"),  # of tools that the service ran
+}
+"""The fields that a part may have."""
 
 
 class GeminiReader(JsonReader):
@@ -80,16 +79,35 @@ class GeminiReader(JsonReader):
         """Appends the events of one chunk, or of one whole answer."""
         if self.model is None:
             self.model = text_of(value.get("modelVersion"))
+        try:  # nearly every chunk has one text and nothing else but counts
+            (candidate,) = value["candidates"]
+            (part,) = candidate["content"]["parts"]
+            if (
+                (len(candidate) == 1 or (len(candidate) == 2 and candidate["index"] == 0))
+                and len(part) == 1
+                and type(text := part["text"]) is str
+                and self._last is None
+                and not self.complete
+            ):
+                if text:
+                    out.append(Delta(text))
+                self._counts = value.get("usageMetadata") or self._counts
+                return
+        except (KeyError, TypeError, ValueError):
+            pass
+        self._read_chunk(value, out)
+
+    def _read_chunk(self, value: dict[str, Any], out: list[Event]) -> None:
         candidates = value.get("candidates")
         if candidates:
             for candidate in candidates:
                 index = candidate.get("index")
-                if not index or type(index) not in _NUMERIC:
+                if not index or type(index) not in (int, float):
                     self._read_candidate(candidate, out)
         elif feedback := value.get("promptFeedback"):
             self._read_feedback(feedback)
         counts = value.get("usageMetadata")
-        self._counts = _merged(self._counts, counts) if self.complete else counts or self._counts
+        self._counts = _merge(self._counts, counts) if self.complete else counts or self._counts
 
     def rest(self, out: list[Event], /) -> list[Event]:
         """Every chunk counts all tokens so far; the last one's are told. Raises the failure that an empty answer is."""
@@ -110,35 +128,33 @@ class GeminiReader(JsonReader):
     def _read_candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
         content = candidate.get("content") or {}
         for part in content.get("parts") or ():
-            if type(part) is dict and len(part) == 1 and type(text := part.get("text")) is str:
-                if text:
-                    out.append(Delta(text))  # nearly every part
-            elif isinstance(part, dict):
+            if isinstance(part, dict):
                 self._read_part(part, out)
         if self._last is not None:
             parts = [part for part in rows_of(content.get("parts")) if part.get("text") != ""]
             self._last = [self._last, *parts][-1]
-        if not content or len(candidate) != 2 or "index" not in candidate:
-            self._read_ending(candidate, out)
+        self._read_ending(candidate, out)
 
     def _read_part(self, part: dict[str, Any], out: list[Event]) -> None:
         thought = part.get("thought")
         if text := text_of(part.get("text")):
             out.append(Reasoning(text) if thought else Delta(text))
-        elif isinstance(call := part.get("functionCall"), dict):
+        if isinstance(call := part.get("functionCall"), dict):  # also beside a text (NousResearch/hermes-agent#109862)
             self._tools.read(call, out)
-        elif thought:
-            return  # a picture on the way to the one that is the answer
-        elif isinstance(blob := part.get("inlineData"), dict):
+        if not thought:  # else it is a picture on the way to the one that is the answer
+            self._read_file(part, out)
+        if not _CODE.isdisjoint(part):
+            self._last = part
+        if unknown := part.keys() - _KNOWN:
+            self.note(f"the answer has a part that is not known: {', '.join(sorted(unknown))}")
+
+    def _read_file(self, part: dict[str, Any], out: list[Event]) -> None:
+        if isinstance(blob := part.get("inlineData"), dict):
             self._add_file(file_of_base64(blob.get("data"), *_type_and_name(blob)), out)
-        elif isinstance(file := part.get("fileData"), dict):
+        if isinstance(file := part.get("fileData"), dict):
             kind, name = _type_and_name(file)
             uri = text_of(file.get("fileUri"))
             self._add_file(File(name, kind, repair(uri)) if uri else None, out)
-        elif not _CODE.isdisjoint(part):
-            self._last = part
-        elif unknown := part.keys() - _BESIDE - _OWN - {"text"}:
-            self.note(f"the answer has a part that is not known: {', '.join(sorted(unknown))}")
 
     def _add_file(self, file: File | None, out: list[Event]) -> None:
         if file is None:
@@ -147,7 +163,7 @@ class GeminiReader(JsonReader):
             out.append(file)
 
     def _read_ending(self, candidate: dict[str, Any], out: list[Event]) -> None:
-        """What a candidate has besides its content: mostly at its end."""
+        """Reads what a candidate has besides its content: mostly at its end."""
         pages = [*_pages(candidate)]
         if pages:
             self._citations.add_all(pages, out)
@@ -210,7 +226,7 @@ def _pages(candidate: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
             yield page.get("retrievedUrl"), None
 
 
-def _merged(counts: Any, more: Any) -> Any:
+def _merge(counts: Any, more: Any) -> Any:
     """The counts after the end, where a service may leave out some, or write 0."""
     if not isinstance(more, dict) or not isinstance(counts, dict):
         return more if isinstance(more, dict) else counts

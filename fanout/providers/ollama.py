@@ -16,7 +16,7 @@ from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
 BASE_URL = "http://127.0.0.1:11434"
-"""Where Ollama listens unless it is told otherwise."""
+"""The address on which Ollama listens unless it is told otherwise."""
 
 _THINK: Mapping[str, bool] = {"true": True, "false": False, "none": False}
 

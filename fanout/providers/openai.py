@@ -16,7 +16,7 @@ from fanout.providers.quirks import account_of, settings_for
 from fanout.secret import Secret
 
 BASE_URL = "https://api.openai.com/v1"
-"""Where OpenAI itself listens."""
+"""OpenAI's own address."""
 
 
 @frozen

@@ -1,26 +1,26 @@
-"""What every reader of a JSON chat protocol shares: all but the meaning of one JSON object."""
+"""The reader of JSON chat protocols: all but the meaning of one JSON object."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from fanout import sense
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, ToolCall, Usage
+from fanout.parsing import PARSE_ERRORS
 from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault
 from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
 from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
 from fanout.wire.shortcut import Repeats
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
 MAX_TOOL_CALLS = 128
 """Tool calls in one answer."""
 
-SENSELESS = (ProviderError, *sense.SENSELESS, AttributeError, RecursionError)
-"""What taking the shape of a service's data for granted may raise."""
+READ_ERRORS = (ProviderError, *PARSE_ERRORS, AttributeError, RecursionError)
+"""The errors that a reader may raise: it takes the shape of a service's data for granted."""
 
 _BLANK_LINE = b"\n\n"
 _DONE = "[DONE]"
@@ -36,13 +36,13 @@ class JsonReader(AnswerEnding, ABC):
     """
 
     lines: ClassVar[bool] = False
-    """Whether the protocol is newline-delimited JSON, whatever the media type."""
+    """True if the protocol is newline-delimited JSON, whatever the media type."""
 
     done_ends: ClassVar[bool] = False
-    """Whether `[DONE]` is an end mark of the protocol."""
+    """True if `[DONE]` is an end mark of the protocol."""
 
     repeats: ClassVar[bool] = False
-    """Whether an event whose one effect was a Delta or a Reasoning has no other effect when it comes with another text.
+    """True if two events that differ only in their text may share one parse.
 
     Where besides the text something else changes with every event, there is no use in it.
     """
@@ -160,7 +160,7 @@ class JsonReader(AnswerEnding, ABC):
         self._take(frames if self._came else self._take_beginning(frames, out), self.read, out)
         if self._over or self._error or framing.error:
             self._end(out, framing.error)
-        return self._joined(out) if self._json.halves else out
+        return self._join_halves(out) if self._json.halves else out
 
     def close(self, error: ProviderError | None = None, /) -> list[Event]:
         """The body is over, or `error` cut it off; returns what is left, with the End unless `feed` gave it."""
@@ -180,7 +180,7 @@ class JsonReader(AnswerEnding, ABC):
         if self._reason and not (self._error or error or self._body.error):
             self.complete = True  # the body is whole, and said how it ends, if only at its beginning
         self._end(out, error or self._body.error)
-        return self._joined(out) if self._json.halves else out
+        return self._join_halves(out) if self._json.halves else out
 
     def _take_beginning(self, frames: list[Any], out: list[Event]) -> list[Any]:
         """Takes frames up to the first content, and returns those after it.
@@ -210,24 +210,24 @@ class JsonReader(AnswerEnding, ABC):
                     read(value, out)  # nearly always
                 else:
                     self._take_unusual(value, read, out)
-        except SENSELESS as error:
-            self._error = typed(error)
+        except READ_ERRORS as error:
+            self._error = to_provider_error(error)
 
     def _take_unusual(self, frame: Any, read: Callable[[dict[str, Any], list[Event]], None], out: list[Event]) -> None:
         """Takes a frame that may be anything: several values, an error, the end mark. Raises the error that it is."""
-        named = isinstance(frame, Message) and frame.event == "error"
-        for value in self._values(frame) if isinstance(frame, Message) else (frame,):
+        named = isinstance(frame, ServerSentEvent) and frame.event == "error"
+        for value in self._values(frame) if isinstance(frame, ServerSentEvent) else (frame,):
             if named or not isinstance(value, dict) or "error" in value:
                 self.refuse(value, named=named)
             if not isinstance(value, dict):
                 raise ProtocolError(f"JSON, but no object: a {type(value).__name__}")
             read(value, out)
-        if isinstance(frame, Message) and self.done_ends and frame.data.rstrip().endswith(_DONE):
+        if isinstance(frame, ServerSentEvent) and self.done_ends and frame.data.rstrip().endswith(_DONE):
             if not self.complete:
                 self.finish(self._reason or "unknown", self._raw)
             self.end()
 
-    def _values(self, message: Message) -> Iterator[Any]:
+    def _values(self, message: ServerSentEvent) -> Iterator[Any]:
         """The values in the data of a message, without an end mark behind them.
 
         Nearly always it is one. Some services leave out the blank line between events, whose values then stand there a
@@ -244,7 +244,7 @@ class JsonReader(AnswerEnding, ABC):
         except ProtocolError:
             yield text
 
-    def _take_pending(self, message: Message, out: list[Event], *, whole: bool) -> None:
+    def _take_pending(self, message: ServerSentEvent, out: list[Event], *, whole: bool) -> None:
         """Takes an event without its blank line: it may still be an error or the end mark, and nothing else.
 
         `whole`: this service writes no blank lines, so what can be decoded counts.
@@ -262,8 +262,8 @@ class JsonReader(AnswerEnding, ABC):
         uncounted = self._counted_early and self._has_come(out)
         try:
             self.rest(out)
-        except SENSELESS as wrong:
-            error = error or typed(wrong)
+        except READ_ERRORS as wrong:
+            error = error or to_provider_error(wrong)
         for index, argued in self._calls.items():
             held = self._nulls.get(index, "").strip()
             if not argued and (self.complete or held not in ("", "null")):
@@ -282,7 +282,7 @@ class JsonReader(AnswerEnding, ABC):
         missing = "the stream ended without its end mark" if self._body.framing else "the answer is empty"
         out.append(self.make_end(error or Truncated(missing)))
 
-    def _joined(self, events: list[Event]) -> list[Event]:
+    def _join_halves(self, events: list[Event]) -> list[Event]:
         """The events with their surrogate pairs made whole."""
         out: list[Event] = []
         for event in events:
@@ -315,8 +315,8 @@ def _ignore(_value: dict[str, Any], _out: list[Event], /) -> None:
     """Reads nothing."""
 
 
-def typed(error: Exception) -> ProviderError:
-    """The error itself, or what it means when it is Python's: bytes that made no sense."""
+def to_provider_error(error: Exception) -> ProviderError:
+    """Returns one of READ_ERRORS as it is, or as a ProtocolError where it is Python's own."""
     if isinstance(error, ProviderError):
         return error
     made = ProtocolError(f"the answer does not make sense: {type(error).__name__}: {excerpt(str(error))}")
@@ -346,8 +346,3 @@ def count_of(value: Any) -> int | None:
 def object_of(value: Any) -> dict[str, Any]:
     """Returns a JSON value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def objects_of(value: Any) -> list[dict[str, Any]]:
-    """Returns the objects in a JSON value that is a list of them; none for anything else."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -20,7 +20,7 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
 """Other items that the caller must act on and answer, with the fields that may say what is to be done."""
 
 _APPROVAL = "mcpr_"
-"""How the ids of OpenAI's approval requests begin. An id of another form is that of an item, which answers nothing."""
+"""The beginning of ids of OpenAI's approval requests. One of another form is that of an item, which answers nothing."""
 
 
 class Calls:

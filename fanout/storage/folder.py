@@ -78,7 +78,7 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise _refused(path, error) from None
+            raise _make_error(path, error) from None
         try:
             _check_owner_only(path, os.fstat(descriptor), stat.S_ISREG, "600")
             if flags & os.O_CREAT:
@@ -131,7 +131,7 @@ def open_folder(path: Path, *, create: bool = False) -> Iterator[Folder]:
                 _check_owner_only(path, os.fstat(descriptor), stat.S_ISDIR, "700")
         yield Folder(path, descriptor)
     except OSError as error:
-        raise _refused(path, error) from None
+        raise _make_error(path, error) from None
     finally:
         if descriptor is not None:
             os.close(descriptor)
@@ -144,7 +144,7 @@ def _make(path: Path) -> None:
         path.chmod(0o700)  # the umask may have taken bits from 0700
 
 
-def _refused(path: Path, error: OSError) -> UsageError:
+def _make_error(path: Path, error: OSError) -> UsageError:
     # A symbolic link is ELOOP or, for a directory, ENOTDIR.
     if path.is_symlink():
         return UsageError(f"{path} is a symbolic link, which is not followed; rm {path}")

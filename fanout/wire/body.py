@@ -49,7 +49,7 @@ class Body:
 
     @property
     def error(self) -> ProviderError | None:
-        """What is wrong with the body."""
+        """The fault of the body, if it has one."""
         return self.framing.error if self.framing else None
 
     def feed(self, data: bytes, /) -> list[Any]:

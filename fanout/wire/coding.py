@@ -113,7 +113,7 @@ class _Stage:
 
     @property
     def unfinished(self) -> bool:
-        """Whether something began that has not ended."""
+        """True if something began that has not ended."""
         return self._taken > 0 and not (self._inflate and self._inflate.eof)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -151,7 +151,7 @@ class _Stage:
 
 
 def _sound(inflate: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
-    """What `data` gives up to where it is broken: zlib keeps back the whole output of a call that fails."""
+    """The pieces of `data` up to where it is broken: zlib keeps back the whole output of a call that fails."""
     at = 0
     while at < len(data):
         try:

@@ -55,7 +55,7 @@ def unflatten(values: Any) -> Any:
         if index in made:  # two values referred to it before it was made
             pending.pop()
         elif index in path:
-            made[index] = _made(values[index], made)
+            made[index] = _make(values[index], made)
             path.remove(index)
             pending.pop()
         else:
@@ -96,7 +96,7 @@ def _references_of(tag: str, rest: Sequence[Any]) -> list[Any]:
     raise ProtocolError(f"a flattened value of the unknown type {excerpt(tag)}")
 
 
-def _made(value: Any, made: dict[int, Any]) -> Any:
+def _make(value: Any, made: dict[int, Any]) -> Any:
     """A value whose references have all been made."""
 
     def at(index: int) -> Any:
@@ -106,13 +106,13 @@ def _made(value: Any, made: dict[int, Any]) -> Any:
         case dict():
             return {name: at(index) for name, index in value.items()}
         case [str(tag), *rest]:
-            return _made_of(tag, rest, at)
+            return _make_of(tag, rest, at)
         case list():
             return [at(index) for index in value]
     return value
 
 
-def _made_of(tag: str, rest: Sequence[Any], at: Callable[[int], Any]) -> Any:
+def _make_of(tag: str, rest: Sequence[Any], at: Callable[[int], Any]) -> Any:
     match tag, rest:
         case "Date", [str(text)]:
             return text

@@ -72,14 +72,14 @@ def words_of(inner: Mapping[str, Any], depth: int = _DEPTH) -> str:
     raw = _text(metadata.get("raw")) if isinstance(metadata, dict) else ""  # OpenRouter
     if not depth:
         return words
-    words = _unwrapped(words, depth)
-    if raw and (told := _unwrapped(raw, depth)) not in words:
+    words = _unwrap(words, depth)
+    if raw and (told := _unwrap(raw, depth)) not in words:
         name = _text(metadata.get("provider_name")) if isinstance(metadata, dict) else ""
         return f"{words} ({name}): {told}" if name else f"{words}: {told}"
     return words
 
 
-def _unwrapped(words: str, depth: int) -> str:
+def _unwrap(words: str, depth: int) -> str:
     """The words themselves, or those of the error that they are the JSON or the page of."""
     start = words.lstrip()[:1]
     if start == "<":

@@ -51,10 +51,10 @@ def response_error(head: Head, body: bytes = b"") -> ProviderError:
 
 def _status_error(head: Head, body: bytes) -> ProviderError:
     text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
-    return fault(_said(text), head, named=True) or _of(kind_of_status(head.status), "", head)
+    return fault(_parse_error(text), head, named=True) or _of(kind_of_status(head.status), "", head)
 
 
-def _said(text: str) -> Any:
+def _parse_error(text: str) -> Any:
     """The value that the body of an error holds: JSON, also as an event, the heading of a page, or its words."""
     if text.startswith("<"):
         return page_words(text) or text
@@ -122,7 +122,7 @@ def _of(
 
 
 def _fields(head: Head) -> dict[str, Any]:
-    """What every error takes from the head of its response."""
+    """The fields that every error takes from the head of its response."""
     should_retry = head.headers.get("x-should-retry", "").strip().lower()
     return {
         "status": None if is_answer(head.status) else head.status,

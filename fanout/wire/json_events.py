@@ -4,7 +4,7 @@ from typing import Any
 
 from orjson import JSONDecodeError, loads
 
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
 IDLE_EVENTS = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 """Names of events that are signs of life, whatever their data."""
@@ -13,9 +13,9 @@ _TOLD_BY_NAME = IDLE_EVENTS | {"error"}
 
 
 class JsonEvents(ServerSentEvents):
-    """Cuts a text/event-stream into objects, each a dict, and a Message for each event that may be anything else.
+    """Cuts a text/event-stream into objects, each a dict, and events, where one may be anything else.
 
-    A Message may hold an object too: one whose event has a name that tells, or that came in an unusual form or cut.
+    A ServerSentEvent may hold an object too: its name tells something, or it came in an unusual form or cut.
     A line of data that is a whole object ends its event where the next one begins, also without a blank line between
     them: `unspaced` tells that this has happened (GLM and Kimi are seen to do it, rexxars/eventsource-parser#31).
     """
@@ -35,7 +35,7 @@ class JsonEvents(ServerSentEvents):
                 if type(value) is dict:
                     self.last_id = self._id
                     return [value]
-        return super()._read_whole(data)
+        return self._read_several(data)
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
         if event in _TOLD_BY_NAME:
@@ -46,7 +46,7 @@ class JsonEvents(ServerSentEvents):
                 value = loads(text)
             except JSONDecodeError:
                 value = None
-            frames.append(value if type(value) is dict else Message(event, text, self._id))
+            frames.append(value if type(value) is dict else ServerSentEvent(event, text, self._id))
         return frames
 
     def _end_unspaced(self, messages: list[Any]) -> None:

@@ -127,6 +127,6 @@ class Joiner:
         return repair(text.removesuffix(self._half))
 
     def close(self) -> str:
-        """What is still held: nothing, or U+FFFD for a half that stayed alone."""
+        """Returns what is still held: nothing, or U+FFFD for a half that stayed alone."""
         held, self._half = self._half, ""
         return repair(held)

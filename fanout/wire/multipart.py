@@ -40,10 +40,10 @@ def content_type(boundary: str) -> str:
 
 
 def _head(part: Part) -> bytes:
-    lines = f'Content-Disposition: form-data; name="{_quoted(part.name)}"'
+    lines = f'Content-Disposition: form-data; name="{_quote(part.name)}"'
     media_type = part.media_type
     if part.filename is not None:
-        lines += f'; filename="{_quoted(part.filename)}"'
+        lines += f'; filename="{_quote(part.filename)}"'
         media_type = media_type or "application/octet-stream"
     lines += "\r\n"
     if media_type:
@@ -57,5 +57,5 @@ def _head(part: Part) -> bytes:
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return name.translate(_ESCAPES)

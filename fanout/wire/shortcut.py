@@ -50,7 +50,7 @@ class Lines:
         values = text.split(self._between)
         if "\n" not in "".join(values):
             return [(self.event, values)]
-        return self._named(data)
+        return self._read_named(data)
 
     def learn(self, data: bytes) -> bool:
         """Takes over how the first event of `data` begins; False if it is of neither form."""
@@ -66,7 +66,7 @@ class Lines:
         return True
 
     @staticmethod
-    def _named(data: bytes) -> list[Group] | None:
+    def _read_named(data: bytes) -> list[Group] | None:
         """Reads events of an `event: ` line and a `data: ` line each, whatever their names."""
         groups: list[Group] = []
         for block in data[:-2].decode("utf-8", "replace").split("\n\n"):
@@ -157,7 +157,7 @@ class Repeats:
 
     @property
     def learning(self) -> bool:
-        """Whether another form is wanted."""
+        """True if another form is wanted."""
         return self._tries > 0
 
     def learn(self, data: bytes, event: Delta | Reasoning) -> None:

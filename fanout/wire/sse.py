@@ -29,7 +29,7 @@ _RETRY = re.compile(rb"[0-9]{1,15}")
 
 
 @define
-class Message:
+class ServerSentEvent:
     """One event: its type, its data, and the last event id as of then."""
 
     event: str
@@ -52,7 +52,7 @@ class ServerSentEvents:
         self.retry: int | None = None
         self.last_id = ""
         self.stray: list[bytes] = []
-        self.pending: Message | None = None
+        self.pending: ServerSentEvent | None = None
         self._max_line = max_line
         self._max_event = max_event
         self._whole_cap = min(max_line, max_event)
@@ -82,7 +82,7 @@ class ServerSentEvents:
             self.fresh = not (self._partial or self._data or self._event or self.error)
         return frames
 
-    def close(self) -> list[Message]:
+    def close(self) -> list[ServerSentEvent]:
         """The input is over. An unfinished event is no message; `pending` holds it."""
         rest = (self._start or b"") + bytes(self._partial)
         self._start, self._partial = None, bytearray()
@@ -111,23 +111,27 @@ class ServerSentEvents:
 
     def _read_whole(self, data: bytes) -> list[Any] | None:
         """Returns the frames of bytes that are whole events of the usual form, or None if they are anything else."""
-        if len(data) > self._whole_cap:
-            return None
         lines = self._lines
         if data[-2:] == b"\n\n" and data.startswith(lines.start) and 0x0A not in (line := data[len(lines.start) : -2]):
+            if len(data) > self._whole_cap:
+                return None
             self.last_id = self._id
             return self._frames(lines.event, [line.decode("utf-8", "replace")])  # one event a read
-        if (groups := lines.try_read(data)) is None:
+        return self._read_several(data)
+
+    def _read_several(self, data: bytes) -> list[Any] | None:
+        if len(data) > self._whole_cap or (groups := self._lines.try_read(data)) is None:
             return None
         self.last_id = self._id
         if len(groups) == 1:
-            return self._frames(*groups[0])
+            event, values = groups[0]
+            return self._frames(event, values)
         return [frame for event, values in groups for frame in self._frames(event, values)]
 
     def _frames(self, event: str, values: list[str]) -> list[Any]:
         """Makes what `feed` returns of the data of whole events of one name."""
         last_id = self._id
-        return [Message(event, value, last_id) for value in values]
+        return [ServerSentEvent(event, value, last_id) for value in values]
 
     def _take(self, data: bytes, frames: list[Any]) -> None:
         """Takes a read that begins or ends within an event, or has other lines than the usual."""
@@ -212,9 +216,9 @@ class ServerSentEvents:
             self.error = self._weight.error
             self._data, self._partial = [], bytearray()
 
-    def _message(self) -> Message:
+    def _message(self) -> ServerSentEvent:
         data = b"\n".join(self._data).decode("utf-8", "replace")
-        return Message(self._event or "message", data, self._id)
+        return ServerSentEvent(self._event or "message", data, self._id)
 
     def _dispatch(self, messages: list[Any]) -> None:
         self.last_id = self._id

@@ -35,6 +35,7 @@ from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound
 from tests.servers import website
 from tests.servers.aura import TEXT, AuraServer
+from tests.servers.http import running
 from tests.servers.website import BREAK, HANG, HTML, WALL
 
 TALK = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "More"))
@@ -217,7 +218,7 @@ def test_no_stream_is_too_odd(chunks: list[bytes], status: int) -> None:
 
 
 async def test_it_answers_over_a_real_socket_a_byte_a_chunk() -> None:
-    async with website.running(AuraServer()) as server:
+    async with running(AuraServer()) as server:
         answer = await ask(server, Prompt((Message("system", "Be brief."), *TALK)))
     assert (answer.error, answer.text, answer.provider) == (None, TEXT, "aura")
     assert (server.wrong, server.bodies[0]["prompt"]) == ([], "Be brief.")
@@ -225,14 +226,14 @@ async def test_it_answers_over_a_real_socket_a_byte_a_chunk() -> None:
 
 @pytest.mark.parametrize("size", [2, 3, 5, 64])
 async def test_a_character_may_be_cut_between_chunks(size: int) -> None:
-    async with website.running(AuraServer()) as server:
+    async with running(AuraServer()) as server:
         server.replies.append(website.Answer(website.pieces(ODD_TEXT.encode(), size)))
         answer = await ask(server)
     assert answer.text == ODD_TEXT
 
 
 async def test_the_server_lists_its_models() -> None:
-    async with website.running(AuraServer()) as server, fanout.open_transport() as transport:
+    async with running(AuraServer()) as server, fanout.open_transport() as transport:
         provider = Aura(base_url=server.url)
         assert provider.models(await fetch(transport, provider.models_request(), 5)) == [
             "openchat_3.6",
@@ -253,13 +254,13 @@ FAULTS = (
 
 
 async def test_an_unknown_model_is_an_error_of_the_service() -> None:
-    async with website.running(AuraServer()) as server:
+    async with running(AuraServer()) as server:
         answer = await ask(server, model="gpt-9")
     assert type(answer.error) is ServerError and answer.error.message == "Internal Server Error"
 
 
 async def test_a_connection_that_stays_open_ends_by_the_idle_clock_with_its_text() -> None:
-    async with website.running(AuraServer()) as server:
+    async with running(AuraServer()) as server:
         server.replies.append(website.Answer([b"all of it", HANG]))
         answer = await ask(server, timeouts=Timeouts(idle=0.1))
         with trio.fail_after(1):
@@ -269,7 +270,7 @@ async def test_a_connection_that_stays_open_ends_by_the_idle_clock_with_its_text
 
 
 async def test_the_server_refuses_what_the_page_would_not_send() -> None:
-    async with website.running(AuraServer()) as server:
+    async with running(AuraServer()) as server:
         wrong: list[dict[str, Any]] = [
             {"max_tokens": 5},
             {"stream": True},

@@ -6,7 +6,7 @@ from fanout.abc import Head
 from fanout.chats.event_reader import EventReader
 from fanout.errors import NotAStream, ProtocolError, ProviderError, ResetError, ServerError, TooLarge, Truncated
 from fanout.events import Delta, End, Event, Status, Title
-from fanout.wire.sse import CAP, Message
+from fanout.wire.sse import CAP, ServerSentEvent
 from tests.providers.exchange import end_of
 from tests.servers.website import pieces
 
@@ -14,7 +14,7 @@ from tests.servers.website import pieces
 class Words(EventReader):
     """Takes `{"say": WORD}`, and ends by an event called `over`; its last word is a title."""
 
-    def take(self, message: Message, out: list[Event], /) -> None:
+    def take(self, message: ServerSentEvent, out: list[Event], /) -> None:
         if message.event == "over":
             self.finish("stop")
         elif message.data != "[DONE]":

@@ -38,6 +38,7 @@ from tests.providers.exchange import end_of, error_of, exchange, read_by, state_
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import hailuo, website
 from tests.servers.hailuo import CLOSE, OK, Account, HailuoServer, event, failure, said, sent
+from tests.servers.http import running
 from tests.servers.website import BREAK, EVENTS, HANG, HTML, JSON, WALL
 
 CHAT = "333222111000999888"
@@ -539,7 +540,7 @@ async def ask(made: Hailuo, prompt: str | Prompt = "Hi", **settings: Any) -> Ans
 
 
 async def test_a_token_is_enough() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         answer = await ask(at(server), "Sing,\r\n(a)'b'!*~c ß\nwhale\r🐳")
     assert (answer.error, server.wrong) == (None, [])
     assert (answer.text, answer.title, answer.finish_reason) == ("A whale sings 🐳", "Whales", "stop")
@@ -553,7 +554,7 @@ async def test_a_token_is_enough() -> None:
 async def test_the_bytes_of_the_url_are_those_that_were_signed() -> None:
     # Everything that URL classes like to write otherwise.
     odd = {"os_name": "a(b)'c'!*~d", "browser_platform": "é🐳 +&=/%7e;@:,", "browser_language": '<">\\^`{|}[]'}
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         server.accounts["t-1"].devices[UUID, "5"] = time.time()
         made = evolve(at(server), credentials=login(server.url, uuid=UUID, device_id="5", **odd))
         done = await exchange(made, Prompt.of("Hi"))
@@ -562,7 +563,7 @@ async def test_the_bytes_of_the_url_are_those_that_were_signed() -> None:
 
 
 async def test_a_conversation_goes_on_with_the_new_message_only() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         made = at(server)
         asked = await ask(made)
         assert asked.conversation is not None
@@ -581,7 +582,7 @@ PAPER = Media(b"%PDF", media_type="application/pdf")
 
 
 async def test_files_are_stored_and_named_in_the_message_in_their_order() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         answer = await ask(at(server), Prompt((Message("user", "What is\nthis?", (PICTURE, PAPER)),)))
     assert (answer.error, server.wrong) == (None, [])
     assert [stored for _, stored in server.stored.items()] == [("image/png", b"\x89PNG"), ("application/pdf", b"%PDF")]
@@ -593,7 +594,7 @@ async def test_files_are_stored_and_named_in_the_message_in_their_order() -> Non
 
 
 async def test_only_the_files_of_the_new_message_are_stored_in_a_conversation_that_goes_on() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         made = at(server)
         asked = await ask(made, Prompt((Message("user", "Hi", (PICTURE,)),)))
         assert asked.conversation is not None
@@ -635,7 +636,7 @@ def test_a_service_that_stores_no_file_says_so(reply: Reply, kind: type[Provider
 
 
 async def test_another_account_begins_anew_with_the_whole_conversation() -> None:
-    async with website.running(serving(accounts={"t-1": Account(), "t-2": Account()})) as server:
+    async with running(serving(accounts={"t-1": Account(), "t-2": Account()})) as server:
         asked = await ask(at(server))
         assert asked.conversation is not None
         answer = await ask(at(server, "t-2"), Prompt(TALK, state=asked.conversation.state))
@@ -648,7 +649,7 @@ async def test_another_account_begins_anew_with_the_whole_conversation() -> None
 
 async def test_a_browsers_cookies_and_user_agent_go_with_its_token() -> None:
     account = Account(user_agent="Mine/1.0", cookie="c=d", devices={(UUID, "5"): time.time()})
-    async with website.running(serving(accounts={"t-1": account})) as server:
+    async with running(serving(accounts={"t-1": account})) as server:
         credentials = evolve(
             login(server.url, uuid=UUID, device_id="5"),
             cookies={"c": Secret("d")},
@@ -659,13 +660,13 @@ async def test_a_browsers_cookies_and_user_agent_go_with_its_token() -> None:
 
 
 async def test_web_search_is_asked_for() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         await ask(at(server, web_search=True))
     assert server.accounts["t-1"].search == ["1"]
 
 
 async def test_a_device_is_registered_again_when_its_time_is_over() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         clock = Ticking()
         made = at(server, now=clock)
         await ask(made)
@@ -675,7 +676,7 @@ async def test_a_device_is_registered_again_when_its_time_is_over() -> None:
 
 
 async def test_two_lanes_of_one_account_take_turns_and_register_once() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         usual = server.play
         # In one piece: a lane has had enough at the last word, before the event that closes the stream.
         server.play = lambda chat, text: [b"".join(piece for piece in usual(chat, text) if isinstance(piece, bytes))]
@@ -686,7 +687,7 @@ async def test_two_lanes_of_one_account_take_turns_and_register_once() -> None:
 
 
 async def test_the_service_gives_an_account_one_answer_at_a_time() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         server.play = lambda chat, text: [sent(chat), said(chat, "a"), HANG]
         made = at(server)
         async with fanout.open_fanout("Hi", [made]) as lanes:
@@ -721,7 +722,7 @@ def played(*steps: Any) -> Played:
     ],
 )
 async def test_every_form_of_answer_is_read(play: Played, text: str) -> None:
-    async with website.running(serving(play=play)) as server:
+    async with running(serving(play=play)) as server:
         answer = await ask(at(server))
     assert (answer.error, answer.text, server.wrong) == (None, text, [])
 
@@ -737,7 +738,7 @@ async def test_every_form_of_answer_is_read(play: Played, text: str) -> None:
     ],
 )
 async def test_every_failure_is_the_lanes_error(play: Played, kind: type[ProviderError], text: str) -> None:
-    async with website.running(serving(play=play)) as server:
+    async with running(serving(play=play)) as server:
         answer = await ask(at(server))
     assert type(answer.error) is kind and answer.text == text
 
@@ -751,7 +752,7 @@ async def test_every_failure_is_the_lanes_error(play: Played, kind: type[Provide
     ],
 )
 async def test_every_refusal_is_the_lanes_error(reply: website.Answer, kind: type[ProviderError]) -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         made = at(server)
         await ask(made)
         server.replies.append(reply)
@@ -762,7 +763,7 @@ async def test_every_refusal_is_the_lanes_error(reply: website.Answer, kind: typ
 
 
 async def test_a_token_that_is_not_accepted_asks_for_a_login() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         answer = await ask(at(server, "expired"))
     assert isinstance(answer.error, LoginRequired)
     command = f"fanout login hailuo --base-url {server.url}"
@@ -770,7 +771,7 @@ async def test_a_token_that_is_not_accepted_asks_for_a_login() -> None:
 
 
 async def test_a_lane_that_is_cut_off_closes_the_connection() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         server.play = lambda chat, text: [sent(chat), said(chat, "A wh"), HANG]
         async with fanout.open_fanout("Hi", [at(server, keep=True)]) as lanes:
             async for tagged in lanes:
@@ -782,7 +783,7 @@ async def test_a_lane_that_is_cut_off_closes_the_connection() -> None:
 
 
 async def test_the_service_takes_the_farewell() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         made = at(server)
         done = await exchange(made, Prompt.of("Hi"))
         farewell = made.farewell(done.request, done.reader)
@@ -794,7 +795,7 @@ async def test_the_service_takes_the_farewell() -> None:
 
 
 async def test_the_server_refuses_a_frozen_time_a_wrong_signature_and_another_text() -> None:
-    async with website.running(serving()) as server:
+    async with running(serving()) as server:
         made = at(server)
         await ask(made)
         server.last_unix += 10**6

@@ -30,6 +30,7 @@ from tests.providers.exchange import end_of, error_of, exchange, read_by, state_
 from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import website
+from tests.servers.http import running
 from tests.servers.koala import TRANSCRIPT, KoalaServer
 from tests.servers.website import BREAK, EVENTS, HTML, WALL
 
@@ -240,7 +241,7 @@ def test_no_stream_is_too_odd(values: list[Any], ended: bool) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_it_answers_over_a_real_socket_a_byte_a_chunk(name: str) -> None:
-    async with website.running(KoalaServer(stream=STREAMS[name], system="Be brief.")) as server:
+    async with running(KoalaServer(stream=STREAMS[name], system="Be brief.")) as server:
         answer = await ask(server, Prompt((SYSTEM, HI, HELLO, MORE)))
     assert (answer.error, answer.text, server.wrong) == (None, TEXT, [])
     assert server.bodies[0] == {
@@ -252,7 +253,7 @@ async def test_it_answers_over_a_real_socket_a_byte_a_chunk(name: str) -> None:
 
 
 async def test_a_conversation_goes_on_as_the_same_visitor_and_another_as_another() -> None:
-    async with website.running(KoalaServer()) as server:
+    async with running(KoalaServer()) as server:
         koala = Koala(base_url=server.url)
         first = await exchange(koala, Prompt((HI,)))
         state = state_of(first.events)
@@ -280,7 +281,7 @@ FAULTS = (
 
 async def test_the_server_refuses_what_the_page_would_not_send() -> None:
     wrong: list[dict[str, Any]] = [{"temperature": 1}, {"inputHistory": ["a"]}, {"input": 7}, {"input": "without it"}]
-    async with website.running(KoalaServer(system="Be brief.")) as server:
+    async with running(KoalaServer(system="Be brief.")) as server:
         for extra in wrong:
             answer = await ask(server, Prompt((SYSTEM, HI)).with_options(Options(body=extra)))
             assert type(answer.error) is InvalidRequest

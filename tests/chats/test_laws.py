@@ -17,6 +17,7 @@ from tests.providers.exchange import end_of, merged
 from tests.providers.faults import Fault
 from tests.servers import vitalentum, website
 from tests.servers.aura import AuraServer
+from tests.servers.http import running
 from tests.servers.koala import KoalaServer
 from tests.servers.website import EVENTS, HANG, Answer, Website
 
@@ -86,7 +87,7 @@ SITES = {
 @pytest.mark.parametrize("name", SITES)
 async def test_a_lane_that_is_cut_off_closes_the_connection(name: str) -> None:
     site = SITES[name]
-    async with website.running(site.server()) as server:
+    async with running(site.server()) as server:
         server.replies.append(Answer([site.begun, HANG], headers=site.headers))
         async with fanout.open_fanout("Hi", [site.provider(base_url=server.url)]) as lanes:
             async for tagged in lanes:
@@ -99,7 +100,7 @@ async def test_a_lane_that_is_cut_off_closes_the_connection(name: str) -> None:
 @pytest.mark.parametrize(("name", "fault"), [(name, fault) for name in SITES for fault in SITES[name].faults])
 async def test_what_the_service_does_is_the_lanes_error(name: str, fault: Fault) -> None:
     site = SITES[name]
-    async with website.running(site.server()) as server:
+    async with running(site.server()) as server:
         server.replies.append(fault.reply)
         run = await fanout.ask("Hi", [site.provider(base_url=server.url)], retries=0)
     (answer,) = run.answers

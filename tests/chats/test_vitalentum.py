@@ -32,6 +32,7 @@ from tests.providers.exchange import end_of, error_of, read_by, text_in
 from tests.providers.faults import Fault
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers import website
+from tests.servers.http import running
 from tests.servers.vitalentum import TRANSCRIPT, VitalentumServer, chunk
 from tests.servers.website import BREAK, EVENTS, HTML, WALL
 
@@ -196,7 +197,7 @@ def test_no_stream_is_too_odd(values: list[dict[str, Any]], ended: bool) -> None
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_it_answers_over_a_real_socket_a_byte_a_chunk(name: str) -> None:
-    async with website.running(VitalentumServer(stream=STREAMS[name], system="Be brief.")) as server:
+    async with running(VitalentumServer(stream=STREAMS[name], system="Be brief.")) as server:
         answer = await ask(server, Prompt((Message("system", "Be brief."), *TALK)))
     assert (answer.error, answer.text, server.wrong) == (None, "Hi, Grüße 🐳", [])
     assert [turn["speaker"] for turn in server.histories[0]] == ["human", "bot", "human"]
@@ -222,7 +223,7 @@ async def test_the_server_refuses_what_the_page_would_not_send() -> None:
         {"conversation": '{"history":[{"speaker":"system","text":"s"}]}'},
         {"conversation": '{"history":[{"speaker":"bot","text":"Be brief."}]}'},
     ]
-    async with website.running(VitalentumServer(system="Be brief.")) as server:
+    async with running(VitalentumServer(system="Be brief.")) as server:
         for extra in wrong:
             answer = await ask(server, Prompt.of("Hi").with_options(Options(body=extra)))
             assert type(answer.error) is InvalidRequest

@@ -17,8 +17,8 @@ from fanout.prompt import Media, Message
 from fanout.secret import Secret
 from tests.cli.command import fanout
 from tests.servers.hailuo import Account, HailuoServer
+from tests.servers.http import running
 from tests.servers.openai import OpenAIServer, open_server
-from tests.servers.website import running
 
 SAID = Turns((Message("user", "Why? \ud83d", (Media(b"\x89PNG"),)), Message("assistant", "Blue.")), {"chat": "12"})
 HISTORY = History({"a": SAID}, Turns(SAID.messages))

@@ -12,7 +12,7 @@ from fanout.answers import Answer, Fold
 from fanout.errors import ProtocolError, ProviderError
 from fanout.events import End, Event, ToolCall, Usage
 from fanout.wire.json_text import JsonText, repair
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 from tests.conformance.cases import Case, Cut, cut_at_sizes, prefixes, recut
 from tests.conformance.judge import Got
 
@@ -89,7 +89,7 @@ class SseTrial:
     def __init__(self, case: Case, framing: ServerSentEvents) -> None:
         self._case = case
         self._framing = framing
-        self._messages: list[Message] = []
+        self._messages: list[ServerSentEvent] = []
 
     def feed(self, data: bytes, /) -> None:
         self._messages += self._framing.feed(data)
@@ -97,7 +97,7 @@ class SseTrial:
     def close(self) -> None:
         self._messages += self._framing.close()
 
-    def seen(self) -> list[Message]:
+    def seen(self) -> list[ServerSentEvent]:
         return list(self._messages)
 
     def got(self) -> Got:

@@ -24,13 +24,13 @@ def test_the_total_clock_fires_however_much_arrives() -> None:
     lane = clocks(idle=2, total=3)
     lane.content(102.5, 1)
     assert lane.next_alarm() == (103.0, "total", 3)
-    error = lane.fired(103.0)
+    error = lane.find_fired(103.0)
     assert error and (error.clock, error.seconds) == ("total", 3)
     assert str(error) == "timeout: not finished within 3 s"
 
 
 def test_nothing_fires_early() -> None:
-    assert clocks(first=5).fired(104.999) is None
+    assert clocks(first=5).find_fired(104.999) is None
 
 
 def test_a_group_deadline_comes_before_the_lanes_own_clocks() -> None:
@@ -49,15 +49,15 @@ def test_a_lane_below_its_rate_is_cut_and_one_above_is_not() -> None:
     slow, fast = clocks(min_tps=2), clocks(min_tps=2)
     for lane, tokens in ((slow, 9), (fast, 10)):
         lane.content(100.0, tokens)
-    assert fast.fired(100.0 + RATE_WINDOW) is None
+    assert fast.find_fired(100.0 + RATE_WINDOW) is None
     assert fast.next_alarm() == (100.0 + 2 * RATE_WINDOW, "min_tps", 2)
-    error = slow.fired(100.0 + RATE_WINDOW)
+    error = slow.find_fired(100.0 + RATE_WINDOW)
     assert error and error.clock == "min_tps"
 
 
 def test_the_rate_is_measured_window_by_window() -> None:
     lane = clocks(min_tps=2)
     lane.content(100.0, 1000)
-    assert lane.fired(105.0) is None
-    error = lane.fired(110.0)
+    assert lane.find_fired(105.0) is None
+    error = lane.find_fired(110.0)
     assert error and error.clock == "min_tps"

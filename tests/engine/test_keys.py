@@ -3,7 +3,7 @@ import gc
 from attrs import define, evolve
 
 from fanout.abc import Head, Provider, Reader, Request
-from fanout.engine.keys import FORMS, KEY_BLOCK, MOST, Keys, Known
+from fanout.engine.keys import FORMS, KEY_BLOCK, MAX_REMEMBERED, Keys, Known
 from fanout.errors import InvalidRequest, ProviderError, QuotaError, RateLimited, ServerError
 from fanout.providers.openai import OpenAI
 from fanout.secret import Secret
@@ -127,12 +127,12 @@ def test_a_provider_without_a_hash_is_never_taken_for_another_at_its_old_address
 
 def test_what_is_known_does_not_grow_for_ever_and_the_oldest_goes_first() -> None:
     known = Known()
-    for number in range(2 * MOST):
+    for number in range(2 * MAX_REMEMBERED):
         last = evolve(ONE, model=f"m{number}")
         keys = Keys((last, TWO), known)
         keys.learn(last, InvalidRequest("unknown field stream_options"), 0)
         keys.learn(last, RateLimited("x"), 0)
-    assert (len(known.forms), len(known.blocked)) == (MOST, MOST)
+    assert (len(known.forms), len(known.blocked)) == (MAX_REMEMBERED, MAX_REMEMBERED)
     assert keys.usable(0) is TWO
     assert keys.usable(KEY_BLOCK) == evolve(last, stream_usage=False)
     first = evolve(ONE, model="m0")

@@ -1,7 +1,7 @@
 from attrs import evolve
 from markdown_it import MarkdownIt
 
-from fanout.formats.markdown import Markdown, escaped, fenced
+from fanout.formats.markdown import Markdown, escape, fence_text
 from tests.formats.runs import NOBODY, RUN, WON
 
 GOLDEN = """\
@@ -70,8 +70,8 @@ def test_a_lane_s_name_cannot_break_the_table() -> None:
 
 
 def test_marks_are_escaped_and_controls_dropped() -> None:
-    assert escaped("*a* [b](c) \x1b[31m`d`") == r"\*a\* \[b\]\(c\) \`d\`"
-    assert fenced("\x1b[31mx") == "```text\nx\n```"
+    assert escape("*a* [b](c) \x1b[31m`d`") == r"\*a\* \[b\]\(c\) \`d\`"
+    assert fence_text("\x1b[31mx") == "```text\nx\n```"
 
 
 def test_a_note_stands_before_its_answer_escaped() -> None:

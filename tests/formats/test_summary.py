@@ -3,7 +3,7 @@ from attrs import evolve
 
 from fanout.answers import Answer
 from fanout.events import File, Status
-from fanout.formats.summary import body, figures, lines, one_line, reason, speed, state, wasted
+from fanout.formats.summary import body, describe_waste, figures, lines, one_line, reason, speed, state
 from fanout.prompt import ToolUse
 from tests.formats.runs import FAILED, LIMITED, LOST, NOBODY, RUN, WON
 
@@ -27,11 +27,11 @@ def test_a_note_has_a_line_of_its_own_and_is_safe() -> None:
 
 
 def test_money_is_among_what_was_wasted() -> None:
-    assert wasted(evolve(RUN, wasted=evolve(RUN.wasted, cost=0.0025))) == ["  wasted: 1 tok, 0.002500 USD"]
+    assert describe_waste(evolve(RUN, wasted=evolve(RUN.wasted, cost=0.0025))) == ["  wasted: 1 tok, 0.002500 USD"]
 
 
 def test_nothing_wasted_needs_no_line() -> None:
-    assert wasted(NOBODY) == []
+    assert describe_waste(NOBODY) == []
 
 
 def test_a_service_s_own_words_become_one_safe_line() -> None:

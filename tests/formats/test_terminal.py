@@ -1,11 +1,12 @@
 import re
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.formats.terminal import LONGEST, Sanitiser, sanitised
+from fanout.formats.terminal import SEQUENCE_LENGTH, Sanitiser, sanitise
 
 UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
@@ -62,7 +63,7 @@ def test_a_sequence_is_dropped_whole_wherever_it_is_cut(sequence: str) -> None:
 
 def test_text_stays_as_it_is() -> None:
     text = "Why?\n\tBecause: naïve 你好 😀 שלום é — “quoted”."
-    assert sanitised(text) == text
+    assert sanitise(text) == text
 
 
 @pytest.mark.parametrize(
@@ -73,45 +74,45 @@ def test_line_ends_become_line_feeds_wherever_they_are_cut(text: str, shown: str
 
 
 def test_what_reorders_or_hides_text_is_shown_as_its_escape() -> None:
-    assert sanitised("a\u202eb\u2066c\u200bd\ufeffe\U000e0041f") == r"a\u202eb\u2066c\u200bd\ufeffe\U000e0041f"
+    assert sanitise("a\u202eb\u2066c\u200bd\ufeffe\U000e0041f") == r"a\u202eb\u2066c\u200bd\ufeffe\U000e0041f"
 
 
 def test_a_joiner_stays_where_scripts_and_emoji_use_it() -> None:
     text = "👨\u200d👩 क\u094d\u200dष"
-    assert sanitised(text) == text
-    assert sanitised("pass\u200dword") == r"pass\u200dword"
-    assert sanitised("é\u200d\u200d") == "é\u200d\\u200d"
+    assert sanitise(text) == text
+    assert sanitise("pass\u200dword") == r"pass\u200dword"
+    assert sanitise("é\u200d\u200d") == "é\u200d\\u200d"
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
-    assert sanitised("a\ud83db") == "a\ufffdb"
+    assert sanitise("a\ud83db") == "a\ufffdb"
 
 
 def test_a_string_that_never_ends_gives_its_text_back() -> None:
-    assert sanitised("\x1b]0;the answer\nis blue") == "0;the answer\nis blue"
+    assert sanitise("\x1b]0;the answer\nis blue") == "0;the answer\nis blue"
 
 
 def test_a_long_string_that_never_ends_is_given_back_while_the_stream_goes_on() -> None:
     sanitiser = Sanitiser()
-    assert sanitiser.feed("\x9d" + "x" * (LONGEST - 1)) == ""
-    assert sanitiser.feed("x") == "x" * LONGEST
+    assert sanitiser.feed("\x9d" + "x" * (SEQUENCE_LENGTH - 1)) == ""
+    assert sanitiser.feed("x") == "x" * SEQUENCE_LENGTH
     assert sanitiser.feed("and on") == "and on"
 
 
 def test_parameters_without_end_do_not_swallow_the_answer() -> None:
-    assert sanitised("\x1b[" + "1" * LONGEST + "text") == "text"
+    assert sanitise("\x1b[" + "1" * SEQUENCE_LENGTH + "text") == "text"
 
 
 def test_a_sequence_that_another_one_interrupts_leaves_nothing() -> None:
-    assert sanitised("a\x1b[3\x1b[1mb\x1b]0;x\x1b[2Jc\x1b\x1b[1md") == "abcd"
+    assert sanitise("a\x1b[3\x1b[1mb\x1b]0;x\x1b[2Jc\x1b\x1b[1md") == "abcd"
 
 
 def test_a_row_of_introducers_takes_no_longer_than_it_is() -> None:
-    assert sanitised("\x9d" * 200_000 + "text") == "text"
+    assert sanitise("\x9d" * 200_000 + "text") == "text"
 
 
 def test_text_after_an_interrupted_sequence_is_kept() -> None:
-    assert sanitised("\x1b[31你好") == "你好"
+    assert sanitise("\x1b[31你好") == "你好"
 
 
 HOSTILE = st.text(
@@ -126,7 +127,21 @@ HOSTILE = st.text(
 @given(text=HOSTILE, data=st.data())
 def test_no_cut_changes_what_is_shown_and_nothing_unsafe_is(text: str, data: st.DataObject) -> None:
     positions = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
-    shown = sanitised(text)
+    shown = sanitise(text)
     assert cut(text, *positions) == shown
     assert not UNSAFE.search(shown)
-    assert sanitised(shown) == shown
+    assert sanitise(shown) == shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", ["\u202e", "a\u202e", "\x00", "\r\n", "\x1b[m", "\x9d", "\u200d", "é\u200d", "\x1b", "\x1b]0;a\x07"]
+)
+def test_a_flood_of_anything_is_cleaned_in_linear_time(text: str) -> None:
+    def take(length: int) -> float:
+        begun = process_time()
+        sanitise(text * (length // len(text)))
+        return process_time() - begun
+
+    assert min(take(1 << 19) for _ in range(3)) < 2.3 * min(take(1 << 18) for _ in range(3)) + 0.005
+    assert take(1 << 18) < 1

@@ -82,7 +82,7 @@ def test_without_weights_the_error_says_how_to_get_them() -> None:
 
 def test_the_pulled_ones_are_found(cache: Path) -> None:
     path = put(cache / weights.FILE)
-    assert weights.find() == weights.locate() == weights.cached() == path
+    assert weights.find() == weights.locate() == weights.cache_path() == path
 
 
 def test_the_installed_wheel_comes_before_the_pulled_ones(

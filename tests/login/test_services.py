@@ -28,14 +28,14 @@ def test_every_service_names_what_it_needs_among_what_is_kept() -> None:
     for name, site in SERVICES.items():
         assert name == site.name
         assert set(site.needs + site.needs_at_home) <= set(site.cookies + site.secrets)
-        assert site.needed(site.base_url)
+        assert site.required_names(site.base_url)
         assert check_address(site.base_url) == site.base_url
         assert site.variable.startswith(f"FANOUT_{name.upper()}_")
 
 
 def test_only_huggingface_co_asks_for_the_account_s_own_cookie() -> None:
-    assert CHAT.needed("https://huggingface.co/chat/") == ("hf-chat", "token")
-    assert CHAT.needed("https://chat.example.org") == ("hf-chat",)
+    assert CHAT.required_names("https://huggingface.co/chat/") == ("hf-chat", "token")
+    assert CHAT.required_names("https://chat.example.org") == ("hf-chat",)
 
 
 def test_the_commands_name_the_service() -> None:

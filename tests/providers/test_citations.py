@@ -1,5 +1,5 @@
 from fanout.events import Event, Source, Sources
-from fanout.providers.citations import MOST, Citations
+from fanout.providers.citations import MAX_PAGES, Citations
 
 
 def test_every_page_is_told_once_with_those_before_it() -> None:
@@ -35,8 +35,8 @@ def test_a_title_may_come_later_and_stays() -> None:
 def test_pages_are_kept_up_to_a_number() -> None:
     out: list[Event] = []
     citations = Citations()
-    citations.add_all([(f"https://a.example/{number}", None) for number in range(2 * MOST)], out)
+    citations.add_all([(f"https://a.example/{number}", None) for number in range(2 * MAX_PAGES)], out)
     citations.add("https://b.example/", "B", out)
     (event,) = out
     assert isinstance(event, Sources)
-    assert len(event.items) == MOST
+    assert len(event.items) == MAX_PAGES

@@ -1,15 +1,11 @@
 """A server of Anthropic's Messages that takes nothing but what the service documents, and answers a scripted stream."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import trio
-from attrs import define, field
-
-from tests.servers.events import Refusal, check, check_fields, respond, respond_events
-from tests.servers.http import Received, read_request, serve
+from tests.servers.events import EventServer, Refusal, check, check_fields
+from tests.servers.http import Received
 
 KEY = "sk-ant-loopback"
 TOKEN = "oat-loopback"
@@ -28,44 +24,28 @@ _SOURCES = {"base64": "type media_type data", "url": "type url", "text": "type m
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
-@define(eq=False)
-class AnthropicServer:
-    """The running server: the base URL for a provider, what it answers, and the requests it took."""
+class AnthropicServer(EventServer):
+    """The running server."""
 
-    events: Sequence[Mapping[str, Any]]
-    base_url: str = ""
-    taken: list[Received] = field(factory=list)
+    def error(self, refusal: Refusal) -> Any:
+        """The refusal in the service's form."""
+        error = {"type": _TYPES[refusal.status], "message": str(refusal)}
+        return {"type": "error", "error": error, "request_id": "req_1"}
 
-    async def handle(self, stream: trio.SocketStream) -> None:
-        """One connection, with all its requests."""
-        while request := await read_request(stream):
-            try:
-                await self.answer(stream, request)
-            except Refusal as refusal:
-                error = {"type": _TYPES[refusal.status], "message": str(refusal)}
-                await respond(stream, refusal.status, {"type": "error", "error": error, "request_id": "req_1"})
-
-    async def answer(self, stream: trio.SocketStream, request: Received) -> None:
-        """One request."""
+    def check(self, request: Received) -> Any:
+        """Raises Refusal for a wrong request; returns the list of models, or None for the stream."""
         credentials = request.headers.get("x-api-key"), request.headers.get("authorization")
         check(credentials in ((KEY, None), (None, f"Bearer {TOKEN}")), "invalid x-api-key", 401)
         check(request.headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
         if (request.method, request.target) == ("GET", "/v1/models?limit=1000"):
             rows = [{"type": "model", "id": name, "display_name": name} for name in MODELS]
-            await respond(stream, 200, {"data": rows, "has_more": False, "first_id": None, "last_id": None})
-            return
+            return {"data": rows, "has_more": False, "first_id": None, "last_id": None}
         check((request.method, request.target) == ("POST", "/v1/messages"), "Not Found", 404)
         check_request(request)
-        self.taken.append(request)
-        await respond_events(stream, self.events)
+        return None
 
 
-@asynccontextmanager
-async def open_server(*events: Mapping[str, Any]) -> AsyncGenerator[AnthropicServer]:
-    """Serves on a free port of 127.0.0.1 until the block ends; answers `events` to every request that is right."""
-    server = AnthropicServer(events)
-    async with serve(server.handle) as server.base_url:
-        yield server
+open_server = AnthropicServer.open
 
 
 def check_request(request: Received) -> None:

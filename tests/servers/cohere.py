@@ -4,14 +4,14 @@
 """
 
 import json
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
-import trio
-from attrs import define, field
+from attrs import define
 
-from tests.servers.http import Received, read_request, serve
+from tests.servers.closing import ClosingServer, Reply
+from tests.servers.events import text_of
+from tests.servers.http import Received
 
 KEY = "co-loopback"
 
@@ -45,30 +45,19 @@ _FIELDS = {
 
 
 @define(eq=False)
-class CohereServer:
-    """The running server: its address, what it answers, and what it was asked."""
+class CohereServer(ClosingServer):
+    """The running server, and what it answers."""
 
-    url: str = ""
     events: tuple[dict[str, Any], ...] = EVENTS
-    requests: list[Received] = field(factory=list)
 
-    async def handle(self, stream: trio.SocketStream) -> None:
-        """One connection, with one request; its end is the end of the answer."""
-        request = await read_request(stream)
-        if request is None:
-            return
-        self.requests.append(request)
-        status, answer = self.answer(request)
-        media_type = "text/event-stream" if isinstance(answer, tuple) else "application/json"
-        head = f"HTTP/1.1 {status} .\r\ncontent-type: {media_type}\r\nconnection: close\r\n\r\n"
-        await stream.send_all(head.encode())
-        for event in answer if isinstance(answer, tuple) else ():
-            await stream.send_all(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
-        if isinstance(answer, dict):
-            await stream.send_all(json.dumps(answer).encode())
+    def answer(self, request: Received) -> Reply:
+        """Returns the answer to a request."""
+        status, answer = self._document_or_events(request)
+        if isinstance(answer, tuple):
+            return status, "text/event-stream", map(text_of, answer)
+        return status, "application/json", [json.dumps(answer).encode()]
 
-    def answer(self, request: Received) -> tuple[int, dict[str, Any] | tuple[dict[str, Any], ...]]:
-        """Status, and a document or events."""
+    def _document_or_events(self, request: Received) -> tuple[int, dict[str, Any] | tuple[dict[str, Any], ...]]:
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return 401, {"id": "e1", "message": "invalid api token"}
         if (request.method, request.target) == ("GET", "/v1/models?endpoint=chat&page_size=1000"):
@@ -103,9 +92,4 @@ def _faults(body: dict[str, Any]) -> Iterator[str]:
             yield "invalid request: all elements in messages must have content or tool calls"
 
 
-@asynccontextmanager
-async def open_server() -> AsyncGenerator[CohereServer]:
-    """Serves on a free port of 127.0.0.1 until the block ends."""
-    server = CohereServer()
-    async with serve(server.handle) as server.url:
-        yield server
+open_server = CohereServer.open

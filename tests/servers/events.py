@@ -1,10 +1,18 @@
-"""What the servers of event streams share: JSON responses, streams of named events, and a way to refuse a request."""
+"""A server of event streams that is strict about requests, and a way to refuse one."""
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, Self
 
 import trio
+from attrs import define, field
+
+from tests.servers.http import Received, answer_all, chunk, respond_json, running
+
+REQUEST_ID = "x-request-id: r1"
 
 
 class Refusal(Exception):
@@ -33,24 +41,57 @@ def check_fields(value: object, required: str, optional: str = "", where: str = 
     return value
 
 
-async def respond(stream: trio.SocketStream, status: int, value: Any) -> None:
-    """Answers with one JSON document."""
-    body = json.dumps(value).encode()
-    head = (
-        f"HTTP/1.1 {status} .\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: r1\r\n"
-    )
-    await stream.send_all(head.encode() + b"\r\n" + body)
+@define(eq=False)
+class EventServer(ABC):
+    """The running server: its address, the stream that it answers to right requests, and those requests."""
+
+    events: Sequence[Mapping[str, Any]]
+    url: str = ""
+    taken: list[Received] = field(factory=list)
+
+    @classmethod
+    def open(cls, *events: Mapping[str, Any]) -> AbstractAsyncContextManager[Self]:
+        """Serves on a free port of 127.0.0.1 until the block ends; answers `events` to every right request."""
+        return running(cls(events))
+
+    @property
+    def base_url(self) -> str:
+        """The base URL for a provider."""
+        return self.url
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """One connection, with all its requests."""
+        await answer_all(stream, partial(self._answer, stream))
+
+    async def _answer(self, stream: trio.SocketStream, request: Received) -> bytes:
+        try:
+            document = self.check(request)
+        except Refusal as refusal:
+            await respond_json(stream, refusal.status, self.error(refusal), REQUEST_ID)
+            return b""
+        if document is None:
+            self.taken.append(request)
+            await respond_events(stream, self.events)
+        else:
+            await respond_json(stream, 200, document, REQUEST_ID)
+        return b""
+
+    @abstractmethod
+    def check(self, request: Received) -> Any:
+        """Raises Refusal for a wrong request; returns a document to answer with, or None for the stream."""
+
+    @abstractmethod
+    def error(self, refusal: Refusal) -> Any:
+        """The refusal in the service's form."""
 
 
 async def respond_events(stream: trio.SocketStream, events: Iterable[Mapping[str, Any]]) -> None:
     """Answers with a stream of events, each named by its type and sent on its own."""
-    await stream.send_all(
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nx-request-id: r1\r\n\r\n"
-    )
+    head = ["HTTP/1.1 200 OK", "content-type: text/event-stream", "transfer-encoding: chunked", REQUEST_ID, "", ""]
+    await stream.send_all("\r\n".join(head).encode())
     for event in events:
-        data = text_of(event)
-        await stream.send_all(b"%x\r\n%s\r\n" % (len(data), data))
-    await stream.send_all(b"0\r\n\r\n")
+        await stream.send_all(chunk(text_of(event)))
+    await stream.send_all(chunk(b""))
 
 
 def text_of(event: Mapping[str, Any]) -> bytes:

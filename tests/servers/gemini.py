@@ -6,14 +6,13 @@ there are no other models.
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
-import trio
-from attrs import define, field
+from attrs import define
 
-from tests.servers.http import Received, read_request, serve
+from tests.servers.closing import ClosingServer, Reply
+from tests.servers.http import Received
 
 KEY = "AIza-loopback"
 
@@ -36,27 +35,13 @@ _ASKING = re.compile(r"/v1beta/models/([\w.-]+):streamGenerateContent\?alt=sse")
 
 
 @define(eq=False)
-class GeminiServer:
-    """The running server: its address, what it answers, and what it was asked."""
+class GeminiServer(ClosingServer):
+    """The running server, and what it answers."""
 
-    url: str = ""
     chunks: tuple[dict[str, Any], ...] = CHUNKS
-    requests: list[Received] = field(factory=list)
 
-    async def handle(self, stream: trio.SocketStream) -> None:
-        """One connection, with one request; its end is the end of the answer."""
-        request = await read_request(stream)
-        if request is None:
-            return
-        self.requests.append(request)
-        status, media_type, pieces = self.answer(request)
-        head = f"HTTP/1.1 {status} .\r\ncontent-type: {media_type}\r\nconnection: close\r\n\r\n"
-        await stream.send_all(head.encode())
-        for piece in pieces:
-            await stream.send_all(piece)
-
-    def answer(self, request: Received) -> tuple[int, str, list[bytes]]:
-        """Status, media type and body."""
+    def answer(self, request: Received) -> Reply:
+        """Returns the answer to a request."""
         asking = _ASKING.fullmatch(request.target)
         if request.headers.get("x-goog-api-key") != KEY:
             return _error(403, "PERMISSION_DENIED", "Method doesn't allow unregistered callers")
@@ -79,7 +64,7 @@ class GeminiServer:
         return _error(404, "NOT_FOUND", f"{asking[1]} is not found for API version v1beta")
 
 
-def _error(code: int, status: str, message: str, *details: dict[str, Any]) -> tuple[int, str, list[bytes]]:
+def _error(code: int, status: str, message: str, *details: dict[str, Any]) -> Reply:
     error = {"code": code, "message": message, "status": status, "details": details}
     return code, "application/json", [json.dumps({"error": error}, indent=2).encode()]
 
@@ -102,9 +87,4 @@ def _faults(body: dict[str, Any]) -> Iterator[str]:
         yield "systemInstruction takes text only"
 
 
-@asynccontextmanager
-async def open_server() -> AsyncGenerator[GeminiServer]:
-    """Serves on a free port of 127.0.0.1 until the block ends."""
-    server = GeminiServer()
-    async with serve(server.handle) as server.url:
-        yield server
+open_server = GeminiServer.open

@@ -1,9 +1,11 @@
-"""What every loopback server shares: it binds to 127.0.0.1, reads requests, and ends with its block."""
+"""The loop of every loopback server: it binds to 127.0.0.1, reads requests, answers them, and ends with its block."""
 
+import json
 import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol, TypeVar
 
 import trio
 from attrs import define
@@ -52,6 +54,25 @@ async def serve(
         nursery.cancel_scope.cancel()
 
 
+class Server(Protocol):
+    """A server that is run by `running`, which sets its address."""
+
+    url: str
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serves one connection."""
+
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+@asynccontextmanager
+async def running(server: AnyServer) -> AsyncGenerator[AnyServer]:
+    """Serves on a free port of 127.0.0.1 until the block ends."""
+    async with serve(server.handle) as server.url:
+        yield server
+
+
 async def _accept(
     handle: Callable[[trio.SocketStream], Awaitable[None]],
     listeners: list[trio.SocketListener],
@@ -81,6 +102,58 @@ async def read_request(stream: trio.SocketStream, begun: bytes = b"") -> Receive
             return None
         body += data
     return Received(method, target, headers, body)
+
+
+async def answer_all(stream: trio.SocketStream, answer: Callable[[Received], Awaitable[bytes | None]]) -> None:
+    """Answers every request of a connection by `answer`, which returns what `play` returns."""
+    begun: bytes | None = b""
+    while begun is not None and (request := await read_request(stream, begun)) is not None:
+        begun = await answer(request)
+
+
+async def play(
+    stream: trio.SocketStream, script: Callable[[], Awaitable[bool]], gone: Callable[[], None] = lambda: None
+) -> bytes | None:
+    """Awaits `script` while the client is connected; one that hangs up ends it, and `gone` is called.
+
+    Returns what has been read of the next request, or None where there can be none: the client hung up in the midst, or
+    `script` returned False.
+    """
+    begun = b""
+    again = False
+
+    async def watch() -> None:
+        nonlocal begun
+        with suppress(trio.BrokenResourceError):
+            begun = await stream.receive_some()
+        if not begun:
+            gone()
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        again = await script()
+        nursery.cancel_scope.cancel()
+    return begun if again else None
+
+
+async def respond(
+    stream: trio.SocketStream, status: int, body: bytes | str, *headers: str, media_type: str = "application/json"
+) -> None:
+    """Answers with a whole body."""
+    data = body.encode() if isinstance(body, str) else body
+    head = [f"HTTP/1.1 {status} .", f"content-type: {media_type}", f"content-length: {len(data)}", *headers, "", ""]
+    await stream.send_all("\r\n".join(head).encode() + data)
+
+
+async def respond_json(stream: trio.SocketStream, status: int, value: Any, *headers: str) -> None:
+    """Answers with one JSON document."""
+    await respond(stream, status, json.dumps(value), *headers)
+
+
+def chunk(data: bytes) -> bytes:
+    """The data as one chunk of a chunked body; without data, its end."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def reset(stream: trio.SocketStream) -> None:

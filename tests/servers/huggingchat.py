@@ -19,7 +19,7 @@ from uuid import UUID
 import trio
 from attrs import define, field
 
-from tests.servers.http import Received, read_request, serve
+from tests.servers.http import Received, chunk, read_request, serve
 
 MODELS = ("org/text", "org/other")
 
@@ -543,7 +543,7 @@ class _Answer:
         size = self.exchange.server.piece or len(data)
         for start in range(0, len(data), size):
             piece = data[start : start + size]
-            await self.put(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await self.put(chunk(piece))
 
     async def put(self, data: bytes) -> None:
         """Sends bytes, while there is somebody to read them."""

@@ -5,14 +5,13 @@
 
 import json
 from base64 import b64decode
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
-import trio
-from attrs import define, field
+from attrs import define
 
-from tests.servers.http import Received, read_request, serve
+from tests.servers.closing import ClosingServer, Reply
+from tests.servers.http import Received
 
 LINES: tuple[dict[str, Any], ...] = (
     {"model": "stream", "message": {"role": "assistant", "content": "", "thinking": "hmm"}, "done": False},
@@ -34,28 +33,18 @@ _OPTIONS = {"num_predict", "temperature", "top_p", "top_k", "seed", "stop", "num
 
 
 @define(eq=False)
-class OllamaServer:
-    """The running server: its address, what it answers, and what it was asked."""
+class OllamaServer(ClosingServer):
+    """The running server, and what it answers."""
 
-    url: str = ""
     lines: tuple[dict[str, Any], ...] = LINES
-    requests: list[Received] = field(factory=list)
 
-    async def handle(self, stream: trio.SocketStream) -> None:
-        """One connection, with one request; its end is the end of the answer."""
-        request = await read_request(stream)
-        if request is None:
-            return
-        self.requests.append(request)
-        status, values = self.answer(request)
+    def answer(self, request: Received) -> Reply:
+        """Returns the answer to a request."""
+        status, values = self._lines_for(request)
         media_type = "application/x-ndjson" if status == 200 else "application/json"
-        head = f"HTTP/1.1 {status} .\r\ncontent-type: {media_type}\r\nconnection: close\r\n\r\n"
-        await stream.send_all(head.encode())
-        for value in values:
-            await stream.send_all(json.dumps(value).encode() + b"\n")
+        return status, media_type, [json.dumps(value).encode() + b"\n" for value in values]
 
-    def answer(self, request: Received) -> tuple[int, tuple[dict[str, Any], ...]]:
-        """Status and lines."""
+    def _lines_for(self, request: Received) -> tuple[int, tuple[dict[str, Any], ...]]:
         if (request.method, request.target) == ("GET", "/api/tags"):
             return 200, ({"models": [{"name": "stream:latest", "model": "stream:latest"}]},)
         if (request.method, request.target) != ("POST", "/api/chat"):
@@ -88,9 +77,4 @@ def _faults(body: dict[str, Any]) -> Iterator[str]:
             yield "cannot unmarshal arguments into a map"
 
 
-@asynccontextmanager
-async def open_server() -> AsyncGenerator[OllamaServer]:
-    """Serves on a free port of 127.0.0.1 until the block ends."""
-    server = OllamaServer()
-    async with serve(server.handle) as server.url:
-        yield server
+open_server = OllamaServer.open

@@ -16,14 +16,13 @@
 """
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
 from attrs import define, field
 
-from tests.servers.http import Received, read_request, reset, serve
+from tests.servers.http import Received, answer_all, chunk, play, reset, respond, respond_json, running
 
 
 @define(eq=False)
@@ -71,63 +70,47 @@ class OpenAIServer:
         """One connection, with all its requests."""
         self.connections += 1
         self.open_connections += 1
-        begun: bytes | None = b""
+
+        async def answer(request: Received) -> bytes | None:
+            if request.headers.get("authorization") == "Bearer bad":
+                await respond_json(stream, 401, {"error": {"message": "no such key"}})
+                return b""
+            if request.method == "GET":
+                await respond_json(stream, 200, {"object": "list", "data": [{"id": "m-2"}, {"id": "m-1"}]})
+                return b""
+            served = Served(json.loads(request.body)["model"], request, trio.current_time())
+            self.served.append(served)
+            return await _answer(stream, served)
+
         try:
-            while begun is not None and (request := await read_request(stream, begun)) is not None:
-                begun = b""
-                if request.headers.get("authorization") == "Bearer bad":
-                    await _respond(stream, 401, b'{"error":{"message":"no such key"}}')
-                    continue
-                if request.method == "GET":
-                    await _respond(stream, 200, b'{"object":"list","data":[{"id":"m-2"},{"id":"m-1"}]}')
-                    continue
-                served = Served(json.loads(request.body)["model"], request, trio.current_time())
-                self.served.append(served)
-                begun = await _answer(stream, served)
+            await answer_all(stream, answer)
         finally:
             self.open_connections -= 1
             self.closed.set()
             self.closed = trio.Event()
 
 
-@asynccontextmanager
-async def open_server() -> AsyncGenerator[OpenAIServer]:
+def open_server() -> AbstractAsyncContextManager[OpenAIServer]:
     """Serves on a free port of 127.0.0.1 until the block ends."""
-    server = OpenAIServer()
-    async with serve(server.handle) as server.url:
-        yield server
+    return running(OpenAIServer())
 
 
 async def _answer(stream: trio.SocketStream, served: Served) -> bytes | None:
-    """Plays one request's script while watching for the client's end.
+    """Plays one request's script, and notes when the client went."""
 
-    Returns what has been read of the next request, or None when the connection is used up.
-    """
-    again = False
-    begun = b""
+    def note_end() -> None:
+        served.gone_at = trio.current_time()
 
-    async def watch() -> None:
-        nonlocal begun
-        with suppress(trio.BrokenResourceError):
-            begun = await stream.receive_some()
-        if not begun:
-            served.gone_at = trio.current_time()
-            nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
+    async def script() -> bool:
         try:
-            again = await Script(stream, served).play()
+            return await Script(stream, served).play()
         except trio.BrokenResourceError:
             served.gone_at = served.gone_at or trio.current_time()
-        nursery.cancel_scope.cancel()
+            return False
+
+    begun = await play(stream, script, note_end)
     served.ended_at = trio.current_time()
-    return begun if again and served.gone_at is None else None
-
-
-async def _respond(stream: trio.SocketStream, status: int, body: bytes, *headers: str) -> None:
-    head = [f"HTTP/1.1 {status} .", "content-type: application/json", f"content-length: {len(body)}", *headers, "", ""]
-    await stream.send_all("\r\n".join(head).encode() + body)
+    return begun
 
 
 DISPUTED = {"stream_options", "max_tokens", "max_completion_tokens"}
@@ -156,43 +139,43 @@ class Script:
         await trio.sleep(self.seconds("head"))
         if "status" in self.says:
             retry = [f"retry-after: {self.says['retry']}"] if "retry" in self.says else []
-            body = b'{"error":{"message":"scripted failure"}}'
-            await _respond(self.stream, int(self.says["status"]), body, *retry)
+            body = {"error": {"message": "scripted failure"}}
+            await respond_json(self.stream, int(self.says["status"]), body, *retry)
             return True
         asked = json.loads(self.served.request.body)
         if "knows" in self.says and (wrong := (DISPUTED - {*self.says["knows"].split(",")}) & asked.keys()):
             error = {"message": f"Unrecognized request argument supplied: {min(wrong)}", "code": None}
-            await _respond(self.stream, 400, json.dumps({"error": error}).encode())
+            await respond_json(self.stream, 400, {"error": error})
             return True
         if "thinks" in self.says and not all("reasoning_content" in m for m in asked["messages"] if "tool_calls" in m):
-            await _respond(self.stream, 400, json.dumps({"error": {"message": THINK}}).encode())
+            await respond_json(self.stream, 400, {"error": {"message": THINK}})
             return True
         if "whole" in self.says:
             await self.answer_whole(asked)
             return True
         if "html" in self.says:
-            await _respond(self.stream, 200, b"<!doctype html><title>Log in</title>")
+            await respond(self.stream, 200, "<!doctype html><title>Log in</title>")
             return True
         await self.send(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
             b"x-request-id: req_1\r\n\r\n"
         )
         if "empty" in self.says:
-            await self.send(b"0\r\n\r\n")
+            await self.chunk(b"")
             return True
         return await self.stream_tokens()
 
     async def answer_whole(self, asked: dict[str, Any]) -> None:
         if asked["stream"]:
             error = {"message": VERIFY, "type": "invalid_request_error", "param": "stream", "code": "unsupported_value"}
-            await _respond(self.stream, 400, json.dumps({"error": error}).encode())
+            await respond_json(self.stream, 400, {"error": error})
             return
         await trio.sleep(self.seconds("ttft"))
         message = {"role": "assistant", "content": "w0 w1 w2 "}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 5, "completion_tokens": 3}
         whole = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [choice], "usage": usage}
-        await _respond(self.stream, 200, json.dumps(whole).encode())
+        await respond_json(self.stream, 200, whole)
 
     async def stream_tokens(self) -> bool:
         if "role" in self.says:
@@ -213,7 +196,7 @@ class Script:
         await self.chunk(b"data: [DONE]\n\n")
         if "linger" in self.says:
             await trio.sleep_forever()
-        await self.send(b"0\r\n\r\n")
+        await self.chunk(b"")
         return True
 
     async def pause(self, seconds: float) -> None:
@@ -228,7 +211,7 @@ class Script:
         """Plays a fault that is due before token `index`; True if it ends the connection."""
         if self.after("error") == index:
             await self.data({"error": {"message": "scripted error frame", "type": "server_error"}})
-            await self.send(b"0\r\n\r\n")
+            await self.chunk(b"")
             return True
         if self.after("reset") == index:
             reset(self.stream)
@@ -243,11 +226,11 @@ class Script:
     async def event(self, choice: dict[str, Any]) -> None:
         await self.data({"id": "chatcmpl-1", "model": "scripted", "choices": [{"index": 0, **choice}]})
 
-    async def data(self, chunk: dict[str, Any]) -> None:
-        await self.chunk(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    async def data(self, value: dict[str, Any]) -> None:
+        await self.chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
 
     async def chunk(self, data: bytes) -> None:
-        await self.send(b"%x\r\n%s\r\n" % (len(data), data))
+        await self.send(chunk(data))
 
     async def send(self, data: bytes) -> None:
         if "drip" not in self.says:

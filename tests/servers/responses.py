@@ -1,15 +1,11 @@
 """A server of OpenAI's Responses that takes nothing but what the service documents, and answers a scripted stream."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import trio
-from attrs import define, field
-
-from tests.servers.events import Refusal, check, check_fields, respond, respond_events
-from tests.servers.http import Received, read_request, serve
+from tests.servers.events import EventServer, Refusal, check, check_fields
+from tests.servers.http import Received
 
 KEY = "sk-loopback"
 MODELS = ["gpt-x", "gpt-y"]
@@ -25,44 +21,30 @@ _PARTS = {
 }
 
 
-@define(eq=False)
-class ResponsesServer:
-    """The running server: the base URL for a provider, what it answers, and the requests it took."""
+class ResponsesServer(EventServer):
+    """The running server."""
 
-    events: Sequence[Mapping[str, Any]]
-    base_url: str = ""
-    taken: list[Received] = field(factory=list)
+    @property
+    def base_url(self) -> str:
+        """The base URL for a provider."""
+        return f"{self.url}/v1"
 
-    async def handle(self, stream: trio.SocketStream) -> None:
-        """One connection, with all its requests."""
-        while request := await read_request(stream):
-            try:
-                await self.answer(stream, request)
-            except Refusal as refusal:
-                error = {"message": str(refusal), "type": "invalid_request_error", "param": None, "code": None}
-                await respond(stream, refusal.status, {"error": error})
+    def error(self, refusal: Refusal) -> Any:
+        """The refusal in the service's form."""
+        return {"error": {"message": str(refusal), "type": "invalid_request_error", "param": None, "code": None}}
 
-    async def answer(self, stream: trio.SocketStream, request: Received) -> None:
-        """One request."""
+    def check(self, request: Received) -> Any:
+        """Raises Refusal for a wrong request; returns the list of models, or None for the stream."""
         check(request.headers.get("authorization") == f"Bearer {KEY}", "Incorrect API key provided", 401)
         if (request.method, request.target) == ("GET", "/v1/models"):
-            rows = [{"id": name, "object": "model"} for name in MODELS]
-            await respond(stream, 200, {"object": "list", "data": rows})
-            return
+            return {"object": "list", "data": [{"id": name, "object": "model"} for name in MODELS]}
         known = (request.method, request.target) == ("POST", "/v1/responses")
         check(known, f"Invalid URL ({request.method} {request.target})", 404)
         check_request(request)
-        self.taken.append(request)
-        await respond_events(stream, self.events)
+        return None
 
 
-@asynccontextmanager
-async def open_server(*events: Mapping[str, Any]) -> AsyncGenerator[ResponsesServer]:
-    """Serves on a free port of 127.0.0.1 until the block ends; answers `events` to every request that is right."""
-    server = ResponsesServer(events)
-    async with serve(server.handle) as url:
-        server.base_url = f"{url}/v1"
-        yield server
+open_server = ResponsesServer.open
 
 
 def check_request(request: Received) -> None:

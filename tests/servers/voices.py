@@ -8,14 +8,16 @@ a call of the first of them, one with a schema with JSON. `Voices.hurry` divides
 import json
 import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import trio
 from attrs import define, field, frozen
 
-from tests.servers.http import Received, read_request, serve
+from tests.servers.events import text_of
+from tests.servers.http import Received, answer_all, chunk, play, respond_json, running
 
 SKY = {
     "openai": (
@@ -85,54 +87,39 @@ class Voices:
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """One connection, with all its requests, until the client hangs up."""
-        self.connections += 1
-        begun = b""
-        while (request := await read_request(stream, begun)) is not None:
+
+        async def answer(request: Received) -> bytes | None:
             self.asked.append(request)
-            played = False
-            begun = b""
+            return await play(stream, partial(self._answer, stream, request))
 
-            async def watch() -> None:
-                nonlocal begun
-                begun = await stream.receive_some()
-                if not begun:
-                    nursery.cancel_scope.cancel()
+        self.connections += 1
+        await answer_all(stream, answer)
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(watch)
-                await self._answer(stream, request)
-                played = True
-                nursery.cancel_scope.cancel()
-            if not played:
-                return
-
-    async def _answer(self, stream: trio.SocketStream, request: Received) -> None:
+    async def _answer(self, stream: trio.SocketStream, request: Received) -> bool:
         if request.method == "GET":
-            await _respond(stream, 200, {"object": "list", "data": [{"id": "gpt-5-mini"}, {"id": "gpt-5"}]})
-            return
+            await respond_json(stream, 200, {"object": "list", "data": [{"id": "gpt-5-mini"}, {"id": "gpt-5"}]})
+            return True
         wire = next((w for w, path in _PATHS.items() if request.target.endswith(path)), "openai")
         body = json.loads(request.body)
         pace = PACES[wire]
         await trio.sleep(pace.ttft / self.hurry)
         if body["model"] == "broke":
-            await _respond(stream, 402, {"error": {"message": "Insufficient credits"}})
-            return
+            await respond_json(stream, 402, {"error": {"message": "Insufficient credits"}})
+            return True
         kind = "application/x-ndjson" if wire == "ollama" else "text/event-stream"
         head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
         await stream.send_all(head.encode())
         for number, piece in enumerate(_WIRES[wire](body, _reply(wire, body))):
             if number > 1:
                 await trio.sleep(pace.gap / self.hurry)
-            await stream.send_all(b"%x\r\n%s\r\n" % (len(piece), piece))
-        await stream.send_all(b"0\r\n\r\n")
+            await stream.send_all(chunk(piece))
+        await stream.send_all(chunk(b""))
+        return True
 
 
-@asynccontextmanager
-async def open_voices(hurry: float = 1.0) -> AsyncGenerator[Voices]:
+def open_voices(hurry: float = 1.0) -> AbstractAsyncContextManager[Voices]:
     """Serves on a free port of 127.0.0.1 until the block ends."""
-    voices = Voices(hurry=hurry)
-    async with serve(voices.handle) as voices.url:
-        yield voices
+    return running(Voices(hurry=hurry))
 
 
 def _reply(wire: str, body: Mapping[str, Any]) -> str:
@@ -152,19 +139,19 @@ def _words(text: str) -> list[str]:
 def _openai(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
     words = _words(text)
 
-    def chunk(delta: Mapping[str, Any], finish: str | None = None) -> bytes:
+    def piece(delta: Mapping[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         value = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": body["model"], "choices": [choice]}
         return _data(value)
 
-    yield chunk({"role": "assistant", "content": ""})
+    yield piece({"role": "assistant", "content": ""})
     if body.get("tools") and body["messages"][-1]["role"] == "user":
         function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city": "Bergen"}'}
-        yield chunk({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
-        yield chunk({}, "tool_calls")
+        yield piece({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
+        yield piece({}, "tool_calls")
     else:
-        yield from (chunk({"content": word}) for word in words)
-        yield chunk({}, "stop")
+        yield from (piece({"content": word}) for word in words)
+        yield piece({}, "stop")
     yield _data({"choices": [], "usage": {"prompt_tokens": 13, "completion_tokens": len(words)}})
     yield b"data: [DONE]\n\n"
 
@@ -172,25 +159,25 @@ def _openai(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
 def _responses(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
     picture = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "output_format": "png"}
     item = {**picture, "result": b64encode(_PNG).decode()}
-    yield _event({"type": "response.output_item.done", "output_index": 0, "item": item})
+    yield text_of({"type": "response.output_item.done", "output_index": 0, "item": item})
     usage = {"input_tokens": 11, "output_tokens": 200}
     response = {"id": "resp_1", "model": body["model"], "status": "completed", "output": [item], "usage": usage}
-    yield _event({"type": "response.completed", "response": response})
+    yield text_of({"type": "response.completed", "response": response})
 
 
 def _anthropic(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
     words = _words(text)
     start = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": []}
-    yield _event({"type": "message_start", "message": {**start, "usage": {"input_tokens": 14, "output_tokens": 1}}})
+    yield text_of({"type": "message_start", "message": {**start, "usage": {"input_tokens": 14, "output_tokens": 1}}})
     block = {"type": "text", "text": ""}
-    yield _event({"type": "content_block_start", "index": 0, "content_block": block})
+    yield text_of({"type": "content_block_start", "index": 0, "content_block": block})
     for word in words:
         delta = {"type": "text_delta", "text": word}
-        yield _event({"type": "content_block_delta", "index": 0, "delta": delta})
-    yield _event({"type": "content_block_stop", "index": 0})
+        yield text_of({"type": "content_block_delta", "index": 0, "delta": delta})
+    yield text_of({"type": "content_block_stop", "index": 0})
     stop = {"stop_reason": "end_turn", "stop_sequence": None}
-    yield _event({"type": "message_delta", "delta": stop, "usage": {"output_tokens": len(words)}})
-    yield _event({"type": "message_stop"})
+    yield text_of({"type": "message_delta", "delta": stop, "usage": {"output_tokens": len(words)}})
+    yield text_of({"type": "message_stop"})
 
 
 def _ollama(body: Mapping[str, Any], text: str) -> Iterator[bytes]:
@@ -213,13 +200,3 @@ _PNG = (
 
 def _data(value: Mapping[str, Any]) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
-
-
-def _event(value: Mapping[str, Any]) -> bytes:
-    return f"event: {value['type']}\ndata: {json.dumps(value)}\n\n".encode()
-
-
-async def _respond(stream: trio.SocketStream, status: int, value: Any) -> None:
-    body = json.dumps(value).encode()
-    head = [f"HTTP/1.1 {status} .", "content-type: application/json", f"content-length: {len(body)}"]
-    await stream.send_all("\r\n".join([*head, "", ""]).encode() + body)

@@ -1,15 +1,14 @@
 """What the loopback servers of web pages' own services share: scripted answers, and a record of who hung up."""
 
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import trio
 from attrs import define, field
 
 from tests.servers.events import Refusal, check
-from tests.servers.http import Received, read_request, serve
+from tests.servers.http import Received, answer_all, chunk, play
 
 HANG = float("inf")
 """A step: nothing more happens, and the connection stays open."""
@@ -75,8 +74,12 @@ class Website:
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """One connection, with all its requests."""
-        begun: bytes | None = b""
-        while begun is not None and (request := await read_request(stream, begun)) is not None:
+
+        def note_end() -> None:
+            self.hung_up.append(trio.current_time())
+            self.left.set()
+
+        async def serve(request: Received) -> bytes | None:
             self.requests.append(request)
             try:
                 answer = self.answer(request)
@@ -84,9 +87,11 @@ class Website:
                 self.wrong.append(str(refusal))
                 answer = self.refused(request, refusal)
             try:
-                begun = await self._play(stream, answer)
+                return await play(stream, partial(_send, stream, answer), note_end)
             finally:
                 answer.end()
+
+        await answer_all(stream, serve)
 
     def next_reply(self, usual: Answer) -> Answer:
         """The scripted reply, if there is one left."""
@@ -94,26 +99,6 @@ class Website:
             return usual
         usual.end()
         return self.replies.pop(0)
-
-    async def _play(self, stream: trio.SocketStream, answer: Answer) -> bytes | None:
-        """Returns what was read of the next request, or None where there can be none."""
-        begun = b""
-        again = False
-
-        async def watch() -> None:
-            nonlocal begun
-            with suppress(trio.BrokenResourceError):
-                begun = await stream.receive_some()
-            if not begun:
-                self.hung_up.append(trio.current_time())
-                self.left.set()
-                nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            again = await _send(stream, answer)
-            nursery.cancel_scope.cancel()
-        return begun if again else None
 
 
 async def _send(stream: trio.SocketStream, answer: Answer) -> bool:
@@ -127,10 +112,10 @@ async def _send(stream: trio.SocketStream, answer: Answer) -> bool:
         if step is BREAK:
             return False
         if isinstance(step, bytes):
-            await stream.send_all(b"%x\r\n%s\r\n" % (len(step), step) if step else b"")
+            await stream.send_all(chunk(step) if step else b"")
         elif isinstance(step, float | int):
             await trio.sleep(step)
-    await stream.send_all(b"0\r\n\r\n")
+    await stream.send_all(chunk(b""))
     return True
 
 
@@ -155,16 +140,6 @@ _FETCH = {
     "sec-fetch-mode": r"cors",
     "sec-fetch-site": r"same-origin",
 }
-
-
-Server = TypeVar("Server", bound=Website)
-
-
-@asynccontextmanager
-async def running(server: Server) -> AsyncGenerator[Server]:
-    """Serves on a free port of 127.0.0.1 until the block ends."""
-    async with serve(server.handle) as server.url:
-        yield server
 
 
 def pieces(data: bytes, size: int = 1) -> list[bytes]:

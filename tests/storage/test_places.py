@@ -45,7 +45,7 @@ def test_a_home_that_nobody_has_is_a_mistake_that_says_what_to_write(text: str) 
 def test_without_a_home_the_users_directories_are_nowhere() -> None:
     with pytest.raises(UsageError, match=r"home directory .* set HOME"):
         app_directory("state")
-    for place in (store.directory, last.directory, runs.default_directory, weights.cached):
+    for place in (store.directory, last.directory, runs.default_directory, weights.cache_path):
         with pytest.raises(UsageError, match="set HOME"):
             place()
     with pytest.raises(UsageError, match="whole path"):

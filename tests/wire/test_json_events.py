@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fanout.wire.json_events import JsonEvents
-from fanout.wire.sse import Message, ServerSentEvents
+from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
 
 def frames(data: bytes, size: int = 1000) -> list[Any]:
@@ -21,23 +21,23 @@ def test_whole_events_of_one_name_become_their_objects(start: bytes) -> None:
 @pytest.mark.parametrize("text", ["[DONE]", "", "1", "null", '[{"a":1}]', '"error"', '{"a":"\\ud83c"}', '{"a":', "NaN"])
 def test_what_is_no_object_that_orjson_takes_stays_a_message(text: str) -> None:
     data = f'data: {{"a":1}}\n\ndata: {text}\n\ndata: {{"b":2}}\n\n'.encode()
-    assert frames(data) == [{"a": 1}, Message("message", text, ""), {"b": 2}]
+    assert frames(data) == [{"a": 1}, ServerSentEvent("message", text, ""), {"b": 2}]
 
 
 def test_an_event_called_error_stays_a_message_with_its_name() -> None:
-    assert frames(b'event: error\ndata: {"a":1}\n\n') == [Message("error", '{"a":1}', "")]
+    assert frames(b'event: error\ndata: {"a":1}\n\n') == [ServerSentEvent("error", '{"a":1}', "")]
 
 
 @pytest.mark.parametrize("size", [1, 1000])
 def test_a_sign_of_life_stays_a_message_with_its_name(size: int) -> None:
     data = b'event: ping\ndata: {"a":1}\n\n'
-    assert frames(data * 2, size) == [Message("ping", '{"a":1}', "")] * 2
+    assert frames(data * 2, size) == [ServerSentEvent("ping", '{"a":1}', "")] * 2
 
 
 def test_bad_bytes_are_not_taken_for_an_object_before_they_are_replaced() -> None:
     (message,) = frames(b'data: {"a":"\xff"}\n\n', size=1)
     (value,) = frames(b'data: {"a":"\xff"}\n\n')
-    assert (message, value) == (Message("message", '{"a":"\ufffd"}', ""), {"a": "\ufffd"})
+    assert (message, value) == (ServerSentEvent("message", '{"a":"\ufffd"}', ""), {"a": "\ufffd"})
 
 
 MIXED = b"".join(
@@ -54,8 +54,8 @@ def test_there_is_one_frame_for_each_message_however_it_is_cut(size: int) -> Non
     messages = plain.feed(MIXED)
     assert [m.data for m in messages] == ['{"n":1}', '{"n":2}', '{"n":3}', "[DONE]", "x", "y", "{}"]
     assert len(found) == len(messages)
-    assert [f for f in found if isinstance(f, Message)] == [
-        m for m, f in zip(messages, found, strict=True) if isinstance(f, Message)
+    assert [f for f in found if isinstance(f, ServerSentEvent)] == [
+        m for m, f in zip(messages, found, strict=True) if isinstance(f, ServerSentEvent)
     ]
 
 

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import TooLarge
-from fanout.wire.sse import STRAY_CAP, Message, ServerSentEvents
+from fanout.wire.sse import STRAY_CAP, ServerSentEvent, ServerSentEvents
 from tests.conformance.cases import cut_at_sizes
 
 
-def messages(*chunks: bytes, framing: ServerSentEvents | None = None) -> list[Message]:
+def messages(*chunks: bytes, framing: ServerSentEvents | None = None) -> list[ServerSentEvent]:
     framing = framing or ServerSentEvents()
     return [message for chunk in chunks for message in framing.feed(chunk)] + framing.close()
 
@@ -20,7 +20,10 @@ def data(*chunks: bytes) -> list[str]:
 
 
 def test_whole_events_of_one_data_line_become_messages() -> None:
-    assert messages(b"data: a\n\ndata: b\n\n") == [Message("message", "a", ""), Message("message", "b", "")]
+    assert messages(b"data: a\n\ndata: b\n\n") == [
+        ServerSentEvent("message", "a", ""),
+        ServerSentEvent("message", "b", ""),
+    ]
 
 
 def test_the_three_line_ends_may_be_mixed() -> None:
@@ -70,13 +73,13 @@ def test_data_without_a_value_is_dispatched_empty() -> None:
 
 
 def test_an_event_without_data_is_dropped_with_its_type() -> None:
-    assert messages(b"event: ping\n\n", b"data: x\n\n") == [Message("message", "x", "")]
+    assert messages(b"event: ping\n\n", b"data: x\n\n") == [ServerSentEvent("message", "x", "")]
 
 
 def test_the_event_type_goes_with_its_event_only() -> None:
     assert messages(b"event: tick\ndata: 1\n\n", b"data: 2\n\n") == [
-        Message("tick", "1", ""),
-        Message("message", "2", ""),
+        ServerSentEvent("tick", "1", ""),
+        ServerSentEvent("message", "2", ""),
     ]
 
 
@@ -90,7 +93,7 @@ def test_the_id_stays_until_it_is_changed() -> None:
 
 
 def test_an_id_alone_counts_from_the_next_event_on() -> None:
-    assert messages(b"id: 7\n\ndata: a\n\n") == [Message("message", "a", "7")]
+    assert messages(b"id: 7\n\ndata: a\n\n") == [ServerSentEvent("message", "a", "7")]
 
 
 def test_an_id_without_its_blank_line_does_not_become_the_last_id() -> None:
@@ -101,7 +104,7 @@ def test_an_id_without_its_blank_line_does_not_become_the_last_id() -> None:
 
 def test_comments_are_counted() -> None:
     framing = ServerSentEvents()
-    assert messages(b": one\n\n:\ndata: a\n:two\n\n", framing=framing) == [Message("message", "a", "")]
+    assert messages(b": one\n\n:\ndata: a\n:two\n\n", framing=framing) == [ServerSentEvent("message", "a", "")]
     assert framing.comments == 3
 
 
@@ -115,7 +118,7 @@ def test_a_retry_that_is_no_sensible_number_is_ignored(value: str) -> None:
 def test_an_unfinished_event_is_no_message_but_pending() -> None:
     framing = ServerSentEvents()
     assert messages(b"event: error\ndata: [DO", b"NE]", framing=framing) == []
-    assert framing.pending == Message("error", "[DONE]", "")
+    assert framing.pending == ServerSentEvent("error", "[DONE]", "")
 
 
 def test_nothing_is_pending_after_a_whole_event() -> None:

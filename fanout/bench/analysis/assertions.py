@@ -86,7 +86,7 @@ class Assertion:
                 if value is None:
                     told.append(f"{self.text}: not known for {lane.name}{at}{why}")
                 elif not _COMPARE[self.operator](value, self.limit):
-                    told.append(f"{self.text}: it is {self._said(value)} for {lane.name}{at}")
+                    told.append(f"{self.text}: it is {self._format(value)} for {lane.name}{at}")
         return told if found else [f"{self.text}: not known for {self.lane or 'any lane'}: it was asked nothing"]
 
     def _value(self, lane: LaneSummary) -> tuple[float | None, str]:
@@ -100,7 +100,7 @@ class Assertion:
         interval = figure.all[self.statistic]
         return interval.estimate, f": {interval.n} requests, {self.statistic} needs {interval.needs}"
 
-    def _said(self, value: float) -> str:
+    def _format(self, value: float) -> str:
         if isinf(value):
             return "endless"  # so many did not finish
         if self.metric in METRICS and METRICS[self.metric].unit == SECONDS:

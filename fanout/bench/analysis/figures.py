@@ -135,13 +135,13 @@ def all_figures(measured: Measurements, stamps: Stamps, seed: int) -> dict[str, 
 def latency(measured: Measurements, metric: str, stamps: Stamps) -> Figure:
     """The figure of a metric of which lower values are better."""
     values = _values(measured, metric)
-    finished = _finished(measured, values)
+    finished = _values_of_finished(measured, values)
     lost = [request.record for request in measured if not request.record.finished]
     if not finished and len(lost) < len(measured):
         lost = []  # the finished ones do not have it: it does not exist here
     every = finished + [inf] * len(lost)
     percentiles = _percentiles(every)
-    least = _exceeded(finished, lost, metric)
+    least = _lower_bound(finished, lost, metric)
     return Figure(
         mean=fmean(finished) if finished else None,
         all=percentiles,
@@ -152,7 +152,7 @@ def latency(measured: Measurements, metric: str, stamps: Stamps) -> Figure:
     )
 
 
-def _exceeded(finished: Sequence[float], lost: Sequence[Record], metric: str) -> float:
+def _lower_bound(finished: Sequence[float], lost: Sequence[Record], metric: str) -> float:
     """The value that unfinished requests are known to exceed; those that timed out took at least until then."""
     known = max(finished, default=0.0)
     if METRICS[metric].to_end and all(record.status is Status.TIMED_OUT for record in lost):
@@ -162,7 +162,7 @@ def _exceeded(finished: Sequence[float], lost: Sequence[Record], metric: str) ->
 
 def speed(measured: Measurements, metric: str, *, trusted: bool) -> Figure:
     """The figure of a metric of which higher values are better."""
-    finished = _finished(measured, _values(measured, metric))
+    finished = _values_of_finished(measured, _values(measured, metric))
     lost = sum(not request.record.finished for request in measured)
     every = finished + [0.0] * (lost if finished or lost == len(measured) else 0)
     return Figure(
@@ -190,7 +190,7 @@ def _values(measured: Measurements, metric: str) -> list[float | None]:
     return [request[metric] for request in measured]
 
 
-def _finished(measured: Measurements, values: Sequence[float | None]) -> list[float]:
+def _values_of_finished(measured: Measurements, values: Sequence[float | None]) -> list[float]:
     """The known values of the requests that finished."""
     return [
         value for request, value in zip(measured, values, strict=True) if value is not None and request.record.finished

@@ -116,16 +116,16 @@ def sum_up_lane(
         figures=all_figures(measured, stamps, seed),
         seconds=seconds,
         rate=_over(len(finished), seconds),
-        tps_total=_over(_made(finished), seconds),
+        tps_total=_over(_sum_tokens(finished), seconds),
         goodput=_over(len(good), seconds) if limits else None,
-        token_goodput=_over(_made(good), seconds) if limits else None,
+        token_goodput=_over(_sum_tokens(good), seconds) if limits else None,
         attained=share_interval(len(good), len(kept)) if limits else None,
-        tokens=_made(finished),
+        tokens=_sum_tokens(finished),
         estimated=any(request.estimated for request in measured),
-        reasoning_share=_over(sum(record.reasoning or 0 for record in finished), _made(finished))
+        reasoning_share=_over(sum(record.reasoning or 0 for record in finished), _sum_tokens(finished))
         if any(record.reasoning is not None for record in finished)
         else None,
-        wasted=_made(record for record in records if not (record.finished or record.race)),
+        wasted=_sum_tokens(record for record in records if not (record.finished or record.race)),
         cost=cost,
         cost_per_1k=None if cost is None else _over(1000 * cost, len(kept)),
         stalls=stalled,
@@ -179,7 +179,7 @@ def _timings(measured: Measurements) -> tuple[ServerTiming, ...]:
     return tuple(found)
 
 
-def _made(records: Iterable[Record]) -> int:
+def _sum_tokens(records: Iterable[Record]) -> int:
     return sum(tokens(record)[0] for record in records)
 
 

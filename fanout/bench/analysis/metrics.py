@@ -238,7 +238,7 @@ SPEEDS = tuple(name for name, metric in METRICS.items() if metric.better == "hig
 def measure(record: Record) -> Measurement:
     """Measures a request, whatever became of it: what did arrive of a failed one is measured too."""
     count, estimated = tokens(record)
-    shown = _shown(record, count)
+    shown = _count_shown(record, count)
     streamed = record.streamed and bool(record.times)
     gaps = tuple(later - earlier for earlier, later in pairwise(record.times)) if streamed else ()
     return Measurement(record, count, estimated, shown, _tokens_of_first_piece(record, shown), gaps)
@@ -266,7 +266,7 @@ def tokens(record: Record) -> tuple[int, bool]:
     return -(-sum(record.sizes) // CHARACTERS_PER_TOKEN), True
 
 
-def _shown(record: Record, count: int) -> int:
+def _count_shown(record: Record, count: int) -> int:
     """The tokens that came in pieces: reasoning that is counted but not shown took its time before the first piece."""
     hidden = record.reasoning if record.reasoning and "r" not in record.kinds else 0
     return max(0, count - hidden)

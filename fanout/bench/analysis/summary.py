@@ -165,7 +165,9 @@ def _races(records: Iterable[Record], names: Sequence[str]) -> dict[str, dict[st
             own[record.lane].append(record)
     return {
         name: {
-            metric: {at: survival_quantile([_survived(r, metric) for r in own[name]], q) for at, q in QUANTILES.items()}
+            metric: {
+                at: survival_quantile([_survival_time(r, metric) for r in own[name]], q) for at, q in QUANTILES.items()
+            }
             for metric in ("ttft", "e2e")
         }
         for name in names
@@ -173,7 +175,7 @@ def _races(records: Iterable[Record], names: Sequence[str]) -> dict[str, dict[st
     }
 
 
-def _survived(record: Record, metric: str) -> tuple[float, bool]:
+def _survival_time(record: Record, metric: str) -> tuple[float, bool]:
     """A time, and True if the event happened then; False if it is only known to happen later."""
     if record.times and (metric == "ttft" or record.finished):
         return record.times[0 if metric == "ttft" else -1], True

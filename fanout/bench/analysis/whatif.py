@@ -114,7 +114,7 @@ def _turn(records: Sequence[Record], starts: Sequence[float], pace: float, failu
     """The start of the next lane, and the number of failures that have started one by then."""
     begun = starts[-1]
     ended = sorted(
-        start + record.ended for start, record in zip(starts, records, strict=False) if not _answered(record)
+        start + record.ended for start, record in zip(starts, records, strict=False) if not _is_answer(record)
     )
     failed = max(begun, ended[failures]) if failures < len(ended) else inf
     spoke = begun
@@ -136,7 +136,7 @@ def _verdict(records: Sequence[Record], starts: Sequence[float], on: On) -> tupl
     return min(good, default=(inf, None))
 
 
-def _answered(record: Record) -> bool:
+def _is_answer(record: Record) -> bool:
     """True if it finished with more than reasoning: an empty answer is a failure to its group."""
     return record.finished and bool(record.kinds.strip("r"))
 
@@ -144,7 +144,7 @@ def _answered(record: Record) -> bool:
 def _good(record: Record, on: On) -> float:
     """The time at which the lane would win: that of its end, or of its first piece of anything but a refusal."""
     if on == "finish":
-        return record.ended if _answered(record) else inf
+        return record.ended if _is_answer(record) else inf
     return next((at for at, kind in zip(record.times, record.kinds, strict=True) if kind != "n"), inf)
 
 
@@ -182,7 +182,7 @@ def replay(records: Sequence[Record], policy: SimulatedPolicy) -> WhatIf:
         raise UsageError(f"no prompt went to all of {', '.join(policy.lanes)}: there is nothing to replay")
     plays = [(block, play(block, policy.pace, policy.on)) for block in blocks]
     outcomes = [outcome for _, outcome in plays]
-    made = [_made(block, outcome) for block, outcome in plays]
+    made = [_count_tokens(block, outcome) for block, outcome in plays]
     costs = [_cost(block, outcome) for block, outcome in plays]
     known = [cost for cost in costs if cost is not None]
     return WhatIf(
@@ -215,7 +215,7 @@ def _until(outcome: Outcome, index: int) -> float:
     return inf if index == outcome.winner else outcome.over - outcome.asked[index]
 
 
-def _made(block: Sequence[Record], outcome: Outcome) -> list[float]:
+def _count_tokens(block: Sequence[Record], outcome: Outcome) -> list[float]:
     return [tokens_made(block[index], _until(outcome, index)) for index in range(len(outcome.asked))]
 
 

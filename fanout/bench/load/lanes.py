@@ -28,7 +28,7 @@ def prepare_lanes(specs: Sequence[LaneSpec], *, twice: bool = False) -> tuple[La
     names: set[str] = set()
     prepared = []
     for lane in lanes:
-        name = next(n for n in _numbered(lane.name) if n not in names)
+        name = next(n for n in _number_names(lane.name) if n not in names)
         names.add(name)
         prepared.append(evolve(lane, name=name, retries=0, spares=()))
     return tuple(prepared)
@@ -50,7 +50,7 @@ def ask_full_length(lanes: Sequence[LaneSpec]) -> tuple[LaneSpec, ...]:
     )
 
 
-def _numbered(name: str) -> Iterator[str]:
+def _number_names(name: str) -> Iterator[str]:
     yield name
     yield from (f"{name}#{number}" for number in count(2))
 

@@ -129,7 +129,7 @@ class Load:
         requests = self.setup.warmup * closed.streams
         if requests:
             level = self._begin(schedule, lanes, Limits(requests), base, warmup=True)
-            await self._closed(closed, lanes, level)
+            await self._run_closed(closed, lanes, level)
         return requests
 
     def _warm_up_failed(self) -> bool:
@@ -147,7 +147,7 @@ class Load:
             limits = evolve(limits, requests=min(len(schedule.at), limits.requests or len(schedule.at)))
         level = self._begin(schedule, lanes, limits, base)
         if isinstance(schedule, Closed):
-            await self._closed(schedule, lanes, level)
+            await self._run_closed(schedule, lanes, level)
         else:
             await self._open(schedule, lanes, level)
         return max(level.taken.values(), default=0)
@@ -162,7 +162,7 @@ class Load:
         until = began + (inf if limits.seconds is None else limits.seconds)
         return _Level(self.state, _load_of(schedule), began, base, warmup, limits.requests, until)
 
-    async def _closed(self, schedule: Closed, lanes: Sequence[LaneSpec], level: _Level) -> None:
+    async def _run_closed(self, schedule: Closed, lanes: Sequence[LaneSpec], level: _Level) -> None:
         if schedule.streams == 1:
             await self._in_turn(lanes, level)
             return
@@ -208,7 +208,9 @@ class Load:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + GRACE_SECONDS):
                 for queue in queues.values():  # nothing is left in them, unless the load was cancelled
                     for number, due in queue.due:
-                        await self._hand_on(self._not_sent(queue.lane, number, due, level, Status.CANCELLED), level)
+                        await self._hand_on(
+                            self._record_unsent(queue.lane, number, due, level, Status.CANCELLED), level
+                        )
 
     async def _serve(self, queue: "_Queue", level: _Level) -> None:
         """Sends the requests of one stream of an open loop while any are due, even if the level has stopped."""
@@ -217,9 +219,9 @@ class Load:
             number, due = queue.due.popleft()
             self.tallies[lane.name].waiting -= 1
             if not self._affords(lane, number, level):
-                await self._hand_on(self._not_sent(lane, number, due, level, Status.CANCELLED), level)
+                await self._hand_on(self._record_unsent(lane, number, due, level, Status.CANCELLED), level)
             elif trio.current_time() - due > self.setup.timeout:
-                await self._hand_on(self._not_sent(lane, number, due, level, Status.TIMED_OUT), level)
+                await self._hand_on(self._record_unsent(lane, number, due, level, Status.TIMED_OUT), level)
             else:
                 await self._send(lane, number, level, due)
         queue.streams -= 1
@@ -244,7 +246,7 @@ class Load:
             "level": level.load,
         }
         records: list[Record] = []
-        reserved = self._expected(lane, number)
+        reserved = self._estimate_cost(lane, number)
         self._reserved += reserved
         tally.begin(trio.current_time())
         try:
@@ -256,7 +258,7 @@ class Load:
                 for record in records:
                     await self._hand_on(record, level)
 
-    def _not_sent(self, lane: LaneSpec, number: int, due: float, level: _Level, status: Status) -> Record:
+    def _record_unsent(self, lane: LaneSpec, number: int, due: float, level: _Level, status: Status) -> Record:
         """The record of a request that was due, but never sent."""
         late = status is Status.TIMED_OUT
         return Record(
@@ -297,14 +299,14 @@ class Load:
     def _affords(self, lane: LaneSpec, number: int, level: _Level) -> bool:
         """True if another request would probably stay below the most that may be spent; else stops the level."""
         most = self.setup.limits.cost
-        if most is None or self.spent + self._reserved + self._expected(lane, number) <= most:
+        if most is None or self.spent + self._reserved + self._estimate_cost(lane, number) <= most:
             return True
         if not level.stopped.is_set():
             self.reasons.append(f"{level.name}: another request might have cost more than {most:g} USD in all")
             level.stopped.set()
         return False
 
-    def _expected(self, lane: LaneSpec, number: int) -> float:
+    def _estimate_cost(self, lane: LaneSpec, number: int) -> float:
         """The most that a request will probably cost: as much as the dearest so far, or as its lengths suggest."""
         if self.setup.limits.cost is None:
             return 0.0

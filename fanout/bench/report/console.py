@@ -6,9 +6,9 @@ from math import inf, isinf
 
 from fanout.bench.analysis.statistics import Interval
 from fanout.bench.analysis.summary import LaneSummary, Level, Summary
-from fanout.formats.markdown import escaped
+from fanout.formats.markdown import escape
 from fanout.formats.summary import one_line
-from fanout.formats.terminal import sanitised
+from fanout.formats.terminal import sanitise
 
 CLOSED = "closed loop: service time, not response time"
 """The caution of closed loops: they send nothing while they wait, and so meet slow periods more rarely than users."""
@@ -33,16 +33,16 @@ def lines(summary: Summary) -> list[str]:
 
 def markdown(summary: Summary, title: str) -> str:
     """The summary as a Markdown document, in which nothing that services or lanes say is a mark of Markdown."""
-    out = [f"# {_escaped(title)}", ""]
+    out = [f"# {_escape(title)}", ""]
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += [f"## {_load(level.level, open_loop=summary.open_loop)}", ""]
         rows = _drop_empty(_table(summary, level))
-        body = [_cells([_escaped(lane), *cells]) for lane, *cells in rows[1:]]
+        body = [_cells([_escape(lane), *cells]) for lane, *cells in rows[1:]]
         out += [_cells(rows[0]), _cells(["---", *["---:"] * (len(rows[0]) - 1)]), *body, ""]
         said = [*_errors(level.lanes), *_verdicts(level)]
-        out += [*(f"* {_escaped(sentence)}" for sentence in said), *([""] if said else [])]
-    return "\n".join([*out, *(f"* {_escaped(remark)}" for remark in remarks(summary)), ""])
+        out += [*(f"* {_escape(sentence)}" for sentence in said), *([""] if said else [])]
+    return "\n".join([*out, *(f"* {_escape(remark)}" for remark in remarks(summary)), ""])
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -220,9 +220,9 @@ def _cells(cells: Sequence[str]) -> str:
 
 def _safe(sentence: str) -> str:
     """A sentence as one line that a terminal may be given: lanes have any names."""
-    return " ".join(sanitised(sentence).split())
+    return " ".join(sanitise(sentence).split())
 
 
-def _escaped(sentence: str) -> str:
+def _escape(sentence: str) -> str:
     """The same for a Markdown document, however long it is."""
-    return " ".join(map(escaped, _safe(sentence).split()))
+    return " ".join(map(escape, _safe(sentence).split()))

@@ -152,7 +152,7 @@ def _ask_one_by_one(site: "Site", base_url: str) -> "Found":
     from fanout.login.sources import Cookie, Found, token
     from fanout.secret import Secret
 
-    needed = site.needed(base_url)
+    needed = site.required_names(base_url)
     if site.secrets:
         return token(_ask(f"{site.name}, the token"), site)
     said = {

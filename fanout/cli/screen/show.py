@@ -37,6 +37,10 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
     """Asks as `choices` say and returns the exit code; `who` says whose answers count."""
     before = _load_last() if choices.continued else None
     specs = choices.specs(before.lanes if before else ())
+    if before is not None:
+        from fanout.catalog.meaning import check_meanings
+
+        check_meanings(specs, load(), before.meanings)
     plan = plan_of(specs)
     _check_login(choices)
     if choices.save_files:
@@ -158,7 +162,7 @@ def _make_output(name: str, prompt: Prompt, who: Who) -> Output:
 
 def exit_code(run: Run, who: Who, *, strict: bool) -> int:
     """Returns the code for a run: answered, all failed, some failed if that counts, or out of time."""
-    if not summary.counted(run, who):
+    if not summary.select_answers(run, who):
         late = [a for a in run.answers if isinstance(a.error, TimedOut) and a.error.clock == "deadline"]
         return DEADLINE if late else FAILED
     failed = any(answer.status in (Status.FAILED, Status.TIMED_OUT) for answer in run.answers)
@@ -169,7 +173,7 @@ def _sum_up(run: Run, choices: Choices, who: Who) -> None:
     """Says on stderr how each lane did, and if none answered, why and what to do."""
     from fanout.cli.screen import advice
 
-    if not summary.counted(run, who):
+    if not summary.select_answers(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
         for answer in run.answers:
             if answer.error:
@@ -219,7 +223,7 @@ def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncC
 
 async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport) -> bool:
     """Saves the files of the answers that count, if the user wants it; False if one fails. Raises UsageError."""
-    answers, directory = summary.counted(run, who), choices.save_files
+    answers, directory = summary.select_answers(run, who), choices.save_files
     if directory is None or not any(answer.files for answer in answers):
         return True
     from fanout.cli.screen import files
@@ -229,10 +233,11 @@ async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport
 
 def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
     """Keeps the run for -c; if that fails, the answer is there all the same."""
+    from fanout.catalog.meaning import find_meanings
     from fanout.cli import last
 
     try:
-        last.save(specs, conversation)
+        last.save(specs, conversation, find_meanings(specs, load()))
     except UsageError as error:
         if not choices.quiet:
             say(f"this run is not kept for -c (--no-save does not try): {error}")

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from fanout.transports.curl.libcurl import IN, OUT
 
-MOST = 1024
+MAX_EVENTS = 1024
 """Sockets that one look may find ready; the others are found by the next."""
 
 
@@ -68,7 +68,7 @@ class EpollPoller:
 
     def ready(self) -> list[tuple[int, int]]:
         """Returns the sockets to which something has happened, with these of IN and OUT; does not wait."""
-        return [(fd, _HAPPENED[mask & 31]) for fd, mask in self._epoll.poll(0, MOST)]
+        return [(fd, _HAPPENED[mask & 31]) for fd, mask in self._epoll.poll(0, MAX_EVENTS)]
 
     def close(self) -> None:
         """Frees the descriptor."""
@@ -112,7 +112,7 @@ class KqueuePoller:
     def ready(self) -> list[tuple[int, int]]:
         """Returns the sockets to which something has happened, with these of IN and OUT; does not wait."""
         bits = {self._select.KQ_FILTER_READ: IN, self._select.KQ_FILTER_WRITE: OUT}
-        return [(event.ident, bits[event.filter]) for event in self._kqueue.control(None, MOST, 0)]
+        return [(event.ident, bits[event.filter]) for event in self._kqueue.control(None, MAX_EVENTS, 0)]
 
     def close(self) -> None:
         """Frees the descriptor."""

@@ -1,6 +1,6 @@
 """The seam inside the transport: its sockets in one poller, their owners, and the time by which libcurl must go on.
 
-Pools say here what libcurl waits for; the transport's two tasks wait here, one for the sockets and one for the time.
+Pools say here what libcurl waits for; one task of the transport waits for the sockets, another for the clock.
 """
 
 from math import inf
@@ -34,6 +34,7 @@ class Sockets:
         self.clock = Clock()
         self.closed = False
         self._poller = poller
+        self._fd = poller.fileno()
         self._owners: dict[int, Multi] = {}
         self._ready: list[tuple[int, int]] = []
 
@@ -51,12 +52,16 @@ class Sockets:
         self._owners.pop(fd, None)
         self._poller.forget(fd)
 
+    def fileno(self) -> int:
+        """Returns the descriptor that can be read when something has happened to a socket."""
+        return self._fd
+
     async def wait(self) -> None:
         """Waits until something has happened to a socket. Raises trio.ClosedResourceError when this is closed."""
         if self._ready:
             await trio.lowlevel.checkpoint()
         else:
-            await trio.lowlevel.wait_readable(self._poller.fileno())
+            await trio.lowlevel.wait_readable(self._fd)
 
     def act(self) -> int:
         """Lets libcurl go on with the sockets to which something has happened, for a turn; returns their number."""
@@ -78,9 +83,9 @@ class Sockets:
         """Acts too, where bytes that wait for long lose something: not here."""
 
     def close(self) -> None:
-        """Ends both waits, and frees the poller."""
+        """Ends the wait for the descriptor and the clock's, and frees the poller."""
         self.closed = True
-        trio.lowlevel.notify_closing(self._poller.fileno())
+        trio.lowlevel.notify_closing(self._fd)
         self._poller.close()
         self.clock.close()
 

@@ -30,9 +30,9 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Conversation, Delta, End, Event, File, Reasoning, Replace, Status, Title
+from fanout.parsing import PARSE_ERRORS
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.secret import Secret
-from fanout.sense import SENSELESS
 from fanout.transports.fetch import fetch
 from fanout.transports.httpx import HttpxTransport
 from tests.providers.exchange import Exchange, exchange, text_in
@@ -355,7 +355,7 @@ def test_no_reply_is_too_odd(values: list[Any], status: int, begun: bool) -> Non
     try:
         for value in [{"conversationId": CHAT}, *values] if begun else values:
             flow.send(json_reply(value, status))
-    except (ProviderError, StopIteration, *SENSELESS):
+    except (ProviderError, StopIteration, *PARSE_ERRORS):
         pass  # what the engine makes typed errors of
 
 

@@ -20,7 +20,7 @@ from fanout.login.services import SERVICES
 from fanout.secret import Secret
 from tests.cli import command
 from tests.cli.command import Done, Terminal, fanout, on_terminal
-from tests.servers.http import read_request, serve
+from tests.servers.http import read_request, respond, serve
 
 Call = Callable[..., Done]
 CANARY = "CANARY-7f3a91d2c4"
@@ -254,8 +254,7 @@ async def service(answer: object, status: int = 200, media_type: str = "applicat
         while request := await read_request(stream):
             here.asked.append((request.method, request.target, request.headers.get("cookie", "")))
             body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            head = f"HTTP/1.1 {status} x\r\ncontent-type: {media_type}\r\ncontent-length: {len(body)}\r\n\r\n"
-            await stream.send_all(head.encode() + body)
+            await respond(stream, status, body, media_type=media_type)
 
     async with serve(handle) as url:
         here.url = url

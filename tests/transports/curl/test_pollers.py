@@ -157,7 +157,7 @@ def test_a_number_that_is_used_again_at_once_is_the_new_sockets(poller: Poller, 
 
 
 def test_many_are_found_in_several_looks(poller: Poller, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fanout.transports.curl.pollers.MOST", 1)
+    monkeypatch.setattr("fanout.transports.curl.pollers.MAX_EVENTS", 1)
     one, other = pair
     poller.watch(one.fileno(), IN)
     poller.watch(other.fileno(), IN)

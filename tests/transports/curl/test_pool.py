@@ -42,7 +42,7 @@ async def test_a_transfer_begins_when_it_is_time_and_ends_once() -> None:
         pool.multi.act(TIMER)
         with trio.fail_after(5):
             while pool.multi.running:
-                await sockets.wait()
+                await trio.lowlevel.wait_readable(sockets.fileno())
                 sockets.act()
         assert pool.some_ended
         assert pool.take_ended() == [(transfer, 0)]

@@ -48,7 +48,7 @@ async def test_the_owner_of_a_socket_goes_on_when_something_happens_to_it(pairs:
         sockets.watch(one.fileno(), IN, owner.multi)
     assert (len(sockets), sockets.act()) == (2, 0)
     pairs[0][1].send(b"x")
-    await sockets.wait()
+    await trio.lowlevel.wait_readable(sockets.fileno())
     assert sockets.act() == 1
     assert [owner.told for owner in owners] == [[(pairs[0][0].fileno(), IN)], []]
     sockets.close()
@@ -90,7 +90,7 @@ async def test_closing_ends_both_waits() -> None:
 
     async def wait_for_sockets() -> None:
         with pytest.raises(trio.ClosedResourceError):
-            await sockets.wait()
+            await trio.lowlevel.wait_readable(sockets.fileno())
         ended.append("sockets")
 
     async def wait_for_time() -> None:

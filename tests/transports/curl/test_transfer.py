@@ -346,16 +346,16 @@ def test_what_libcurl_makes_of_one_read_has_a_bound(monkeypatch: pytest.MonkeyPa
 def test_a_transfer_whose_bytes_wait_is_paused_until_they_are_delivered() -> None:
     scene = Scene()
     scene.hear(OK + b"\r\n", *[bytes(16 << 10)] * 3)
-    assert not scene.handle.paused
+    paused = [scene.handle.paused]
     scene.hear(b"", bytes(16 << 10), bytes(16 << 10))
-    assert scene.handle.paused
+    paused.append(scene.handle.paused)
     turns = 0
     while scene.transfer.has_more or not turns:
         assert not scene.transfer.deliver()
         turns += 1
     assert (turns, {len(piece) for piece in scene.ears.pieces}) == (10, {PIECE})
     scene.transfer.resume()
-    assert not scene.handle.paused
+    assert [*paused, scene.handle.paused] == [False, True, False]
 
 
 def test_many_small_reads_that_wait_are_delivered_in_bounded_pieces() -> None:
@@ -372,8 +372,7 @@ def test_what_a_coding_gives_is_delivered_a_piece_a_turn() -> None:
     scene = Scene()
     scene.hear(GZIP, gzip.compress(bytes(1_000_000)))
     scene.transfer.deliver()
-    assert len(scene.ears.body) == PIECE
-    assert scene.transfer.has_more
+    assert (len(scene.ears.body), scene.transfer.has_more) == (PIECE, True)
     while scene.transfer.has_more:
         scene.transfer.deliver()
     scene.transfer.complete()

@@ -45,7 +45,7 @@ def intervals(
     scale = _scale(ordered, zero=zero)
     lower = heads.room((row.lane, describe(row, written)) for row in ordered)
     height = max(1, len(ordered)) * (ROW + lower)
-    parts = [drawing.x_axis(scale, height, ticks)] if any(_known(row) for row in ordered) else []
+    parts = [drawing.x_axis(scale, height, ticks)] if any(_is_known(row) for row in ordered) else []
     if ordered and (best := ordered[0].estimate) is not None and isfinite(best):
         parts.append([drawing.line(scale.at(best), 0, scale.at(best), height, "best")])
     for place, row in enumerate(ordered):
@@ -67,7 +67,7 @@ def rank(rows: Sequence[IntervalRow], *, more_is_better: bool = False) -> list[I
     return sorted(rows, key=key)
 
 
-def _known(row: IntervalRow) -> bool:
+def _is_known(row: IntervalRow) -> bool:
     return row.estimate is not None and isfinite(row.estimate)
 
 

@@ -47,14 +47,14 @@ def _first(shown: View) -> Markup:
 def _speed(shown: View) -> Markup:
     metric = shown.speed
     rows = [view.row(lane, index, metric) for index, lane in shown.lanes]
-    chart = intervals("Output speed, median", rows, view.written(metric), amounts.short, more_is_better=True)
+    chart = intervals("Output speed, median", rows, view.writer_of(metric), amounts.short, more_is_better=True)
     unit = "Tokens a second after the first piece" if metric == "speed" else "Characters a second"
     says = f"{unit}: median with its 95 % interval, a failure counted as 0{shown.at()}; more is better."
     return layout.figure("Output speed", says, chart, _intervals(shown, metric))
 
 
 def _intervals(shown: View, metric: str) -> Table:
-    write = view.written(metric)
+    write = view.writer_of(metric)
     rows = []
     for _, lane in shown.lanes:
         found = [view.interval(lane, metric, percentile) for percentile in PERCENTILES]
@@ -73,7 +73,8 @@ def table(shown: View) -> Table:
     if shown.summary.objectives:
         more.append(Term("goodput", "goodput"))
     rows = [
-        (_name(index, lane), _failed(lane), *_cells(lane, columns), *_rest(shown, lane)) for index, lane in shown.lanes
+        (_name(index, lane), _count_failed(lane), *_cells(lane, columns), *_rest(shown, lane))
+        for index, lane in shown.lanes
     ]
     groups: list[tuple[Cell, int]] = [(None, 2), *((_group(metric), len(row)) for metric, row in columns)]
     head = ("lane", Term("failed", "failure"), *(name for _, row in columns for name in row), *more)
@@ -103,7 +104,7 @@ def _name(index: int, lane: LaneSummary) -> Child:
     return [layout.swatch(index), lane.name]
 
 
-def _failed(lane: LaneSummary) -> str:
+def _count_failed(lane: LaneSummary) -> str:
     return f"{lane.failed + lane.timed_out:,} of {lane.requests:,}"
 
 
@@ -152,7 +153,7 @@ def _balance(shown: View) -> Markup | None:
     if len(spots) < 2:
         return None
     times = Axis(f"{METRICS[shown.first].label}, median", amounts.seconds, amounts.log_seconds)
-    speeds = Axis(f"{METRICS[shown.speed].unit}, median", view.written(shown.speed), amounts.short)
+    speeds = Axis(f"{METRICS[shown.speed].unit}, median", view.writer_of(shown.speed), amounts.short)
     chart = tradeoff("Speed against latency", spots, times, speeds)
     head = ("lane", view.term(shown.first, "p50"), view.term(shown.speed, "p50"))
     rows = [(spot.name, times.written(spot.x), speeds.written(spot.y)) for spot in spots]

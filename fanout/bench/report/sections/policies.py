@@ -19,7 +19,7 @@ def policies(shown: View) -> Markup:
     found = shown.summary.what_if
     if not any(len(one.policy.lanes) > 1 for one in found):
         return Markup()
-    percentile = next((name for name in ("p95", "p90", "p50") if _known(found, name)), None)
+    percentile = next((name for name in ("p95", "p90", "p50") if _is_known(found, name)), None)
     charts = [_ranking(shown, found, percentile), _balance(shown, found, percentile)] if percentile else []
     order = max((one.policy.lanes for one in found), key=len)
     return layout.section(
@@ -61,7 +61,7 @@ def _times(one: WhatIf) -> Mapping[str, Interval]:
     return one.total if one.policy.on == "finish" else one.first
 
 
-def _known(found: tuple[WhatIf, ...], percentile: str) -> bool:
+def _is_known(found: tuple[WhatIf, ...], percentile: str) -> bool:
     values = (_times(one)[percentile].estimate for one in found)
     return any(value is not None and isfinite(value) for value in values)
 

@@ -100,7 +100,7 @@ def interval(lane: LaneSummary, metric: str, percentile: str) -> Interval:
     return figure.all[percentile]
 
 
-def written(metric: str) -> Writer:
+def writer_of(metric: str) -> Writer:
     """The writer of the metric's figures."""
     unit = METRICS[metric].unit
     return amounts.seconds if unit == SECONDS else amounts.rate(unit)
