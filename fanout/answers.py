@@ -114,6 +114,10 @@ class Run:
         raise KeyError(lane)
 
 
+MANY = 16
+"""Events in one read beyond which their texts are put together at once."""
+
+
 @define
 class Fold:
     """Grows one lane's Answer, event by event. Times are those of the arrival, on any one clock.
@@ -139,6 +143,7 @@ class Fold:
     def add(self, events: Sequence[Event], at: float) -> int:
         """Takes the events of one read, which arrived at `at`; returns how many of them are content."""
         texts = self._texts
+        marks = [(pieces, len(pieces)) for pieces in texts.values()] if len(events) > MANY else ()
         contents = 0
         for event in events:
             kind = type(event)
@@ -157,6 +162,9 @@ class Fold:
                 self._kept.clear()  # what a failed try counted is not of the next one's answer
             else:
                 self._kept[kind] = event
+        for pieces, mark in marks:  # a flood of tokens would be a million texts of 50 bytes each
+            if len(pieces) > mark:
+                pieces[mark:] = ["".join(pieces[mark:])]
         if contents:
             self.chunks += contents
             self._last = at

@@ -12,6 +12,9 @@ OBJECTS = 5_000
 VALUES = 200_000
 """Values of any kind, names among them."""
 
+ESCAPES = 2_000_000
+"""Backslashes. CJK text that is all escapes has 1.4 million in 8 MiB."""
+
 
 DEEPEST = 1_000
 """Objects and lists within one another, of which no decoder takes more."""
@@ -20,7 +23,7 @@ DEEPEST = 1_000
 class Weight:
     """Counts what stands outside of strings, in time linear in the bytes. `error` is set when there is too much."""
 
-    __slots__ = ("_escaped", "_in_string", "_objects", "_open", "_values", "error")
+    __slots__ = ("_escaped", "_escapes", "_in_string", "_objects", "_open", "_values", "error")
 
     def __init__(self) -> None:
         self.error: ProviderError | None = None
@@ -29,6 +32,7 @@ class Weight:
         self._values = 0
         self._in_string = 0
         self._escaped = False
+        self._escapes = 0
 
     @property
     def is_open(self) -> bool:
@@ -41,6 +45,7 @@ class Weight:
             piece = piece[1:]
             self._escaped = False
         if b"\\" in piece:
+            self._escapes += piece.count(b"\\")
             piece = piece.replace(b"\\\\", b"")
             self._escaped = piece[-1:] == b"\\"
             piece = piece[:-1] if self._escaped else piece
@@ -59,3 +64,5 @@ class Weight:
             self.error = TooLarge(f"JSON with more than {OBJECTS} objects")
         elif self._values > VALUES:
             self.error = TooLarge(f"JSON with more than {VALUES} values")
+        elif self._escapes > ESCAPES:
+            self.error = TooLarge(f"JSON with more than {ESCAPES} escapes")
