@@ -761,7 +761,6 @@ def test_other_choices_do_not_mix_in() -> None:
         {"choices": [None]},
         {"choices": [7]},
         {"choices": [{"delta": 5}]},
-        {"choices": [{"delta": {}, "finish_reason": [1]}]},
         {"choices": [{"message": 5}]},
     ],
 )
