@@ -1,8 +1,9 @@
 """Names to providers: the wires, the table of hosts, the lanes and groups of `fanout.toml`, and plug-ins."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ DEFAULT_LANES = (
 
 LISTING = "the list of models"
 """In place of a spec's text: it needs no model."""
+
+DEEPEST = 50
+"""Lanes and groups that a lane or group may be made of, one within the other."""
+
+MOST_LANES = 5000
+"""Lanes and groups that a group may come to, with all that its groups contain."""
 
 NOTHING_SET = Timeouts()
 NOTHING_CONFIGURED = Config()
@@ -84,6 +91,8 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
     given = Given()
     base = _find_base(spec, config, given, (), file)
     made, usual = _make_providers(base, given, config)
+    for name in given.names:
+        config.check_uncontested("lanes", name)
     return LaneSpec(
         name=spec.label or spec.name,
         provider=made[0],
@@ -99,17 +108,24 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
 
 def resolve(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec | Policy:
     """The lane, or the group of the configuration, of this name. Raises UsageError as `find` does."""
-    return _resolve(text, config, (), None)
+    return _resolve(text, config, (), None, count())
 
 
-def _resolve(text: str, config: Config, within: tuple[str, ...], file: Path | None) -> LaneSpec | Policy:
+def _resolve(
+    text: str, config: Config, within: tuple[str, ...], file: Path | None, made: Iterator[int]
+) -> LaneSpec | Policy:
     group = config.groups.get(text)
+    if next(made) > MOST_LANES:
+        raise UsageError(f"the group {within[0]!r} comes to more than {MOST_LANES} lanes and groups")
     if group is None:
         return _find(text, config, file)
     if text in within:
         raise UsageError(f"the group {text!r} contains itself: {' > '.join((*within, text))}")
+    config.check_uncontested("groups", text)
+    if len(within) >= DEEPEST:
+        raise UsageError(f"the group {within[0]!r} contains more than {DEEPEST} groups, one within the other")
     file = config.untrusted.get(f"groups.{text}")
-    lanes = [_resolve(lane, config, (*within, text), file) for lane in group.lanes]
+    lanes = [_resolve(lane, config, (*within, text), file, made) for lane in group.lanes]
     return _make_policy(text, group, lanes)
 
 
@@ -151,6 +167,9 @@ def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]
     if table is not None:
         if spec.name in within:
             raise UsageError(f"the lane {spec.name!r} is made of itself: {' > '.join((*within, spec.name))}")
+        given.names.append(spec.name)
+        if len(within) >= DEEPEST:
+            raise UsageError(f"the lane {within[0]!r} is made of more than {DEEPEST} lanes, one of the other")
         theirs = config.untrusted.get(f"lanes.{spec.name}")
         base = _find_base(Spec.of(table.spec), config, given, (*within, spec.name), theirs)
         given.add_table(table, theirs)

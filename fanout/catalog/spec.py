@@ -75,11 +75,13 @@ def _without_password(pair: str) -> str:
 class Given:
     """The settings that specs and tables give a lane, by the names of LANE_SETTINGS; later ones go over earlier ones.
 
-    `files` says which of it a file said that is not known to be the user's: Config.untrusted.
+    `files` says which of it a file said that is not known to be the user's: Config.untrusted. `names` are the lanes of
+    the configuration that it was taken from.
     """
 
     values: dict[str, Any] = field(factory=dict, repr=False)
     files: dict[str, Path] = field(factory=dict)
+    names: list[str] = field(factory=list)
 
     def get(self, name: str) -> Any:
         """Returns what a setting was given, or None."""

@@ -1,7 +1,7 @@
 """A lane with one provider: its tries one after the other, and its one End."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from enum import Enum
 from functools import partial
@@ -109,9 +109,8 @@ class Attempt:
         return self._retries.tried
 
     def __repr__(self) -> str:
-        fold = self._fold
-        age = format_age(fold.started, fold.answer.elapsed)
-        return f"<Attempt {self.name!r} {self.state.name} try {self.tries}, {fold.chunks} chunks{age}>"
+        age = format_age(self._fold.started, self._fold.answer.elapsed)
+        return f"<Attempt {self.name!r} {self.state.name} try {self.tries}, {self._fold.chunks} chunks{age}>"
 
     async def run(self, prompt: Prompt, until: float) -> None:
         """Runs to the End, which comes at `until` (a Trio time) at the latest."""
@@ -127,11 +126,9 @@ class Attempt:
             if self.state is not ENDED:  # cancelled from outside
                 self.leave()
                 self.cancel()
-            if self._trial is not None:
-                self._retries.learn(self._trial.lesson, trio.current_time())
-                if run := self._trial.errand(self._retries.keys, answered=self._fold.chunks > 0):
-                    with trio.move_on_after(2 * FAREWELL, shield=True):
-                        await run()
+            if self._trial is not None and (run := _settle(self._trial, self._retries, answered=self._fold.chunks > 0)):
+                with trio.move_on_after(2 * FAREWELL, shield=True):
+                    await run()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
@@ -149,17 +146,15 @@ class Attempt:
             self.cancel()  # what it waits for is another request
 
     async def _run_watched(self, prompt: Prompt, until: float) -> None:
+        run = self._run if self._limiter is None else partial(self._run_in_turn, self._limiter)
         with self._watch.scope:
-            if self._limiter is None:
-                await self._run(prompt, until)
-            else:
-                await self._run_in_turn(prompt, until, self._limiter)
-        if self._trial is not None and self._trial.bug is not None:
-            raise self._trial.bug
-        if self._watch.fired is not None and self._trial is not None:
-            self._time_out(self._trial, self._watch.fired)
+            await run(prompt, until)
+        if (trial := self._trial) is not None and trial.bug is not None:
+            raise trial.bug
+        if trial is not None and self._watch.fired is not None:
+            self._time_out(trial, self._watch.fired)
 
-    async def _run_in_turn(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
+    async def _run_in_turn(self, limiter: trio.CapacityLimiter, prompt: Prompt, until: float) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
         if not await _acquire(limiter, until):
             self.cancel(TimedOut("the deadline of all lanes together passed before its turn came", clock="deadline"))
@@ -183,13 +178,11 @@ class Attempt:
         while True:
             trial = self._begin_trial()
             error = await trial.exchange(prompt)
-            if trial.bug is not None:
-                return
-            if self.state is TRYING:
+            if self.state is TRYING and trial.bug is None:
                 self._conclude(trial.close(error))
             if self.state is PAUSED:
                 await self._pause(trial)
-            if self.state is ENDED:  # also cancelled in the very step in which its pause was over
+            if self.state is ENDED or trial.bug is not None:  # cancelled, too, in the step in which its pause was over
                 return
 
     def _begin_trial(self) -> Trial:
@@ -228,7 +221,7 @@ class Attempt:
             self._move(PAUSED)
             if len(events) > 1:
                 self._emit(events[:-1])
-            kind = end.error.kind if end.error else end.status
+            kind = end.error and end.error.kind
             _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, kind, trial.then)
 
     def _time_out(self, trial: Trial, error: TimedOut) -> None:
@@ -263,6 +256,12 @@ class Attempt:
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
         self.state = state
+
+
+def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
+    """Learns from the last try of a lane that has ended, and returns what is still to be done for its service."""
+    retries.learn(trial.lesson, trio.current_time())
+    return trial.errand(retries.keys, answered=answered)
 
 
 def _prepare(turns: Turns | None, options: Options, prompt: Prompt) -> Prompt:

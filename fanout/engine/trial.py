@@ -183,7 +183,7 @@ class Trial:
 
     @cached_property
     def _rest(self) -> list[Event]:
-        """What the reader of an answer that has been cut off still holds.
+        """The events that the reader of an answer which has been cut off still holds.
 
         The reader is asked when somebody wants to know, and not in `cut_off`: there seven losers would keep a winner
         waiting for 0.4 ms.

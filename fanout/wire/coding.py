@@ -8,7 +8,7 @@ from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
 CAP = 64 << 20
 """Bytes of one decoded body."""
 
-PIECE = 16 << 10
+PIECE = 8 << 10
 """Bytes of one decoded piece: a bomb never becomes one big object."""
 
 MAX_CODINGS = 2
@@ -50,7 +50,7 @@ class Decoder:
         if self.error or not data:
             return
         try:
-            for piece in _undone(data, self._stages):
+            for piece in _gathered(_undone(data, self._stages)):
                 self._count(piece)
                 yield piece
         except ProviderError as error:
@@ -78,6 +78,26 @@ def _undone(data: bytes, stages: Sequence["_Stage"]) -> Iterator[bytes]:
         return
     for piece in stages[0].feed(data):
         yield from _undone(piece, stages[1:])
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Puts small pieces together, so that many members or blocks are not many reads for the receiver."""
+    some: list[bytes] = []
+    size = 0
+    try:
+        for piece in pieces:
+            some.append(piece)
+            size += len(piece)
+            if size >= PIECE // 2:
+                yield b"".join(some)
+                some.clear()
+                size = 0
+    except ProviderError:
+        if some:
+            yield b"".join(some)
+        raise
+    if some:
+        yield b"".join(some)
 
 
 class _Stage:

@@ -468,3 +468,8 @@ def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
     for found in events:
         for name in ("text", "arguments", "id", "name", "raw", "model", "url", "media_type"):
             (getattr(found, name, None) or "").encode()
+
+
+def test_a_part_may_have_a_text_and_a_call() -> None:
+    part = {"text": "Let me check.", "functionCall": {"name": "f", "args": {"x": 1}}}
+    assert read(chunk(part), STOP)[:-1] == [Delta("Let me check."), ToolCall(0, "call_0", "f", '{"x":1}')]

@@ -368,3 +368,82 @@ async def test_a_transport_that_is_closed_says_so(real: Real) -> None:
             await transport.exchange(Request("POST", server.url), Ears(), 5)
     with pytest.raises(UsageError, match="closed"):
         await real().exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
+
+
+@asynccontextmanager
+async def open_repeating_server(answer: bytes) -> AsyncGenerator[tuple[str, list[Received]]]:
+    """Answers every request on every connection with the same bytes, and keeps the connection open."""
+    requests: list[Received] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        while (received := await read_request(stream)) is not None:
+            requests.append(received)
+            await stream.send_all(answer)
+
+    async with serve(handle) as url:
+        yield url, requests
+
+
+async def ask_four_times(real: Real, url: str) -> list[bytes | str]:
+    said: list[bytes | str] = []
+    async with real() as transport:
+        for _ in range(4):
+            ears = Ears()
+            try:
+                await transport.exchange(Request("POST", url), ears, 5)
+            except ProviderError as error:
+                said.append(error.kind)
+            else:
+                said.append(ears.body)
+            await trio.sleep(0.01)
+    return said
+
+
+EVIL = HI.replace(b"hi", b"no")
+CHUNKED_HI = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HI + EVIL,
+        CHUNKED_HI + EVIL,
+        HI + b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n",
+        HI + b"HTTP/1.1 200 OK\r\ncontent-le",
+        HI + b"junk junk",
+        HI + b"\r\n",
+    ],
+)
+async def test_what_comes_behind_a_body_answers_no_other_request_and_costs_none(real: Real, answer: bytes) -> None:
+    async with open_repeating_server(answer) as (url, requests):
+        assert await ask_four_times(real, url) == [b"hi"] * 4
+        assert len(requests) == 4
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"\0", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nx"])
+async def test_a_request_whose_answer_has_begun_is_not_sent_again(real: Real, junk: bytes) -> None:
+    if real is CurlTransport and junk.startswith(b"HTTP/1.1 20") and b"\n" not in junk:
+        pytest.skip("libcurl itself asks again where not even the status line was whole, and cannot be told not to")
+    requests: list[Received] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        while (received := await read_request(stream)) is not None:
+            requests.append(received)
+            if len(requests) == 2:
+                await stream.send_all(junk)
+                return
+            await stream.send_all(HI)
+
+    async with serve(handle) as url:
+        said = await ask_four_times(real, url)
+    assert said[0] == said[2] == said[3] == b"hi"
+    assert said[1] in ("protocol", "reset", b"junk", b"")
+    assert len(requests) == 4
+
+
+async def test_a_service_s_cookies_are_not_sent_back(real: Real) -> None:
+    answer = HI.replace(b"\r\n", b"\r\nset-cookie: a=b\r\n", 1)
+    async with open_repeating_server(answer) as (url, requests):
+        await ask_four_times(real, url)
+    assert len(requests) == 4
+    assert not any("cookie" in received.headers for received in requests)

@@ -9,6 +9,7 @@ given. tests/transports/curl/test_libcurl.py holds both to what they must do.
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
+from struct import pack
 from typing import Any, Protocol
 
 from fanout.transports.curl.binding import load
@@ -34,6 +35,7 @@ _setopt = lib._curl_easy_setopt  # noqa: SLF001  # the underscore is curl_cffi's
 _act = lib.curl_multi_socket_action
 
 _OK = 0
+_COPY = 1  # CURL_BLOB_COPY, the flag of a `struct curl_blob`: a pointer, a size and flags
 _REMOVE = 4  # CURL_POLL_REMOVE; CURL_POLL_NONE, IN, OUT and INOUT are 0 to 3
 _PAUSE_RECV = 1  # CURLPAUSE_RECV
 _WRITE_ERROR = 0xFFFFFFFF  # CURL_WRITEFUNC_ERROR
@@ -79,6 +81,13 @@ class Easy:
         """Sets an option to a number or a text. Raises ValueError if libcurl does not take it."""
         if _setopt(self.handle, option, _make_long(value) if isinstance(value, int) else value) != _OK:
             raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
+
+    def set_blob(self, option: int, data: bytes) -> None:
+        """Sets an option to bytes, which libcurl copies."""
+        bytes_ = ffi.from_buffer(data)
+        blob = ffi.new("char[]", pack("@PNI", int(ffi.cast("uintptr_t", bytes_)), len(data), _COPY))
+        if _setopt(self.handle, option, blob) != _OK:
+            raise ValueError(f"libcurl {version()} does not take bytes for option {option}")
 
     def set_list(self, option: int, lines: Iterable[bytes]) -> None:
         """Sets an option to a list of texts."""

@@ -175,15 +175,18 @@ class Transfer:
         return self._receiver.data(data) if data else False
 
     def _take(self) -> bytes:
-        """Returns the next bytes of the body as they were sent: at most PIECE of them, or one piece of libcurl's."""
+        """Returns the next bytes of the body as they were sent: at most PIECE of them."""
         pieces = self._pieces
-        if len(pieces) == 1 or self._held <= PIECE:
+        if self._held <= PIECE:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             self._held = 0
         else:
-            some = [pieces.popleft()]
-            size = len(some[0])
+            first = pieces.popleft()
+            if len(first) > PIECE:
+                pieces.appendleft(first[PIECE:])
+                first = first[:PIECE]
+            some, size = [first], len(first)
             while pieces and size + len(pieces[0]) <= PIECE:
                 some.append(pieces.popleft())
                 size += len(some[-1])

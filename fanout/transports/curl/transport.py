@@ -142,8 +142,9 @@ class CurlTransport:
                 await sockets.wait()
                 while not sockets.closed:
                     reads = sockets.act()
+                    streams = len(self._news)  # over HTTP/2 one read brings news of many
                     self._flush()
-                    if not reads or not load.is_heavy(reads, trio.current_time()):
+                    if not reads or not load.is_heavy(max(reads, streams), trio.current_time()):
                         break
                     await trio.sleep(TICK)
 

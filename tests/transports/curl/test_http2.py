@@ -11,6 +11,7 @@ from fanout.abc import Head, Request
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
 from fanout.transports.curl import CurlTransport, transfer
 from fanout.transports.curl import transport as curl
+from fanout.transports.curl.sockets import Load
 from fanout.transports.memory import HANG, Script
 from tests.servers.http import serve
 from tests.servers.script import open_script_server
@@ -58,6 +59,25 @@ async def test_a_stream_arrives_piece_by_piece_over_one_connection_for_all(certi
                 nursery.start_soon(transport.exchange, Request("POST", url, body=b"x"), ears, 5)
         assert {ears.body for ears in all_ears} == {b"onetwo"}
         assert (server.connections, len(server.bodies)) == (1, 51)
+
+
+async def test_streams_that_one_read_brings_news_of_count_each_as_a_read(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    class Heavy(Load):
+        def is_heavy(self, reads: int, now: float) -> bool:
+            counts.append(reads)
+            return True  # so that a read brings what has come within 2 ms
+
+    monkeypatch.setattr(curl, "Load", Heavy)
+    async with open_pair(certificate) as (_, transport, url):
+        await transport.exchange(Request("POST", url), Ears(), 5)
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(transport.exchange, Request("POST", url), Ears(), 5)
+    assert max(counts) > 10  # else they would never seem to come often enough to be left to gather
 
 
 async def test_a_cancelled_stream_is_reset_at_once_and_its_siblings_go_on(certificate: Certificate) -> None:

@@ -12,6 +12,7 @@ from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, Tr
 from fanout.transports.curl import transfer
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.curl.transfer import Transfer
+from fanout.wire.coding import PIECE
 from tests.transports.test_contract import Ears as Timed
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -352,7 +353,7 @@ def test_a_transfer_whose_bytes_wait_is_paused_until_they_are_delivered() -> Non
     while scene.transfer.has_more or not turns:
         assert not scene.transfer.deliver()
         turns += 1
-    assert (turns, {len(piece) for piece in scene.ears.pieces}) == (5, {16 << 10})
+    assert (turns, {len(piece) for piece in scene.ears.pieces}) == (10, {PIECE})
     scene.transfer.resume()
     assert [*paused, scene.handle.paused] == [False, True, False]
 
@@ -364,14 +365,14 @@ def test_many_small_reads_that_wait_are_delivered_in_bounded_pieces() -> None:
     while scene.transfer.has_more:
         scene.transfer.deliver()
     assert len(scene.ears.body) == 100_000
-    assert max(map(len, scene.ears.pieces)) == 16_000
+    assert max(map(len, scene.ears.pieces)) == 8_000
 
 
 def test_what_a_coding_gives_is_delivered_a_piece_a_turn() -> None:
     scene = Scene()
     scene.hear(GZIP, gzip.compress(bytes(1_000_000)))
     scene.transfer.deliver()
-    assert (len(scene.ears.body), scene.transfer.has_more) == (16 << 10, True)
+    assert (len(scene.ears.body), scene.transfer.has_more) == (PIECE, True)
     while scene.transfer.has_more:
         scene.transfer.deliver()
     scene.transfer.complete()
@@ -390,7 +391,7 @@ def test_a_decoded_body_comes_in_pieces_until_the_receiver_has_enough() -> None:
     scene = Scene(ears=Ears(stop_at=b"\0"))
     scene.hear(GZIP, gzip.compress(bytes(1_000_000)))
     assert scene.transfer.deliver()
-    assert [len(piece) for piece in scene.ears.pieces] == [16 << 10]
+    assert [len(piece) for piece in scene.ears.pieces] == [PIECE]
 
 
 def test_a_transfer_says_how_far_it_is_and_nothing_of_what_was_said() -> None:
