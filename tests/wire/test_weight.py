@@ -51,7 +51,13 @@ def test_a_cut_text_can_be_told_from_a_wrong_one(text: bytes, *, is_open: bool) 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(b"{}" * 11, "objects"), (b"[" * 11, "objects"), (b"1," * 21, "values"), (b'"a"' * 21, "values"), (b"\\" * 31, "escapes")],
+    [
+        (b"{}" * 11, "objects"),
+        (b"[" * 11, "objects"),
+        (b"1," * 21, "values"),
+        (b'"a"' * 21, "values"),
+        (b"\\" * 31, "escapes"),
+    ],
 )
 def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch, text: bytes, said: str) -> None:
     monkeypatch.setattr(weight, "OBJECTS", 10)
