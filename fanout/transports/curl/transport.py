@@ -39,7 +39,10 @@ _log = logging.getLogger("fanout")
 
 
 class CurlTransport:
-    """Carries bytes over HTTP/1.1, and HTTP/2 where TLS negotiates it; use it with `async with`.
+    """Carries bytes over HTTP/1.1 or HTTP/2; use it with `async with`.
+
+    `http2=True` speaks HTTP/2 where TLS negotiates it, and False HTTP/1.1 only, but for a browser's habits. Without
+    either it is HTTP/2 where the nghttp2 in libcurl is 1.68.1 or newer: older ones have CVE-2026-27135.
 
     `ca_file` replaces the system's certificate authorities; `proxies=False` ignores the environment's proxies.
     `prior_knowledge=True` speaks HTTP/2 without TLS, to servers that are known to. `stamps=True` is for measurements:
@@ -52,11 +55,14 @@ class CurlTransport:
         *,
         ca_file: str | None = None,
         proxies: bool = True,
+        http2: bool | None = None,
         prior_knowledge: bool = False,
         stamps: bool = False,
         reuse: bool = True,
     ) -> None:
-        self._handles = Handles(ca_file=ca_file, proxies=proxies, prior_knowledge=prior_knowledge, reuse=reuse)
+        self._handles = Handles(
+            ca_file=ca_file, proxies=proxies, prior_knowledge=prior_knowledge, reuse=reuse, http2=http2
+        )
         self._stamps = stamps
         self._entered = False
         self._sockets: Sockets | None = None
