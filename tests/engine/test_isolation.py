@@ -302,15 +302,16 @@ class Noted(Race):
 
 
 async def test_when_the_caller_leaves_no_policy_is_asked_and_nothing_wins(autojump_clock: MockClock) -> None:
-    asked: list[Any] = []
-    inner = Noted(*words("b", "d"), asked=asked)
-    plan = Noted(All(*words("a"), inner), *words("c"), asked=asked)
-    transport = memory(a=said("x"), b=[HANG], c=[HANG], d=[HANG])
-    async with fanout.open_fanout("?", plan, transport=transport) as running:
-        await trio.sleep(1)
-        asked.clear()
-    assert (asked, running.run.winner, running.run.kept) == ([], None, ())
-    assert [answer.status for answer in running.run.answers] == ["finished", "cancelled", "cancelled", "cancelled"]
+    for others in ("c", "") * 10:
+        asked: list[Any] = []
+        inner = Noted(*words("b", "d"), asked=asked)
+        plan = Noted(All(*words("a"), inner), *words(*others), asked=asked)
+        transport = memory(a=said("x"), b=[HANG], c=[HANG], d=[HANG])
+        async with fanout.open_fanout("?", plan, transport=transport) as running:
+            await trio.sleep(1)
+            asked.clear()
+        assert (asked, running.run.winner, running.run.kept) == ([], None, ())
+        assert [answer.status for answer in running.run.answers][:3] == ["finished", "cancelled", "cancelled"]
 
 
 class Stopping(Words):
