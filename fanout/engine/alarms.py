@@ -19,7 +19,7 @@ Where it would act on what has not come, it returns True, and is called again wh
 MAX_LOOKS = 1000
 """Looks at the sockets after which what had come counts as read."""
 
-MAX_LOOKING = 0.25
+MAX_LOOKING = 1.0
 """Seconds for which that goes on at most, and for no longer than we have been late."""
 
 

@@ -76,7 +76,7 @@ async def test_who_is_unsure_is_asked_again_when_the_tasks_that_were_ready_too_h
 
 
 async def test_the_longer_we_were_late_the_longer_is_read_but_not_for_ever() -> None:
-    for late, least, most in ((0, 2, 2), (0.01, 3, MAX_LOOKS), (1000, 3, MAX_LOOKS)):
+    for late, least, most in ((0, 2, 2), (0.001, 2, MAX_LOOKS), (1000, 3, MAX_LOOKS)):
         looks = [0]
 
         async def count(looks: list[int] = looks) -> None:
