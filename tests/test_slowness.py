@@ -56,12 +56,14 @@ def lanes(url: str, number: int = LANES) -> list[str]:
     return [f"l{i}=openai/words?base_url={url}&key_env=" for i in range(number)]
 
 
-async def run(plan: Policy, transport: Transport, busy: Callable[[Any], bool], **timeouts: float) -> fanout.Run:
-    """Runs a plan whose caller is busy after each event for which `busy` says so."""
+async def run(
+    plan: Policy, transport: Transport, busy: Callable[[Any], bool], seconds: float = BUSY, **timeouts: float
+) -> fanout.Run:
+    """Runs a plan whose caller is busy for so many seconds after each event for which `busy` says so."""
     async with fanout.open_fanout("?", plan, retries=0, transport=transport, timeouts=Timeouts(**timeouts)) as running:
         async for tagged in running:
             if busy(tagged):
-                time.sleep(BUSY)  # noqa: ASYNC251  # as a caller's code does
+                time.sleep(seconds)  # noqa: ASYNC251  # as a caller's code does
     return running.run
 
 
@@ -101,7 +103,7 @@ async def hedged(url: str, transport: Transport) -> Counter[str]:
 
 KINDS: dict[str, Callable[[str, Transport], Any]] = {
     "idle 0.25 s, a busy handler": partial(busy_handler, idle=0.25),
-    "total 1 s, a busy handler": partial(busy_handler, total=1.0),
+    "total 2 s, a handler busy for longer": partial(busy_handler, seconds=2.0, total=2.0),
     "first 0.25 s, busy at each start": partial(busy_at_the_start, first=0.25),
     "connect 0.3 s, busy at each start": partial(busy_at_the_start, connect=0.3),
     "idle 0.25 s, a slow accept": slow_accept,

@@ -285,6 +285,21 @@ async def test_a_bug_is_raised_though_its_own_lane_has_just_been_stopped(autojum
         await lane.run(Prompt.of("?"), 100)
 
 
+async def test_a_bug_ends_the_exchange_at_once(autojump_clock: MockClock) -> None:
+    heard: list[Any] = []
+    lane = Attempt("a", Words("a"), memory(a=[1, b"x", 1, b"y", HANG]))
+
+    def hear(events: Any, at: float) -> None:
+        heard.append(events)
+        if isinstance(events[-1], Delta):
+            bug()
+
+    lane.hear = hear
+    with pytest.raises(Bug):
+        await lane.run(Prompt.of("?"), 100)
+    assert (trio.current_time(), heard[1]) == (1, [Delta("x")])
+
+
 # The caller leaves.
 
 
