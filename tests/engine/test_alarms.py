@@ -94,7 +94,7 @@ async def test_the_longer_we_were_late_the_longer_is_read_but_not_for_ever() -> 
             nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(("slow", "passes"), [(SLOW, 10), (SLOW, MAX_SLOW), (SLOW / 2, 1)])
+@pytest.mark.parametrize(("slow", "passes"), [(2 * SLOW, 10), (2 * SLOW, MAX_SLOW), (SLOW / 4, 1)])
 async def test_while_the_loop_is_busy_with_other_lanes_nothing_is_judged(
     slow: float, passes: int, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -125,7 +125,7 @@ async def test_a_loop_that_is_never_free_is_not_waited_for(autojump_clock: trio.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(be_busy)
         await let_read(0)
-        assert trio.current_time() <= MAX_SLOW + 4
+        assert trio.current_time() <= 2 * MAX_SLOW + 4
         nursery.cancel_scope.cancel()
 
 
