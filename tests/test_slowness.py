@@ -22,7 +22,7 @@ import trio
 import fanout
 from fanout import All, Hedge, Race, Status, Timeouts
 from fanout.abc import Policy, Transport
-from fanout.events import Started
+from fanout.events import Delta, Started
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from tests.servers.apart import open_apart
@@ -56,12 +56,14 @@ def lanes(url: str, number: int = LANES) -> list[str]:
     return [f"l{i}=openai/words?base_url={url}&key_env=" for i in range(number)]
 
 
-async def run(plan: Policy, transport: Transport, busy: Callable[[Any], bool], **timeouts: float) -> fanout.Run:
-    """Runs a plan whose caller is busy after each event for which `busy` says so."""
+async def run(
+    plan: Policy, transport: Transport, busy: Callable[[Any], bool], seconds: float = BUSY, **timeouts: float
+) -> fanout.Run:
+    """Runs a plan whose caller is busy for so many seconds after each event for which `busy` says so."""
     async with fanout.open_fanout("?", plan, retries=0, transport=transport, timeouts=Timeouts(**timeouts)) as running:
         async for tagged in running:
             if busy(tagged):
-                time.sleep(BUSY)  # noqa: ASYNC251  # as a caller's code does
+                time.sleep(seconds)  # noqa: ASYNC251  # as a caller's code does
     return running.run
 
 
@@ -101,7 +103,7 @@ async def hedged(url: str, transport: Transport) -> Counter[str]:
 
 KINDS: dict[str, Callable[[str, Transport], Any]] = {
     "idle 0.25 s, a busy handler": partial(busy_handler, idle=0.25),
-    "total 1 s, a busy handler": partial(busy_handler, total=1.0),
+    "total 2 s, a handler busy for longer": partial(busy_handler, seconds=2.0, total=2.0),
     "first 0.25 s, busy at each start": partial(busy_at_the_start, first=0.25),
     "connect 0.3 s, busy at each start": partial(busy_at_the_start, connect=0.3),
     "idle 0.25 s, a slow accept": slow_accept,
@@ -133,7 +135,6 @@ def stop(seconds: float, url: str, authorities: str | None, real: Real) -> Count
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout
         assert child.stdout.readline() == "runs\n"
-        time.sleep(0.2)
         os.kill(child.pid, signal.SIGSTOP)
         time.sleep(seconds)
         os.kill(child.pid, signal.SIGCONT)
@@ -144,12 +145,14 @@ def be_stopped(url: str, authorities: str, real: Real) -> None:
     """The process that is stopped: its clocks are shorter than that."""
 
     async def main() -> None:
-        clocks = Timeouts(first=1, idle=1, total=1.5)
+        clocks, speaking = Timeouts(first=3, idle=1, total=3), set[str]()
         async with real(ca_file=authorities or None) as transport:
             async with fanout.open_fanout("?", All(*lanes(url)), transport=transport, timeouts=clocks, retries=0) as f:
                 async for tagged in f:
-                    if tagged.event == Started() and tagged.lane == "l7":
-                        say("runs")
+                    if isinstance(tagged.event, Delta) and tagged.lane not in speaking:
+                        speaking.add(tagged.lane)
+                        if len(speaking) == LANES:
+                            say("runs")
             say("\n".join(count(f.run).elements()))
 
     trio.run(main)
@@ -160,7 +163,7 @@ def be_stopped(url: str, authorities: str, real: Real) -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_no_lane_ends_because_the_process_was_stopped(tls: bool, real: Real) -> None:
     with services(tls) as (url, authorities):
-        assert stop(2, url, authorities, real) == {Status.FINISHED: LANES}
+        assert stop(4, url, authorities, real) == {Status.FINISHED: LANES}
 
 
 def main(arguments: list[str]) -> None:
