@@ -25,6 +25,7 @@ from fanout.abc import Policy, Transport
 from fanout.events import Delta, Started
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
+from tests.again import again
 from tests.servers.apart import open_apart
 from tests.transports.tls import Certificate, make_certificate
 
@@ -124,6 +125,7 @@ async def play(kind: str, runs: int, url: str, authorities: str | None, real: Re
 @pytest.mark.parametrize("real", [CurlTransport, HttpxTransport])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("kind", KINDS)
+@again
 def test_no_lane_ends_and_no_hedge_starts_because_we_are_busy(kind: str, tls: bool, real: Real) -> None:
     with services(tls) as (url, authorities):
         assert set(trio.run(play, kind, 1, url, authorities, real)) == {Status.FINISHED}
@@ -161,6 +163,7 @@ def be_stopped(url: str, authorities: str, real: Real) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("real", [CurlTransport, HttpxTransport])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@again
 def test_no_lane_ends_because_the_process_was_stopped(tls: bool, real: Real) -> None:
     with services(tls) as (url, authorities):
         assert stop(4, url, authorities, real) == {Status.FINISHED: LANES}

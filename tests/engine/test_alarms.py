@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from fanout.engine.alarms import MAX_LOOKING, MAX_LOOKS, MAX_SLOW, SLOW, Alarms, let_read, open_alarms
+from tests.again import again
 
 
 async def test_each_rings_at_its_time(autojump_clock: trio.testing.MockClock) -> None:
@@ -95,6 +96,7 @@ async def test_the_longer_we_were_late_the_longer_is_read_but_not_for_ever() -> 
 
 
 @pytest.mark.parametrize(("slow", "passes"), [(2 * SLOW, 10), (2 * SLOW, MAX_SLOW), (SLOW / 4, 1)])
+@again
 async def test_while_the_loop_is_busy_with_other_lanes_nothing_is_judged(
     slow: float, passes: int, autojump_clock: trio.testing.MockClock
 ) -> None:
