@@ -44,10 +44,12 @@ def lane_of(wire: str, url: str, case: str, name: str) -> str:
     return f"{name}={wire}/m?base_url={url}/{case}&key_env="
 
 
-async def measure(url: str, case: str, wire: str, transport: str, number: int = 1, total: float = 3.0) -> Harm:
+async def measure(
+    url: str, good_url: str, case: str, wire: str, transport: str, number: int = 1, total: float = 3.0
+) -> Harm:
     """Runs so many hostile lanes beside a good one, with a clock of `total` seconds."""
     async with choose_transport(transport) as carrier:
-        await fanout.ask("?", All(GOOD.format(url=url)), transport=carrier)  # what is loaded at first use
+        await fanout.ask("?", All(GOOD.format(url=good_url)), transport=carrier)  # what is loaded at first use
         await fanout.ask("?", All(lane_of(wire, url, "error", "a")), transport=carrier, retries=0)
         gc.collect()
         gc.freeze()
@@ -58,7 +60,7 @@ async def measure(url: str, case: str, wire: str, transport: str, number: int = 
         try:
             run = await fanout.ask(
                 "?",
-                All(GOOD.format(url=url), *bad),
+                All(GOOD.format(url=good_url), *bad),
                 transport=carrier,
                 retries=0,
                 timeouts=Timeouts(total=total, idle=60, first=60),

@@ -51,11 +51,18 @@ def test_a_cut_text_can_be_told_from_a_wrong_one(text: bytes, *, is_open: bool) 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(b"{}" * 11, "objects"), (b"[" * 11, "objects"), (b"1," * 21, "values"), (b'"a"' * 21, "values")],
+    [
+        (b"{}" * 11, "objects"),
+        (b"[" * 11, "objects"),
+        (b"1," * 21, "values"),
+        (b'"a"' * 21, "values"),
+        (b"\\" * 31, "escapes"),
+    ],
 )
 def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch, text: bytes, said: str) -> None:
     monkeypatch.setattr(weight, "OBJECTS", 10)
     monkeypatch.setattr(weight, "VALUES", 20)
+    monkeypatch.setattr(weight, "ESCAPES", 30)
     weighed = Weight()
     weighed.add(text)
     assert said in str(weighed.error)

@@ -8,7 +8,7 @@ from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
 from fanout.proxy import Proxy
 from fanout.transports.curl.authorities import Hashed, find_file, find_hashed
-from fanout.transports.curl.libcurl import Easy, is_browser
+from fanout.transports.curl.libcurl import Easy, is_browser, speaks_http2_soundly
 from fanout.transports.curl.numbers import CurlHttpVersion, CurlOpt
 from fanout.transports.outgoing import reveal_headers
 
@@ -27,11 +27,14 @@ _NOT_OURS = ("expect", "content-type")
 class Handles:
     """Makes handles as the arguments of CurlTransport say. A handle that is made must be closed."""
 
-    def __init__(self, *, ca_file: str | None, proxies: bool, prior_knowledge: bool, reuse: bool) -> None:
+    def __init__(
+        self, *, ca_file: str | None, proxies: bool, prior_knowledge: bool, reuse: bool, http2: bool | None = None
+    ) -> None:
         self._ca_file = ca_file
         self._proxies = proxies
         self._prior_knowledge = prior_knowledge
         self._reuse = reuse
+        self._http2 = speaks_http2_soundly() if http2 is None else http2
 
     @cached_property
     def _hashed(self) -> Hashed | None:
@@ -104,7 +107,9 @@ class Handles:
         if self._prior_knowledge and not secure:
             easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2_PRIOR_KNOWLEDGE)
         else:
-            easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2TLS if secure else CurlHttpVersion.V1_1)
+            # A browser speaks HTTP/2, and a service that looks for one would see the difference.
+            second = secure and (self._http2 or request.impersonate is not None)
+            easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2TLS if second else CurlHttpVersion.V1_1)
         if secure and (hashed := self._hashed) is not None:
             easy.set(CurlOpt.CAPATH, hashed.directory.encode())
             easy.set_blob(CurlOpt.CAINFO_BLOB, hashed.one)  # in place of the file; to have neither is an error

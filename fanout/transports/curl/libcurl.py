@@ -7,6 +7,7 @@ somebody imports curl_cffi, from then on its own. Both find what they look for o
 given. tests/transports/curl/test_libcurl.py holds both to what they must do.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
 from struct import pack
@@ -62,6 +63,18 @@ class Watcher(Protocol):
 def version() -> str:
     """The version of libcurl itself."""
     return str(ffi.string(lib.curl_version()).decode().split()[0].removeprefix("libcurl/"))
+
+
+SOUND_NGHTTP2 = (1, 68, 1)
+"""The first nghttp2 without CVE-2026-27135: by frames of its choice a service could end the process in older ones."""
+
+
+@cache
+def speaks_http2_soundly() -> bool:
+    """Tells whether the library below libcurl that speaks HTTP/2 is known to stand what a service may send."""
+    words = ffi.string(lib.curl_version()).decode().split()
+    numbers = next((word.removeprefix("nghttp2/") for word in words if word.startswith("nghttp2/")), "0")
+    return tuple(int(number) for number in re.findall(r"\d+", numbers)) >= SOUND_NGHTTP2
 
 
 class Easy:
@@ -150,6 +163,11 @@ class Easy:
         """
         target = _find_newest(browser).encode()
         return bool(lib.curl_easy_impersonate(self.handle, target, int(default_headers)) == _OK)
+
+    @property
+    def connected(self) -> bool:
+        """True once there is a connection and all that belongs to it, over which the request can be sent."""
+        return bool(self._times(CurlInfo.PRETRANSFER_TIME_T)[0])
 
     @property
     def error(self) -> str:
