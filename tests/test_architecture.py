@@ -183,6 +183,18 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
     assert [place for place, text in texts if question.match(text.lstrip())] == []
 
 
+@pytest.mark.parametrize("name", ["", "-test"])
+def test_the_lock_with_hashes_is_the_lock_with_hashes(name: str) -> None:
+    plain = (ROOT / f"requirements{name}.lock").read_text().splitlines()
+    text = (ROOT / f"hashes{name}.lock").read_text()
+    versions = re.findall(r"^([^#\s-][^\\\n]*) \\$", text, re.MULTILINE)
+    assert versions == [line for line in plain if line and not line.startswith(("#", "-r"))]
+    blocks = re.split(r"\n(?=[^\s#-])", re.sub(r"^[#-].*\n", "", text, flags=re.MULTILINE))
+    assert len(blocks) == len(versions)
+    assert all(re.fullmatch(r"[^\n]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n?", block) for block in blocks)
+    assert "://" not in text
+
+
 def test_names_that_say_nothing_are_not_used() -> None:
     empty = re.compile("Manager|Handler|Helper|Utils|Service|Orchestrator|Pipeline|^Base")
     classes = [node.name for path in MODULES for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef)]
