@@ -68,9 +68,8 @@ class Trial:
 
         Whatever the provider's code raises is such an error, and whatever the transport raises, but for PASSING.
         """
-        if self.cut:  # by whoever heard that it starts
-            return None
-        await trio.lowlevel.checkpoint_if_cancelled()  # before the request is made, which would want a farewell
+        # Before the request is made, which would want a farewell: also by who has just heard that it starts.
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             if (login := self.provider.credentials) is not None:
                 self.secrets.update(login.cookies.values(), login.secrets.values())

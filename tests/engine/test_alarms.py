@@ -118,6 +118,24 @@ async def test_while_the_loop_is_busy_with_other_lanes_nothing_is_judged(
         nursery.cancel_scope.cancel()
 
 
+async def test_the_time_of_others_is_none_of_the_time_to_read(autojump_clock: trio.testing.MockClock) -> None:
+    steps = [0]
+
+    async def be_busy() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            steps[0] += 1
+            autojump_clock.jump(10 if steps[0] < 4 else SLOW / 4)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(be_busy)
+        while not steps[0]:  # for one step of the other task after the other
+            await trio.lowlevel.checkpoint()
+        await let_read(20 * SLOW / 4)
+        assert 20 <= steps[0] <= 30
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_loop_that_is_never_free_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
     async def be_busy() -> None:
         while True:

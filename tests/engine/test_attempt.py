@@ -707,6 +707,31 @@ async def test_a_lane_cancelled_in_the_step_in_which_its_login_comes_says_nothin
     assert (lane.end.status, lane.attempt.answer.elapsed) == (Status.CANCELLED, 1)
 
 
+async def test_a_lane_whose_turn_does_not_come_before_the_deadline_is_late_and_leaves_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    limiter = trio.CapacityLimiter(1)
+    limiter.acquire_on_behalf_of_nowait(limiter)
+    lane = Lane(said("x"), limiter=limiter)
+    left: list[int] = []
+    lane.attempt.leave = lambda: left.append(1)
+    await lane.run(until=trio.current_time() + 3)
+    assert (lane.end.status, lane.error.clock, lane.took) == (Status.TIMED_OUT, "deadline", 3)
+    assert (left, lane.transport.exchanges, lane.attempt.answer.elapsed) == ([], [], None)
+
+
+async def test_a_reader_is_made_for_the_request_that_it_reads_the_answer_of(autojump_clock: MockClock) -> None:
+    seen: list[Request | None] = []
+
+    class Looking(Words):
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
+            seen.append(request)
+            return WordsReader(head)
+
+    lane = await Lane(said("x"), Looking("a")).run()
+    assert seen == [lane.transport.exchanges[0].request]
+
+
 async def test_a_lane_cancelled_in_the_step_in_which_its_turn_comes_says_nothing_after_its_end(
     autojump_clock: MockClock,
 ) -> None:

@@ -77,3 +77,10 @@ def test_what_came_while_nobody_counted_is_of_the_window_that_ends_then() -> Non
     lane.content(100.0, 20)
     assert lane.find_fired(140.0) is None
     assert lane.next_alarm() == (140.0 + RATE_WINDOW, "min_tps", 2)
+
+
+def test_a_clock_that_is_due_with_the_rate_fires_though_the_rate_is_well() -> None:
+    lane = clocks(min_tps=2, total=5)
+    lane.content(100.0, 20)
+    error = lane.find_fired(100.0 + RATE_WINDOW)
+    assert error and error.clock == "total"

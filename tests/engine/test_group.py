@@ -657,3 +657,5 @@ async def test_a_lane_that_is_dropped_at_its_failure_starts_one_other(autojump_c
     seen = await watch(Dropping(*words("a", "b", "c")), transport, retries=0)
     assert [seen.start_at(lane) for lane in "abc"] == [0, 1, 2]
     assert seen.run.winner and seen.run.winner.lane == "c"
+    with pytest.RaisesGroup(ServerError, ServerError):  # and was not refused
+        await fanout.race("?", Dropping(*words("a", "b")), transport=transport, retries=0)

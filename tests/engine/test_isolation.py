@@ -403,8 +403,8 @@ async def test_a_limited_key_rests_however_its_lane_ended(
     assert [exchange.request.url for exchange in inner.exchanges] == ["http://two/"]
 
 
-async def test_a_loser_that_was_refused_counts_against_its_budget(autojump_clock: MockClock) -> None:
-    connections = Connections(memory(a=[0.05, Head(500), HANG], b=said("x")))
-    await fanout.ask("?", Race(*words("a", "b")), transport=connections)
+async def test_a_loser_that_was_refused_counts_against_its_budget_and_no_other(autojump_clock: MockClock) -> None:
+    connections = Connections(memory(a=[0.05, Head(500), HANG], b=said("x"), c=[0.05, b"y", HANG], d=[HANG]))
+    await fanout.ask("?", Race(*words("a", "b", "c", "d")), transport=connections)
     budgets = {name.split()[0]: budget.tokens for name, budget in connections.budgets.items()}
-    assert budgets == {"a": 9, "b": 10}
+    assert budgets == {"a": 9, "b": 10, "c": 10, "d": 10}

@@ -98,3 +98,11 @@ def test_an_async_accept_is_refused_at_once_and_one_in_disguise_when_it_answers(
     disguised = Race(accept=lambda answer: accept(answer))
     with pytest.raises(UsageError, match="not an async one"):
         disguised.losers(0, FINISHED, [Stood(Status.FINISHED)])
+
+    class Later:
+        def __await__(self) -> Any:
+            yield
+
+    later: Any = Later
+    with pytest.raises(UsageError, match="not an async one"):
+        Race(accept=lambda _: later()).losers(0, FINISHED, [Stood(Status.FINISHED)])
