@@ -114,8 +114,8 @@ class Run:
         raise KeyError(lane)
 
 
-MANY = 16
-"""Events in one read beyond which their texts are put together at once."""
+PACKED = 4096
+"""Pieces of content after which those of a text are joined."""
 
 
 @define
@@ -139,11 +139,12 @@ class Fold:
     _calls: dict[int, tuple[list[str], list[str], list[str]]] = field(factory=dict)
     _files: list[File] = field(factory=list)
     _kept: dict[type, Event] = field(factory=dict)
+    _full: int = PACKED
+    _packed: dict[type, int] = field(factory=dict)
 
     def add(self, events: Sequence[Event], at: float) -> int:
         """Takes the events of one read, which arrived at `at`; returns how many of them are content."""
         texts = self._texts
-        marks = [(pieces, len(pieces)) for pieces in texts.values()] if len(events) > MANY else ()
         contents = 0
         for event in events:
             kind = type(event)
@@ -155,18 +156,17 @@ class Fold:
             elif isinstance(event, File):
                 self._files.append(event)
             elif isinstance(event, Replace):
-                texts[Delta] = [event.text]
+                texts[Delta], self._packed[Delta] = [event.text], 1
             elif isinstance(event, End):
                 self._end, self._ended = event, at
             elif kind is Started:
                 self._kept.clear()  # what a failed try counted is not of the next one's answer
             else:
                 self._kept[kind] = event
-        for pieces, mark in marks:  # a flood of tokens would be a million texts of 50 bytes each
-            if len(pieces) > mark:
-                pieces[mark:] = ["".join(pieces[mark:])]
         if contents:
             self.chunks += contents
+            if self.chunks >= self._full:
+                self._pack()
             self._last = at
             if self._first is None:
                 self._first = at
@@ -186,11 +186,21 @@ class Fold:
         """The text so far."""
         return self._join(Delta)
 
+    def _pack(self) -> None:
+        """Joins the latest pieces of each text: a million of them take fifty times the memory of their characters."""
+        self._full = self.chunks + PACKED
+        for kind, pieces in self._texts.items():
+            packed = self._packed.get(kind, 0)
+            if len(pieces) - packed > 1:
+                pieces[packed:] = ["".join(pieces[packed:])]
+                self._packed[kind] = packed + 1
+
     def _join(self, kind: type) -> str:
         """Joins the pieces of a text for good: whoever looks at an answer ten times a second joins each once."""
         pieces = self._texts[kind]
         if len(pieces) > 1:
             pieces[:] = ["".join(pieces)]
+            self._packed[kind] = 1
         return pieces[0] if pieces else ""
 
     @property

@@ -44,7 +44,9 @@ def lane_of(wire: str, url: str, case: str, name: str) -> str:
     return f"{name}={wire}/m?base_url={url}/{case}&key_env="
 
 
-async def measure(url: str, good_url: str, case: str, wire: str, transport: str, number: int = 1, total: float = 3.0) -> Harm:
+async def measure(
+    url: str, good_url: str, case: str, wire: str, transport: str, number: int = 1, total: float = 3.0
+) -> Harm:
     """Runs so many hostile lanes beside a good one, with a clock of `total` seconds."""
     async with choose_transport(transport) as carrier:
         await fanout.ask("?", All(GOOD.format(url=good_url)), transport=carrier)  # what is loaded at first use

@@ -155,7 +155,7 @@ async def check_keys(name: str, transport: Transport) -> list[ProviderError | No
 
 
 def _find_for_listing(name: str, config: Config) -> list[Provider]:
-    if name not in entries():
+    if name not in entries() and _load_plug_in("fanout.providers", name) is None:
         raise UsageError(explain_unknown("provider", name, entries(), "`fanout providers` lists them all"))
     return _make_providers(Spec(LISTING, None, name, ""), Given(), config)[0]
 

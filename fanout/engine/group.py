@@ -9,10 +9,12 @@ from attrs import define
 
 from fanout.abc import Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
+from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
+from fanout.timeouts import Leniency
 from fanout.unwrapped import unwrapping
 
 # The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
@@ -77,6 +79,7 @@ class Group:
         self._failures = 0
         self._spoke_at = 0.0
         self._turn = trio.Event()
+        self._leniency = Leniency()
 
     @property
     def over(self) -> bool:
@@ -166,15 +169,24 @@ class Group:
     async def _wait_for_turn(self, until: float) -> None:
         """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
 
-        It also returns where no lane runs: none of them could fail any more.
+        It also returns where no lane runs: none of them could fail any more. Silence is certain only when what has
+        arrived has been read, and is not held against the lanes where we have been late ourselves.
         """
+        certain = False
         while not self._failures and not self.over and self._any_runs():
             due = min(self._spoke_at + self._policy.pace, until)
-            if trio.current_time() >= due:
+            now = trio.current_time()
+            if now < due:
+                certain = False
+                self._turn = trio.Event()
+                with trio.move_on_at(due):
+                    await self._turn.wait()
+            elif certain:
                 break
-            self._turn = trio.Event()
-            with trio.move_on_at(due):
-                await self._turn.wait()
+            else:
+                self._spoke_at += 2 * self._leniency.pardon(now - due)
+                await let_read(now - due)
+                certain = True
         if trio.current_time() >= until:
             late = TimedOut("the group's deadline passed before its turn came", clock="deadline")
             for seat in self.seats:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cached_property, partial
+from inspect import CO_VARARGS
 
 import trio
 from attrs import define, evolve, field
@@ -108,7 +109,7 @@ class Trial:
         assert self._request is not None
         self.refused = head.status >= 400
         with parsing():
-            self._reader = self.provider.read(head, self._request)
+            self._reader = _make_reader(self.provider, head, self._request)
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
 
@@ -231,6 +232,14 @@ def _advance(flow: Flow, reply: Reply | None) -> tuple[Request, bool]:
         return (next(flow) if reply is None else flow.send(reply)), False
     except StopIteration as last:
         return last.value, True
+
+
+def _make_reader(provider: Provider, head: Head, request: Request) -> Reader:
+    """Makes the reader of a response; a plug-in written for 0.1.0 has a `read` that takes the head alone."""
+    code = getattr(type(provider).read, "__code__", None)
+    if code is not None and code.co_argcount == 2 and not code.co_flags & CO_VARARGS:
+        return provider.read(head)
+    return provider.read(head, request)
 
 
 def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None) -> End:

@@ -32,6 +32,7 @@ from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
 from fanout.proxy import Proxy
+from fanout.timeouts import Leniency
 from fanout.transports.outgoing import (
     describe_refusal,
     make_connect_error,
@@ -232,6 +233,7 @@ class _Progress:
         self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
         self._connect = connect
+        self._leniency = Leniency()
         self.begin()
 
     def begin(self) -> None:
@@ -270,8 +272,10 @@ class _Progress:
 
         A service may close an idle connection at any time, also just when it is used again. A request that met with
         such an end, before any byte of a response, was not processed (RFC 9112, 9.3.1): it goes out again, until it
-        has had a fresh connection.
+        has had a fresh connection. Nor has the service been too slow to connect where we are late ourselves.
         """
+        if isinstance(error, trio.TooSlowError):
+            return self._leniency.pardon(trio.current_time() - self.scope.deadline) > 0
         lost = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
         return lost and not self._fresh and not self.came
 

@@ -4,7 +4,7 @@ A bound in bytes does not bound objects: 8 MiB may be 4 million of them, which t
 from one read into the next is counted here, and refused before there is all of it.
 """
 
-from fanout.errors import TooLarge
+from fanout.errors import ProtocolError, ProviderError, TooLarge
 
 OBJECTS = 5_000
 """Objects and lists in one text."""
@@ -16,13 +16,17 @@ ESCAPES = 2_000_000
 """Backslashes. CJK text that is all escapes has 1.4 million in 8 MiB."""
 
 
+DEEPEST = 1_000
+"""Objects and lists within one another, of which no decoder takes more."""
+
+
 class Weight:
     """Counts what stands outside of strings, in time linear in the bytes. `error` is set when there is too much."""
 
     __slots__ = ("_escaped", "_escapes", "_in_string", "_objects", "_open", "_values", "error")
 
     def __init__(self) -> None:
-        self.error: TooLarge | None = None
+        self.error: ProviderError | None = None
         self._objects = 0
         self._open = 0
         self._values = 0
@@ -54,7 +58,9 @@ class Weight:
         self._open += objects - bare.count(b"}") - bare.count(b"]")
         self._objects += objects
         self._values += objects + bare.count(b",") + (quotes + 1) // 2
-        if self._objects > OBJECTS:
+        if self._open > DEEPEST:
+            self.error = ProtocolError(f"JSON of more than {DEEPEST} levels")
+        elif self._objects > OBJECTS:
             self.error = TooLarge(f"JSON with more than {OBJECTS} objects")
         elif self._values > VALUES:
             self.error = TooLarge(f"JSON with more than {VALUES} values")

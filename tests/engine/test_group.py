@@ -371,6 +371,31 @@ async def test_counts_and_titles_break_no_silence(autojump_clock: MockClock) -> 
         assert seen.start_at("b") == pytest.approx(1.3)
 
 
+async def test_a_hedge_is_judged_after_what_has_arrived_was_read(autojump_clock: MockClock) -> None:
+    for _ in range(20):
+        transport = memory(a=[0.8, b"x", 0.5, b"."], b=said("y"))
+        await watch(Hedge(*words("a", "b"), after=0.8), transport)
+        assert len(transport.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "starts"),
+    [([0.5, b"x", 0.5, b"."], [0]), ([0.4, 0.4, 0.4, 0.4, b"x ."], [0]), ([HANG], [0, 5.6])],
+    ids=["it speaks", "it was late by our fault", "it is silent"],
+)
+async def test_the_time_in_which_the_process_was_stopped_is_no_silence(
+    script: Any, starts: list[float], autojump_clock: MockClock
+) -> None:
+    transport = memory(a=script, b=said("y"))
+    began = trio.current_time()
+    async with fanout.open_fanout("?", Hedge(*words("a", "b"), after=0.8), transport=transport) as running:
+        await trio.sleep(0.2)
+        autojump_clock.jump(3)
+        async for _ in running:
+            pass
+    assert [exchange.began - began for exchange in transport.exchanges] == pytest.approx(starts)
+
+
 class CountingReader(WordsReader):
     def _event(self, word: str) -> Any:
         return Usage(output=int(word[1:])) if word[:1] == "#" else super()._event(word)

@@ -1,5 +1,6 @@
 """The one contract test: what every transport must do, the scripted one and the real ones alike."""
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -368,6 +369,26 @@ async def test_a_transport_that_is_closed_says_so(real: Real) -> None:
             await transport.exchange(Request("POST", server.url), Ears(), 5)
     with pytest.raises(UsageError, match="closed"):
         await real().exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [HttpxTransport, CurlTransport])
+async def test_a_connection_that_does_not_come_ends_though_we_were_late(real: Real, certificate: Certificate) -> None:
+    async def silent(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async def keep_busy() -> None:
+        for _ in range(20):
+            time.sleep(0.1)  # noqa: ASYNC251  # as a caller's code does
+            await trio.sleep(0.001)
+
+    async with serve(silent) as url, real(ca_file=str(certificate.path)) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_busy)
+        began = trio.current_time()
+        with pytest.raises(TimedOut) as caught:
+            await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.25)
+        assert (caught.value.clock, caught.value.retry_safe) == ("connect", True)
+        assert 0.25 < trio.current_time() - began < 1.8
 
 
 @asynccontextmanager

@@ -165,6 +165,11 @@ class Easy:
         return bool(lib.curl_easy_impersonate(self.handle, target, int(default_headers)) == _OK)
 
     @property
+    def connected(self) -> bool:
+        """True once there is a connection and all that belongs to it, over which the request can be sent."""
+        return bool(self._times(CurlInfo.PRETRANSFER_TIME_T)[0])
+
+    @property
     def error(self) -> str:
         """Libcurl's words for the last failure."""
         return str(ffi.string(self._error).decode("utf-8", "replace"))

@@ -3,10 +3,12 @@
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Any
 
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
+from fanout.timeouts import Leniency
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.outgoing import describe_refusal, find_environment_proxy, make_connect_error
@@ -29,6 +31,7 @@ class Transfer:
     wait; everything that may raise is done by `deliver`, outside libcurl, a portion at a time. `queued` is True while
     it is on that list. `wanted` is False once the receiver has enough, or nobody waits any more. `task` is the task
     that waits, `error` the exception that it is to raise, and `code` what libcurl has ended it with.
+    `connect_by` is the Trio time by which there must be a connection.
     """
 
     __slots__ = (
@@ -37,6 +40,7 @@ class Transfer:
         "_decoded",
         "_decoder",
         "_held",
+        "_leniency",
         "_lines",
         "_news",
         "_paused",
@@ -47,6 +51,7 @@ class Transfer:
         "_whole",
         "code",
         "connect",
+        "connect_by",
         "easy",
         "error",
         "host",
@@ -72,6 +77,8 @@ class Transfer:
         self.request = request
         self.host = host
         self.connect = connect
+        self.connect_by = inf
+        self._leniency = Leniency()
         self.wanted = True
         self.queued = False
         self.code: int | None = None
@@ -132,6 +139,12 @@ class Transfer:
             self.drop()
             raise OverflowError
         self._hear_body(data)
+
+    def put_off(self, now: float, late: float) -> bool:
+        """Moves `connect_by`, which is past, where we are so many seconds late ourselves; False: that is no excuse."""
+        more = self._leniency.pardon(late)
+        self.connect_by = now + more
+        return more > 0
 
     def queue(self) -> None:
         """Puts this on the list of those that have news, if it is not there."""

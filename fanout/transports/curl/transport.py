@@ -19,7 +19,8 @@ import trio
 
 from fanout.abc import Receiver, Request
 from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.transports.curl.errors import Route, translate
+from fanout.timeouts import LATE
+from fanout.transports.curl.errors import CONNECT_TIMEOUT, Route, translate
 from fanout.transports.curl.handles import Handles
 from fanout.transports.curl.libcurl import TIMER
 from fanout.transports.curl.pollers import open_poller
@@ -68,6 +69,7 @@ class CurlTransport:
         self._pools: dict[str | None, Pool] = {}
         self._news: list[Transfer] = []
         self._drains: deque[tuple[float, Transfer]] = deque()
+        self._pardoned: list[Transfer] = []
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -128,10 +130,12 @@ class CurlTransport:
             transfer = Transfer(easy, request, receiver, self._news, host=host, connect=connect)
             sockets.tie(transfer, receiver)
             pool.add(transfer)
+            transfer.connect_by = trio.current_time() + connect
         except BaseException:  # Ctrl-C too: nobody else knows the handle yet
             easy.close()
             raise
         sockets.catch_up()
+        self._pardon()
         pool.multi.act(TIMER)
         self._flush()
         return transfer
@@ -147,6 +151,7 @@ class CurlTransport:
             while not sockets.closed:
                 await sockets.wait()
                 while not sockets.closed:
+                    self._pardon()
                     reads = sockets.act()
                     streams = len(self._news)  # over HTTP/2 one read brings news of many
                     self._flush()
@@ -156,6 +161,7 @@ class CurlTransport:
 
     async def _watch_clock(self, sockets: Sockets) -> None:
         while await sockets.clock.wait():
+            self._pardon()
             now = trio.current_time()
             for pool in self._pools.values():
                 if pool.due <= now:
@@ -164,12 +170,31 @@ class CurlTransport:
             while self._drains and self._drains[0][0] <= now:
                 self._cut_off(self._drains.popleft()[1], f"its end has not come within {DRAIN} s")
             self._flush()
+            self._end_unconnected(now)
             dues = [pool.due for pool in self._pools.values()]
+            dues += [transfer.connect_by for transfer in self._pardoned]
             if self._drains:
                 dues.append(self._drains[0][0])
             if self._news:
                 dues.append(now)
             sockets.clock.set(min(dues, default=inf))
+
+    def _pardon(self) -> None:
+        """Puts off the verdict on connections, where libcurl is called late: see Pool.pardon."""
+        now = trio.current_time()
+        for pool in self._pools.values():
+            if now - pool.due > LATE:
+                self._pardoned += pool.pardon(now)
+        if self._pardoned and self._sockets is not None:
+            self._sockets.clock.wake_by(min(transfer.connect_by for transfer in self._pardoned))
+
+    def _end_unconnected(self, now: float) -> None:
+        """Ends those transfers, after a pardon, that still have no connection when they should."""
+        waiting = [transfer for transfer in self._pardoned if transfer.wanted and not transfer.easy.connected]
+        past = [t for t in waiting if t.connect_by <= now and not t.put_off(now, now - t.connect_by)]
+        self._pardoned = [transfer for transfer in waiting if transfer not in past]
+        for transfer in past:
+            self._complete(transfer, CONNECT_TIMEOUT)
 
     def _flush(self) -> None:
         """Tells receivers of what has come, and ends the transfers that are over, for a turn; then asks for the next.
