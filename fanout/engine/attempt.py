@@ -16,6 +16,7 @@ from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.keys import Keys
 from fanout.engine.observer import tell
+from fanout.engine.portions import take_turn
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
@@ -165,6 +166,7 @@ class Attempt:
             limiter.release()
 
     async def _run(self, prompt: Prompt, until: float) -> None:
+        await take_turn()
         if self.state is ENDED:  # cancelled in the very step in which its turn came
             return
         self.prompt = self._prepare(prompt)
