@@ -398,7 +398,8 @@ async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, r
         small += 1
         for data in _pieces(chunk, decoder):
             if heavy or small >= SMALL:
-                await _let_others_run(receiver.turn if heavy else None)
+                if await _let_others_run(receiver.turn if heavy else None):
+                    return True
                 small = 0
             began = perf_counter()
             if receiver.data(data):
@@ -415,18 +416,18 @@ async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, r
     return False
 
 
-async def _let_others_run(turn: trio.Lock | None) -> None:
-    """Makes a checkpoint, one task at a time where there is a `turn`.
+async def _let_others_run(turn: trio.Lock | None) -> bool:
+    """Makes a checkpoint, one task at a time where there is a `turn`; returns True if this task is cancelled.
 
-    A cancellation waits for the next read, or for a receiver that has enough: it must meet the library's generators
-    from within, as `_read_on` says.
+    It is not raised here: it must meet the library's generators from within, as `_read_on` says.
     """
     if turn is None:
         await trio.lowlevel.cancel_shielded_checkpoint()
-        return
-    with trio.CancelScope(shield=True):
-        async with turn:
-            await trio.lowlevel.checkpoint()
+    else:
+        with trio.CancelScope(shield=True):
+            async with turn:
+                await trio.lowlevel.checkpoint()
+    return trio.current_effective_deadline() == -inf
 
 
 def _pieces(chunk: bytes, decoder: Decoder | None) -> Iterator[bytes]:
