@@ -1,5 +1,3 @@
-import time
-
 import trio
 import trio.lowlevel
 
@@ -57,24 +55,3 @@ async def test_a_task_that_is_cancelled_while_it_waits_takes_no_place() -> None:
         for _ in range(MANY):
             nursery.start_soon(start)
     assert done == MANY
-
-
-async def test_the_loop_goes_round_between_two_portions() -> None:
-    portions = Portions()
-    longest, last = 0.0, time.perf_counter()
-
-    async def start() -> None:
-        await portions.take_turn()
-        until = time.perf_counter() + 0.001
-        while time.perf_counter() < until:
-            pass
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(MANY):
-            nursery.start_soon(start)
-        await trio.lowlevel.checkpoint()
-        while len(nursery.child_tasks):
-            last = time.perf_counter()
-            await trio.lowlevel.checkpoint()
-            longest = max(longest, time.perf_counter() - last)
-    assert longest < 0.001 * MANY / 2
