@@ -5,6 +5,8 @@ send the first request after half a second, and nothing else would run meanwhile
 """
 
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVarTuple
 
 import trio
 
@@ -48,11 +50,15 @@ class Portions:
 _portions: trio.lowlevel.RunVar[Portions] = trio.lowlevel.RunVar("fanout's portions")
 
 
-async def take_turn() -> None:
-    """Waits, mostly not at all, until this task may start a lane."""
+Args = TypeVarTuple("Args")
+
+
+async def start(run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+    """Runs a lane, after a wait for its portion, mostly none at all."""
     try:
         portions = _portions.get()
     except LookupError:
         portions = Portions()
         _portions.set(portions)
     await portions.take_turn()
+    await run(*args)
