@@ -200,8 +200,9 @@ TRANSPORTS = {"curl": "CurlTransport", "httpx": "HttpxTransport"}
 
 
 def transport(name: str) -> Any:
-    """A transport of fanout's by its module's name, to be entered."""
-    return getattr(import_module(f"fanout.transports.{name}"), TRANSPORTS[name])()
+    """A transport of fanout's by its module's name, to be entered; it speaks HTTP/2 where the way does."""
+    settings = {"http2": True} if name == "curl" else {}
+    return getattr(import_module(f"fanout.transports.{name}"), TRANSPORTS[name])(**settings)
 
 
 def lane(url: str) -> OpenAI:

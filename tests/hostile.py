@@ -20,13 +20,22 @@ class Turns(trio.abc.Instrument):
     """The longest time between two looks at the sockets and clocks, in seconds of the processor."""
 
     longest: float = 0.0
-    _began: float = field(factory=time.thread_time, init=False)
+    stolen: float = 0.0
+    """Seconds in which other programs had the processor while this one wanted it."""
+
+    _cpu: float = field(factory=time.thread_time, init=False)
+    _wall: float = field(factory=time.perf_counter, init=False)
 
     def after_io_wait(self, timeout: float) -> None:
-        self._began = time.thread_time()
+        now = time.perf_counter()
+        self.stolen += max(0.0, now - self._wall - timeout)
+        self._cpu, self._wall = time.thread_time(), now
 
     def before_io_wait(self, timeout: float) -> None:
-        self.longest = max(self.longest, time.thread_time() - self._began)
+        cpu, now = time.thread_time() - self._cpu, time.perf_counter()
+        self.longest = max(self.longest, cpu)
+        self.stolen += max(0.0, now - self._wall - cpu)
+        self._wall = now
 
 
 @define
@@ -72,7 +81,7 @@ async def measure(
     good, *others = run.answers
     assert good.status == "finished", good.error
     assert good.elapsed
-    late = max((answer.elapsed or 0) for answer in others) - total
+    late = max((answer.elapsed or 0) for answer in others) - total - turns.stolen
     return Harm(
         turns.longest,
         good.elapsed,

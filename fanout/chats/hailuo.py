@@ -32,7 +32,7 @@ from fanout.providers.citations import Citations
 from fanout.providers.media import type_of
 from fanout.providers.reader import text_of
 from fanout.wire.faults import is_answer
-from fanout.wire.json_text import JsonText, encode, excerpt, repair
+from fanout.wire.json_text import JsonText, encode, excerpt, repair, show
 from fanout.wire.multipart import Part, content_type, multipart
 from fanout.wire.sse import ServerSentEvent
 
@@ -308,7 +308,7 @@ def _check_status(value: dict[str, Any]) -> None:
     code = info.get("code") or 0
     # Clients go on after one of type 3, and nobody knows what it means.
     if code != 0 and value.get("type") != 3:
-        raise ServerError(f"{excerpt(text_of(info.get('message')) or 'no reason', 500)} (code {code!r:.20})")
+        raise ServerError(f"{excerpt(text_of(info.get('message')) or 'no reason', 500)} (code {show(code, 20)})")
 
 
 def _id_of(value: Any) -> str | None:

@@ -18,6 +18,7 @@ from fanout.abc import Request
 from fanout.addresses import is_public, is_this_machine
 from fanout.errors import ProtocolError
 from fanout.secret import Secret
+from fanout.wire.json_text import show
 
 _BUCKET = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:[0-9]{1,5})?")
@@ -67,10 +68,10 @@ class Bucket:
         scheme, _, host = self.endpoint.rpartition("://")
         name = host.partition(":")[0]
         if not _BUCKET.fullmatch(self.bucket):
-            raise ProtocolError(f"the service names a storage whose bucket is {self.bucket!r:.80}")
+            raise ProtocolError(f"the service names a storage whose bucket is {show(self.bucket)}")
         plain = _PLAIN.fullmatch(self.endpoint)
         if plain and is_this_machine(plain[1].strip("[]")) and is_this_machine(urlsplit(base_url).hostname):
             return f"{self.endpoint}/{self.bucket}"  # an address has no names below it
         if scheme not in ("", "https", "http") or not _HOST.fullmatch(host) or not is_public(f"{self.bucket}.{name}"):
-            raise ProtocolError(f"the service names a storage at {self.endpoint!r:.80}, which is no host's name")
+            raise ProtocolError(f"the service names a storage at {show(self.endpoint)}, which is no host's name")
         return f"https://{self.bucket}.{host}"

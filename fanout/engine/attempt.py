@@ -16,6 +16,7 @@ from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.keys import Keys
 from fanout.engine.observer import tell
+from fanout.engine.portions import start
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
@@ -148,7 +149,7 @@ class Attempt:
     async def _run_watched(self, prompt: Prompt, until: float) -> None:
         run = self._run if self._limiter is None else partial(self._run_in_turn, self._limiter)
         with self._watch.scope:
-            await run(prompt, until)
+            await start(run, prompt, until)
         if (trial := self._trial) is not None and trial.bug is not None:
             raise trial.bug
         if trial is not None and self._watch.fired is not None:

@@ -11,7 +11,7 @@ from fanout.providers.chat_calls import Calls, Piece
 from fanout.providers.chat_files import Sound, picture_of
 from fanout.providers.citations import Citations
 from fanout.providers.reader import JsonReader, count_of, text_of
-from fanout.wire.json_text import encode
+from fanout.wire.json_text import encode, show
 
 MAX_CHOICES = 1024
 """Choices in one event; no service makes more than 128 for a request."""
@@ -278,7 +278,7 @@ class ChatReader(JsonReader):
                 case "tool_reference":  # Mistral: a page that its search has found
                     self._citations.add(part.get("url"), part.get("title"), out)
                 case kind:
-                    self.note(f"a part of the answer is not known: {kind!r}")
+                    self.note(f"a part of the answer is not known: {show(kind, 200)}")
 
     def _add(self, kind: type[Delta | Reasoning | Refusal], text: Any, out: list[Event]) -> None:
         if isinstance(text, str) and text:

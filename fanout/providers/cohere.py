@@ -15,7 +15,7 @@ from fanout.providers.media import data_uri, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, text_of
 from fanout.secret import Secret
 from fanout.wire.faults import MESSAGE_LENGTH
-from fanout.wire.json_text import excerpt
+from fanout.wire.json_text import excerpt, show
 
 BASE_URL = "https://api.cohere.com"
 """Cohere's address."""
@@ -201,7 +201,7 @@ class CohereReader(JsonReader):
         if (text := content.get("text")) and isinstance(text, str):
             out.append(Delta(text))
         elif (kind := content.get("type", "text")) not in ("text", "thinking"):
-            self.note(f"a part of the answer is not known: {kind!r}")
+            self.note(f"a part of the answer is not known: {show(kind, 200)}")
 
     def _read_call(self, index: Any, call: dict[str, Any], out: list[Event]) -> None:
         function = call.get("function") or {}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fanout.errors import ProtocolError
-from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.json_text import JsonText, excerpt, show
 
 DEPTH = 64
 """Names and indexes in one path."""
@@ -93,7 +93,7 @@ def _child(node: Node, step: str | int, new: Any, path: tuple[str | int, ...]) -
 def _steps(path: Any) -> Iterator[str | int]:
     """The names and indexes of a path like `$.a.b[0]['c d']`."""
     if not isinstance(path, str) or not path.removeprefix("$"):
-        raise ProtocolError(f"an argument without a path: {excerpt(str(path))}")
+        raise ProtocolError(f"an argument without a path: {show(path)}")
     at, count = int(path.startswith("$")), 0
     while at < len(path):
         match = _STEP.match(path, at)

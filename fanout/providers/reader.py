@@ -12,7 +12,7 @@ from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault
 from fanout.wire.json_events import IDLE_EVENTS, JsonEvents
-from fanout.wire.json_text import Joiner, JsonText, excerpt, repair
+from fanout.wire.json_text import Joiner, JsonText, excerpt, repair, show
 from fanout.wire.shortcut import Repeats
 from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 
@@ -107,7 +107,7 @@ class JsonReader(AnswerEnding, ABC):
         services say `null` for them.
         """
         if type(index) is not int:
-            raise ProtocolError(f"a tool call with the index {index!r:.40}")
+            raise ProtocolError(f"a tool call with the index {show(index, 40)}")
         argued = self._calls.get(index, False)
         if arguments and not argued:
             arguments = self._nulls.pop(index, "") + arguments
@@ -319,7 +319,9 @@ def to_provider_error(error: Exception) -> ProviderError:
     """Returns one of READ_ERRORS as it is, or as a ProtocolError where it is Python's own."""
     if isinstance(error, ProviderError):
         return error
-    made = ProtocolError(f"the answer does not make sense: {type(error).__name__}: {excerpt(str(error))}")
+    words = error.args[0] if error.args else ""  # `str` of it would write all that it holds
+    said = excerpt(words) if isinstance(words, str) and not isinstance(error, KeyError) else show(words)
+    made = ProtocolError(f"the answer does not make sense: {type(error).__name__}: {said}")
     made.__cause__ = error
     return made
 

@@ -397,11 +397,9 @@ async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, r
             raise TooLarge(f"the body exceeds {CAP} bytes")
         small += 1
         for data in _pieces(chunk, decoder):
-            if heavy:
-                async with receiver.turn:
-                    await trio.lowlevel.checkpoint()
-            elif small >= SMALL:
-                await trio.lowlevel.checkpoint()
+            if heavy or small >= SMALL:
+                if await _let_others_run(receiver.turn if heavy else None):
+                    return True
                 small = 0
             began = perf_counter()
             if receiver.data(data):
@@ -416,6 +414,20 @@ async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, r
         if decoder.error:
             raise decoder.error
     return False
+
+
+async def _let_others_run(turn: trio.Lock | None) -> bool:
+    """Makes a checkpoint, one task at a time where there is a `turn`; returns True if this task is cancelled.
+
+    It is not raised here: it must meet the library's generators from within, as `_read_on` says.
+    """
+    if turn is None:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+    else:
+        with trio.CancelScope(shield=True):
+            async with turn:
+                await trio.lowlevel.checkpoint()
+    return trio.current_effective_deadline() == -inf
 
 
 def _pieces(chunk: bytes, decoder: Decoder | None) -> Iterator[bytes]:

@@ -32,7 +32,7 @@ class Decoder:
         names = [name for name in names if name not in ("", "identity", "none")]
         unknown = [name for name in names if name not in ("gzip", "x-gzip", "deflate")]
         if unknown:
-            self.error = ProtocolError(f"the body is encoded in a way that was not asked for: {unknown[0]!r:.40}")
+            self.error = ProtocolError(f"the body is encoded in a way that was not asked for: {unknown[0][:40]!r}")
         elif len(names) > MAX_CODINGS:
             self.error = ProtocolError(f"the body is encoded {len(names)} times")
         else:

@@ -10,7 +10,7 @@ from math import inf, nan
 from typing import Any
 
 from fanout.errors import ProtocolError, RedirectRefused
-from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.json_text import JsonText, excerpt, show
 
 MAX_DEPTH = 64
 """Values within one another."""
@@ -46,7 +46,7 @@ def unflatten(values: Any) -> Any:
     if type(values) is int:
         return _special(values)
     if not isinstance(values, list) or not values:
-        raise ProtocolError(f"no flattened values: {excerpt(repr(values)[:200])}")
+        raise ProtocolError(f"no flattened values: {show(values)}")
     made: dict[int, Any] = {}
     path: set[int] = set()
     pending = [0]
@@ -82,7 +82,7 @@ def _references(value: Any, count: int) -> list[int]:
             return []
     for index in found:
         if type(index) is not int or not (_LEAST <= index < count):
-            raise ProtocolError(f"{excerpt(repr(index)[:200])} is the index of no flattened value; there are {count}")
+            raise ProtocolError(f"{show(index)} is the index of no flattened value; there are {count}")
     return found
 
 
@@ -130,7 +130,7 @@ def _make_of(tag: str, rest: Sequence[Any], at: Callable[[int], Any]) -> Any:
             return _dict(rest[::2], rest[1::2], at)
         case _, [int(index)] if tag not in (*_BARE, "Map"):
             return at(index)
-    raise ProtocolError(f"a flattened {tag} of {excerpt(repr(rest)[:200])}")
+    raise ProtocolError(f"a flattened {tag} of {show(rest)}")
 
 
 def _dict(names: Sequence[Any], indices: Sequence[int], at: Callable[[int], Any]) -> dict[Any, Any]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from math import isfinite
+from reprlib import Repr
 from typing import Any
 
 import orjson
@@ -106,6 +107,18 @@ def excerpt(text: str, length: int = EXCERPT) -> str:
     if not head.isprintable():
         head = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in head)
     return head if max(len(head), len(text)) <= length else head[: length - 1] + "…"
+
+
+_BRIEF = Repr()
+_BRIEF.maxlevel, _BRIEF.maxdict, _BRIEF.maxlist, _BRIEF.maxstring = 3, 3, 4, 100
+
+
+def show(value: object, length: int = EXCERPT) -> str:
+    """Returns the beginning of a JSON value as Python writes it, safe to print.
+
+    `repr` would write all of it first, and what a page's values share as often as it is referred to: without end.
+    """
+    return excerpt(_BRIEF.repr(value), length)
 
 
 def repair(text: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanout.chats.huggingchat.conversation import check_messages
 from fanout.errors import ProtocolError, ProviderError, RedirectRefused
 from fanout.wire.devalue import MAX_DEPTH, page_nodes, unflatten
 from tests.servers.huggingchat import flattened, recorded
@@ -183,3 +184,10 @@ ODD = st.recursive(
 def test_hostile_values_give_a_value_or_a_typed_error(values: Any) -> None:
     with suppress(ProviderError):
         unflatten(values)
+
+
+def test_what_is_wrong_is_said_in_bounded_time_however_often_values_are_shared() -> None:
+    levels = [[index + 2, index + 2] for index in range(60)]
+    root = unflatten([{"messages": 1}, *levels, "x"])
+    with pytest.raises(ProtocolError, match="a conversation without messages"):
+        check_messages({"messages": {"shared": root}})

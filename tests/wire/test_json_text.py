@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import ProtocolError
-from fanout.wire.json_text import Joiner, JsonText, encode, excerpt, repair
+from fanout.wire.json_text import Joiner, JsonText, encode, excerpt, repair, show
 
 ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
 
@@ -120,3 +120,19 @@ def test_an_excerpt_is_short_and_printable() -> None:
     assert excerpt("plain") == "plain"
     assert excerpt("a\x1b\n\u202e\ud800b") == "a\\x1b\\n\\u202e\\ud800b"
     assert len(excerpt("x" * 1000, 500)) == len(excerpt("\n" * 1000, 500)) == 500
+
+
+def test_a_value_is_shown_in_bounded_time_whatever_it_shares() -> None:
+    value: Any = "x"
+    for _ in range(60):
+        value = [value, value]
+    assert show({"messages": value}) == "{'messages': [[[...], [...]], [[...], [...]]]}"
+    assert show("x" * 10_000_000, 20) == "'" + "x" * 18 + "…"
+    assert show(5) == "5"
+
+
+def test_many_values_in_place_of_one_are_refused_at_the_second() -> None:
+    with pytest.raises(ProtocolError, match="not JSON"):
+        decode("1 " * 4_000_000)
+    with pytest.raises(ProtocolError, match="more than 1000 JSON values"):
+        list(JsonText().decode_all("{}" * 2000))

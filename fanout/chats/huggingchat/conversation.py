@@ -9,7 +9,7 @@ from fanout.abc import Head, Reply
 from fanout.errors import NotAStream, ProtocolError, ProviderError
 from fanout.wire.devalue import page_nodes, unflatten
 from fanout.wire.faults import is_answer
-from fanout.wire.json_text import JsonText, encode, excerpt
+from fanout.wire.json_text import JsonText, encode, show
 
 Api = Literal["data", "v2"]
 """The place of a server's conversations: the data of its pages (2025), or an interface of its own (since June 2025)."""
@@ -81,7 +81,7 @@ def check_messages(conversation: Any) -> list[Mapping[str, Any]]:
     messages = conversation.get("messages") if isinstance(conversation, dict) else None
     if messages and isinstance(messages, list) and all(isinstance(m, dict) and _id(m) for m in messages):
         return messages
-    raise ProtocolError(f"a conversation without messages: {excerpt(repr(conversation)[:200])}")
+    raise ProtocolError(f"a conversation without messages: {show(conversation)}")
 
 
 def find_leaf(place: Place, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -111,7 +111,7 @@ def read_object(reply: Reply) -> dict[str, Any]:
         raise NotAStream("a web page in the place of data: the base URL must be the root of the web application")
     value = JsonText().decode(reply.body.decode("utf-8", "replace"))
     if not isinstance(value, dict):
-        raise ProtocolError(f"JSON, but no object: {excerpt(repr(value)[:200])}")
+        raise ProtocolError(f"JSON, but no object: {show(value)}")
     return value
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fanout.abc import Reply
 from fanout.errors import InvalidRequest, ProtocolError
-from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.json_text import JsonText, show
 
 Row = Mapping[str, Any]
 """A model as the list describes it: `multimodal` in every generation, `multimodalAcceptedMimetypes` in some."""
@@ -20,7 +20,7 @@ def read_rows(reply: Reply) -> list[Row]:
     value = JsonText().decode(reply.body.decode("utf-8", "replace"))
     rows = value.get("data") if isinstance(value, dict) else value
     if not isinstance(rows, list):
-        raise ProtocolError(f"no list of models: {excerpt(str(value))}")
+        raise ProtocolError(f"no list of models: {show(value)}")
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 
 

@@ -47,7 +47,7 @@ from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers.media import base64_of, type_of
 from fanout.secret import Secret
 from fanout.wire.faults import is_answer
-from fanout.wire.json_text import JsonText, encode, excerpt
+from fanout.wire.json_text import JsonText, encode, show
 from fanout.wire.multipart import Part, content_type, multipart
 
 BASE_URL = "https://huggingface.co/chat"
@@ -227,7 +227,7 @@ class HuggingChat(Provider):
         login = self._keep_session(login, reply.head)
         conversation = value.get("conversationId")
         if not isinstance(conversation, str) or not _ID.fullmatch(conversation):
-            raise ProtocolError(f"a new conversation without an id: {excerpt(repr(value)[:200])}")
+            raise ProtocolError(f"a new conversation without an id: {show(value)}")
         if isinstance(whole := value.get("conversation"), str):
             messages = check_messages(JsonText().decode(whole)["json"])
             return Place(conversation, str(messages[-1]["id"]), "v2", model), login
