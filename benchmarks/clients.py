@@ -242,12 +242,16 @@ async def _read_all(connection: trio.socket.SocketType, request: bytes, pieces: 
         pieces.feed(data)
 
 
-TRANSPORTS = {"curl": "CurlTransport", "httpx": "HttpxTransport"}
+TRANSPORTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "curl": ("CurlTransport", {"http2": True}),  # which is then the front's choice: by default HTTP/1.1 may be all
+    "httpx": ("HttpxTransport", {}),
+}
 
 
 def transport(name: str) -> Any:
     """A transport of fanout's by its module's name, to be entered."""
-    return getattr(import_module(f"fanout.transports.{name}"), TRANSPORTS[name])()
+    kind, settings = TRANSPORTS[name]
+    return getattr(import_module(f"fanout.transports.{name}"), kind)(**settings)
 
 
 def lane(url: str) -> OpenAI:

@@ -63,6 +63,7 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_buffering off;
+            add_header x-protocol $server_protocol;
             proxy_read_timeout 1h;
         }}
     }}

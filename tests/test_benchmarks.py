@@ -33,8 +33,10 @@ from benchmarks.conformance import Peer
 from benchmarks.load import CannotMeasure, Over, Server
 from benchmarks.ways import H2, PLAIN, TLS, WAYS
 from fanout.errors import FanoutError
+from fanout.prompt import Prompt
 from tests.conformance.cases import Case
 from tests.conformance.judge import Got, judge
+from tests.transports.test_contract import Ears
 
 ROOT = Path(__file__).parent.parent
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
@@ -442,6 +444,21 @@ def test_a_front_speaks_tls_to_who_trusts_it_and_keeps_nothing_back(server: Serv
                 assert b"w000001" in connection.getresponse().read1()  # the server stalls before the end
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(host.split(":")[1])))
+
+
+@SECURE
+@pytest.mark.parametrize(("way", "protocol"), [(TLS, "HTTP/1.1"), (H2, "HTTP/2.0")])
+async def test_a_way_is_the_protocol_that_it_says(
+    server: Server, monkeypatch: pytest.MonkeyPatch, way: str, protocol: str
+) -> None:
+    ears = Ears()
+    with front.open_front(server, [way]) as opened:
+        for name, path in load.trusting(opened.trust).items():
+            monkeypatch.setenv(name, path)
+        request = clients.lane(opened.servers[way].stream(every=0, chunks=2)).request(Prompt.of(clients.QUESTION))
+        async with clients.transport("curl") as carries:
+            await carries.exchange(request, ears, 5)
+    assert ears.heads[0].headers["x-protocol"] == protocol
 
 
 @SECURE
