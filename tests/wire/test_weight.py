@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fanout.wire import weight
@@ -15,6 +15,11 @@ JSON = st.recursive(
 )
 
 
+@pytest.fixture(autouse=True)
+def count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight, "LIGHT", 0)
+
+
 def count(value: Any) -> int:
     """The objects and lists in a value."""
     if isinstance(value, dict):
@@ -23,6 +28,7 @@ def count(value: Any) -> int:
 
 
 @given(JSON, st.integers(1, 7))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_objects_are_counted_however_the_text_is_cut(value: Any, size: int) -> None:
     text = json.dumps(value, ensure_ascii=False).encode()
     weighed = Weight()
@@ -73,3 +79,14 @@ def test_what_stands_in_a_string_weighs_nothing() -> None:
     weighed.add(b'{"a":"' + b'{[,\\"' * 1_000_000 + b'"}')
     assert weighed.error is None
     assert (weighed._objects, weighed._values) == (1, 3)
+
+
+def test_a_light_text_is_counted_only_where_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight, "LIGHT", 10)
+    weighed = Weight()
+    weighed.add(b'{"a":')
+    assert (weighed.is_open, weighed._objects) == (True, 0)
+    weighed.add(b"[1],")
+    assert weighed._objects == 0
+    weighed.add(b'"b":[]}')
+    assert (weighed.is_open, weighed._objects) == (False, 3)
