@@ -176,14 +176,16 @@ class Failed:
     why: str
 
 
-def child(script: Path, client: str, task: Mapping[str, Any]) -> dict[str, Any] | Failed:
+def child(script: Path, client: str, task: Mapping[str, Any], trust: Path | None = None) -> dict[str, Any] | Failed:
     """Runs `script --child CLIENT TASK` in a process of its own and returns what it prints, a JSON object.
 
-    Its reads are counted, and no proxy, credential or price table of the environment gets in its way.
+    Its reads are counted, and no proxy, credential or price table of the environment gets in its way. `trust` is a
+    directory of certificate authorities in place of the system's.
     """
     environment = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
     shim = built("reads.c", "-shared", "-fPIC", "-ldl")
     environment |= {"LD_PRELOAD": str(shim), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"}
+    environment |= trusting(trust)
     command = [sys.executable, str(script), "--child", client, json.dumps(task)]
     try:
         done = subprocess.run(
@@ -195,6 +197,13 @@ def child(script: Path, client: str, task: Mapping[str, Any]) -> dict[str, Any] 
         return Failed(next(iter(reversed(done.stderr.strip().splitlines())), f"exit {done.returncode}")[:200])
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def trusting(authorities: Path | None) -> dict[str, str]:
+    """Returns what the environment says to who shall trust those of a directory, if there is one."""
+    if authorities is None:
+        return {}
+    return {"SSL_CERT_FILE": str(authorities / "ca-certificates.crt"), "SSL_CERT_DIR": str(authorities)}
 
 
 def _settle() -> None:
