@@ -1,6 +1,6 @@
 import json
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fanout.errors import ProtocolError
 from fanout.providers.gemini_arguments import DEPTH, Arguments
 from fanout.wire.json_text import encode
+from tests.cost import seconds
 
 
 def put(*pieces: dict[str, Any]) -> Any:
@@ -161,17 +162,16 @@ def test_whatever_is_sent_in_pieces_is_put_together(value: dict[str, Any], size:
     assert put(*pieces_of(value, "$", size)) == value
 
 
-def cost(count: int) -> float:
-    """Seconds of CPU for so many pieces of one text, of an array and of an object."""
-    began = time.process_time()
+def put_pieces(count: int) -> None:
+    """Puts together so many pieces of one text, of an array and of an object."""
     arguments = Arguments()
     for index in range(count):
         arguments.add(text("$.text", "words ", willContinue=True))
         arguments.add(number(f"$.rows[{index}].x"))
         arguments.add(text(f"$['n {index}']", "x", willContinue=True))
     arguments.value()
-    return time.process_time() - began
 
 
 def test_the_time_is_linear_in_what_came() -> None:
-    assert any(cost(8000) <= 6 * max(cost(2000), 0.01) for _ in range(3))
+    short, long = (partial(put_pieces, count) for count in (2000, 8000))
+    assert any(seconds(long) <= 6 * max(seconds(short), 0.01) for _ in range(3))

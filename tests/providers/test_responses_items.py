@@ -1,9 +1,10 @@
-import time
+from functools import partial
 from typing import Any
 
 import pytest
 
 from fanout.providers.responses_items import Item, Items, Part, arguments_of
+from tests.cost import seconds
 
 
 def part(*pieces: str) -> Part:
@@ -111,10 +112,9 @@ def test_arguments_may_be_an_object(row: dict[str, Any], text: str) -> None:
     assert arguments_of(row) == text
 
 
-def cost(count: int) -> float:
-    """Seconds of CPU for a text in so many pieces, and as many events that repeat or contradict it."""
+def read_repetitions(count: int) -> None:
+    """Takes a text in so many pieces, and as many events that repeat or contradict it."""
     items = Items()
-    began = time.process_time()
     for number in range(count):
         item = items.of_piece("message", "m", 0)
         item.part("text", 0).pieces.append("ab")
@@ -122,8 +122,8 @@ def cost(count: int) -> float:
         item.missing("text", [(number, "x"), (number + 1, "y")])
         items.of_event(message("ab", id=f"{number}"), 0, added=bool(number % 2))
     items.match([message("ab", id=f"o{number}") for number in range(count)])
-    return time.process_time() - began
 
 
 def test_the_time_is_linear_in_what_came() -> None:
-    assert any(cost(12_000) <= 6 * max(cost(3_000), 0.01) for _ in range(3))
+    short, long = (partial(read_repetitions, count) for count in (3_000, 12_000))
+    assert any(seconds(long) <= 6 * max(seconds(short), 0.01) for _ in range(3))
