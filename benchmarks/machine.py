@@ -24,9 +24,9 @@ def arguments(name: str, purpose: str | None) -> argparse.ArgumentParser:
 
 
 def version(distribution: str) -> str | None:
-    """The version that is installed, or None."""
+    """The version that is installed, or None. This one's distribution has a longer name than what is imported."""
     try:
-        return metadata.version(distribution)
+        return metadata.version("fanout-llm" if distribution == "fanout" else distribution)
     except metadata.PackageNotFoundError:
         return None
 

@@ -60,7 +60,8 @@ SPECS = """`[name=]provider[/model][?option=value&…]`
 
 TRUSTED = f"""The file in the current directory goes before that in your configuration directory, name by name. The
 first may have come with somebody else's project, so it may set none of the settings marked *own file only*, renames no
-provider, and sends a key only from the provider's own variables, to the provider's own address or to this machine.
+provider, gives no name of your own file another meaning, and sends a key only from the provider's own variables, to the
+provider's own address. By a name that meant other services in the last run it is not given its conversation (`-c`).
 `{TRUST}=1` lifts this."""
 
 VARIABLES = {

@@ -158,7 +158,7 @@ class Provider(ABC):
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
-        # The author's mistake and no service's failure: it leaves the nursery.
+        # The author's mistake: every lane with this provider ends with an InternalError.
         raise NotImplementedError(f"{type(self).__name__} defines neither request nor flow")
 
     def flow(self, prompt: Prompt) -> Flow:
@@ -257,9 +257,10 @@ class Policy(ABC):
     """Decides over lanes, and does no I/O. It holds them too, so it is a plan: `Race("a/x", Fallback("b/y", "c/z"))`.
 
     `pace` is the number of seconds that the lanes must have been silent, since the last start or the last content,
-    before the next one starts: 0 all at once, infinity only after a failure. Whatever it is, a running lane that fails
-    starts the next at once. `retries` is how often a lane is tried again, unless the lane says otherwise. `deadline`
-    is the number of seconds that all the lanes together may take; `on_lose` None leaves the choice to the call.
+    before the next one starts: 0 all at once, infinity only after a failure. Whatever it is, a running lane that fails,
+    or that has lost, starts the next at once. `retries` is how often a lane is tried again, unless the lane says
+    otherwise. `deadline` is the number of seconds that all the lanes together may take; `on_lose` None leaves the
+    choice to the call.
     """
 
     pace: float = 0.0
@@ -279,7 +280,8 @@ class Policy(ABC):
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """Returns the lanes that have lost, now that `event` has just happened in `lane`.
 
-        A lane that has ended may be among them: its answer is refused, which counts as a failure.
+        It is asked about one event after the other, however many came in one read, and of a lane that has lost about
+        none. A lane that has ended may be among the losers: its answer is refused, which counts as a failure.
         """
 
     def winner(self, lanes: Sequence[Standing]) -> int | None:
@@ -351,16 +353,20 @@ class Observer(Protocol):
 Hear = Callable[[Sequence[Event], float], None]
 """Called by a lane with the events of one read and their time, synchronously."""
 
+Leave = Callable[[], None]
+"""Called by a lane that is cancelled from outside, before its End: all lanes that run beside it are left with it."""
+
 
 class Lane(Protocol):
     """Anything that can run, be cancelled, and end. It never raises for what a service did.
 
-    Whoever it belongs to sets `hear`. The last events that `hear` is told of are one End, also of a lane that was
-    cancelled before it started.
+    Whoever it belongs to sets `hear` and `leave`. The last events that `hear` is told of are one End, also of a lane
+    that was cancelled before it started. What `hear` raises comes out of the call that brought the events.
     """
 
     name: str
     hear: Hear
+    leave: Leave
 
     @property
     def answer(self) -> Answer:
@@ -382,3 +388,7 @@ class Lane(Protocol):
 
 def nobody(_events: Sequence[Event], _at: float, /) -> None:
     """Hears nothing: for a lane that belongs to nobody."""
+
+
+def no_others() -> None:
+    """Leaves nothing: for a lane that belongs to nobody."""

@@ -10,6 +10,7 @@ _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,32}|0[0-7]{0,32}|[1-9][0-9]{0,32}")
 _LIKE_A_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _USER = re.compile(r"[^/?#]*//[^/?#]*@")
+_PLAIN_URL = r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?(?:[\w.-]+|\[[0-9a-fA-F:.%]*\]?)?(?::[0-9]*)?(?:/[^\s?#@]*)?"
 _PORT = re.compile(r"[0-9]{1,9}")
 _HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([^:]*))?")
 
@@ -99,20 +100,40 @@ def _number(word: str) -> int:
     return int(word, 8 if octal else 0)
 
 
+def show_url(url: str) -> str:
+    """Returns as much of an address as messages may repeat: no user or password, and no query, which may hold a key.
+
+    What is malformed may hold a password anywhere. So an address is repeated up to its query if it has the plain form
+    of one, and else not at all.
+    """
+    plain = re.match(_PLAIN_URL, url)
+    rest = url[plain.end() :] if plain else url
+    if plain and not rest:
+        return repr(url)
+    if plain and rest[0] in "?#" and "@" not in rest:
+        return repr(f"{plain[0]}{rest[0]}…")
+    return "this one (it is not repeated, for it may hold a password)"
+
+
 def check_base_url(url: str) -> None:
     """Raises UsageError unless it is an http or https address (or the embedded model's) without credentials in it."""
     password = UsageError("a base URL carries no user or password; put the key into a variable and name it by key_env")
-    if _USER.match(url):  # first, because all other errors repeat the address
+    if _USER.match(url):
         raise password
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises for one that is none
-    except ValueError as error:
-        raise UsageError(f"base_url {url!r}: {error}") from None
-    if parts.username is not None or parts.password is not None:
+    except ValueError:
+        parts = None
+    if parts is not None and (parts.username is not None or parts.password is not None):
         raise password
-    if parts.scheme not in ("http", "https", "local") or not parts.hostname or not url.isprintable() or " " in url:
-        raise UsageError(f"base_url must be an http or https address, not {url!r}")
+    usual = parts is not None and parts.scheme in ("http", "https", "local") and bool(parts.hostname)
+    if not usual and ("@" in url or "%40" in url):
+        raise password
+    if parts is None:  # the reasons that urlsplit gives repeat parts of the address
+        raise UsageError(f"base_url {show_url(url)}: Port or host cannot be read")
+    if not usual or not url.isprintable() or " " in url:
+        raise UsageError(f"base_url must be an http or https address, not {show_url(url)}")
 
 
 def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:
@@ -127,8 +148,9 @@ def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:
     exposed = [host for host in ways if not is_private(host)]
     if exposed:
         raise UsageError(
-            f"base_url {url!r} would send {secret} in clear to {exposed[0]}; use https, or where the way is safe (a "
-            "tunnel, a VPN) add insecure=true to the lane, or insecure = true to its table in your own fanout.toml"
+            f"base_url {show_url(url)} would send {secret} in clear to {exposed[0]}; use https, or where the way is "
+            "safe (a tunnel, a VPN) add insecure=true to the lane, or insecure = true to its table in your own "
+            "fanout.toml"
         )
 
 
@@ -149,8 +171,8 @@ def read_ollama_host(text: str) -> str | None:
     usual = {"http": 80, "https": 443}.get(scheme, OLLAMA_PORT) if mark else OLLAMA_PORT
     place, _, path = rest.partition("/")
     path = f"/{path.strip('/')}".rstrip("/")
-    if "@" in place:  # for check_base_url, which refuses it
-        return f"{scheme}://{place}{path}"
+    if "@" in rest:  # for check_base_url, which refuses it: a password may have a slash
+        return f"{scheme}://user@{rest.rpartition('@')[2]}"
     matched = _HOST_AND_PORT.fullmatch(place)
     # An IPv6 address may lack its brackets.
     host, given = (matched[1].strip("[]") or "127.0.0.1", matched[2] or "") if matched else (place, "")

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 from urllib.parse import urljoin, urlsplit
 
 import trio
-from attrs import evolve
+from attrs import evolve, fields_dict
 
 from fanout.abc import Login, Observer, OnLose, Policy, Request, Transport
 from fanout.addresses import is_public
@@ -26,9 +26,9 @@ from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
 from fanout.prices import cost
-from fanout.prompt import Message, Prompt
+from fanout.prompt import Message, Options, Prompt
 from fanout.scrub import scrub
-from fanout.settings import check_names
+from fanout.settings import COUNT, Setting, check_settings, explain_unknown
 from fanout.timeouts import Timeouts
 from fanout.transports.fetch import fetch
 from fanout.unwrapped import unwrapping
@@ -54,6 +54,7 @@ async def open_transport(name: str | None = None, *, login: Login | None = None)
     `name` is curl or httpx; without it, curl carries the requests wherever it runs. `login` gets credentials for
     services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
     """
+    _check_loop()
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
     from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
@@ -180,6 +181,7 @@ async def open_fanout(
 
     A list of lanes is a Race. CallSettings says what the settings are. Raises UsageError.
     """
+    _check_loop()
     async with (
         _open(prompt, plan, settings, Channel(trio.current_time())) as (fanout, run),
         trio.open_nursery() as nursery,
@@ -194,8 +196,10 @@ async def _open(
     prompt: Asked, plan: Plan | Sequence[Plan], given: CallSettings, channel: Channel | None = None
 ) -> AsyncGenerator[tuple[Fanout, Callable[[], Awaitable[None]]]]:
     """Makes all that a fan-out needs, and the function that runs it to its end; `channel` takes its events, if any."""
-    check_names("setting", given, CallSettings.__annotations__)
+    _check_loop()
+    _check_settings(given)
     asked = Prompt.of(prompt, given.get("system"))
+    check_settings(asked.options)
     config = given.get("config")
     settings = Settings.of(
         given.get("timeouts"),
@@ -212,6 +216,51 @@ async def _open(
         with unwrapping():
             until = fanout.started + given.get("deadline", inf)
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
+
+
+def _check_loop() -> None:
+    """Raises UsageError where Trio does not run, with what an asyncio program does instead."""
+    if not trio.lowlevel.in_trio_run():
+        raise UsageError(
+            "fanout runs on Trio: call it in an async function that trio.run runs; from asyncio, in a thread: await "
+            "asyncio.to_thread(trio.run, functools.partial(fanout.race, prompt, lanes))"
+        )
+
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "timeouts": (Timeouts, "Timeouts(first=10, total=60), in seconds"),
+    "retries": (int, COUNT.words),
+    "deadline": (int | float, "a number of seconds, math.inf for none"),
+    "system": (str, "a text"),
+    "conversation": (History, "the conversation of an earlier run: a History"),
+    "config": (Config, "what fanout.catalog.config.load returns"),
+}
+"""The types of a call's settings, and how to say them; None is the value of those that are not set."""
+
+
+def _check_settings(given: CallSettings) -> None:
+    """Raises UsageError for a setting that there is not, and for a value of another type or out of its range."""
+    _check_names(given, [*CallSettings.__annotations__])
+    for name, value in given.items():
+        kind, words = _KINDS.get(name, (object, ""))
+        if not isinstance(value, kind) and (value is not None or name == "deadline"):
+            raise UsageError(f"{name} takes {words}, not {value!r:.80}")
+    if (timeouts := given.get("timeouts")) is not None:
+        check_settings(timeouts)
+    if (retries := given.get("retries")) is not None:
+        Setting(COUNT).check("retries", retries)
+
+
+def _check_names(given: Mapping[str, object], known: Sequence[str]) -> None:
+    """Raises UsageError for the first name that is none of a call's settings, and says where it belongs."""
+    clocks = {name: f"timeouts=Timeouts({name}=…)" for name in fields_dict(Timeouts)}
+    options = {name: f"Options({name}=…) among the prompt's options" for name in fields_dict(Options)}
+    for name in given:
+        if name not in known:
+            near = [*known, *clocks, *options]
+            raise UsageError(
+                explain_unknown("setting", name, near, f"there are {', '.join(known)}", {**clocks, **options})
+            )
 
 
 async def _run_to_end(
@@ -255,7 +304,7 @@ async def race(
 
     Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
     """
-    check_names("setting", settings, ("on", "accept", *CallSettings.__annotations__))
+    _check_names(settings, ("on", "accept", *CallSettings.__annotations__))
     if isinstance(lanes, Policy):
         if on != "finish" or accept:
             raise UsageError("a plan has its own on and accept: give them to it, not to race")
@@ -285,6 +334,7 @@ async def fetch_file(file: File, *, transport: Transport | str | None = None, to
     Only requests without credentials are redirected, and never away from https. Raises ProviderError when the bytes did
     not arrive or are too many, and UsageError for a file without bytes or an address of another kind.
     """
+    _check_loop()
     await trio.lowlevel.checkpoint()
     if file.data is not None:
         return file.data

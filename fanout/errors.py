@@ -21,6 +21,7 @@ FanoutError
     NotAStream            a web page or something else instead of an answer
     RedirectRefused       3xx: credentials and prompts follow no redirect
     Refused               the caller's `accept` did not take the answer
+    InternalError         the code that talks to the service failed: a mistake of ours, or of a plug-in
   AllLanesFailed        an exception group of ProviderErrors, one a failed lane
 """
 
@@ -206,6 +207,12 @@ class Refused(ProviderError):
     """The caller's `accept` did not take the answer; `partial` holds its text."""
 
     kind = "refused"
+
+
+class InternalError(ProviderError):
+    """The code that talks to the service failed: a mistake of ours, or of a plug-in. `__cause__` is what it raised."""
+
+    kind = "internal"
 
 
 class AllLanesFailed(FanoutError, ExceptionGroup[ProviderError]):

@@ -72,8 +72,14 @@ class Setting:
         return (value,) if self.many else value
 
     def check(self, name: str, value: Any) -> None:
-        """Raises UsageError for a value out of its range; not-a-number lies in no range."""
-        if not self.form.fits(value):
+        """Raises UsageError for a value out of its range, or of another type; not-a-number lies in no range."""
+        if self.many and isinstance(value, str):  # which would pass for the list of its letters
+            raise UsageError(f"{name} takes {self.form.kind}{self._show(value)}")
+        try:
+            fits = self.form.fits(value)
+        except TypeError:
+            fits = False
+        if not fits:
             raise UsageError(f"{name} takes {self.form.words}{self._show(value)}")
 
     def _show(self, value: Any) -> str:
@@ -145,12 +151,20 @@ def check_names(
 
 
 def explain_unknown(
-    what: str, name: str, known: Iterable[str], otherwise: str, aliases: Mapping[str, str] | None = None
+    what: str,
+    name: str,
+    known: Iterable[str],
+    otherwise: str,
+    aliases: Mapping[str, str] | None = None,
+    nearness: float = 0.6,
 ) -> str:
-    """Returns the sentence that there is no such thing, with the nearest there is, or else `otherwise`."""
+    """Returns the sentence that there is no such thing, with the nearest there is, or else `otherwise`.
+
+    Near is what is alike by `nearness` at least, from 0 to 1 (difflib's ratio).
+    """
     from difflib import get_close_matches  # noqa: PLC0415  # mistakes can wait
 
-    near = [(aliases or {})[name]] if name in (aliases or {}) else get_close_matches(name, list(known), n=3)
+    near = [(aliases or {})[name]] if name in (aliases or {}) else get_close_matches(name, list(known), 3, nearness)
     hint = f"did you mean {' or '.join(near)}?" if near else f"{otherwise}."
     return f"there is no {what} {name!r}; {hint}"
 

@@ -1,7 +1,10 @@
+import logging
 import signal
+from collections.abc import Iterator
 
 import pytest
 
+from fanout import parsing
 from tests import tools
 
 
@@ -16,3 +19,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     checks = [item for item in session.items if getattr(item, "originalname", "") == "test_checker_finds_nothing"]
     if len(checks) == len(tools.TOOLS):
         tools.start()
+
+
+@pytest.fixture(autouse=True)
+def no_internal_error(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test in which code of a lane made a mistake, unless it is there to show that (`pytest.mark.internal`)."""
+    noted: list[str] = []
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.args and parsing.MISTAKE in record.args:
+                noted.append(record.getMessage())
+
+    log, handler = logging.getLogger("fanout"), Noting()
+    log.addHandler(handler)
+    yield
+    log.removeHandler(handler)
+    if noted and request.node.get_closest_marker("internal") is None:
+        pytest.fail("\n".join(noted))

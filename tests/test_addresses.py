@@ -1,5 +1,8 @@
 """Hosts in every spelling, base URLs, and Ollama's variable."""
 
+import re
+from urllib.parse import quote
+
 import pytest
 
 from fanout.addresses import (
@@ -10,7 +13,9 @@ from fanout.addresses import (
     is_this_machine,
     read_ollama_host,
 )
+from fanout.catalog import find
 from fanout.errors import UsageError
+from fanout.login.services import check_address
 
 
 @pytest.mark.parametrize(
@@ -188,3 +193,60 @@ def test_an_address_of_this_machine_or_its_network_is_not_public(host: str) -> N
 )
 def test_names_and_addresses_of_the_world_are(host: str) -> None:
     assert is_public(host)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "u:PASSWORD@host/v1",
+        "https:/u:PASSWORD@host",
+        "//u:PASSWORD@host",
+        "https:u:PASSWORD@host",
+        "https://u:PASS/PASSWORD@host",
+        "https://u:PASSWORD%40host",
+        "https://u:PASSWORD@host:x/v1",
+        "https://u:PASSWORD",
+        "https://u:PASSWORD/v1",
+        "https://[u:PASSWORD@host/v1",
+        "http:\\\\u:PASSWORD@host",
+        " https://u:PASSWORD@host",
+        "https://u:P#PASSWORD@host",
+        "https://u:P?PASSWORD@host",
+        "ftp://u:PASSWORD@host",
+        "PASSWORD@host",
+        "https://host:x?key=PASSWORD",
+        "ftp://host/?key=PASSWORD",
+        "https:///v1?key=PASSWORD",
+        "https://host /v1?key=PASSWORD",
+    ],
+)
+def test_no_form_of_an_address_has_its_password_repeated(url: str) -> None:
+    for check in (check_base_url, check_address):
+        with pytest.raises(UsageError) as caught:
+            check(url)
+        assert "PASSWORD" not in str(caught.value)
+    misspelt = [f"openai/m?bas_url={quote(url)}", url] if re.search(":.*@", url) else []
+    for spec in (f"openai/m?base_url={quote(url)}", f"openai/m?base_url={quote(quote(url))}", *misspelt):
+        with pytest.raises(UsageError) as caught:
+            find(spec)
+        assert "PASSWORD" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["u:PASSWORD@host", "http://u:PASS/PASSWORD@host:1/x", "http://u:PASSWORD@[::1", "PASSWORD@h"]
+)
+def test_ollama_s_variable_is_not_repeated_with_a_password(host: str) -> None:
+    url = read_ollama_host(host)
+    assert url
+    with pytest.raises(UsageError, match="no user or password") as caught:
+        check_base_url(url)
+    assert "PASSWORD" not in str(caught.value)
+
+
+def test_what_is_shown_of_an_address_that_is_merely_wrong() -> None:
+    with pytest.raises(UsageError, match=r"not 'ftp://example.org:21/a'"):
+        check_base_url("ftp://example.org:21/a")
+    with pytest.raises(UsageError, match=r"not 'localhost:8000/v1'"):
+        check_base_url("localhost:8000/v1")
+    with pytest.raises(UsageError, match=r"not 'ftp://example.org/a\?…'"):
+        check_base_url("ftp://example.org/a?b=c")

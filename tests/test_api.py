@@ -1,5 +1,6 @@
 """The public calls, as a user makes them; the policies have their tests in engine/test_group.py."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -25,7 +26,7 @@ from fanout.errors import (
 from fanout.events import Conversation, End, Event, File
 from fanout.history import History
 from fanout.plan import Connections
-from fanout.prompt import Message, Prompt
+from fanout.prompt import Message, Options, Prompt
 from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport
 from tests.engine.test_attempt import STOPPING, Desk, Site, login_as, site_transport
@@ -195,6 +196,10 @@ async def test_a_mistyped_setting_is_named_with_the_right_one() -> None:
         await fanout.race("?", words("a"), acept=bool)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="there is no setting 'dead_line'; did you mean deadline"):
         await fanout.gather("?", words("a"), dead_line=5)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"there is no setting 'temperature'; did you mean Options\(temperature=…\)"):
+        await fanout.race("hi", "openai/m", temperature=0)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"there is no setting 'first'; did you mean timeouts=Timeouts\(first=…\)"):
+        await fanout.ask("hi", "openai/m", first=3)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="there is no setting 'zzz'; there are transport, timeouts, retries"):
         await fanout.ask("?", words("a"), zzz=5)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="there is no setting 'on'; there are transport"):
@@ -443,3 +448,56 @@ async def test_a_file_that_does_not_come_is_a_typed_error(
     with pytest.raises(kind) as caught:
         await fanout.fetch_file(File(fetch=request), transport=memory(a=script))
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"timeouts": 5}, r"timeouts takes Timeouts\(first=10, total=60\), in seconds, not 5"),
+        ({"timeouts": Timeouts(first="3s")}, "first takes a time above 0, not '3s'"),  # type: ignore[arg-type]
+        ({"timeouts": Timeouts(idle=-1)}, "idle takes a time above 0, not -1"),
+        ({"deadline": "5"}, "deadline takes a number of seconds, math.inf for none, not '5'"),
+        ({"deadline": None}, "deadline takes a number of seconds"),
+        ({"retries": "5"}, "retries takes a whole number from 0 on, not '5'"),
+        ({"retries": -1}, "retries takes a whole number from 0 on, not -1"),
+        (
+            {"conversation": [{"role": "user", "content": "hi"}]},
+            "conversation takes the conversation of an earlier run",
+        ),
+        ({"system": 5}, "system takes a text, not 5"),
+        ({"config": "fanout.toml"}, "config takes what fanout.catalog.config.load returns, not 'fanout.toml'"),
+    ],
+)
+async def test_a_setting_of_another_type_is_a_usage_error_before_anything_is_sent(given: Any, words: str) -> None:
+    transport = MemoryTransport({})
+    with pytest.raises(UsageError, match=words):
+        await fanout.race("hi", "openai/m?base_url=http://127.0.0.1:1/v1", transport=transport, **given)
+    assert transport.exchanges == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": "hot"}, "temperature takes a number, not 'hot'"),
+        ({"max_tokens": "many"}, "max_tokens takes a whole number of at most 64 bits, not 'many'"),
+        ({"stop": "END"}, "stop takes a list of texts in quotes, not 'END'"),
+    ],
+)
+async def test_an_option_of_another_type_is_a_usage_error(options: Any, words: str) -> None:
+    prompt = Prompt.of("hi").with_options(Options(**options))
+    with pytest.raises(UsageError, match=words):
+        await fanout.race(prompt, "openai/m?base_url=http://127.0.0.1:1/v1", transport=MemoryTransport({}))
+
+
+def test_without_trio_a_call_says_what_to_do() -> None:
+    async def stream() -> None:
+        async with fanout.open_fanout("hi", "openai/m"):
+            pass
+
+    async def connect() -> None:
+        async with fanout.open_transport():
+            pass
+
+    for call in (fanout.race("hi", "openai/m"), fanout.gather("hi", "openai/m"), stream(), connect()):
+        with pytest.raises(UsageError, match=r"fanout runs on Trio: .* asyncio.to_thread\(trio.run, "):
+            asyncio.run(call)

@@ -4,9 +4,11 @@ import json
 import logging
 import pickle
 import traceback
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 import pytest
@@ -59,6 +61,58 @@ ANSWERS: dict[str, Sequence[Mapping[str, Any]]] = {
     "cohere": EVENTS,
 }
 
+
+def answer_with(wire: str, echo: str) -> Sequence[Mapping[str, Any]]:
+    """An answer whose service repeats something wherever a service has a word of its own."""
+    match wire:
+        case "openai":
+            call = {"index": 0, "id": f"call-{echo}", "function": {"name": f"f_{echo}", "arguments": "{}"}}
+            return [
+                {"id": echo, "model": f"m-{echo}", "choices": [{"index": 0, "delta": {"content": "Blue."}}]},
+                {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]},
+                {"choices": [{"index": 0, "delta": {}, "finish_reason": f"because {echo}"}]},
+            ]
+        case "responses":
+            cited = {"type": "url_citation", "url": f"https://a.test/{echo}", "title": echo}
+            return [
+                {"type": "response.output_text.delta", "item_id": "i", "delta": "Blue."},
+                {"type": "response.output_text.annotation.added", "item_id": "i", "annotation": cited},
+                {"type": f"response.{echo}", "x": echo},
+                {"type": "response.completed", "response": {"status": "completed", "model": echo, "output": []}},
+            ]
+        case "anthropic":
+            begun, *others = ANSWERS[wire]
+            message = {"id": echo, "model": f"m-{echo}", "usage": {}}
+            *others, end, stop = others
+            end = {**end, "delta": {"stop_reason": f"because {echo}"}}
+            return [{**begun, "message": message}, *others, end, stop]
+        case "gemini":
+            web = {"web": {"uri": f"https://a.test/{echo}", "title": echo}}
+            parts = [{"text": "Blue."}, {"functionCall": {"id": echo, "name": f"f_{echo}", "args": {}}}]
+            one = {"content": {"parts": parts}, "finishReason": echo, "groundingMetadata": {"groundingChunks": [web]}}
+            return [{"modelVersion": echo, "responseId": echo, "candidates": [one]}]
+    *others, last = ANSWERS[wire]
+    return [*others, {**last, "id": echo}]
+
+
+CODINGS: Mapping[str, Callable[[str], str]] = {
+    "plain": str,
+    "percent": lambda key: quote(key, safe="").replace("-", "%2D"),
+    "percent of all": lambda key: "".join(f"%{ord(letter):02x}" for letter in key),
+    "percent twice": lambda key: quote(quote(key, safe="").replace("-", "%2D")),
+    "json": lambda key: "".join(f"\\u{ord(letter):04x}" for letter in key),
+    "json in part": lambda key: key.replace("-", "\\u002D"),
+    "html": lambda key: "".join(f"&#{ord(letter)};" for letter in key),
+    "hex": lambda key: key.encode().hex(),
+    "base64": lambda key: b64encode(key.encode()).decode(),
+    "base64 of a header": lambda key: b64encode(f"Bearer {key}".encode()).decode(),
+    "base64 within more": lambda key: b64encode(f'{{"x":"{key}","y":"~~~???"}}'.encode()).decode(),
+    "base64 for addresses": lambda key: urlsafe_b64encode(f"?>{key}?>".encode()).decode(),
+    "its beginning": lambda key: f"{key[:-3]}…",
+    "its end": lambda key: f"…{key[3:]}",
+}
+"""The forms in which a service may repeat a key."""
+
 CASES = {
     "answer": "finished",
     "401": "auth",
@@ -87,6 +141,7 @@ class Service:
 
     wire: str
     case: str
+    coding: str = "plain"
     url: str = ""
     elsewhere: str = ""
     taken: list[Received] = field(factory=list, repr=False)  # with the key
@@ -102,11 +157,14 @@ class Service:
     async def answer(self, stream: trio.SocketStream) -> bool:
         """True if the connection can serve another request."""
         case = self.case.removeprefix("echoed ")
-        echo = KEY if case != self.case else "nothing"
+        echo = CODINGS[self.coding](KEY) if case != self.case else "nothing"
         error = json.dumps({"error": {"message": f"You sent {echo}, and it is wrong", "type": "server_error"}})
         match case:
             case "answer":
-                await respond(stream, 200, events(ANSWERS[self.wire]), media_type="text/event-stream")
+                answer = ANSWERS[self.wire] if echo == "nothing" else answer_with(self.wire, echo)
+                plain = echo if echo.isascii() else "nothing"
+                headers = [f"x-request-id: {plain}", f"x-ratelimit-key: {plain}", f"x-ratelimit-limit: {plain}"]
+                await respond(stream, 200, events(answer), *headers, media_type="text/event-stream")
             case "401" | "500":
                 await respond(stream, int(case), error.replace(', "type": "server_error"', ""))
             case "html":
@@ -150,9 +208,9 @@ def events(values: Sequence[Mapping[str, Any]]) -> str:
 
 
 @asynccontextmanager
-async def open_service(wire: str, case: str) -> AsyncGenerator[Service]:
+async def open_service(wire: str, case: str, coding: str = "plain") -> AsyncGenerator[Service]:
     """Serves on a free port of 127.0.0.1 until the block ends; the redirect's target has a host of its own."""
-    service = Service(wire, case)
+    service = Service(wire, case, coding)
     async with serve(service.handle) as service.url, serve(service.take) as elsewhere:
         service.elsewhere = elsewhere.replace("127.0.0.1", "localhost")
         yield service
@@ -224,9 +282,9 @@ def reachable(*roots: object) -> list[object]:
     return list(found.values())
 
 
-def shown_objects(seen: Seen) -> Iterator[str]:
-    """What objects say of themselves, and what they become."""
-    for one in reachable(seen.fan_out, seen.fan_out.run, seen.events, seen.raised, seen.others):
+def shown_objects(seen: Seen, *, inside: bool = True) -> Iterator[str]:
+    """What objects say of themselves, and what they become; without `inside`, those that callers are given only."""
+    for one in reachable(seen.fan_out.run, seen.events, seen.raised, *([seen.fan_out, seen.others] if inside else ())):
         yield from (repr(one), str(one), f"{one}")
         if attrs.has(type(one)) and not isinstance(one, type):
             yield repr(attrs.asdict(one))  # type: ignore[arg-type]  # has says so
@@ -312,6 +370,24 @@ async def test_whatever_happens_the_key_shows_up_nowhere(
     for shown in (shown_objects(seen), shown_errors(seen), shown_formats(seen), logged):
         assert [text for text in shown if key in text] == []
     assert [text for text in logged if PROMPT in text] == []
+
+
+@pytest.mark.parametrize("wire", VARIABLES)
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("case", ["echoed answer", "echoed 401", "echoed error event"])
+async def test_a_key_that_a_service_repeats_in_any_coding_is_shown_by_nothing(
+    wire: str, case: str, coding: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_service(wire, case, coding) as service:
+        seen = await run(service, "curl")
+    [answer] = seen.fan_out.run.answers
+    assert bool(answer.text) == (case == "echoed answer")
+    # What is printed may have been coded once more, as JSON.
+    repeated = CODINGS[coding](key).strip("…")
+    forms = {repeated, json.dumps(repeated)[1:-1], repeated[len(repeated) // 4 : -len(repeated) // 4]}
+    results = shown_objects(seen, inside=False)
+    for shown in (results, shown_errors(seen), shown_formats(seen), shown_logs(caplog.records)):
+        assert [(form, text) for text in shown for form in forms if form in text] == []
 
 
 @pytest.mark.parametrize("broken", [f"{KEY}\u20ac", f"{KEY}\x07"], ids=["not ASCII", "not printable"])

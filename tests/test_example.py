@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 import fanout
+from fanout import catalog
 from fanout.abc import Head
 from fanout.catalog.config import Config, GroupTable
+from fanout.errors import NotFound
 from fanout.transports.memory import MemoryTransport, Script
 from tests.servers.script import open_script_server
 
@@ -37,6 +39,11 @@ async def test_its_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
         answer = await fanout.race("hello", "echo/any")
         assert server.requests[0].body == b"hello"
     assert (answer.lane, answer.text) == ("echo/any", "grün")
+
+
+async def test_its_provider_is_known_where_models_are_listed() -> None:
+    with pytest.raises(NotFound, match="echo does not list its models"):
+        await catalog.list_models("echo", MemoryTransport({}))
 
 
 async def test_its_failures_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""What of a provider's failures becomes a typed error, and what stays a bug."""
+"""The typed errors of what a provider's code raises."""
 
 import pytest
 
-from fanout.errors import AuthError, InvalidRequest, ProtocolError
+from fanout.errors import AuthError, InternalError, InvalidRequest, ProtocolError, UsageError
 from fanout.parsing import parsing, translate
 from fanout.scrub import scrub
 from fanout.secret import Secret
@@ -22,13 +22,47 @@ def test_it_says_what_was_being_made_and_not_all_of_what_came() -> None:
     assert error.message == f"the request cannot be made: ValueError: {'x' * 200}"
 
 
-@pytest.mark.parametrize(
-    "error", [AuthError("no key"), ZeroDivisionError(), AttributeError("bug"), RuntimeError("bug")]
-)
-def test_errors_that_are_typed_and_bugs_pass_through(error: Exception) -> None:
+@pytest.mark.parametrize("error", [AuthError("no key"), UsageError("no file"), MemoryError()])
+def test_errors_that_are_typed_and_those_of_the_caller_pass_through(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, parsing():
         raise error
     assert caught.value is error
+
+
+def endless(depth: int = 0) -> int:
+    return endless(depth + 1)
+
+
+@pytest.mark.internal
+@pytest.mark.parametrize(
+    "error", [AttributeError("bug"), RuntimeError("bug"), AssertionError(), ExceptionGroup("g", [OSError()])]
+)
+def test_a_mistake_of_the_code_is_internal_and_logged_without_its_words(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = f"the code that talks to the service failed: {type(error).__name__}"
+    with pytest.raises(InternalError, match=words) as caught, parsing():
+        raise error
+    assert caught.value.__cause__ is error
+    assert not caught.value.retryable
+    assert [(record.name, record.levelname) for record in caplog.records] == [("fanout", "ERROR")]
+    assert f"{type(error).__name__} at test_parsing.py:" in caplog.text
+    assert "bug" not in caplog.text
+
+
+@pytest.mark.internal
+def test_a_recursion_without_end_is_internal_too() -> None:
+    with pytest.raises(InternalError, match="RecursionError"), parsing():
+        endless()
+
+
+def test_nothing_is_made_of_what_an_exception_holds_but_the_beginning_of_its_text() -> None:
+    class Costly:
+        def __repr__(self) -> str:
+            raise NotImplementedError
+
+    assert translate(KeyError(Costly())).message == "the answer does not make sense: KeyError: "
+    assert translate(ValueError(Costly(), "x" * 1000)).message.endswith("ValueError: " + "x" * 200)
 
 
 def test_a_key_in_what_came_is_blanked_though_it_is_cut() -> None:

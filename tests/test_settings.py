@@ -74,7 +74,9 @@ def test_a_clock_has_a_usual_time_a_flag_and_its_place_among_the_defaults(name: 
     assert getattr(DEFAULTS, name) is not None
     flag = CLOCK_FLAGS[name]
     found = [parameter for parameter in race.params if flag in parameter.opts]
-    assert len(found) == 1 and isinstance(found[0], click.Option) and found[0].help == OF_LANES[name].help
+    usual = "off" if name == "min_tps" else f"{getattr(DEFAULTS, name):g}"
+    assert len(found) == 1 and isinstance(found[0], click.Option)
+    assert found[0].help == f"{OF_LANES[name].help} Usually {usual}."
     answer: Any = None
     assert advice(answer, TimedOut("late", clock=name)) == f"{flag} sets another limit"
     _, toml, value = VALUES[id(OF_LANES[name].form)]

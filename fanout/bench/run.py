@@ -130,7 +130,8 @@ async def keep_run(
 
         result = await run(planned, keep, board, salt=begun.name, scope=scope)
     state = "interrupted" if result.interrupted else "complete" if measured else "failed"
-    store.finish(begun.id, state, None, result.about)
+    with trio.CancelScope(shield=True):  # what was measured is written also where the caller is cancelled
+        await trio.to_thread.run_sync(store.finish, begun.id, state, None, result.about)
     return store.find(begun.name)
 
 

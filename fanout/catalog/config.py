@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +35,9 @@ from fanout.storage.places import app_directory
 from fanout.timeouts import Timeouts
 
 FILE = "fanout.toml"
+
+LONGEST = 1 << 18
+"""Bytes that a file may have."""
 
 TRUST = "FANOUT_TRUST_PROJECT"
 """The variable whose 1 says that the file in the current directory is the user's own."""
@@ -132,10 +136,17 @@ class Config(Tables):
     """The tables of one or both files.
 
     `untrusted` has the `lanes.NAME` and `groups.NAME` of a file that is not known to be the user's, and that file: it
-    may not send keys to addresses of its own choice.
+    may not send keys to addresses of its own choice. `contested` are those among them that have another meaning in the
+    user's file, each with a sentence that says so: neither is used.
     """
 
     untrusted: Mapping[str, Path] = field(factory=dict, eq=False)
+    contested: Mapping[str, str] = field(factory=dict, eq=False)
+
+    def check_uncontested(self, kind: str, name: str) -> None:
+        """Raises UsageError where a project's file would give another meaning to a name of the user's."""
+        if sentence := self.contested.get(f"{kind}.{name}"):
+            raise distrust(sentence)
 
 
 def distrust(what: str) -> UsageError:
@@ -152,21 +163,30 @@ def load(project: Path | None = None, user: Path | None = None) -> Config:
     The project's is not trusted with keys, unless FANOUT_TRUST_PROJECT is 1. Raises UsageError that names the file, the
     place in it, and the nearest right key.
     """
-    file = (project or Path.cwd()) / FILE
+    file = (project or Path()).absolute() / FILE
     own = _users_file(user)
     theirs = _read(own) if own else Tables()
-    if own and file.resolve() == own.resolve():
+    if own and _is_same(file, own):
         return Config(theirs.lanes, theirs.groups, theirs.defaults)
     ours = _read(file)
     _check_names(ours, file)
+    trusted = os.environ.get(TRUST) == "1"
     said = {name: value for name in fields_dict(DefaultsTable) if (value := getattr(ours.defaults, name)) is not None}
     names = [*(f"lanes.{name}" for name in ours.lanes), *(f"groups.{name}" for name in ours.groups)]
     return Config(
         {**theirs.lanes, **ours.lanes},
         {**theirs.groups, **ours.groups},
         evolve(theirs.defaults, **said),
-        {} if os.environ.get(TRUST) == "1" else dict.fromkeys(names, file),
+        {} if trusted else dict.fromkeys(names, file),
+        {} if trusted or not own else _find_contested(ours, file, theirs, own),
     )
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    try:
+        return file.samefile(other)
+    except OSError:  # one is not there, or is a link to itself
+        return False
 
 
 def _users_file(directory: Path | None) -> Path | None:
@@ -194,14 +214,56 @@ def _check_names(tables: Tables, file: Path) -> None:
                 )
 
 
+def _find_contested(tables: Tables, file: Path, theirs: Tables, own: Path) -> dict[str, str]:
+    """Finds the names of a project's file that the user's file gives a meaning; each with a sentence that says so.
+
+    Also those that only stand in a lane or group of the user's: there they are a mistake, and stay one.
+    """
+    used = (re.match(r"(?:[\w.-]+=)?([^?]*)", text) for text in _used_names(theirs))
+    known = {*theirs.lanes, *theirs.groups, *(match[1] for match in used if match)}
+    names = [*(("lanes", name) for name in tables.lanes), *(("groups", name) for name in tables.groups)]
+    return {
+        f"{kind}.{name}": f"{file}: {kind}: {name!r} has a meaning in your own {own}, which this would change"
+        for kind, name in names
+        if name in known
+    }
+
+
+def _used_names(tables: Tables) -> list[str]:
+    return [*(lane.spec for lane in tables.lanes.values()), *(text for g in tables.groups.values() for text in g.lanes)]
+
+
 def _read(path: Path) -> Tables:
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        return _Reading(path).read(tomllib.loads(_read_text(path)))
     except (FileNotFoundError, NotADirectoryError):  # a daemon's home may be /dev/null
         return Tables()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: its tables or arrays are too deep") from None
+    except (ValueError, OverflowError) as error:  # not UTF-8, no TOML, integers of thousands of digits
         raise UsageError(f"{path}: {error}") from None
-    return _Reading(path).read(table)
+
+
+def _read_text(path: Path) -> str:
+    """Reads a regular file of a bounded size: another's directory may hold anything. Raises OSError, ValueError."""
+    # Without O_NONBLOCK, opening a FIFO waits for its other end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("this is not a file")
+        data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise ValueError(f"this has more than {LONGEST} bytes")
+    return data.decode()
+
+
+def _show(value: Any) -> str:
+    try:
+        return f"{value!r:.200}"
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a deep array
+        return "this"
 
 
 Made = TypeVar("Made")
@@ -260,7 +322,9 @@ class _Reading:
         try:
             return setting.form.from_toml(value)
         except ValueError as error:
-            self._add(place, f"{error}{'' if setting.hidden else f', not {value!r}'}")
+            self._add(place, f"{error}{'' if setting.hidden else f', not {_show(value)}'}")
+        except (OverflowError, RecursionError):
+            self._add(place, "this is too large or too deep")
 
     def _check_keys(self, place: str, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         for key in sorted(set(table) - set(known)):

@@ -1,11 +1,13 @@
 """Names to providers: the wires, the table of hosts, the lanes and groups of `fanout.toml`, and plug-ins."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import trio
 from attrs import evolve, field, frozen
 
 from fanout.abc import Access, Policy, Provider, Transport
@@ -15,14 +17,13 @@ from fanout.catalog.entries import Entry, entries, keys_in_environment
 from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials, command
-from fanout.errors import NotFound, ProviderError, UsageError
+from fanout.errors import ProviderError, UsageError
 from fanout.prompt import Options
 from fanout.proxy import Proxy, as_proxy
-from fanout.scrub import scrub
 from fanout.secret import Secret
 from fanout.settings import explain_unknown
 from fanout.timeouts import Timeouts
-from fanout.transports.fetch import fetch
+from fanout.transports.fetch import fetch_models
 
 DEFAULT_LANES = (
     "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",
@@ -33,6 +34,12 @@ DEFAULT_LANES = (
 
 LISTING = "the list of models"
 """In place of a spec's text: it needs no model."""
+
+DEEPEST = 50
+"""Lanes and groups that a lane or group may be made of, one within the other."""
+
+MOST_LANES = 5000
+"""Lanes and groups that a group may come to, with all that its groups contain."""
 
 NOTHING_SET = Timeouts()
 NOTHING_CONFIGURED = Config()
@@ -84,6 +91,8 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
     given = Given()
     base = _find_base(spec, config, given, (), file)
     made, usual = _make_providers(base, given, config)
+    for name in given.names:
+        config.check_uncontested("lanes", name)
     return LaneSpec(
         name=spec.label or spec.name,
         provider=made[0],
@@ -99,23 +108,30 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
 
 def resolve(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec | Policy:
     """The lane, or the group of the configuration, of this name. Raises UsageError as `find` does."""
-    return _resolve(text, config, (), None)
+    return _resolve(text, config, (), None, count())
 
 
-def _resolve(text: str, config: Config, within: tuple[str, ...], file: Path | None) -> LaneSpec | Policy:
+def _resolve(
+    text: str, config: Config, within: tuple[str, ...], file: Path | None, made: Iterator[int]
+) -> LaneSpec | Policy:
     group = config.groups.get(text)
+    if next(made) > MOST_LANES:
+        raise UsageError(f"the group {within[0]!r} comes to more than {MOST_LANES} lanes and groups")
     if group is None:
         return _find(text, config, file)
     if text in within:
         raise UsageError(f"the group {text!r} contains itself: {' > '.join((*within, text))}")
+    config.check_uncontested("groups", text)
+    if len(within) >= DEEPEST:
+        raise UsageError(f"the group {within[0]!r} contains more than {DEEPEST} groups, one within the other")
     file = config.untrusted.get(f"groups.{text}")
-    lanes = [_resolve(lane, config, (*within, text), file) for lane in group.lanes]
+    lanes = [_resolve(lane, config, (*within, text), file, made) for lane in group.lanes]
     return _make_policy(text, group, lanes)
 
 
 async def list_models(name: str, transport: Transport, config: Config = NOTHING_CONFIGURED) -> list[str]:
     """The models that the provider `name` offers now, asked over `transport`. Raises ProviderError, UsageError."""
-    return await _ask_models(_find_for_listing(name, config)[0], transport)
+    return await fetch_models(transport, _find_for_listing(name, config)[0])
 
 
 async def check_keys(name: str, transport: Transport) -> list[ProviderError | None]:
@@ -123,31 +139,25 @@ async def check_keys(name: str, transport: Transport) -> list[ProviderError | No
 
     Asks for the list of models, which costs nothing. Raises UsageError.
     """
-    said: list[ProviderError | None] = []
-    for provider in _find_for_listing(name, NOTHING_CONFIGURED):
+    providers = _find_for_listing(name, NOTHING_CONFIGURED)
+    said: list[ProviderError | None] = [None] * len(providers)
+
+    async def check(number: int, provider: Provider) -> None:
         try:
-            await _ask_models(provider, transport)
-            said.append(None)
+            await fetch_models(transport, provider)
         except ProviderError as error:
-            said.append(error)
+            said[number] = error
+
+    async with trio.open_nursery() as nursery:  # at once: a silent service takes all of its time
+        for number, provider in enumerate(providers):
+            nursery.start_soon(check, number, provider)
     return said
 
 
 def _find_for_listing(name: str, config: Config) -> list[Provider]:
-    if name not in entries():
+    if name not in entries() and _load_plug_in("fanout.providers", name) is None:
         raise UsageError(explain_unknown("provider", name, entries(), "`fanout providers` lists them all"))
     return _make_providers(Spec(LISTING, None, name, ""), Given(), config)[0]
-
-
-async def _ask_models(provider: Provider, transport: Transport) -> list[str]:
-    request = provider.models_request()
-    if request is None:
-        raise NotFound(f"{provider.name} does not list its models")
-    try:
-        return provider.models(await fetch(transport, request, connect=5.0))
-    except ProviderError as error:
-        scrub(error, request.headers.values())
-        raise
 
 
 def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...], file: Path | None) -> Spec:
@@ -157,16 +167,27 @@ def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]
     if table is not None:
         if spec.name in within:
             raise UsageError(f"the lane {spec.name!r} is made of itself: {' > '.join((*within, spec.name))}")
+        given.names.append(spec.name)
+        if len(within) >= DEEPEST:
+            raise UsageError(f"the lane {within[0]!r} is made of more than {DEEPEST} lanes, one of the other")
         theirs = config.untrusted.get(f"lanes.{spec.name}")
         base = _find_base(Spec.of(table.spec), config, given, (*within, spec.name), theirs)
         given.add_table(table, theirs)
     elif spec.name in config.groups:
         raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
     elif spec.provider not in entries() and _load_plug_in("fanout.providers", spec.provider) is None:
-        known = [*entries(), *config.lanes, *config.groups]
-        raise UsageError(explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all"))
+        raise UsageError(_explain_unknown(spec, config))
     given.add_query(spec, file)
     return base
+
+
+def _explain_unknown(spec: Spec, config: Config) -> str:
+    known = [*entries(), *config.lanes, *config.groups]
+    if spec.model:
+        return explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all")
+    # Mostly a model without its provider, whose name is like nothing here: only what is very near is meant.
+    form = "a lane is PROVIDER/MODEL, such as openai/gpt-5-mini, or a name in fanout.toml"
+    return explain_unknown("provider, lane or group", spec.provider, known, form, nearness=0.75)
 
 
 def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider], Timeouts]:

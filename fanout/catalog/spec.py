@@ -56,8 +56,10 @@ def add_options(spec: str, options: Sequence[tuple[str, str]]) -> str:
 
 
 def _without_passwords(text: str) -> str:
-    """Returns the spec without the values that may hold a password: proxies, and addresses with a user in them."""
+    """Returns the spec without the values that may hold a password: proxies, and all that looks like user and host."""
     head, mark, query = text.partition("?")
+    if "//" in head and "@" in head:  # an address in place of a provider
+        head = "…"
     return head + mark + "&".join(map(_without_password, query.split("&")))
 
 
@@ -65,7 +67,7 @@ def _without_password(pair: str) -> str:
     key, _, value = pair.partition("=")
     told = unquote_plus(value)
     one = LANE_SETTINGS.get(unquote_plus(key))
-    hidden = (one and one.hidden) or ("//" in told and "@" in told)
+    hidden = (one and one.hidden) or ("@" in told and (":" in told or key == "base_url"))
     return f"{key}=…" if hidden and value else pair
 
 
@@ -73,11 +75,13 @@ def _without_password(pair: str) -> str:
 class Given:
     """The settings that specs and tables give a lane, by the names of LANE_SETTINGS; later ones go over earlier ones.
 
-    `files` says which of it a file said that is not known to be the user's: Config.untrusted.
+    `files` says which of it a file said that is not known to be the user's: Config.untrusted. `names` are the lanes of
+    the configuration that it was taken from.
     """
 
     values: dict[str, Any] = field(factory=dict, repr=False)
     files: dict[str, Path] = field(factory=dict)
+    names: list[str] = field(factory=list)
 
     def get(self, name: str) -> Any:
         """Returns what a setting was given, or None."""

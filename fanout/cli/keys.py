@@ -1,11 +1,15 @@
 """fanout keys: which keys are set, and whether the services take them."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from fanout import catalog
 from fanout.catalog.entries import Entry, keys_in_environment
+
+if TYPE_CHECKING:
+    from fanout.errors import ProviderError
 
 
 @click.command()
@@ -31,21 +35,29 @@ def keys(providers: tuple[str, ...], offline: bool) -> int:
 
 
 async def _check(chosen: list[Entry], offline: bool) -> int:
+    import trio
+
     import fanout
     from fanout.cli.screen import stdout
+    from fanout.formats.summary import one_line
 
-    bad = 0
-    async with fanout.open_transport() as transport:
-        for entry in chosen:
-            count = len(list(keys_in_environment(entry.keys)))
-            if offline or not count:
-                lines = [f"{count or 'no'} {'key' if count == 1 else 'keys'} set"]
-            else:
-                said = await catalog.check_keys(entry.name, transport)
-                bad += sum(error is not None for error in said)
-                lines = ["accepted" if error is None else f"{error.kind}: {error.message}" for error in said]
-            for number, line in enumerate(lines, 1):
-                await stdout.write(
-                    f"{entry.name:<14} {'key ' + str(number) + ': ' if count > 1 and not offline else ''}{line}\n"
-                )
-    return 1 if bad else 0
+    counts = {entry.name: len(list(keys_in_environment(entry.keys))) for entry in chosen}
+    said: dict[str, list[ProviderError | None]] = {}
+
+    async def ask(name: str) -> None:
+        said[name] = await catalog.check_keys(name, transport)
+
+    async with fanout.open_transport() as transport, trio.open_nursery() as nursery:
+        # All at once: a silent service takes all of its time.
+        for name, count in counts.items():
+            if count and not offline:
+                nursery.start_soon(ask, name)
+    for name, count in counts.items():
+        lines = [f"{count or 'no'} {'key' if count == 1 else 'keys'} set"]
+        if name in said:
+            lines = [
+                "accepted" if error is None else f"{error.kind}: {one_line(error.message)}" for error in said[name]
+            ]
+        for number, line in enumerate(lines, 1):
+            await stdout.write(f"{name:<14} {f'key {number}: ' if name in said and count > 1 else ''}{line}\n")
+    return 1 if any(error is not None for errors in said.values() for error in errors) else 0

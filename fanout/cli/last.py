@@ -1,16 +1,16 @@
 """The last run that gave an answer, kept so that `-c` can go on from it, where only its owner can read it.
 
     runs/                0700, in the state directory
-        last.json        0600: the lanes as they were written, and the conversation of each
+        last.json        0600: the lanes as they were written, what names among them meant, the conversation of each
 
 It holds what was asked and answered, and no key: a lane names the variable with its key.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from fanout.errors import UsageError
 from fanout.history import History
@@ -19,13 +19,19 @@ from fanout.storage.places import app_directory
 
 NAME = "last.json"
 
+Meanings = Mapping[str, Sequence[str]]
+"""The services that names of fanout.toml stood for: see fanout.catalog.meaning."""
+
+NO_MEANINGS: Meanings = {}
+
 
 @frozen
 class Last:
-    """A run: its lanes' specs and what was said in them."""
+    """A run: its lanes' specs and what was said in them; `meanings` are those of its names."""
 
     lanes: tuple[str, ...]
     conversation: History
+    meanings: Meanings = field(factory=dict)
 
 
 def directory() -> Path:
@@ -33,9 +39,10 @@ def directory() -> Path:
     return app_directory("state") / "runs"
 
 
-def save(lanes: Sequence[str], conversation: History) -> None:
+def save(lanes: Sequence[str], conversation: History, meanings: Meanings = NO_MEANINGS) -> None:
     """Keeps a run in place of the one before. Raises UsageError."""
-    data = json.dumps({"lanes": list(lanes), "conversation": conversation.to_json()})
+    value = {"lanes": list(lanes), "meanings": dict(meanings), "conversation": conversation.to_json()}
+    data = json.dumps(value)
     with open_folder(directory(), create=True) as folder, folder.lock():
         folder.replace(NAME, data.encode())
 
@@ -57,4 +64,7 @@ def _last(data: bytes) -> Last:
     lanes = value.get("lanes") if isinstance(value, dict) else None
     if not isinstance(lanes, list) or not lanes or not all(isinstance(lane, str) for lane in lanes):
         raise UsageError("this is no saved run")
-    return Last(tuple(lanes), History.from_json(value.get("conversation")))
+    meanings = value.get("meanings", {})
+    if not isinstance(meanings, dict):
+        raise UsageError("this is no saved run")
+    return Last(tuple(lanes), History.from_json(value.get("conversation")), meanings)

@@ -113,6 +113,10 @@ def flag_of(name: str, setting: Setting) -> str:
     return f"--{(setting.also or name).replace('_', '-')}"
 
 
+def _help_of(one: Setting) -> str:
+    return f"{one.help} Usually {f'{one.usual:g}' if one.usual else 'off'}."
+
+
 CLOCK_FLAGS = {name: flag_of(name, one) for name, one in settings_of(Timeouts).items()}
 """The options that set a lane's clocks, by the clocks' names."""
 
@@ -221,7 +225,7 @@ _SHARED: list[Callable[[Command], Command]] = [
     ),
     click.option("-f", "--file", metavar="FILE", help="The prompt, or what belongs to it, from a file; - is stdin."),
     *(
-        click.option(CLOCK_FLAGS[name], name, type=_reader_of(name, one), metavar=one.form.metavar, help=one.help)
+        click.option(CLOCK_FLAGS[name], name, type=_reader_of(name, one), metavar=one.form.metavar, help=_help_of(one))
         for name, one in settings_of(Timeouts).items()
     ),
     click.option("--deadline", type=seconds, default="off", show_default=True, help="Longest time for all together."),

@@ -1,14 +1,16 @@
 """A lane with one provider: its tries one after the other, and its one End."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from enum import Enum
+from functools import partial
 from random import Random
 
 import trio
+from attrs import evolve
 
-from fanout.abc import Hear, Observer, Provider, Transport, nobody
+from fanout.abc import Hear, Leave, Observer, Provider, Transport, no_others, nobody
 from fanout.answers import Answer, Fold
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
@@ -17,11 +19,10 @@ from fanout.engine.observer import tell
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
-from fanout.errors import LoginRequired, TimedOut
+from fanout.errors import LoginRequired, ProviderError, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.history import Turns
 from fanout.prompt import Options, Prompt
-from fanout.scrub import scrub
 from fanout.timeouts import DEFAULTS, Timeouts
 
 
@@ -78,10 +79,10 @@ class Attempt:
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
+        self.leave: Leave = no_others
         self.state = WAITING
         self.prompt: Prompt | None = None
-        self._options = options or Options()
-        self._turns = turns
+        self._prepare = partial(_prepare, turns, options or Options())
         self._limiter = limiter
         self._watch = Watch(timeouts.over(DEFAULTS), alarms)
         self._transport = transport
@@ -108,9 +109,8 @@ class Attempt:
         return self._retries.tried
 
     def __repr__(self) -> str:
-        fold = self._fold
-        age = format_age(fold.started, fold.answer.elapsed)
-        return f"<Attempt {self.name!r} {self.state.name} try {self.tries}, {fold.chunks} chunks{age}>"
+        age = format_age(self._fold.started, self._fold.answer.elapsed)
+        return f"<Attempt {self.name!r} {self.state.name} try {self.tries}, {self._fold.chunks} chunks{age}>"
 
     async def run(self, prompt: Prompt, until: float) -> None:
         """Runs to the End, which comes at `until` (a Trio time) at the latest."""
@@ -123,19 +123,21 @@ class Attempt:
             else:
                 await self._run_watched(prompt, until)
         finally:
-            self.cancel()  # nothing to do, unless cancelled from outside
-            if self._trial and (run := self._trial.errand(self._retries.keys, answered=self._fold.chunks > 0)):
+            if self.state is not ENDED:  # cancelled from outside
+                self.leave()
+                self.cancel()
+            if self._trial is not None and (run := _settle(self._trial, self._retries, answered=self._fold.chunks > 0)):
                 with trio.move_on_after(2 * FAREWELL, shield=True):
                     await run()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
+        self._watch.scope.cancel()  # before anybody hears of it, who may raise
         if self.state is not ENDED:
             if self.state is TRYING and self._trial is not None:
                 self._trial.cut_off()
             # A copy, because each lane writes its name into its error.
             self._end(End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error)))
-        self._watch.scope.cancel()
 
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
@@ -144,15 +146,15 @@ class Attempt:
             self.cancel()  # what it waits for is another request
 
     async def _run_watched(self, prompt: Prompt, until: float) -> None:
+        run = self._run if self._limiter is None else partial(self._run_in_turn, self._limiter)
         with self._watch.scope:
-            if self._limiter is None:
-                await self._run(prompt, until)
-            else:
-                await self._run_in_turn(prompt, until, self._limiter)
-        if self._watch.fired is not None and self._trial is not None:
-            self._time_out(self._trial, self._watch.fired)
+            await run(prompt, until)
+        if (trial := self._trial) is not None and trial.bug is not None:
+            raise trial.bug
+        if trial is not None and self._watch.fired is not None:
+            self._time_out(trial, self._watch.fired)
 
-    async def _run_in_turn(self, prompt: Prompt, until: float, limiter: trio.CapacityLimiter) -> None:
+    async def _run_in_turn(self, limiter: trio.CapacityLimiter, prompt: Prompt, until: float) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
         if not await _acquire(limiter, until):
             self.cancel(TimedOut("the deadline of all lanes together passed before its turn came", clock="deadline"))
@@ -165,10 +167,8 @@ class Attempt:
     async def _run(self, prompt: Prompt, until: float) -> None:
         if self.state is ENDED:  # cancelled in the very step in which its turn came
             return
-        if self._turns is not None:
-            prompt = self._turns.before(prompt)
-        self.prompt = prompt.with_options(self._options)
-        self._fold.asked = sum(len(message.text) for message in prompt.messages)
+        self.prompt = self._prepare(prompt)
+        self._fold.asked = sum(len(message.text) for message in self.prompt.messages)
         self._fold.started = self._watch.start(until)
         if self._observer is not None:
             tell(self._observer.lane_started, self, self._fold.started)
@@ -178,13 +178,11 @@ class Attempt:
         while True:
             trial = self._begin_trial()
             error = await trial.exchange(prompt)
-            if trial.bug is not None:
-                raise trial.bug
-            if self.state is TRYING:
+            if self.state is TRYING and trial.bug is None:
                 self._conclude(trial.close(error))
             if self.state is PAUSED:
                 await self._pause(trial)
-            if self.state is ENDED:  # also cancelled in the very step in which its pause was over
+            if self.state is ENDED or trial.bug is not None:  # cancelled, too, in the step in which its pause was over
                 return
 
     def _begin_trial(self) -> Trial:
@@ -213,12 +211,17 @@ class Attempt:
         assert trial is not None
         had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
         end = judge(events, had_content, self._watch.fired)
-        trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+        try:
+            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+        except ProviderError as broken:
+            trial.then, end = None, evolve(end, status=Status.FAILED, error=broken)
         if trial.then is None:
             self._end(end, events[:-1])
         else:
             self._move(PAUSED)
-            kind = end.error.kind if end.error else end.status
+            if len(events) > 1:
+                self._emit(events[:-1])
+            kind = end.error and end.error.kind
             _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, kind, trial.then)
 
     def _time_out(self, trial: Trial, error: TimedOut) -> None:
@@ -237,11 +240,12 @@ class Attempt:
 
     def _emit(self, events: list[Event], end: End | None = None) -> None:
         at = trio.current_time()
+        if self._trial is not None:  # before anybody has them
+            events = self._trial.scrub(events)
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
         if end is not None and end.error is not None:
             end.error.lane, end.error.partial = self.name, self._fold.text
-            scrub(end.error, self._trial.secrets if self._trial is not None else ())
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         if end is not None and self._observer is not None and self._fold.started is not None:
@@ -252,6 +256,17 @@ class Attempt:
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
         self.state = state
+
+
+def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
+    """Learns from the last try of a lane that has ended, and returns what is still to be done for its service."""
+    retries.learn(trial.lesson, trio.current_time())
+    return trial.errand(retries.keys, answered=answered)
+
+
+def _prepare(turns: Turns | None, options: Options, prompt: Prompt) -> Prompt:
+    """Returns the prompt as it is put to the service: after what was said before, with the lane's options."""
+    return (prompt if turns is None else turns.before(prompt)).with_options(options)
 
 
 async def _acquire(limiter: trio.CapacityLimiter, until: float) -> bool:

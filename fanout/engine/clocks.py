@@ -2,17 +2,16 @@
 
 from math import inf
 
-from attrs import define
+from attrs import define, field
 
 from fanout.errors import TimedOut
-from fanout.timeouts import Timeouts
+from fanout.timeouts import Leniency, Timeouts
 
 RATE_WINDOW = 5.0
 """Seconds over which `min_tps` is measured, again and again from the first content on."""
 
 LINGER = 2.0
 """Seconds, from its last content on, that a complete answer waits for its usage and the end of its stream."""
-
 
 Alarm = tuple[float, str, float]
 """The time at which a clock fires (on the caller's clock), its name, and what it was set to."""
@@ -29,6 +28,8 @@ class Clocks:
     last_at: float = 0.0
     complete_at: float | None = None
     tokens: int = 0
+    late: float = 0.0
+    _leniency: Leniency = field(factory=Leniency)
     _window_at: float = 0.0
     _window_tokens: int = 0
 
@@ -66,13 +67,21 @@ class Clocks:
             alarms.append((self.complete_at + LINGER, "linger", LINGER))
         if self.first_at is None:
             if t.first is not None:
-                alarms.append((self.started + t.first, "first", t.first))
+                alarms.append((self.started + t.first + self.late, "first", t.first))
             return min(alarms)
         if t.idle is not None:
             alarms.append((self.last_at + t.idle, "idle", t.idle))
         if t.min_tps:
             alarms.append((self._window_at + RATE_WINDOW, "min_tps", t.min_tps))
         return min(alarms)
+
+    def pardon(self, late: float) -> None:
+        """Takes note that a clock rings so many seconds late, for which a service without content has more time.
+
+        A request may not have been sent before; content that has come meanwhile only needs to be read.
+        """
+        if self.first_at is None:
+            self.late += 2 * self._leniency.pardon(late)  # to now, and from now on
 
     def find_fired(self, now: float) -> TimedOut | None:
         """Returns the error of the clock that has fired by `now`, or None if none has."""
@@ -81,7 +90,7 @@ class Clocks:
             return None
         if clock == "min_tps":
             rate = (self.tokens - self._window_tokens) / RATE_WINDOW
-            self._window_at, self._window_tokens = at, self.tokens
+            self._window_at, self._window_tokens = now, self.tokens  # also what came long after `at` is counted now
             if rate >= setting:
                 return self.find_fired(now)
         return TimedOut(_WORDS[clock].format(setting), clock=clock, seconds=setting)

@@ -1,17 +1,20 @@
 """A lane made of lanes: the nursery, and where the policy's word is carried out."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import trio
 from attrs import define
 
-from fanout.abc import Hear, OnLose, Policy, nobody
+from fanout.abc import Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
+from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
+from fanout.timeouts import Leniency
 from fanout.unwrapped import unwrapping
 
 # The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
@@ -61,10 +64,12 @@ class Group:
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
+        self.leave: Leave = no_others
         self.seats = [Seat(lane) for lane in lanes]
         self.ended_at: float | None = None
         for index, lane in enumerate(lanes):
             lane.hear = partial(self.judge, index)
+            lane.leave = self._leave
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -74,6 +79,7 @@ class Group:
         self._failures = 0
         self._spoke_at = 0.0
         self._turn = trio.Event()
+        self._leniency = Leniency()
 
     @property
     def over(self) -> bool:
@@ -98,9 +104,13 @@ class Group:
         return f"<Group {self.name!r} {'over' if self.over else 'open'}, {running} of {len(self.seats)} lanes run>"
 
     def attempts(self) -> Iterator[tuple[Attempt, bool]]:
-        """Every attempt below, in the order of the plan; and True with those whose answer was kept."""
+        """Every attempt below, in the order of the plan; and True with those whose answer was kept.
+
+        As long as a policy that chooses has not, nothing is kept.
+        """
+        chosen = not self._policy.chooses or self.winner is not None
         for seat in self.seats:
-            kept = seat.status is Status.FINISHED and not seat.lost
+            kept = chosen and seat.status is Status.FINISHED and not seat.lost
             if isinstance(seat.lane, Attempt):
                 yield seat.lane, kept
             else:
@@ -123,24 +133,28 @@ class Group:
         try:
             with unwrapping():
                 async with trio.open_nursery() as nursery:
-                    await self._start_lanes(nursery, prompt, until)
+                    try:
+                        await self._start_lanes(nursery, prompt, until)
+                    except BaseException:
+                        self._leave()  # now, and not when the nursery is left: a lane may still say farewell
+                        raise
         finally:
-            self.cancel()  # nothing to do, unless cancelled from outside
+            self.cancel()  # nothing to do, unless a lane's task has failed
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, and with them the group."""
         self._cancelling = True
-        for seat in self.seats:
-            if seat.status is None:
-                seat.lane.cancel(error)
+        call_all(partial(seat.lane.cancel, error) for seat in self.seats if seat.status is None)
 
     def close(self) -> None:
         """Starts nothing new from now on: the lanes that run may end."""
-        for seat in self.seats:
-            if seat.started:
-                seat.lane.close()
-            elif seat.status is None:
-                seat.lane.cancel()
+        open_seats = [seat for seat in self.seats if seat.started or seat.status is None]
+        call_all(seat.lane.close if seat.started else seat.lane.cancel for seat in open_seats)
+
+    def _leave(self) -> None:
+        """Ends all, above and below: a task of the group is cancelled from outside. No policy is asked any more."""
+        self.leave()
+        self.cancel()
 
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
         for index, seat in enumerate(self.seats):
@@ -155,15 +169,24 @@ class Group:
     async def _wait_for_turn(self, until: float) -> None:
         """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
 
-        It also returns where no lane runs: none of them could fail any more.
+        It also returns where no lane runs: none of them could fail any more. Silence is certain only when what has
+        arrived has been read, and is not held against the lanes where we have been late ourselves.
         """
+        certain = False
         while not self._failures and not self.over and self._any_runs():
             due = min(self._spoke_at + self._policy.pace, until)
-            if trio.current_time() >= due:
+            now = trio.current_time()
+            if now < due:
+                certain = False
+                self._turn = trio.Event()
+                with trio.move_on_at(due):
+                    await self._turn.wait()
+            elif certain:
                 break
-            self._turn = trio.Event()
-            with trio.move_on_at(due):
-                await self._turn.wait()
+            else:
+                self._spoke_at += 2 * self._leniency.pardon(now - due)
+                await let_read(now - due)
+                certain = True
         if trio.current_time() >= until:
             late = TimedOut("the group's deadline passed before its turn came", clock="deadline")
             for seat in self.seats:
@@ -174,55 +197,79 @@ class Group:
         return any(seat.started and seat.status is None and not seat.lost for seat in self.seats)
 
     def judge(self, index: int, events: Sequence[Event], at: float) -> None:
-        """Takes events of a lane as they arrive: the verdict falls here, and climbs to the group above."""
+        """Takes events of a lane as they arrive: the verdict falls here, and climbs to the group above.
+
+        The events of one read are judged one after the other, however the network has cut them. What is known of the
+        lanes is written down before the policy or the group above hears of it, who may raise.
+        """
         seat = self.seats[index]
         if len(events) == 1 and (kind := type(events[0])) in CONTENT and self._ignores(kind):
             if not seat.lost:  # the commonest: a piece that decides nothing
                 self._spoke_at = at
                 self.hear(events, at)
             return
-        if isinstance(end := events[-1], End):
-            self._ended_lanes += 1
-            self._open -= not seat.lost
-            seat.status, seat.place = end.status, self._ended_lanes
-        if seat.lost:
-            return
-        over = seat.status is not None
-        failed = over and seat.status is not Status.FINISHED
-        # Content that comes together with its lane's failure wins nothing, here or above.
-        contents = () if failed else events[:-1] if over else events
-        kinds = set(map(type, events))
-        if not self._cancelling and (self._heeds is None or not self._heeds.isdisjoint(kinds)):
-            for event in events[-1:] if failed else events:
-                if losers := self._policy.losers(index, event, self.seats):
-                    self._lose(index, losers)
-                    over = True
-        if not self._cancelling and ((failed and seat.started) or seat.refused):
-            self._failures += 1
-            self._turn.set()
-        if not seat.lost and contents and not CONTENT.isdisjoint(kinds):
-            self._spoke_at = at
-            self.hear(contents, at)
-        if over:
-            self._end_if_over(at)
+        end = events[-1] if isinstance(events[-1], End) else None
+        before = events if end is None else events[:-1]
+        if all(map(self._ignores, set(map(type, before)))):
+            self._pass_on([event for event in before if type(event) in CONTENT], seat, at)
+        else:
+            for event in before:
+                self._ask(index, event, at)
+                self._pass_on([event] if type(event) in CONTENT else (), seat, at)
+        if end is not None:
+            self._note_end(index, end, at)
 
     def _ignores(self, kind: type) -> bool:
         return self._heeds is not None and kind not in self._heeds
 
+    def _pass_on(self, contents: Sequence[Event], seat: Seat, at: float) -> None:
+        if contents and not seat.lost:
+            self._spoke_at = at
+            self.hear(contents, at)
+
+    def _note_end(self, index: int, end: End, at: float) -> None:
+        seat = self.seats[index]
+        self._ended_lanes += 1
+        seat.status, seat.place = end.status, self._ended_lanes
+        if seat.lost:
+            return
+        self._open -= 1
+        if seat.started and end.status is not Status.FINISHED:
+            self._count_failure()
+        try:
+            self._ask(index, end, at)
+        finally:
+            self._end_if_over(at)
+
+    def _ask(self, index: int, event: Event, at: float) -> None:
+        """Asks the policy who has lost by an event, and stops them: a lane that has lost already decides nothing."""
+        if self._cancelling or self._ignores(type(event)) or self.seats[index].lost:
+            return
+        if losers := self._policy.losers(index, event, self.seats):
+            try:
+                self._lose(index, losers)
+            finally:
+                self._end_if_over(at)
+
     def _lose(self, index: int, lost: Collection[int]) -> None:
-        """Stops lanes of which the policy has just said, for an event of lane `index`, that they have lost."""
-        losers = [i for i in lost if not self.seats[i].lost]
-        for i in losers:
-            self.seats[i].lost = True
-            self._open -= self.seats[i].status is None
-        if index in losers:
-            self.seats[index].refused = self.seats[index].status is Status.FINISHED
-        for i in losers:
-            seat = self.seats[i]
-            if seat.status is None and self._keep and seat.started:
-                seat.lane.close()
-            elif seat.status is None:
-                seat.lane.cancel()
+        """Stops lanes of which the policy has just said, for an event of lane `index`, that they have lost.
+
+        One that ran or was good is missing from now on, as if it had failed.
+        """
+        seats = [seat for i in lost if not (seat := self.seats[i]).lost]
+        for seat in seats:
+            seat.lost = True
+            seat.refused = seat is self.seats[index] and seat.status is Status.FINISHED
+            self._open -= seat.status is None
+            if seat.started and seat.status in (None, Status.FINISHED):
+                self._count_failure()
+        running = [seat for seat in seats if seat.status is None]
+        call_all(seat.lane.close if self._keep and seat.started else seat.lane.cancel for seat in running)
+
+    def _count_failure(self) -> None:
+        """Lets one more lane start at once."""
+        self._failures += 1
+        self._turn.set()
 
     def _end_if_over(self, at: float) -> None:
         if self.over or self._open:
@@ -230,13 +277,20 @@ class Group:
         self.ended_at = at
         self._turn.set()
         statuses = {seat.status for seat in self.seats if not seat.lost}
-        if Status.FINISHED in statuses:
-            status = Status.FINISHED
-        elif self._cancelling and Status.CANCELLED in statuses:
+        if self._cancelling and Status.CANCELLED in statuses:
             status = Status.CANCELLED
+        elif Status.FINISHED in statuses:
+            status = Status.FINISHED
         else:
             status = Status.TIMED_OUT if statuses == {Status.TIMED_OUT} else Status.FAILED
         self.hear([End(status)], at)
+
+
+def call_all(calls: Iterable[Callable[[], None]]) -> None:
+    """Makes every call, in their order; what one of them raises comes out when all have been made."""
+    with ExitStack() as stack:
+        for call in reversed(list(calls)):
+            stack.callback(call)
 
 
 def _refusal(answer: Answer) -> Refused:

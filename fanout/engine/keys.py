@@ -9,6 +9,7 @@ from attrs import define, evolve, field, frozen
 from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
 from fanout.errors import LoginRequired, ProviderError, QuotaError, RateLimited
+from fanout.parsing import parsing
 
 _log = logging.getLogger("fanout")
 
@@ -58,8 +59,12 @@ class Keys:
         return self._forms(chosen)[-1]
 
     def learn(self, provider: Provider, error: ProviderError, now: float) -> bool:
-        """Learns from a failure of `provider`. True if that leaves another form or key to try at once."""
-        form = provider.adapted(error)
+        """Learns from a failure of `provider`. True if that leaves another form or key to try at once.
+
+        Raises ProviderError if the provider's own code fails.
+        """
+        with parsing():
+            form = provider.adapted(error)
         if form is not None and self._form_changes < FORMS and self._learn_form(provider, form):
             self._form_changes += 1
             _log.debug("%s: takes another form of the request after %s", provider.name, error.kind)
@@ -84,14 +89,15 @@ class Keys:
 
         Returns None then; or why it cannot, which is `needed` again if there are no others.
         """
+        provider: Any = refused
         try:
-            found = await self.login.renew(refused, refused.credentials) if self.login else None
+            with parsing():
+                found = await self.login.renew(refused, refused.credentials) if self.login else None
+                if found is None:
+                    return needed
+                self.providers = (evolve(provider, credentials=found),)
         except ProviderError as error:
             return error
-        if found is None:
-            return needed
-        provider: Any = refused
-        self.providers = (evolve(provider, credentials=found),)
         _log.debug("%s: goes on with other credentials", refused.name)
         return None
 

@@ -4,6 +4,8 @@ The waits are those of common clients (half a second doubling to eight, jittered
 (proposal A6): retries stop while a service fails more than it succeeds, first attempts never do.
 """
 
+from contextlib import suppress
+from math import inf
 from random import Random
 
 from attrs import define, field, frozen
@@ -93,29 +95,32 @@ class Retries:
     def after(self, error: ProviderError | None, had_content: bool, now: float, due: float) -> Wait | Relogin | None:
         """Decides what follows the try that `error` ended at `now`, and learns from it; None: nothing, it is the End.
 
-        What has begun to answer is never repeated. `due` is when the lane's next clock fires: no pause may last until
-        then, and once it has come nothing follows at all.
+        What has begun to answer is never repeated, and a failure teaches all the same what others may profit from.
+        `due` is when the lane's next clock fires: no pause may last until then, and once it has come nothing follows at
+        all. Raises ProviderError if the provider's own code fails.
         """
         if error is None:
             self.budget.note_success()
-        if error is None or had_content or self.closed:
             return None
-        if now < due and (step := self._at_once(error, now)) is not None:
+        over = had_content or self.closed or now >= due
+        if not over and isinstance(error, LoginRequired) and self.keys.login is not None and not self._logged_in:
+            self._logged_in = True
+            return Relogin(error)
+        if self.keys.learn(self.provider, error, now) and not over:
             self.allowed += 1
-            return step
+            return Wait(0.0)
         if error.retryable:
             self.budget.note_failure()
-        if self.tried > self.allowed or not self.budget.allows:
+        if over or self.tried > self.allowed or not self.budget.allows:
             return None
         seconds = pause(error, self.tried, self.random)
         return None if seconds is None or now + seconds >= due else Wait(seconds)
 
-    def _at_once(self, error: ProviderError, now: float) -> Wait | Relogin | None:
-        """Decides if a refusal can be got past: with a login, another key or another form."""
-        if isinstance(error, LoginRequired) and self.keys.login is not None and not self._logged_in:
-            self._logged_in = True
-            return Relogin(error)
-        return Wait(0.0) if self.keys.learn(self.provider, error, now) else None
+    def learn(self, error: ProviderError | None, now: float) -> None:
+        """Learns from the refusal of a try that was cut off, after which nothing follows."""
+        if error is not None:
+            with suppress(ProviderError):
+                self.after(error, had_content=True, now=now, due=-inf)
 
 
 def pause(error: ProviderError, attempt: int, random: Random) -> float | None:

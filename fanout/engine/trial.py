@@ -3,19 +3,29 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cached_property, partial
+from inspect import CO_VARARGS
 
 import trio
 from attrs import define, evolve, field
 
-from fanout.abc import Head, Provider, Reader, Reply, Request, Transport
+from fanout.abc import Flow, Head, Provider, Reader, Reply, Request, Transport
 from fanout.credentials import Credentials
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
-from fanout.errors import InvalidRequest, ProtocolError, ProviderError, TimedOut, TooLarge, Truncated
+from fanout.errors import (
+    FanoutError,
+    InvalidRequest,
+    ProtocolError,
+    ProviderError,
+    TimedOut,
+    TooLarge,
+    Truncated,
+)
 from fanout.events import End, Event, Status, Usage
-from fanout.parsing import PARSE_ERRORS, parsing, translate
+from fanout.parsing import PASSING, make_internal_error, parsing, translate
 from fanout.prompt import Prompt
+from fanout.scrub import Scrubber
 from fanout.secret import Secret
 from fanout.transports.fetch import fetch
 
@@ -32,7 +42,8 @@ class Trial:
 
     Those of the last read, with the End, go to `conclude`. The try has `ended` when its End has been read, and is `cut`
     when it was left before that; nothing is read after either. `then` follows instead of the lane's End, `secrets` are
-    those of its requests, which no error may show, and `bug` is an exception of whoever hears the events.
+    those of its requests, which no error may show, and `bug` is an exception of whoever hears the events. The service
+    has `refused` it if the response's status says so.
     """
 
     provider: Provider
@@ -45,38 +56,48 @@ class Trial:
     cut: bool = field(default=False, init=False)
     then: Wait | Relogin | None = field(default=None, init=False)
     bug: Exception | None = field(default=None, init=False)
+    refused: bool = field(default=False, init=False)
     _request: Request | None = field(default=None, init=False)
     _reader: Reader | None = field(default=None, init=False)
     _renewed: Credentials | None = field(default=None, init=False)
     _received: int = field(default=0, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        if (login := self.provider.credentials) is not None:
-            self.secrets.update(login.cookies.values(), login.secrets.values())
+    _scrubber: Scrubber = field(factory=Scrubber, init=False)
 
     async def exchange(self, prompt: Prompt) -> ProviderError | None:
-        """Asks, and returns when the answer is over: the error that ended it before its End, if one did."""
+        """Asks, and returns when the answer is over: the error that ended it before its End, if one did.
+
+        Whatever the provider's code raises is such an error, and whatever the transport raises, but for PASSING.
+        """
         if self.cut:  # by whoever heard that it starts
             return None
+        await trio.lowlevel.checkpoint_if_cancelled()  # before the request is made, which would want a farewell
         try:
+            if (login := self.provider.credentials) is not None:
+                self.secrets.update(login.cookies.values(), login.secrets.values())
             self._request = await self._last_request(prompt)
             await self._transport.exchange(self._request, self, self._watch.connect)
         except ProviderError as error:
             return error
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001  # a lane's fault is its own
+            broken = make_internal_error(error)
+            broken.__cause__ = error
+            return broken
         return None
 
     async def _last_request(self, prompt: Prompt) -> Request:
         """Makes the round trips before the last one, and returns the last one's request."""
-        reply: Reply | None = None
-        flow = self.provider.flow(prompt)  # a generator: nothing of it runs before `next`
-        while True:
-            first = reply is None
-            try:
-                with parsing("the request cannot be made", InvalidRequest) if first else parsing():
-                    request = next(flow) if reply is None else flow.send(reply)
-            except StopIteration as last:
-                return self._outgoing(last.value)
-            reply = await fetch(self._transport, self._outgoing(request), self._watch.connect)
+        with parsing("the request cannot be made", InvalidRequest):
+            flow = self.provider.flow(prompt)  # a generator: nothing of it runs before `next`
+            request, is_last = _advance(flow, None)
+            request = self._outgoing(request)
+        while not is_last:
+            reply = await fetch(self._transport, request, self._watch.connect)
+            with parsing():
+                request, is_last = _advance(flow, reply)
+                request = self._outgoing(request)
+        return request
 
     def _outgoing(self, request: Request) -> Request:
         """Prepares a request, of which the error of this try must show no secret. Every request goes through here."""
@@ -86,8 +107,9 @@ class Trial:
     def head(self, head: Head, /) -> None:
         """Begins to read the response."""
         assert self._request is not None
+        self.refused = head.status >= 400
         with parsing():
-            self._reader = self.provider.read(head, self._request)
+            self._reader = _make_reader(self.provider, head, self._request)
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
 
@@ -102,12 +124,15 @@ class Trial:
         assert self._reader is not None
         try:  # in full, because a context manager would be half of what this costs
             events = self._reader.feed(data)
-        except PARSE_ERRORS as error:
+            ends = bool(events) and isinstance(events[-1], End)
+        except (ProviderError, *PASSING):
+            raise
+        except Exception as error:
             self.cut = True
             raise translate(error) from error
         if events:
             try:
-                if isinstance(events[-1], End):
+                if ends:
                     self.ended = True
                     self._conclude(events)
                 else:
@@ -128,27 +153,47 @@ class Trial:
             return [End(Status.FAILED, error=error or Truncated("the service closed the connection without a word"))]
         try:
             with parsing():
-                return self._reader.close(error)
-        except ProtocolError as broken:
+                events = self._reader.close(error)
+                if not (events and isinstance(events[-1], End)):
+                    raise AssertionError("the reader's last event is no End")
+                return events
+        except ProviderError as broken:
             return [End(Status.FAILED, error=error or broken)]
 
+    def scrub(self, events: list[Event]) -> list[Event]:
+        """Returns the events without the secrets of this try's requests, and of those before it."""
+        return self._scrubber.scrub_events(events, self.secrets)
+
     def cut_off(self) -> None:
-        """Reads nothing more. Its service goes on unless it is told to stop, if the answer is not complete."""
+        """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
 
-    @cached_property
+    @property
     def late_usage(self) -> Usage | None:
-        """The service's count of an answer that has been cut off, for good.
+        """The service's count of an answer that has been cut off, for good."""
+        counts = [event for event in self._rest if isinstance(event, Usage)]
+        return counts[-1] if counts else None
+
+    @property
+    def lesson(self) -> ProviderError | None:
+        """The refusal that had begun to come when the try was cut off, for good."""
+        if not self.refused:
+            return None
+        ends = [event for event in self._rest if isinstance(event, End)]
+        return ends[-1].error if ends else None
+
+    @cached_property
+    def _rest(self) -> list[Event]:
+        """The events that the reader of an answer which has been cut off still holds.
 
         The reader is asked when somebody wants to know, and not in `cut_off`: there seven losers would keep a winner
         waiting for 0.4 ms.
         """
         if self.ended or self._reader is None:
-            return None
+            return []
         with suppress(ProviderError), parsing():
-            counts = [event for event in self._reader.close() if isinstance(event, Usage)]
-            return counts[-1] if counts else None
-        return None
+            return self._reader.close()
+        return []
 
     def errand(self, keys: Keys, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
         """Returns what is still to be done for the service: to stop it if it goes on, to keep what it renewed.
@@ -163,23 +208,38 @@ class Trial:
 
     def _farewell(self) -> Request | None:
         """Returns what tells a service to stop that goes on without a connection."""
-        complete = self._reader is not None and self._reader.complete
-        if not self.cut or self._request is None or complete:
+        if not self.cut or self._request is None:
             return None
-        try:
-            farewell = self.provider.farewell(self._request, self._reader)
-        except (ProviderError, *PARSE_ERRORS):
-            return None
-        return None if farewell is None else self._outgoing(farewell)
+        with suppress(ProviderError), parsing():
+            if self._reader is None or not self._reader.complete:
+                farewell = self.provider.farewell(self._request, self._reader)
+                return None if farewell is None else self._outgoing(farewell)
+        return None
 
     async def _run_errand(self, farewell: Request | None, renewed: Credentials | None, keys: Keys) -> None:
         """If this fails, the answer is there all the same, and the login may have to be repeated later."""
         if farewell is not None:
-            with trio.move_on_after(FAREWELL), suppress(ProviderError):
+            with trio.move_on_after(FAREWELL), suppress(FanoutError), parsing():
                 await fetch(self._transport, farewell, FAREWELL)
         if renewed is not None:
-            with trio.move_on_after(FAREWELL), suppress(ProviderError):
+            with trio.move_on_after(FAREWELL), suppress(FanoutError), parsing():
                 await keys.keep(renewed)
+
+
+def _advance(flow: Flow, reply: Reply | None) -> tuple[Request, bool]:
+    """Returns the next request of a flow, and True with its last one."""
+    try:
+        return (next(flow) if reply is None else flow.send(reply)), False
+    except StopIteration as last:
+        return last.value, True
+
+
+def _make_reader(provider: Provider, head: Head, request: Request) -> Reader:
+    """Makes the reader of a response; a plug-in written for 0.1.0 has a `read` that takes the head alone."""
+    code = getattr(type(provider).read, "__code__", None)
+    if code is not None and code.co_argcount == 2 and not code.co_flags & CO_VARARGS:
+        return provider.read(head)
+    return provider.read(head, request)
 
 
 def judge(events: list[Event], had_content: bool, fired: TimedOut | None = None) -> End:

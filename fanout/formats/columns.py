@@ -7,7 +7,7 @@ each has a line.
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len, get_character_cell_size
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -29,6 +29,11 @@ _STYLES = {None: "cyan", Status.FINISHED: "white", Status.FAILED: "red", Status.
 _GREY = "bright_black"
 _WINNER = "bold green"
 _TAB = "    "
+
+CHARACTERS = 4
+"""Characters of a line for each of its cells, at most: accents and the like have no width, and need not end."""
+BEHIND = 3
+"""Of so many times what can be seen at once the text is laid out at most: what comes faster is skipped."""
 _FRAME = 4
 
 
@@ -47,14 +52,28 @@ class Wrapped:
             self._extend(line)
 
     def _extend(self, line: str) -> None:
-        while cell_len(line[: 2 * self.width]) > self.width:
-            # Twice the width in characters holds the first line, however many of them are wide or of no width.
-            whole = max(len(next(iter(chop_cells(line[: 2 * self.width], self.width)), "")), 1)
-            space = line.rfind(" ", 1, whole + 1)
+        start, width, most = 0, self.width, CHARACTERS * self.width
+        while True:
+            # So many characters hold the first line, unless most of them have no width: then they are cut there.
+            ahead = line[start : start + most]
+            whole = width if ahead.isascii() else _fit(ahead, width)
+            if len(ahead) <= whole:
+                break
+            space = ahead.rfind(" ", 1, whole + 1)
             cut = space + 1 if space > 0 else whole
-            self.lines.append(line[:cut].rstrip(" "))
-            line = line[cut:]
-        self.lines.append(line)
+            self.lines.append(ahead[:cut].rstrip(" "))
+            start += cut
+        self.lines.append(line[start:])
+
+
+def _fit(text: str, width: int) -> int:
+    """Returns how many characters fit into a line of so many cells, at least one."""
+    used = 0
+    for number, character in enumerate(text):
+        used += get_character_cell_size(character)
+        if used > width:
+            return max(number, 1)
+    return max(len(text) if len(text) < CHARACTERS * width else len(text) - 1, 1)
 
 
 class Column:
@@ -64,9 +83,13 @@ class Column:
         self.fold = Fold(lane)
         self.name = one_line(lane)
         self._kind: type | None = None
-        self._pieces: list[str] = []
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._sanitiser = Sanitiser()
         self._wrapped = Wrapped(1)
+        self._clean = ""
+        self._new: list[str] = []
 
     def event(self, tagged: Tagged) -> None:
         """Takes an event of this lane."""
@@ -75,25 +98,45 @@ class Column:
             self.fold.started = tagged.at
         self.fold.add([event], tagged.at)
         if isinstance(event, Delta | Reasoning | Refusal | Replace):
-            self._show(type(event), event.text)
+            self._take(type(event), event.text)
 
-    def _show(self, kind: type, text: str) -> None:
+    def _take(self, kind: type, text: str) -> None:
         """Adds to the text; reasoning makes room for the answer, and the answer for its new version."""
         if kind is Replace or (self._kind is Reasoning and kind is not Reasoning):
-            self._pieces, self._sanitiser, self._wrapped = [], Sanitiser(), Wrapped(self._wrapped.width)
+            self._begin_anew()
         elif kind is Reasoning and self._kind not in (None, Reasoning):
             return
         self._kind = kind
-        piece = self._sanitiser.feed(text)
-        self._pieces.append(piece)
-        self._wrapped.add(piece)
+        self._new.append(text)
 
-    def lines(self, width: int) -> list[str]:
-        """The text in lines none of which is wider than `width`."""
-        if self._wrapped.width != width:
+    def lines(self, width: int, most: int) -> list[str]:
+        """Returns the end of the text in lines none of which is wider than `width`: all, or at least `most` of them.
+
+        The work is bounded by what can be seen, whatever has come since the last picture: of a text that is longer, the
+        end is laid out, as if it began there.
+        """
+        bound = BEHIND * width * most
+        new = self._read_new(bound)
+        if self._wrapped.width != width or len(new) >= bound:
             self._wrapped = Wrapped(width)
-            self._wrapped.add("".join(self._pieces))
+            self._clean = new = (self._clean + new)[-bound:]
+        else:
+            self._clean = (self._clean + new)[-bound:]
+        self._wrapped.add(new)
+        del self._wrapped.lines[: -2 * most]
         return self._wrapped.lines
+
+    def _read_new(self, bound: int) -> str:
+        """Returns what has come, made safe; of more than `bound` characters only the end is read."""
+        pieces, self._new = self._new, []
+        size, first = 0, len(pieces)
+        while first and size < bound:
+            first -= 1
+            size += len(pieces[first])
+        text = "".join(pieces[first:])
+        if first or len(text) > bound:
+            self._sanitiser, text = Sanitiser(), text[-bound:]
+        return self._sanitiser.feed(text)[-bound:]
 
     @property
     def thinking(self) -> bool:
@@ -151,7 +194,7 @@ class Columns:
     def _panel(self, column: Column, width: int, height: int, now: float) -> Panel:
         answer = column.fold.answer
         style = self._style(answer)
-        lines = column.lines(width - _FRAME)[-(height - 2) :]
+        lines = column.lines(width - _FRAME, height)[-(height - 2) :]
         quiet = style == _GREY or column.thinking
         standing = _fitting(column.standing(answer, now), width - 6, least=1)
         return Panel(
@@ -191,5 +234,5 @@ def _fitting(words: list[str], width: int, *, least: int) -> str:
 
 def _height(columns: Sequence[Column], width: int, most: int) -> int:
     """The height of the panels: as their longest text needs, within what there is."""
-    longest = max(len(column.lines(width - _FRAME)) for column in columns)
+    longest = max(len(column.lines(width - _FRAME, most)) for column in columns)
     return min(most, max(LOWEST, longest + 2))

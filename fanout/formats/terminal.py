@@ -12,6 +12,7 @@ CVE-2021-42574) is shown as its escape, such as \u202e.
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 SEQUENCE_LENGTH = 4096
 """Characters that a sequence may have: hyperlinks and clipboard writes are shorter."""
@@ -24,6 +25,11 @@ _JOINERS = "\u200c\u200d"
 _LINES = "\u2028\u2029"
 _SPECIAL = re.compile(f"[\x00-\x08\x0a-\x1f\x7f-\x9f{_INVISIBLE}{_JOINERS}{_LINES}\ud800-\udfff]")
 _SHOWN = re.compile(f"[{_INVISIBLE}{_JOINERS}]")
+_SPECIALS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_INVISIBLE}{_LINES}\ud800-\udfff]+")
+_LONE = re.compile(f"(?<![^\x00-\x9f{_INVISIBLE}{_JOINERS}])[{_JOINERS}]")
+"""A joiner that has nothing before it to join."""
+_INTRODUCERS = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
+_JOINED = re.compile(f"[{_JOINERS}]")
 _BEGINNINGS = re.compile("[\x1b\x80-\x9f]")
 
 _CSI, _ST = "\x9b", "\x9c"
@@ -51,12 +57,11 @@ class Sanitiser:
                 out.append(self._state(text[position]))
                 position += 1
                 continue
-            special = _SPECIAL.search(text, position)
-            end = special.start() if special else len(text)
+            introducer = _INTRODUCERS.search(text, position)
+            end = introducer.start() if introducer else len(text)
             if end > position:
-                out.append(text[position:end])
-                self._last = text[end - 1]
-            if special:
+                out.append(self._plain(text[position:end]))
+            if introducer:
                 out.append(self._ground(text[end]))
             position = end + 1
         return "".join(out)
@@ -64,6 +69,19 @@ class Sanitiser:
     def close(self) -> str:
         """The stream is over; returns what was held back in case a string would end."""
         return self._release() if self._held else self._leave()
+
+    def _plain(self, text: str) -> str:
+        """Cleans a text in which no sequence begins, outside all sequences: as `_ground` does, a run at a time."""
+        before, self._last = self._last, "" if _SHOWN.match(text[-1]) else text[-1]
+        if not _SPECIAL.search(text):
+            return text
+        if before == "\r" and text[0] == "\n":
+            text = text[1:]
+        if _JOINED.search(text):
+            # What is before the text decides on a joiner at its beginning.
+            context = before if before > "\x9f" else "\0"
+            text = _LONE.sub(lambda lone: _spell(lone[0]), context + text)[1:]
+        return _SPECIALS.sub(_clean, text.replace("\r\n", "\n"))
 
     def _ground(self, character: str) -> str:
         """A character outside all sequences."""
@@ -78,7 +96,7 @@ class Sanitiser:
             return character  # as scripts and emoji use them
         if _SHOWN.match(character):
             self._last = ""
-            return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
+            return _spell(character)
         if character == "\x1b":
             self._enter(self._escape)
         elif character == _CSI:
@@ -146,6 +164,24 @@ class Sanitiser:
             return self._ground(character)
         self._last = character
         return character
+
+
+def _spell(character: str) -> str:
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
+
+
+def _clean(run: re.Match[str]) -> str:
+    return run[0].translate(_table())
+
+
+@cache
+def _table() -> dict[int, str]:
+    """Makes the table of what becomes of each special character by itself."""
+    controls = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "")
+    lines = dict.fromkeys(map(ord, f"\r\n{_LINES}"), "\n")
+    halves = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+    hidden = filter(_SHOWN.match, map(chr, (*range(0x10000), *range(0xE0000, 0xE1000))))
+    return {**controls, **lines, **halves, **{ord(character): _spell(character) for character in hidden}}
 
 
 def sanitise(text: str) -> str:

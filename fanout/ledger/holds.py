@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from fanout.errors import UsageError
 from fanout.storage.folder import open_folder, take_lock
 
 
@@ -37,10 +38,13 @@ def take_hold(directory: Path, name: str) -> Hold:
     with open_folder(directory) as folder:
         descriptor = folder.open(_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            take_lock(descriptor, wait=True)
+            locked = take_lock(descriptor, wait=True)
         except BaseException:  # also Ctrl-C: the caller does not have the descriptor yet
             os.close(descriptor)
             raise
+        if not locked:  # who looks at it holds it for a moment only
+            os.close(descriptor)
+            raise UsageError(f"{directory / _file(name)} is locked by another process; try again")
     return Hold(directory, name, descriptor)
 
 

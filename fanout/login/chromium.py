@@ -26,6 +26,8 @@ from attrs import define
 from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
 from fanout.login.devtools import DevTools
+from fanout.storage.environment import child_environment
+from fanout.storage.writing import refuse_link
 
 PREFIX = "fanout-browser-"
 """The beginning of the names of scratch directories."""
@@ -164,6 +166,7 @@ def hold(directory: Path, descriptors: ExitStack) -> None:
 
 def _own(profile: Path, descriptors: ExitStack) -> None:
     """Keeps a lasting profile, which holds cookies in clear, for its owner's eyes and for one browser at a time."""
+    refuse_link(profile)
     profile.mkdir(mode=0o700, parents=True, exist_ok=True)
     profile.chmod(0o700)
     try:
@@ -192,7 +195,7 @@ async def _start(
             pass_fds=(reads, writes),
             start_new_session=True,
             # Chromium would leave the directory of its own lock in the common one if it is killed.
-            env={**os.environ, "TMPDIR": os.fspath(scratch)},
+            env={**child_environment(), "TMPDIR": os.fspath(scratch)},
         )
     return process, out, into
 

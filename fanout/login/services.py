@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from fanout.abc import Reply, Request
-from fanout.addresses import is_private
+from fanout.addresses import is_private, show_url
 from fanout.credentials import Credentials, command
 from fanout.errors import LoginRequired, UsageError
 from fanout.secret import Secret
@@ -110,14 +110,15 @@ def check_address(base_url: str) -> str:
     try:
         parts = urlsplit(base_url)
         host = parts.hostname
-    except ValueError as error:
-        raise UsageError(f"base URL {base_url!r}: {error}") from None
-    if parts.username or parts.password:
+        _ = parts.port  # raises for one that is none
+    except ValueError:
+        host = None
+    if "@" in base_url or "%40" in base_url:
         raise UsageError("a base URL carries no user or password")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise UsageError(f"a base URL is an http or https address without query, not {base_url!r}")
+    if host is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        raise UsageError(f"a base URL is an http or https address without query, not {show_url(base_url)}")
     if parts.scheme == "http" and not is_private(host):
-        raise UsageError(f"base URL {base_url!r} would send the login in clear; use https")
+        raise UsageError(f"base URL {show_url(base_url)} would send the login in clear; use https")
     return normalise(base_url)
 
 
@@ -146,7 +147,7 @@ def user(site: Site, base_url: str, reply: Reply) -> str | None:
         raise response_error(head, reply.body)
     try:
         person = json.loads(reply.body)["json"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     if person is None:
         raise refused

@@ -106,7 +106,7 @@ def _pick_cookies(site: Site, cookies: Iterable[Cookie], now: datetime) -> tuple
 
 def _token_ends(token: Secret) -> datetime | None:
     """Reads the end of a token, if it is a JWT that names it (RFC 7519, `exp`); nobody has checked its signature."""
-    with suppress(ValueError, LookupError, TypeError):
+    with suppress(ValueError, LookupError, TypeError, RecursionError):
         payload = token.reveal().split(".")[1]
         return _time(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
     return None

@@ -7,7 +7,7 @@ from typing import Any
 from fanout.abc import OnLose, Policy, Standing
 from fanout.errors import UsageError
 from fanout.events import End, Event, Status
-from fanout.policies.race import Accept, has_answer, takes
+from fanout.policies.race import Accept, check_accept, takes
 
 
 class Quorum(Policy):
@@ -26,7 +26,7 @@ class Quorum(Policy):
             raise UsageError(f"k must be between 1 and the number of lanes, {len(lanes)}, not {k!r}")
         self.heeds = frozenset({End})
         self.k = k
-        self.accept = accept or has_answer
+        self.accept = check_accept(accept)
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """The unfinished once k are good; everybody once k are out of reach; a refused lane itself."""
@@ -42,3 +42,8 @@ class Quorum(Policy):
         if len(finished) >= self.k:
             return [i for i in range(len(lanes)) if i not in finished]
         return (lane,) if refused else ()
+
+    def winner(self, lanes: Sequence[Standing]) -> int | None:
+        """The first of the k good lanes; nobody before there are k."""
+        good = sum(lane.status is Status.FINISHED and not lane.lost for lane in lanes)
+        return super().winner(lanes) if good >= self.k else None

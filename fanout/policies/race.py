@@ -1,6 +1,7 @@
 """Race: all lanes start at once, the first good one wins and the others lose."""
 
 from collections.abc import Callable, Collection, Sequence
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from math import inf
 from typing import Any, Literal
 
@@ -12,13 +13,30 @@ from fanout.events import ANSWERING, End, Event, Reasoning, Status
 On = Literal["finish", "first_token"]
 Accept = Callable[[Answer], bool]
 
+_NOT_ASYNC = "accept is called while the answer arrives and cannot wait: give it a plain function, not an async one"
+
+
+def check_accept(accept: Accept | None) -> Accept:
+    """Returns `accept`, or the default for None. Raises UsageError for an async function, which could not be asked."""
+    if iscoroutinefunction(accept):
+        raise UsageError(_NOT_ASYNC)
+    return accept or has_answer
+
 
 def takes(accept: Accept, answer: Answer) -> bool:
-    """True if `accept` takes the answer; to raise Refused is another way to say no."""
+    """Tells whether `accept` takes the answer; to raise Refused is another way to say no.
+
+    Raises UsageError where it returns a coroutine, which would be true.
+    """
     try:
-        return accept(answer)
+        taken: Any = accept(answer)
     except Refused:
         return False
+    if isawaitable(taken):
+        if iscoroutine(taken):
+            taken.close()
+        raise UsageError(_NOT_ASYNC)
+    return bool(taken)
 
 
 def has_answer(answer: Answer) -> bool:
@@ -46,7 +64,7 @@ class Race(Policy):
         super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
         if on not in ("finish", "first_token"):
             raise UsageError(f"on must be finish or first_token, not {on!r}")
-        self.accept = accept or has_answer
+        self.accept = check_accept(accept)
         self._first = ANSWERING | {Reasoning} if reasoning else ANSWERING
         self._on_first_token = on == "first_token"
         self.heeds = frozenset({End}) | self._first if self._on_first_token else frozenset({End})

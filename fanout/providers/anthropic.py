@@ -13,7 +13,7 @@ from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import base64_of, type_of
-from fanout.providers.reader import JsonReader, count_of, object_of, objects_of, text_of
+from fanout.providers.reader import JsonReader, count_of, object_of, rows_of, text_of
 from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
@@ -199,6 +199,7 @@ _REASONS = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
+    "sensitive": "content_filter",  # earendil-works/pi, mapStopReason
 }
 
 
@@ -247,7 +248,7 @@ class MessagesReader(JsonReader):
                 self._read_stop(value["delta"] or {}, out)
             case "message_stop":
                 if not self.complete:
-                    self.finish("unknown")
+                    self.finish(self._reason or "unknown", self._raw)
                 self.end()
             case "ping":
                 pass
@@ -288,7 +289,7 @@ class MessagesReader(JsonReader):
         if kind == "text":
             if text := text_of(block.get("text")):
                 out.append(Delta(text))
-            for citation in objects_of(block.get("citations")):
+            for citation in rows_of(block.get("citations")):
                 self._cite(citation, out)
         elif kind == "thinking":
             if thinking := text_of(block.get("thinking")):

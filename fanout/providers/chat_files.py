@@ -3,26 +3,14 @@
 from base64 import b64decode
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from fanout.events import File
-from fanout.providers.media import file_of, file_of_base64
+from fanout.providers.media import file_of, file_of_base64, type_of_bytes
 from fanout.providers.reader import text_of
 
 PCM = "audio/pcm"
 """The type of a sound without a head: OpenAI streams pcm16 and nothing else."""
-
-_BEGINNINGS = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"ID3", "audio/mpeg"),
-    (b"\xff\xfb", "audio/mpeg"),
-    (b"\xff\xf3", "audio/mpeg"),
-    (b"OggS", "audio/ogg"),
-    (b"fLaC", "audio/flac"),
-)
-_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp"}
 
 
 def picture_of(value: Any) -> File | None:
@@ -32,7 +20,7 @@ def picture_of(value: Any) -> File | None:
     is a text, or stands alone, or has `b64_json`.
     """
     if isinstance(value, str):
-        return file_of(value) or _add_type(file_of_base64(value))
+        return file_of(value) or file_of_base64(value)
     if not isinstance(value, dict):
         return None
     for key in ("image_url", "image", "file", "document_url"):
@@ -42,7 +30,7 @@ def picture_of(value: Any) -> File | None:
     kind = text_of(value.get("media_type")) or text_of(value.get("mime_type"))
     for key in ("url", "file_data", "b64_json", "data"):
         if isinstance(address := value.get(key), str) and address:
-            return file_of(address, kind, name) or _add_type(file_of_base64(address, kind, name))
+            return file_of(address, kind, name) or file_of_base64(address, kind, name)
     return None
 
 
@@ -66,17 +54,4 @@ class Sound:
             data = b"".join(b64decode(piece, validate=True) for piece in pieces)
         except ValueError:
             return None
-        return File(media_type=_type_of(data) or PCM, data=data) if data else None
-
-
-def _add_type(file: File | None) -> File | None:
-    """The file with the media type that its bytes tell, if it has none."""
-    if file is None or file.media_type or file.data is None:
-        return file
-    return evolve(file, media_type=_type_of(file.data))
-
-
-def _type_of(data: bytes) -> str | None:
-    if data.startswith(b"RIFF"):
-        return _RIFF.get(data[8:12])
-    return next((kind for beginning, kind in _BEGINNINGS if data.startswith(beginning)), None)
+        return File(media_type=type_of_bytes(data) or PCM, data=data) if data else None

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fanout.abc import Head
-from fanout.errors import Overloaded, ProviderError, ServerError, TimedOut
+from fanout.errors import Overloaded, ProtocolError, ProviderError, ServerError, TimedOut
 from fanout.events import Delta, Event, File, Reasoning, Refusal, ToolCall, Usage
 from fanout.providers.chat_calls import Calls, Piece
 from fanout.providers.chat_files import Sound, picture_of
 from fanout.providers.citations import Citations
 from fanout.providers.reader import JsonReader, count_of, text_of
 from fanout.wire.json_text import encode
+
+MAX_CHOICES = 1024
+"""Choices in one event; no service makes more than 128 for a request."""
 
 _REASONS = {
     **dict.fromkeys(
@@ -132,6 +135,8 @@ class ChatReader(JsonReader):
         if not choices:
             self.refuse(value)  # an error without the key "error", as vLLM sends it
             plain = False
+        if choices and len(choices) > MAX_CHOICES:
+            raise ProtocolError(f"more than {MAX_CHOICES} choices in one event")
         for choice in choices or ():
             if (index := choice.get("index")) and _is_other(index):
                 continue
@@ -185,8 +190,9 @@ class ChatReader(JsonReader):
     def _read_beside_delta(self, choice: dict[str, Any], choices: object, out: list[Event]) -> None:
         if message := choice.get("message"):
             # The message of a later chunk replaces that of an earlier one; several in one chunk hold a part each.
-            self._messages = [*self._messages, message] if choices is self._choices else [message]
-            self._choices = choices
+            if choices is not self._choices:
+                self._messages, self._choices = [], choices
+            self._messages.append(message)
         if usage := choice.get("usage"):  # Moonshot
             self._read_usage(usage, out)
         if choice.get("error"):  # OpenRouter: its code tells the kind
@@ -204,7 +210,12 @@ class ChatReader(JsonReader):
             self._counted = True
             self.count(_usage(usage), out)
 
-    def _read_finish(self, raw: str) -> None:
+    def _read_finish(self, raw: object) -> None:
+        if raw == "null":  # KoboldCpp until March 2025, in every chunk (PowerShell/AIShell#350)
+            return
+        if not isinstance(raw, str):
+            self.finish("unknown")
+            return
         if (failure := _FAILURES.get(raw)) is not None:
             raise failure(f"the service broke off: {raw}")
         self.finish(_REASONS.get(raw, "unknown"), raw)

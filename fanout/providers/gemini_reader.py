@@ -55,11 +55,12 @@ another temperature then (google-gemini/gemini-cli, geminiChat.ts).
 _CODE = frozenset({"executableCode", "codeExecutionResult"})
 """Parts that tell of code which the service ran on its own, between the words of the answer; they are none of these."""
 
-_BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"})
-"""The fields that a part has besides the one thing that it is."""
-
-_OWN = frozenset({"functionResponse", "toolCall", "toolResponse"})
-"""Parts of tools that the service ran: no part of the answer either."""
+_KNOWN = _CODE | {
+    *("text", "thought", "thoughtSignature", "functionCall", "inlineData", "fileData"),
+    *("videoMetadata", "mediaResolution", "partMetadata"),
+    *("functionResponse", "toolCall", "toolResponse"),  # of tools that the service ran
+}
+"""The fields that a part may have."""
 
 
 class GeminiReader(JsonReader):
@@ -138,20 +139,22 @@ class GeminiReader(JsonReader):
         thought = part.get("thought")
         if text := text_of(part.get("text")):
             out.append(Reasoning(text) if thought else Delta(text))
-        elif isinstance(call := part.get("functionCall"), dict):
+        if isinstance(call := part.get("functionCall"), dict):  # also beside a text (NousResearch/hermes-agent#109862)
             self._tools.read(call, out)
-        elif thought:
-            return  # a picture on the way to the one that is the answer
-        elif isinstance(blob := part.get("inlineData"), dict):
+        if not thought:  # else it is a picture on the way to the one that is the answer
+            self._read_file(part, out)
+        if not _CODE.isdisjoint(part):
+            self._last = part
+        if unknown := part.keys() - _KNOWN:
+            self.note(f"the answer has a part that is not known: {', '.join(sorted(unknown))}")
+
+    def _read_file(self, part: dict[str, Any], out: list[Event]) -> None:
+        if isinstance(blob := part.get("inlineData"), dict):
             self._add_file(file_of_base64(blob.get("data"), *_type_and_name(blob)), out)
-        elif isinstance(file := part.get("fileData"), dict):
+        if isinstance(file := part.get("fileData"), dict):
             kind, name = _type_and_name(file)
             uri = text_of(file.get("fileUri"))
             self._add_file(File(name, kind, repair(uri)) if uri else None, out)
-        elif not _CODE.isdisjoint(part):
-            self._last = part
-        elif unknown := part.keys() - _BESIDE - _OWN - {"text"}:
-            self.note(f"the answer has a part that is not known: {', '.join(sorted(unknown))}")
 
     def _add_file(self, file: File | None, out: list[Event]) -> None:
         if file is None:

@@ -8,6 +8,18 @@ from fanout.errors import InvalidRequest
 from fanout.events import File
 from fanout.prompt import Media
 
+_BEGINNINGS = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+)
+_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp"}
+
 
 def type_of(media: Media) -> str:
     """Its media type: the one it has, or what its name or address tells; else it is taken for a picture."""
@@ -49,9 +61,19 @@ def file_of(address: Any, media_type: str | None = None, name: str | None = None
 
 
 def file_of_base64(data: Any, media_type: str | None = None, name: str | None = None) -> File | None:
-    """A picture or file of an answer, given its bytes in base64; None for anything else, or for no bytes."""
+    """A picture or file of an answer, given its bytes in base64; None for anything else, or for no bytes.
+
+    Without a media type it has the one that its bytes tell.
+    """
     try:
         decoded = b64decode(data, validate=True) if isinstance(data, str) else b""
     except ValueError:  # characters that are no ASCII, too
         return None
-    return File(name, media_type, data=decoded) if decoded else None
+    return File(name, media_type or type_of_bytes(decoded), data=decoded) if decoded else None
+
+
+def type_of_bytes(data: bytes) -> str | None:
+    """Returns the media type that the beginning of a picture or sound tells, or None."""
+    if data.startswith(b"RIFF"):
+        return _RIFF.get(data[8:12])
+    return next((kind for beginning, kind in _BEGINNINGS if data.startswith(beginning)), None)

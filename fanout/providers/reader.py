@@ -346,8 +346,3 @@ def count_of(value: Any) -> int | None:
 def object_of(value: Any) -> dict[str, Any]:
     """Returns a JSON value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def objects_of(value: Any) -> list[dict[str, Any]]:
-    """Returns the objects in a JSON value that is a list of them; none for anything else."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,6 +1,5 @@
 """The pictures and files in a response."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,6 @@ FileRequest = Callable[[str, str], Request]
 """Makes the request that gets a file of a container, by the ids of both."""
 
 _FORMATS = {"jpg": "image/jpeg", "svg": "image/svg+xml"}
-_MAGIC = re.compile(rb"(\x89PNG)|(\xff\xd8\xff)|(RIFF....WEBP)|(GIF8)", re.DOTALL)
-_MAGIC_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
 class Files:
@@ -33,8 +30,9 @@ class Files:
         if item.told or (not result and row.get("status") in ("in_progress", "generating")):
             return
         item.told = True
-        if file := file_of_base64(result) or file_of(result):
-            file.media_type = file.media_type or _picture_type(row.get("output_format"), file.data or b"")
+        named = _type_of(row.get("output_format"))
+        if file := file_of_base64(result, named) or file_of(result):
+            file.media_type = file.media_type or named or "image/png"
             out.append(file)
         else:
             words = text_of(error.get("message")) if isinstance(error, dict) else None
@@ -58,9 +56,6 @@ class Files:
             out.append(File(name, guess_type_of(name or ""), fetch.url, fetch=fetch))
 
 
-def _picture_type(named: Any, data: bytes) -> str:
-    """The media type of a picture: as its format says, else as its first bytes do, else that of a PNG."""
-    if (name := text_of(named)) and name.isalnum():
-        return _FORMATS.get(name, f"image/{name}")
-    match = _MAGIC.match(data)
-    return _MAGIC_TYPES[match.lastindex - 1] if match and match.lastindex else _MAGIC_TYPES[0]
+def _type_of(output_format: Any) -> str | None:
+    name = text_of(output_format)
+    return _FORMATS.get(name, f"image/{name}") if name and name.isalnum() else None

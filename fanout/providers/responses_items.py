@@ -7,8 +7,8 @@ item is known by both, else by its id, else by its place, each only among the it
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from attrs import define, field
@@ -69,6 +69,20 @@ def beyond(pieces: Iterable[str], whole: str) -> str | None:
     return whole[at:]
 
 
+def _known(parts: Mapping[int, Part], but: Container[int], whole: str) -> tuple[Part, str] | None:
+    """The last of these parts, and what follows all of them in a text; None if it does not begin with them."""
+    at, last = 0, None
+    for index, part in parts.items():
+        if index in but:
+            continue
+        for piece in part.pieces:
+            if not whole.startswith(piece, at):
+                return None
+            at += len(piece)
+        last = part
+    return None if last is None else (last, whole[at:])
+
+
 @define(eq=False)
 class Item:
     """One item of the output, of the type `kind`.
@@ -93,13 +107,14 @@ class Item:
     disputed: bool = False
     refused: int = 0
     parts: dict[str, dict[int, Part]] = field(factory=dict)
+    _loose: dict[str, dict[int, Part]] = field(factory=dict)  # those that nothing has told whole
 
     def part(self, family: str, index: int) -> Part:
         """Returns the text with this index among those of its family."""
         parts = self.parts.setdefault(family, {})
         part = parts.get(index)
         if part is None:
-            part = parts[index] = Part()
+            part = parts[index] = self._loose.setdefault(family, {})[index] = Part()
         return part
 
     def pieces(self, family: str) -> Iterator[str]:
@@ -107,24 +122,35 @@ class Item:
         parts = self.parts.get(family, {})
         return chain.from_iterable(parts[index].pieces for index in sorted(parts))
 
-    def missing(self, family: str, wholes: Sequence[tuple[int, str]]) -> list[str] | None:
-        """Returns what has not come yet of whole texts, given each with its index; None if what has come differs.
+    def take(self, family: str, wholes: Sequence[tuple[int, str]], *, all_of_it: bool) -> list[str] | None:
+        """Takes whole texts, each with its index, and returns what of them is new; None if what has come differs.
 
-        If it differs text by text, their indexes may not have been told: then all of it together is compared. A service
-        may also stream a reasoning as such and end it as a summary, or the other way round.
+        Indexes are not to be relied on: vLLM counts on over several items, or with every delta (vllm-project/vllm#45742
+        and #35184), others have none. So texts that were told under other indexes count for those that none came for,
+        if they are the beginning of these. A service may also stream a reasoning as such and end it as a summary.
+
+        `all_of_it`: these are all texts of the family that the item has; else others may have been told already.
         """
-        own = [self.part(family, index).missing(whole) for index, whole in wholes]
-        differs = None in own
-        came = family if differs else _TWINS.get(family, "")
-        if (differs or not self._has(family)) and 0 < len(self.parts.get(came, ())) <= len(wholes) and self._has(came):
-            rest = beyond(self.pieces(came), "".join(whole for _, whole in wholes))
-            if rest is not None:
-                return [*[""] * (len(wholes) - 1), rest]
-        return None if differs else [text or "" for text in own]
-
-    def _has(self, family: str) -> bool:
-        """Returns True if a text of this family has come: the first that was looked for is the first that came."""
-        return any(part.pieces for part in islice(self.parts.get(family, {}).values(), 1))
+        parts = self.parts.get(family, {})
+        rest = [parts[index].missing(whole) if index in parts else whole for index, whole in wholes]
+        fit = {index for (index, _), text in zip(wholes, rest, strict=True) if index in parts and text is not None}
+        for index in fit:
+            self._loose[family].pop(index, None)
+        unmatched = [number for number, (index, _) in enumerate(wholes) if index not in fit]
+        strays = parts if all_of_it else self._loose.get(family, {})
+        if not parts:
+            strays = self.parts.get(_TWINS.get(family, ""), {})
+        known = _known(strays, fit, "".join(wholes[number][1] for number in unmatched)) if unmatched else None
+        if known is not None:
+            for number in unmatched:
+                rest[number] = ""
+        elif None in rest:
+            return None
+        new = [(self.part(family, index), text) for (index, _), text in zip(wholes, rest, strict=True) if text]
+        new += [known] if known is not None and known[1] else []
+        for part, text in new:
+            part.pieces.append(text)
+        return [text for _, text in new]
 
     @property
     def is_empty(self) -> bool:

@@ -26,6 +26,10 @@ _PIECES: dict[Any, Form] = {
     "response.refusal.delta": _REFUSAL,
     "response.reasoning_text.delta": _THOUGHT,
     "response.reasoning_summary_text.delta": _SUMMARY,
+    # Older names of OpenAI's, and those that gateways still write.
+    "response.reasoning.delta": _THOUGHT,
+    "response.reasoning_content.delta": _THOUGHT,
+    "response.reasoning_summary.delta": _SUMMARY,
 }
 
 _WHOLES: dict[Any, tuple[Form, str]] = {
@@ -33,6 +37,8 @@ _WHOLES: dict[Any, tuple[Form, str]] = {
     "response.refusal.done": (_REFUSAL, "refusal"),
     "response.reasoning_text.done": (_THOUGHT, "text"),
     "response.reasoning_summary_text.done": (_SUMMARY, "text"),
+    "response.reasoning.done": (_THOUGHT, "text"),
+    "response.reasoning_summary.done": (_SUMMARY, "text"),
 }
 
 _PARTS: dict[Any, Form] = {"reasoning_text": _THOUGHT, "summary_text": _SUMMARY, "refusal": _REFUSAL}
@@ -70,6 +76,7 @@ _FINISHES = {
     "tool_calls": "stop",
     "length": "length",
     "max_output_tokens": "length",
+    "max_tokens": "length",
     "content_filter": "content_filter",
 }
 """Reasons of ours by a response's status, or by the reason why it is incomplete."""
@@ -77,6 +84,8 @@ _FINISHES = {
 # The codes of a failed response that are known to no other service, by the code that means the same everywhere.
 _CODES = {
     "vector_store_timeout": "timeout_error",
+    "server_is_overloaded": "overloaded_error",
+    "slow_down": "rate_limit_exceeded",
     **dict.fromkeys(
         (
             *("data_residency_mismatch", "bio_policy", "misalignment_policy_violation"),
@@ -84,6 +93,7 @@ _CODES = {
             *("invalid_image_mode", "image_too_large", "image_too_small", "image_parse_error"),
             *("image_content_policy_violation", "image_file_too_large", "unsupported_image_media_type"),
             *("empty_image_file", "failed_to_download_image", "image_file_not_found"),
+            *("content_filter", "moderation_blocked"),
         ),
         "invalid_prompt",
     ),
@@ -167,7 +177,7 @@ class ResponsesReader(JsonReader):
                 self._read_model(value.get("response"))
             case "response.output_item.added" | "response.output_item.done":
                 self._read_item_event(value, out, added=kind.endswith("added"))
-            case "response.content_part.done" | "response.reasoning_summary_part.done":
+            case "response.content_part.done" | "response.reasoning_summary_part.done" | "response.reasoning_part.done":
                 self._read_part_event(value, out)
             case "response.output_text.annotation.added":
                 self._cite(rows_of([value.get("annotation")]), out)
@@ -193,21 +203,19 @@ class ResponsesReader(JsonReader):
             place = place if place in value else "item_id"
             self._now = (value["type"], value["item_id"], place, value[place], pieces, words)
 
-    def _tell(self, item: Item, form: Form, wholes: Sequence[tuple[int, str]], out: list[Event]) -> None:
+    def _tell(
+        self, item: Item, form: Form, wholes: Sequence[tuple[int, str]], out: list[Event], *, all_of_it: bool = False
+    ) -> None:
         """Appends what is missing of whole texts of one form, each with its index.
 
         Where other words came before, they are kept, and nothing is added that may repeat them.
         """
         _, family, _, words = form
-        missing = item.missing(family, wholes)
-        if missing is None:
-            if not self._json.halves:  # a text that was cut within a character looks different
-                self.note(f"the service ended a {item.kind} with another text than came before, which is kept")
-            return
-        for (index, _), text in zip(wholes, missing, strict=True):
-            if text:
-                item.part(family, index).pieces.append(text)
-                out.append(words(text))
+        new = item.take(family, wholes, all_of_it=all_of_it)
+        if new is not None:
+            out += map(words, new)
+        elif not self._json.halves:  # a text that was cut within a character looks different
+            self.note(f"the service ended a {item.kind} with another text than came before, which is kept")
 
     def _read_part_event(self, value: dict[str, Any], out: list[Event]) -> None:
         """A part of a message's content, of a reasoning's content or of its summary is done."""
@@ -220,7 +228,9 @@ class ResponsesReader(JsonReader):
         item = self._item_of(value, form[0])
         self._read_parts(item, form, {_index(value.get(form[2])): part}, out)
 
-    def _read_parts(self, item: Item, usual: Form, parts: Mapping[int, Any], out: list[Event]) -> None:
+    def _read_parts(
+        self, item: Item, usual: Form, parts: Mapping[int, Any], out: list[Event], *, all_of_it: bool = False
+    ) -> None:
         """The parts of a content by their indexes; a part is of the usual form if its type says nothing else."""
         texts: dict[Form, list[tuple[int, str]]] = {}
         for index, part in parts.items():
@@ -233,7 +243,7 @@ class ResponsesReader(JsonReader):
             if "text" not in part and "refusal" not in part:
                 self.note(f"the answer has a part that is not known: {part.get('type')}")
         for form, wholes in texts.items():
-            self._tell(item, form, wholes, out)
+            self._tell(item, form, wholes, out, all_of_it=all_of_it)
         self._cite([row for part in rows_of([*parts.values()]) for row in rows_of(part.get("annotations"))], out)
 
     def _read_item_event(self, value: dict[str, Any], out: list[Event], *, added: bool) -> None:
@@ -253,10 +263,10 @@ class ResponsesReader(JsonReader):
         """A whole item, as its own event, the output or at worst its beginning tells it."""
         match item.kind:
             case "message":
-                self._read_parts(item, _TEXT, _number_parts(row.get("content")), out)
+                self._read_parts(item, _TEXT, _number_parts(row.get("content")), out, all_of_it=True)
             case "reasoning":
-                self._read_parts(item, _SUMMARY, _number_parts(row.get("summary")), out)
-                self._read_parts(item, _THOUGHT, _number_parts(row.get("content")), out)
+                self._read_parts(item, _SUMMARY, _number_parts(row.get("summary")), out, all_of_it=True)
+                self._read_parts(item, _THOUGHT, _number_parts(row.get("content")), out, all_of_it=True)
             case "function_call" | "custom_tool_call":
                 self._tools.read(item, row, out)
             case "image_generation_call":

@@ -55,10 +55,11 @@ def model_rows(reply: Reply, rows: str = "data") -> list[dict[str, Any]]:
     """
     if reply.head.status != 200:
         raise response_error(reply.head, reply.body)
-    value = JsonText().decode(reply.body.decode("utf-8", "replace"))
+    text = reply.body.decode("utf-8", "replace")
+    value = JsonText().decode(text)
     found = value.get(rows) if isinstance(value, dict) else value if rows == "data" else None
     if not isinstance(found, list):
-        raise ProtocolError(f"no list of models: {excerpt(str(value))}")
+        raise ProtocolError(f"no list of models: {excerpt(text)}")
     return [row for row in found if isinstance(row, dict)]
 
 

@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from time import monotonic, sleep
 
 from attrs import frozen
 
 from fanout.errors import UsageError
+
+LOCK_SECONDS = 5.0
+"""Seconds that a lock is waited for: it is held for milliseconds, unless its process hangs."""
+
+LOOK = 0.01
+"""Seconds between two looks at a lock."""
 
 
 class Busy(Exception):
@@ -92,7 +99,8 @@ class Folder:
     def lock(self, *, wait: bool = True) -> Iterator[None]:
         """Keeps other processes from changing the directory until the block is left.
 
-        While another process holds the lock this waits, or raises Busy without `wait`.
+        While another process holds the lock this waits, or raises Busy without `wait`. It belongs into a thread, where
+        there is an event loop. Raises UsageError when it has waited for LOCK_SECONDS.
         """
         if self.descriptor is None:
             yield
@@ -100,6 +108,10 @@ class Folder:
         descriptor = self.open(".lock", os.O_RDWR | os.O_CREAT)
         try:
             if not take_lock(descriptor, wait=wait):
+                if wait:
+                    raise UsageError(
+                        f"{self.path} has been locked by another process for {LOCK_SECONDS:g} s; try again"
+                    )
                 raise Busy
             yield
         finally:
@@ -107,12 +119,20 @@ class Folder:
 
 
 def take_lock(descriptor: int, *, wait: bool) -> bool:
-    """Locks an open file until it is closed. Without `wait`, returns False if another process has locked it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
+    """Locks an open file until it is closed. Returns False if another process has locked it, and goes on doing so.
+
+    With `wait` that is for LOCK_SECONDS: flock itself would wait for ever, for a process that hangs.
+    """
+    until = monotonic() + (LOCK_SECONDS if wait else 0)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if monotonic() >= until:
+                return False
+            sleep(LOOK)
+        else:
+            return True
 
 
 @contextmanager

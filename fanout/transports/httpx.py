@@ -10,10 +10,13 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from enum import Enum, auto
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import inf
+from time import perf_counter
 from typing import Any, Self
 from urllib.request import getproxies, proxy_bypass
 
@@ -27,8 +30,9 @@ except ImportError:  # pragma: no cover  # either is there
 
 from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
-from fanout.errors import ProtocolError, ProviderError, ResetError, UsageError
+from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
 from fanout.proxy import Proxy
+from fanout.timeouts import Leniency
 from fanout.transports.outgoing import (
     describe_refusal,
     make_connect_error,
@@ -37,7 +41,7 @@ from fanout.transports.outgoing import (
     read_host,
     reveal_headers,
 )
-from fanout.wire.coding import Decoder
+from fanout.wire.coding import CAP, PIECE, Decoder
 
 _log = logging.getLogger("fanout")
 
@@ -49,6 +53,13 @@ LONGEST_CLOSE = 1.0
 
 CLIENTS = 32
 """Clients that are kept. Every proxy takes one: a client lends its connections to all the requests that it is given."""
+
+
+SMALL = 32
+"""Reads after which other tasks run: the library makes one of every chunk, thousands of what it received at once."""
+
+HEAVY = 0.001
+"""Seconds for a piece beyond which a lane takes turns with all the others that need so long."""
 
 
 class HttpxTransport:
@@ -65,6 +76,7 @@ class HttpxTransport:
         self._clients: dict[_Kind, _Client] = {}
         self._trust: ssl.SSLContext | None = None
         self._open = False
+        self._turn = trio.Lock()
 
     async def __aenter__(self) -> Self:
         self._open = True
@@ -80,7 +92,8 @@ class HttpxTransport:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
         host = read_host(request.url)
         client = self._find_client(request, host)
-        progress = _Progress(host, client, receiver, connect)
+        progress = _Progress(host, client, receiver, connect, self._turn)
+        _asking.set(progress)
         client.exchanges += 1
         try:
             await self._close_spare()
@@ -116,6 +129,7 @@ class HttpxTransport:
             follow_redirects=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._kept),
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none: a jar would be all keys' and lanes'
             proxy=None if proxy is None else self._make_proxy(proxy),
             verify=self._load_authorities() if secure else nobody,
         )
@@ -210,14 +224,16 @@ class _Stage(Enum):
 class _Progress:
     """The progress of one request, from the library's trace: it shows who failed, and if it may be sent again."""
 
-    def __init__(self, host: str, client: _Client, receiver: Receiver, connect: float) -> None:
+    def __init__(self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock) -> None:
         self.data = receiver.data
+        self.turn = turn
+        self.came = False  # any byte
         self.forwards = client.forwards
         self._host = host
         self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
         self._connect = connect
-        self._answered = False
+        self._leniency = Leniency()
         self.begin()
 
     def begin(self) -> None:
@@ -229,7 +245,6 @@ class _Progress:
 
     def head(self, head: Head) -> None:
         """As Receiver says."""
-        self._answered = True
         self._receiver.head(head)
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
@@ -241,22 +256,28 @@ class _Progress:
                 self.stage = _Stage.PROXY if self._proxy else _Stage.SERVICE
             case "connect_tcp.complete":
                 self.stream = info["return_value"]
+                _note_reads(self.stream)
+            case "start_tls.complete":
+                _note_reads(info["return_value"])
             case "start_tls.started" if part != "connection":  # that is TLS with the proxy, if there is one
                 self.stage = _Stage.SERVICE
             case "send_request_headers.started" if info["request"].method != b"CONNECT":
                 self.stage = _Stage.SENT
                 self.stream = None
                 self.scope.deadline = inf
+                self.came = False  # what came before was the proxy's
 
     def may_repeat(self, error: Exception) -> bool:
         """Tells whether the request may be sent again.
 
         A service may close an idle connection at any time, also just when it is used again. A request that met with
         such an end, before any byte of a response, was not processed (RFC 9112, 9.3.1): it goes out again, until it
-        has had a fresh connection.
+        has had a fresh connection. Nor has the service been too slow to connect where we are late ourselves.
         """
+        if isinstance(error, trio.TooSlowError):
+            return self._leniency.pardon(trio.current_time() - self.scope.deadline) > 0
         lost = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
-        return lost and not self._fresh and not self._answered
+        return lost and not self._fresh and not self.came
 
     def translate(self, error: Exception) -> ProviderError:
         """Makes our error of the library's: the one place that does."""
@@ -276,6 +297,43 @@ class _Progress:
         return ProtocolError(f"{host} does not speak HTTP as it should: {_find_reason(error)}{name_proxy(proxy)}")
 
 
+_asking: ContextVar[_Progress] = ContextVar("_asking")
+"""The exchange that the task is in."""
+
+
+def _note_reads(stream: Any) -> None:
+    """Has a new connection tell the exchange whose task reads from it when a byte comes: the library does not."""
+    read = stream.read
+
+    async def noting(*args: Any, **kwargs: Any) -> bytes:
+        data: bytes = await read(*args, **kwargs)
+        if data and (progress := _asking.get(None)) is not None:
+            progress.came = True
+        return data
+
+    stream.read = noting
+
+
+def _find_surplus(response: Any) -> bool:
+    """Tells whether the library has received more than the response, whose body is over.
+
+    It would take that for the response to the next request. Also True where it does not show what it has received.
+    """
+    inner = response.stream
+    for _ in range(6):  # its streams lie within one another, and the innermost knows the connection
+        if (connection := getattr(inner, "_connection", None)) is not None:
+            state = getattr(connection, "_h11_state", None)
+            return state is None or bool(state.trailing_data[0])
+        inner = getattr(inner, "_stream", None) or getattr(inner, "_httpcore_stream", None)
+    return True
+
+
+def _retire(stream: Any) -> None:
+    """Has the library close a connection in place of using it again: to it, an idle one that can be read is over."""
+    get = stream.get_extra_info
+    stream.get_extra_info = lambda info: info == "is_readable" or get(info)
+
+
 async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress) -> Exception | None:
     """Tries once; returns the library's error, if it fails. What the receiver raises passes through."""
     progress.begin()
@@ -292,6 +350,8 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
                 if response.status_code == 407 and progress.forwards:
                     return httpx.ProxyError("407")
                 await _receive(response, progress)
+                if _find_surplus(response):
+                    _retire(response.extensions["network_stream"])
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         return error
     except Exception as error:
@@ -325,11 +385,29 @@ async def _receive(response: Any, receiver: _Progress) -> None:
 
 
 async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, receiver: _Progress) -> bool:
-    """Tells the receiver of every read; True when it has enough before the body is over."""
+    """Tells the receiver of every read, a piece at a time; True when it has enough before the body is over.
+
+    Whoever takes long for a piece waits for its turn among those like it, so that their pieces do not add up.
+    """
+    received = small = 0
+    heavy = False
     async for chunk in body:
-        for data in (chunk,) if decoder is None else decoder.feed(chunk):
+        received += len(chunk)
+        if received > CAP:
+            raise TooLarge(f"the body exceeds {CAP} bytes")
+        small += 1
+        for data in _pieces(chunk, decoder):
+            if heavy:
+                async with receiver.turn:
+                    await trio.lowlevel.checkpoint()
+            elif small >= SMALL:
+                await trio.lowlevel.checkpoint()
+                small = 0
+            began = perf_counter()
             if receiver.data(data):
                 return True
+            heavy = perf_counter() - began > HEAVY
+            small += SMALL * len(data) // PIECE
         if decoder is not None and decoder.error:
             raise decoder.error
     if decoder is not None:
@@ -338,6 +416,16 @@ async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, r
         if decoder.error:
             raise decoder.error
     return False
+
+
+def _pieces(chunk: bytes, decoder: Decoder | None) -> Iterator[bytes]:
+    """Yields what a read decodes to, in pieces of a bounded size."""
+    if decoder is None and len(chunk) <= PIECE:
+        yield chunk
+        return
+    for at in range(0, len(chunk), PIECE):
+        piece = chunk[at : at + PIECE]
+        yield from (piece,) if decoder is None else decoder.undo(piece)
 
 
 async def _read_on(body: AsyncGenerator[bytes, None], seconds: float) -> None:

@@ -7,7 +7,8 @@ from fanout.abc import Framing, Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, TooLarge, Truncated
 from fanout.wire.faults import is_answer, page_error, response_error
 from fanout.wire.json_events import JsonEvents
-from fanout.wire.json_text import JsonText, excerpt, is_cut
+from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.weight import Weight
 
 ERROR_CAP = 64 << 10
 """Bytes that are kept of an error's body."""
@@ -108,12 +109,18 @@ class JsonDocument:
         self.error: ProviderError | None = None
         self._json = json
         self._body = bytearray()
+        self._weight = Weight()
 
     def feed(self, data: bytes, /) -> list[Any]:
         """Takes the bytes of one read."""
+        if self.error:
+            return []
         self._body += data
+        self._weight.add(data)
         if len(self._body) > DOCUMENT_CAP:
             self.error = TooLarge(f"a JSON document of more than {DOCUMENT_CAP} bytes")
+        else:
+            self.error = self._weight.error
         return []
 
     def close(self) -> list[Any]:
@@ -124,7 +131,7 @@ class JsonDocument:
         try:
             return [self._json.decode(text)]
         except ProtocolError as error:
-            self.error = Truncated("the JSON document is cut short") if is_cut(text) else error
+            self.error = Truncated("the JSON document is cut short") if self._weight.is_open else error
             return []
 
 

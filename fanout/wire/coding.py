@@ -8,7 +8,7 @@ from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
 CAP = 64 << 20
 """Bytes of one decoded body."""
 
-PIECE = 64 << 10
+PIECE = 8 << 10
 """Bytes of one decoded piece: a bomb never becomes one big object."""
 
 MAX_CODINGS = 2
@@ -40,16 +40,21 @@ class Decoder:
 
     def feed(self, data: bytes, /) -> list[bytes]:
         """Takes the bytes of one read and returns what they decode to, in pieces."""
+        return list(self.undo(data))
+
+    def undo(self, data: bytes, /) -> Iterator[bytes]:
+        """Takes the bytes of one read and yields what they decode to in pieces, each when it is asked for.
+
+        All of them must have been taken before the next read is.
+        """
         if self.error or not data:
-            return []
-        pieces: list[bytes] = []
+            return
         try:
-            for piece in _undone(data, self._stages):
+            for piece in _gathered(_undone(data, self._stages)):
                 self._count(piece)
-                pieces.append(piece)
+                yield piece
         except ProviderError as error:
             self.error = error
-        return pieces
 
     def close(self) -> list[bytes]:
         """The input is over; it must have ended with the end of the coding."""
@@ -73,6 +78,26 @@ def _undone(data: bytes, stages: Sequence["_Stage"]) -> Iterator[bytes]:
         return
     for piece in stages[0].feed(data):
         yield from _undone(piece, stages[1:])
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Puts small pieces together, so that many members or blocks are not many reads for the receiver."""
+    some: list[bytes] = []
+    size = 0
+    try:
+        for piece in pieces:
+            some.append(piece)
+            size += len(piece)
+            if size >= PIECE // 2:
+                yield b"".join(some)
+                some.clear()
+                size = 0
+    except ProviderError:
+        if some:
+            yield b"".join(some)
+        raise
+    if some:
+        yield b"".join(some)
 
 
 class _Stage:

@@ -103,14 +103,19 @@ _BASE_RESP: dict[int, Kind] = {
 _MONEY = re.compile(
     r"insufficient[ _-](?:account[ _-])?(?:balance|credit|fund)|"
     r"(?:balance|credits?) (?:is|are|has been|have been)? ?(?:too low|insufficient|not enough|exhausted|depleted)|"
-    r"(?:not enough|out of|used all (?:of )?(?:your |the )?(?:available )?|any|no remaining|more) credits|"
+    r"(?:not enough|out of|used all(?: of)?(?: your| the)?(?: available)?|any|no|no remaining|more) credits|"
+    r"no credit left|"
     r"credits (?:are )?required|"
     r"in arrears|arrearage|overdue[ -](?:payment|balance|bill)|payment (?:is )?required|recharge your|"
     r"spend(?:ing)? (?:limit|cap)|specified (?:api )?usage limits|exceeded your monthly (?:included )?credits|"
     r"daily free allocation|余额不足|欠费|请充值",
     re.IGNORECASE,
 )
-_MAY_BE_MONEY = (RateLimited, InvalidRequest, AuthError, Overloaded)
+_MAY_BE_MONEY = (None, RateLimited, InvalidRequest, AuthError, Overloaded)
+"""The kinds by a specific name (None: there is no such name) that words about money go over."""
+
+# What an error says that came under 200 with neither a name nor a number (leookun/devin-2api#3).
+_LIMIT = re.compile(r"rate[ _-]?limit|too many requests", re.IGNORECASE)
 
 # More than all of a minute's tokens in one request: it is refused as often as it is sent.
 _TOO_LARGE = re.compile(r"request (?:is )?too large", re.IGNORECASE)
@@ -129,16 +134,19 @@ def kind_of_base_resp(code: int) -> Kind:
 def kind_of(names: Sequence[str], number: int | None, status: int | None, words: str) -> Kind:
     """The error that a specific name stands for, else the error's own number, the HTTP status, or a generic name.
 
-    A request that is too large (413) stays so whatever else is said; words about money go over all but a name.
+    A request that is too large (413) stays so whatever else is said; words about money go over all but a name. Words
+    about a limit count only where nothing else tells the kind.
     """
     if status == 413 or number == 413:
         return InvalidRequest
     named = next((_SPECIFIC[name] for name in names if name in _SPECIFIC), None)
     found = named or _by_number(names, number or status)
-    if found in _MAY_BE_MONEY and _MONEY.search(words):
+    if named in _MAY_BE_MONEY and _MONEY.search(words):
         return QuotaError
     if found is RateLimited and _TOO_LARGE.search(words):
         return InvalidRequest
+    if found is ServerError and not number and (status is None or status < 300) and _LIMIT.search(words):
+        return RateLimited
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
 from fanout.wire.faults import fault
 from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.weight import Weight
 
 CAP = 8 << 20
 """Bytes of one element."""
@@ -35,8 +36,8 @@ class JsonArray:
         self._depth = 0  # within the element
         self._in_string = False
         self._escaped = False
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._element = bytearray()
+        self._weight: Weight | None = None  # of an element that came in more than one read
 
     def feed(self, data: bytes, /) -> list[Any]:
         """Takes the bytes of one read and returns the elements they complete."""
@@ -78,7 +79,7 @@ class JsonArray:
         position = _after(_BETWEEN, data, position)
         if position < len(data):
             if data[position] in _OPENING:
-                self._pieces, self._size = [], 0
+                self._element = bytearray()
                 self._depth = 1
                 self._keep(data[position : position + 1])
                 return position + 1
@@ -94,6 +95,10 @@ class JsonArray:
         while position < len(data) and self._depth:
             position = self._step(data, position)
         self._keep(data[start:position])
+        if self._depth and not self.error:
+            self._weight = self._weight or Weight()
+            self._weight.add(data[start:position])
+            self.error = self._weight.error
         if not self._depth and not self.error:
             self._finish(values)
         return position
@@ -122,15 +127,15 @@ class JsonArray:
         return position + 1
 
     def _keep(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > self._max_element:
+        self._element += piece
+        if len(self._element) > self._max_element:
             self.error = TooLarge(f"an array element of more than {self._max_element} bytes")
-            self._pieces = []
+            self._element = bytearray()
 
     def _finish(self, values: list[Any]) -> None:
-        text = b"".join(self._pieces).decode("utf-8", "replace")
-        self._pieces = []
+        text = self._element.decode("utf-8", "replace")
+        self._element = bytearray()
+        self._weight = None
         try:
             value = self._json.decode(text)
         except ProtocolError as error:

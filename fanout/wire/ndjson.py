@@ -5,13 +5,15 @@ from typing import Any
 from orjson import JSONDecodeError, loads
 
 from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
-from fanout.wire.json_text import JsonText, excerpt, is_cut
+from fanout.wire.json_text import JsonText, excerpt
+from fanout.wire.weight import Weight
 
 CAP = 8 << 20
 """Bytes of one line."""
 
 _BOM = "\ufeff"
 _BLANK = " \t\r"
+_BLANK_BYTES = b" \t\r"
 
 
 class JsonLines:
@@ -25,8 +27,8 @@ class JsonLines:
         self._json = json or JsonText()
         self._max_line = max_line
         self._number = 0
-        self._partial: list[bytes] = []
-        self._size = 0
+        self._partial = bytearray()
+        self._weight = Weight()  # of the line that is not whole
 
     def feed(self, data: bytes, /) -> list[Any]:
         """Takes the bytes of one read and returns the values of the lines they complete."""
@@ -36,10 +38,14 @@ class JsonLines:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._partial:
-            self._partial.append(lines[0])
-            lines[0] = b"".join(self._partial)
-            self._partial, self._size = [], 0
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
+            self._partial = bytearray()
+            self._weight = Weight()
         for line in lines:
+            if not line.strip(_BLANK_BYTES):
+                self._number += 1
+                continue
             try:
                 # What the careful way would find in nearly every line; the rest it takes or refuses itself.
                 value = loads(line if len(line) <= self._max_line else b"")
@@ -51,17 +57,20 @@ class JsonLines:
                 self._number += 1
                 values.append(value)
         if rest:
-            self._partial.append(rest)
-            self._size += len(rest)
-            if self._size > self._max_line:
+            self._partial += rest
+            self._weight.add(rest)
+            if len(self._partial) > self._max_line:
                 self._refuse()
+            elif self._weight.error:
+                self.error = self._weight.error
+                self._partial = bytearray()
         return values
 
     def close(self) -> list[Any]:
         """The input is over; returns the value of a last line without LF."""
         values: list[Any] = []
-        rest = b"".join(self._partial)
-        self._partial = []
+        rest = bytes(self._partial)
+        self._partial = bytearray()
         if rest and not self.error:
             self._take_line(rest, values, last=True)
         return values
@@ -79,11 +88,11 @@ class JsonLines:
         try:
             values.extend(self._json.decode_all(text))
         except ProtocolError as error:
-            cut = last and is_cut(text)
+            cut = last and self._weight.is_open
             where = f"line {self._number} is {'cut short' if cut else 'not JSON'}: {excerpt(text)}"
             self.error = Truncated(where) if cut else ProtocolError(where)
             self.error.__cause__ = error
 
     def _refuse(self) -> None:
         self.error = TooLarge(f"an NDJSON line of more than {self._max_line} bytes")
-        self._partial = []
+        self._partial = bytearray()

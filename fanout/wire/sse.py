@@ -12,9 +12,13 @@ from attrs import define
 
 from fanout.errors import ProviderError, TooLarge
 from fanout.wire.shortcut import Lines
+from fanout.wire.weight import Weight
 
 CAP = 8 << 20
 """Bytes of one line, and of one event's data."""
+
+LINE_COST = 64
+"""Bytes for which a line of data counts besides its own: it is an object, however short it is."""
 
 STRAY_CAP = 64 << 10
 """Bytes of lines with unknown field names that are kept."""
@@ -57,10 +61,10 @@ class ServerSentEvents:
         self._after_cr = False
         self.fresh = True
         self._lines = Lines()
-        self._partial: list[bytes] = []  # the pieces of an unfinished line
-        self._partial_size = 0
+        self._partial = bytearray()  # an unfinished line
         self._data: list[bytes] = []
         self._data_size = 0
+        self._weight: Weight | None = None  # of an event that came in more than one read, or in more than one line
         self._event = ""
         self._id = ""
 
@@ -80,8 +84,8 @@ class ServerSentEvents:
 
     def close(self) -> list[ServerSentEvent]:
         """The input is over. An unfinished event is no message; `pending` holds it."""
-        rest = (self._start or b"") + b"".join(self._partial)
-        self._start, self._partial = None, []
+        rest = (self._start or b"") + bytes(self._partial)
+        self._start, self._partial = None, bytearray()
         if rest and not self.error:
             self._take_line(rest, [])
         if self._data:
@@ -148,18 +152,19 @@ class ServerSentEvents:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._partial:
-            self._partial.append(lines[0])
-            lines[0] = b"".join(self._partial)
-            self._partial, self._partial_size = [], 0
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
+            self._partial = bytearray()
         for line in lines:
             self._take_line(line, messages)
             if self.error:
                 return
         if rest:
-            self._partial.append(rest)
-            self._partial_size += len(rest)
-            if self._partial_size > self._max_line:
+            self._partial += rest
+            if len(self._partial) > self._max_line:
                 self._refuse("line", self._max_line)
+            else:
+                self._weigh(rest)
 
     def _take_line(self, line: bytes, messages: list[Any]) -> None:
         if not line:
@@ -195,10 +200,21 @@ class ServerSentEvents:
         """Does nothing: by the standard only a blank line ends an event. Other formats may know better."""
 
     def _add_data(self, value: bytes) -> None:
+        if self._data:
+            self._data_size += LINE_COST
+            self._weigh(value)
         self._data.append(value)
-        self._data_size += len(value) + 1
-        if self._data_size - 1 > self._max_event:
+        self._data_size += len(value)
+        if self._data_size > self._max_event:
             self._refuse("event", self._max_event)
+
+    def _weigh(self, piece: bytes) -> None:
+        if self._weight is None:
+            self._weight = Weight()
+        self._weight.add(piece)
+        if self._weight.error:
+            self.error = self._weight.error
+            self._data, self._partial = [], bytearray()
 
     def _message(self) -> ServerSentEvent:
         data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -210,7 +226,8 @@ class ServerSentEvents:
             messages.append(self._message())
             self._data, self._data_size = [], 0
         self._event = ""
+        self._weight = None
 
     def _refuse(self, what: str, cap: int) -> None:
         self.error = TooLarge(f"an SSE {what} of more than {cap} bytes")
-        self._data, self._partial = [], []
+        self._data, self._partial = [], bytearray()

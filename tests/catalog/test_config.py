@@ -1,8 +1,10 @@
+import os
 from math import inf
 from pathlib import Path
 
 import pytest
 
+from fanout import catalog
 from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable, load
 from fanout.errors import UsageError
 
@@ -11,7 +13,7 @@ CLOCKS = ("connect", "first", "idle", "total")
 
 def configured(tmp_path: Path, project: str = "", user: str = "") -> Config:
     for name, text in (("project", project), ("user", user)):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "fanout.toml").write_text(text, "utf-8")
     return load(tmp_path / "project", tmp_path / "user")
 
@@ -130,3 +132,58 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         configured(tmp_path, "[lanes.a]\nfirst = true\n[lanes.b]\nspec = 5")
     assert len(str(caught.value).splitlines()) == 3
+
+
+ODD = {
+    "deep arrays": "a = " + "[" * 5000,
+    "deep arrays in a body": '[lanes.a]\nspec = "x/y"\n[lanes.a.body]\nb = ' + "[" * 5000 + "]" * 5000,
+    "deep tables": "a" + ".a" * 5000 + " = 1",
+    "many digits": "a = " + "1" * 5000,
+    "many digits in place of a clock": '[lanes.a]\nspec = "x/y"\nfirst = ' + "1" * 4000,
+    "many digits in hexadecimal": '[lanes.a]\nspec = "x/y"\nfirst = 0x' + "f" * 5000,
+    "many digits of a temperature": '[lanes.a]\nspec = "x/y"\ntemperature = 0x' + "f" * 5000,
+    "many digits in place of a text": "[lanes.a]\nspec = 0x" + "f" * 5000,
+    "no text": "\x00",
+    "too long": "#" * 300_000,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_file_is_one_mistake(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        configured(tmp_path, ODD[kind])
+    assert str(caught.value).startswith(f"{tmp_path / 'project' / 'fanout.toml'}: ")
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("kind", ["fifo", "loop", "directory", "device"])
+@pytest.mark.parametrize("whose", ["project", "user"])
+def test_what_is_no_file_is_one_mistake(tmp_path: Path, kind: str, whose: str) -> None:
+    for name in ("project", "user"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / whose / "fanout.toml"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "loop":
+            path.symlink_to(path)
+        case "directory":
+            path.mkdir()
+        case "device":
+            path.symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match=r"fanout.toml: "):
+        load(tmp_path / "project", tmp_path / "user")
+
+
+def test_what_comes_to_many_lanes_is_one_mistake_and_no_long_wait(tmp_path: Path) -> None:
+    doubled = [f'[groups.g{n}]\npolicy = "all"\nlanes = ["g{n + 1}", "g{n + 1}"]' for n in range(40)]
+    nothing = '[groups.g40]\npolicy = "all"\nlanes = []'
+    chain = [f'[lanes.l{n}]\nspec = "l{n + 1}"' for n in range(2000)]
+    nested = [f'[groups.n{n}]\npolicy = "all"\nlanes = ["n{n + 1}"]' for n in range(2000)]
+    config = configured(tmp_path, "\n".join([*doubled, nothing, *chain, *nested]))
+    with pytest.raises(UsageError, match="'g0' comes to more than 5000"):
+        catalog.resolve("g0", config)
+    with pytest.raises(UsageError, match="'l0' is made of more than 50 lanes"):
+        catalog.resolve("l0", config)
+    with pytest.raises(UsageError, match="'n0' contains more than 50 groups"):
+        catalog.resolve("n0", config)

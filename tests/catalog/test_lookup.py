@@ -77,6 +77,9 @@ def test_the_default_lanes_are_good_specs(spec: str) -> None:
     ("spec", "words"),
     [
         ("opnai/m", "there is no provider 'opnai'; did you mean openai"),
+        ("gpt-5-mini", "no provider, lane or group 'gpt-5-mini'; a lane is PROVIDER/MODEL, such as openai/gpt-5-mini"),
+        ("mine", "there is no provider, lane or group 'mine'; a lane is PROVIDER/MODEL, .* or a name in fanout.toml"),
+        ("opena", "did you mean openai"),
         ("zzz/m", "`fanout providers` lists them all"),
         ("openai", "which model\\? Write openai/MODEL; `fanout models openai`"),
         ("openai/m?temprature=1", "there is no option 'temprature'; did you mean temperature"),

@@ -12,6 +12,7 @@ from fanout.abc import Policy
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config, load
 from fanout.catalog.entries import entries
+from fanout.catalog.meaning import check_meanings, find_meanings
 from fanout.catalog.trust import is_own
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
@@ -36,7 +37,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def configured(directory: Path, project: str = "", user: str = "") -> Config:
     for name, text in (("project", project), ("user", user)):
-        (directory / name).mkdir()
+        (directory / name).mkdir(parents=True)
         (directory / name / "fanout.toml").write_text(text, "utf-8")
     return load(directory / "project", directory / "user")
 
@@ -169,10 +170,6 @@ def test_a_file_in_the_current_directory_may_do_all_that_gives_no_key_away(tmp_p
     [lanes.none]
     spec = "openai/m"
     base_url = "{ELSEWHERE}"
-    [lanes.here]
-    spec = "openai/m"
-    base_url = "{HERE}"
-    key_env = "OPENAI_API_KEY"
     [lanes.own]
     spec = "openai/m?key_env=OPENAI_API_KEY"
     [lanes.users]
@@ -182,7 +179,7 @@ def test_a_file_in_the_current_directory_may_do_all_that_gives_no_key_away(tmp_p
     user = f'[lanes.mine]\nspec = "openai/m"\nbase_url = "{ELSEWHERE}"\nkey_env = "MINE"'
     config = configured(tmp_path, text, user)
     assert key("none", config) is None
-    assert key("here", config) == key("own", config) == Secret("sk-1")
+    assert key("own", config) == Secret("sk-1")
     assert key("users", config) == key("mine", config) == Secret("m-1")
     assert key(f"openai/m?base_url={ELSEWHERE}&key_env=MINE", config) == Secret("m-1")
 
@@ -424,3 +421,53 @@ async def test_in_somebody_else_s_directory_the_command_says_what_the_file_would
     assert (done.code, done.out) == (2, "")
     assert "fanout.toml sends GROQ_API_KEY to gateway.example.org, which is not groq's own address" in done.err
     assert "canary" not in done.err
+
+
+USERS = '[lanes.work]\nspec = "openai/m"\n[groups.both]\npolicy = "all"\nlanes = ["work", "absent?seed=1"]'
+THEIRS = f'base_url = "{HERE}"\nkey_env = ""'
+TAKEN = {
+    "a lane": ("work", f'[lanes.work]\nspec = "openai/m"\n{THEIRS}'),
+    "a lane, with options": ("x=work?seed=1", f'[lanes.work]\nspec = "openai/m"\n{THEIRS}'),
+    "a group in place of a lane": ("work", f'[groups.work]\npolicy = "all"\nlanes = ["openai/m?base_url={HERE}"]'),
+    "a lane of a group": ("both", f'[lanes.work]\nspec = "openai/m"\n{THEIRS}'),
+    "a lane that a group misses": ("both", f'[lanes.absent]\nspec = "openai/m"\n{THEIRS}'),
+    "a group": ("both", f'[groups.both]\npolicy = "all"\nlanes = ["openai/m?base_url={HERE}"]'),
+    "by another name": ("b", f'[lanes.b]\nspec = "work"\n[lanes.work]\nspec = "openai/m"\n{THEIRS}'),
+}
+
+
+@pytest.mark.parametrize("attack", TAKEN)
+def test_a_file_in_the_current_directory_gives_no_name_of_the_users_another_meaning(
+    attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, text = TAKEN[attack]
+    with pytest.raises(UsageError, match=r"has a meaning in your own .*FANOUT_TRUST_PROJECT=1"):
+        catalog.resolve(name, configured(tmp_path, text + '\n[lanes.other]\nspec = "openai/m"', USERS))
+    assert catalog.resolve("other", load(tmp_path / "project", tmp_path / "user"))
+    monkeypatch.setenv("FANOUT_TRUST_PROJECT", "1")
+    if "absent" in text or name != "both":
+        assert lanes(catalog.resolve(name, load(tmp_path / "project", tmp_path / "user")))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "localhost:11434", "[::1]:80"])
+def test_a_file_in_the_current_directory_sends_no_key_to_a_port_of_this_machine_either(
+    host: str, tmp_path: Path
+) -> None:
+    text = f'[lanes.here]\nspec = "openai/m"\nbase_url = "http://{host}/v1"\nkey_env = "OPENAI_API_KEY"'
+    with pytest.raises(UsageError, match=r"sends OPENAI_API_KEY to .*which is not openai's own address"):
+        catalog.resolve("here", configured(tmp_path, text))
+
+
+def test_a_conversation_goes_on_with_the_services_that_had_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (f'[lanes.work]\nspec = "openai/m?base_url=https://{host}/v1"' for host in ("a.test", "b.test"))
+    before = find_meanings(["work?seed=1", "openai/m"], configured(tmp_path / "1", one))
+    assert before == {"work": ["openai at https://a.test/v1"]}
+    check_meanings(["work", "openai/m"], configured(tmp_path / "2", one), before)
+    check_meanings(["openai/m"], configured(tmp_path / "3", other), {})
+    check_meanings(["work"], configured(tmp_path / "4", user=other), before)
+    elsewhere = configured(tmp_path / "5", other)
+    for earlier in (before, {}):
+        with pytest.raises(UsageError, match=r"would get the last conversation by the name 'work', .*b.test.*TRUST"):
+            check_meanings(["x=work?seed=2"], elsewhere, earlier)
+    monkeypatch.setenv("FANOUT_TRUST_PROJECT", "1")
+    check_meanings(["work"], configured(tmp_path / "6", other), before)

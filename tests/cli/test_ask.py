@@ -49,7 +49,7 @@ async def test_a_name_that_is_not_there_is_a_mistake_with_the_nearest(tmp_path: 
     env = configure(tmp_path, '[groups.quick]\npolicy = "race"\nlanes = ["local"]')
     done = await fanout("ask", "quik", "Why?", env=env)
     assert (done.code, done.out) == (2, "")
-    assert done.err == "fanout: there is no provider 'quik'; did you mean quick?\n"
+    assert done.err == "fanout: there is no provider, lane or group 'quik'; did you mean quick?\n"
 
 
 async def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path) -> None:

@@ -151,6 +151,8 @@ class SseJsonTrial(SseTrial):
     """The JSON value in the only event."""
 
     def got(self) -> Got:
+        if self._framing.error is not None:
+            return error_of(self._framing.error)
         try:
             (value,) = (JsonText().decode(message.data) for message in self._messages)
             if not isinstance(value, dict):

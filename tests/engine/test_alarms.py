@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from fanout.engine.alarms import Alarms, open_alarms
+from fanout.engine.alarms import MAX_LOOKING, MAX_LOOKS, Alarms, let_read, open_alarms
 
 
 async def test_each_rings_at_its_time(autojump_clock: trio.testing.MockClock) -> None:
@@ -50,6 +50,48 @@ async def test_what_is_past_rings_at_once(autojump_clock: trio.testing.MockClock
         alarms.set(2.0, rung.append)
         await trio.testing.wait_all_tasks_blocked()
         assert rung == [2.0]
+
+
+async def test_who_is_unsure_is_asked_again_when_the_tasks_that_were_ready_too_have_run(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for _ in range(20):
+        read: list[str] = []
+        asked: list[list[str]] = []
+
+        def ring(_: float, read: list[str] = read, asked: list[list[str]] = asked) -> bool:
+            asked.append(read.copy())
+            return len(asked) == 1
+
+        async def look(read: list[str] = read) -> None:
+            await trio.sleep(1)
+            await trio.lowlevel.checkpoint()  # what the look at the sockets wakes
+            read.append("arrived")
+
+        async with open_alarms() as alarms, trio.open_nursery() as nursery:
+            alarms.set(trio.current_time() + 1, ring)
+            nursery.start_soon(look)
+            await trio.sleep(2)
+        assert asked[1:] == [["arrived"]]
+
+
+async def test_the_longer_we_were_late_the_longer_is_read_but_not_for_ever() -> None:
+    for late, least, most in ((0, 2, 2), (0.01, 3, MAX_LOOKS), (1000, 3, MAX_LOOKS)):
+        looks = [0]
+
+        async def count(looks: list[int] = looks) -> None:
+            while True:
+                await trio.lowlevel.checkpoint()
+                looks[0] += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await trio.lowlevel.checkpoint()
+            before, began = looks[0], trio.current_time()
+            await let_read(late)
+            assert least - 1 <= looks[0] - before <= most + 1  # theirs and ours run in either order
+            assert trio.current_time() - began < MAX_LOOKING + 0.1
+            nursery.cancel_scope.cancel()
 
 
 async def test_after_the_block_nothing_rings(autojump_clock: trio.testing.MockClock) -> None:

@@ -151,10 +151,51 @@ async def test_reasoning_and_refusals_are_progress(autojump_clock: MockClock) ->
 
 
 async def test_the_end_mark_that_arrives_with_the_timeout_wins(autojump_clock: MockClock) -> None:
-    for _ in range(20):
-        lane = await Lane([1, b"x", 1, b"."], timeouts=Timeouts(idle=1)).run()
-        assert lane.end.status in (Status.FINISHED, Status.TIMED_OUT)
-        assert (lane.end.error is None) == (lane.end.status is Status.FINISHED)
+    for clocks in (Timeouts(idle=1), Timeouts(total=2)):
+        for _ in range(20):
+            lane = await Lane([1, b"x", 1, b"."], timeouts=clocks).run()
+            assert lane.end == End(Status.FINISHED, finish_reason="stop")
+
+
+async def stopped(clock: MockClock, lane: Lane, *stops: tuple[float, float]) -> Lane:
+    """Runs a lane while the process is stopped: after so many seconds, for so many."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        for after, seconds in stops:
+            await trio.sleep(after)
+            clock.jump(seconds)
+    return lane
+
+
+async def test_a_process_that_was_stopped_reads_before_it_judges(autojump_clock: MockClock) -> None:
+    for clocks in (Timeouts(first=2), Timeouts(first=2, idle=1), Timeouts(total=3)):
+        for _ in range(20):
+            lane = Lane([0.5, b"x", 0.5, b"."], timeouts=clocks)
+            await stopped(autojump_clock, lane, (0.7, 40))
+            assert lane.end.status is Status.FINISHED
+            assert lane.took == pytest.approx(40.7)
+
+
+async def test_a_request_that_was_late_by_our_own_fault_has_that_time_again(autojump_clock: MockClock) -> None:
+    busy: list[float | bytes] = [0.3] * 6
+    lane = Lane([*busy, b"x", b"."], timeouts=Timeouts(first=1))
+    await stopped(autojump_clock, lane, (0.5, 3))
+    assert lane.end.status is Status.FINISHED
+    silent = Lane([HANG], timeouts=Timeouts(first=1))
+    await stopped(autojump_clock, silent, (0.5, 3))
+    assert silent.error.clock == "first"
+    assert silent.took == pytest.approx(6)  # 2.5 s late, at 3.5 s
+    often = Lane([HANG], timeouts=Timeouts(first=1))
+    await stopped(autojump_clock, often, (0.5, 1), (0.1, 1), (0.1, 1), (0.1, 1))
+    assert often.took == pytest.approx(4.8)  # late a fourth time
+
+
+async def test_a_silent_stream_has_no_more_time_because_of_us(autojump_clock: MockClock) -> None:
+    for clocks in (Timeouts(idle=1), Timeouts(total=1.5)):
+        lane = Lane([0.5, b"x", HANG], timeouts=clocks)
+        await stopped(autojump_clock, lane, (0.7, 3))
+        assert lane.end.status is Status.TIMED_OUT
+        assert lane.took == pytest.approx(3.7)
 
 
 async def test_a_stream_cut_before_its_end_mark_is_failed_with_its_text(autojump_clock: MockClock) -> None:

@@ -61,3 +61,19 @@ def test_the_rate_is_measured_window_by_window() -> None:
     assert lane.find_fired(105.0) is None
     error = lane.find_fired(110.0)
     assert error and error.clock == "min_tps"
+
+
+def test_time_is_given_back_before_content_alone() -> None:
+    lane = clocks(first=5, idle=2)
+    lane.pardon(3.0)
+    assert lane.next_alarm() == (111.0, "first", 5)
+    lane.content(107.0, 1)
+    lane.pardon(3.0)
+    assert (lane.next_alarm(), lane.late) == ((109.0, "idle", 2), 6)
+
+
+def test_what_came_while_nobody_counted_is_of_the_window_that_ends_then() -> None:
+    lane = clocks(min_tps=2)
+    lane.content(100.0, 20)
+    assert lane.find_fired(140.0) is None
+    assert lane.next_alarm() == (140.0 + RATE_WINDOW, "min_tps", 2)

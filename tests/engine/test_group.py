@@ -1,5 +1,6 @@
 """The policies at work in virtual time: real nurseries, real cancellation, scripted lanes."""
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ from trio.testing import MockClock
 
 import fanout
 from fanout import All, Fallback, Hedge, Quorum, Race, Status, Timeouts
+from fanout.abc import Head, Reader, Request
 from fanout.catalog import LaneSpec
 from fanout.errors import ProviderError, Refused, ServerError, TimedOut
-from fanout.events import Delta, End, Started
-from fanout.transports.memory import HANG
-from tests.words import memory, said, watch, words
+from fanout.events import Delta, End, Reasoning, Refusal, Started, Usage
+from fanout.transports.memory import HANG, MemoryTransport, Script
+from tests.words import Words, WordsReader, memory, said, watch, words
 
 
 async def test_the_first_to_finish_wins_and_cancels_the_others(autojump_clock: MockClock) -> None:
@@ -281,13 +283,189 @@ async def test_content_restarts_the_pace_so_a_lane_that_speaks_is_not_hedged(aut
     assert seen.start_at("b") == pytest.approx(1.3)
 
 
-async def test_content_that_comes_with_its_lanes_failure_wins_nothing(autojump_clock: MockClock) -> None:
+def cuts(*words: bytes) -> list[list[float | bytes]]:
+    """Scripts with the same words after 0.1 s, in one read, in two, and each in its own."""
+    first, *rest = words
+    return [[0.1, b" ".join(words)], [0.1, first, b" ".join(rest)], [0.1, *words]]
+
+
+@pytest.mark.parametrize("script", cuts(b"hello", b"more", b"!oops"), ids=["one read", "two", "three"])
+async def test_the_first_token_wins_though_its_lanes_failure_follows_in_the_same_read(
+    script: Any, autojump_clock: MockClock
+) -> None:
     for plan in (Race(*words("a", "b"), on="first_token"), Race(Fallback(*words("a")), *words("b"), on="first_token")):
-        transport = memory(a=[0.1, b"hello !oops"], b=said("x", first=0.2))
-        seen = await watch(plan, transport, retries=0)
-        assert seen.run.winner
-        assert seen.run.winner.lane == "b"
-        assert seen.run["a"].text == "hello"
+        seen = await watch(plan, memory(a=script, b=said("x", first=0.2)), retries=0)
+        assert seen.run.winner is None
+        assert [answer.status for answer in seen.run.answers] == ["failed", "cancelled"]
+        assert seen.run["a"].text == "hellomore"
+
+
+@pytest.mark.parametrize("script", cuts(b"hello", b"more", b"."), ids=["one read", "two", "three"])
+async def test_an_answer_whose_first_token_wins_above_may_be_refused_below(
+    script: Any, autojump_clock: MockClock
+) -> None:
+    inner = Race(*words("a"), accept=lambda _: False)
+    seen = await watch(Race(inner, *words("b"), on="first_token"), memory(a=script, b=said("x", first=0.2)))
+    assert seen.run.winner is None
+    assert seen.end_at("b") == pytest.approx(0.1)
+
+
+class Picky(Race):
+    """Drops a lane at its first refusal, and writes down what it was asked about, and how the lane stood then."""
+
+    def __init__(self, *lanes: Any) -> None:
+        super().__init__(*lanes)
+        self.heeds = frozenset({End, Refusal, Delta})
+        self.asked: list[Any] = []
+
+    def losers(self, lane: int, event: Any, lanes: Any) -> Any:
+        self.asked.append((lane, type(event), lanes[lane].status))
+        return (lane,) if isinstance(event, Refusal) else super().losers(lane, event, lanes)
+
+
+@pytest.mark.parametrize("script", cuts(b"hm", b"-no", b"x", b"."), ids=["one read", "two", "three"])
+async def test_a_lane_that_has_lost_within_a_read_decides_nothing_by_the_rest_of_it(
+    script: Any, autojump_clock: MockClock
+) -> None:
+    plan = Picky(*words("a", "b"))
+    seen = await watch(plan, memory(a=script, b=said("y", first=2)))
+    assert seen.run.winner and seen.run.winner.lane == "b"
+    assert plan.asked == [
+        (0, Delta, None),
+        (0, Refusal, None),
+        (1, Delta, None),
+        (1, End, Status.FINISHED),
+    ]
+
+
+class Heedful(All):
+    """Is asked about everything."""
+
+    heeds = None  # type: ignore[assignment]
+
+    def __init__(self, *lanes: Any) -> None:
+        super().__init__(*lanes)
+        self.asked: list[type] = []
+
+    def losers(self, lane: int, event: Any, lanes: Any) -> Any:
+        self.asked.append(type(event))
+        return ()
+
+
+@pytest.mark.parametrize("inner", [All, Heedful, Race], ids=lambda inner: inner.__name__)
+async def test_only_content_and_the_end_climb_however_they_came(inner: Any, autojump_clock: MockClock) -> None:
+    for script in cuts(b"#7", b"x", b"?y", b"#8", b"z", b"."):
+        plan = Heedful(inner(Counting("a")))
+        await watch(plan, memory(a=script))
+        assert plan.asked == [Delta, Reasoning, Delta, End]
+
+
+async def test_counts_and_titles_break_no_silence(autojump_clock: MockClock) -> None:
+    silent: list[Script] = [[0.5, b"#7", HANG], [0.5, b"#7 #8", HANG]]
+    for script in silent:
+        seen = await watch(Hedge(Counting("a"), *words("b"), after=0.8), memory(a=script, b=said("x")))
+        assert seen.start_at("b") == pytest.approx(0.8)
+    speaking: list[Script] = [[0.5, b"x", HANG], [0.5, b"#7 x #8", HANG]]
+    for script in speaking:
+        seen = await watch(Hedge(Counting("a"), *words("b"), after=0.8), memory(a=script, b=said("x")))
+        assert seen.start_at("b") == pytest.approx(1.3)
+
+
+async def test_a_hedge_is_judged_after_what_has_arrived_was_read(autojump_clock: MockClock) -> None:
+    for _ in range(20):
+        transport = memory(a=[0.8, b"x", 0.5, b"."], b=said("y"))
+        await watch(Hedge(*words("a", "b"), after=0.8), transport)
+        assert len(transport.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "starts"),
+    [([0.5, b"x", 0.5, b"."], [0]), ([0.4, 0.4, 0.4, 0.4, b"x ."], [0]), ([HANG], [0, 5.6])],
+    ids=["it speaks", "it was late by our fault", "it is silent"],
+)
+async def test_the_time_in_which_the_process_was_stopped_is_no_silence(
+    script: Any, starts: list[float], autojump_clock: MockClock
+) -> None:
+    transport = memory(a=script, b=said("y"))
+    began = trio.current_time()
+    async with fanout.open_fanout("?", Hedge(*words("a", "b"), after=0.8), transport=transport) as running:
+        await trio.sleep(0.2)
+        autojump_clock.jump(3)
+        async for _ in running:
+            pass
+    assert [exchange.began - began for exchange in transport.exchanges] == pytest.approx(starts)
+
+
+class CountingReader(WordsReader):
+    def _event(self, word: str) -> Any:
+        return Usage(output=int(word[1:])) if word[:1] == "#" else super()._event(word)
+
+
+class Counting(Words):
+    """`#7` is a usage of 7 tokens."""
+
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        return CountingReader(head)
+
+
+@pytest.mark.parametrize("script", cuts(b"#7", b"#9", b"!no"), ids=["one read", "two", "three"])
+async def test_what_a_failed_try_counted_is_told_and_is_not_of_the_next_ones_answer(
+    script: Any, autojump_clock: MockClock
+) -> None:
+    tries = iter([script, [b"ok ."]])
+    plan = Race(LaneSpec("a", Counting("a"), retries=1))
+    seen = await watch(plan, MemoryTransport(lambda _: next(tries)))
+    assert [type(event) for event in seen.of("a")] == [Started, Usage, Usage, Started, Delta, End]
+    assert seen.run.answers[0].tokens == 1
+
+
+class NoRefusals(Hedge):
+    """Gives up a lane at its first refusal."""
+
+    def __init__(self, *lanes: Any, **settings: Any) -> None:
+        super().__init__(*lanes, **settings)
+        self.heeds = frozenset({End, Refusal})
+
+    def losers(self, lane: int, event: Any, lanes: Any) -> Any:
+        return (lane,) if isinstance(event, Refusal) else super().losers(lane, event, lanes)
+
+
+@pytest.mark.parametrize("on_lose", ["cancel", "keep"])
+@pytest.mark.parametrize("after", [inf, 50.0])
+async def test_a_policy_that_drops_the_running_lane_starts_the_next(
+    on_lose: Any, after: float, autojump_clock: MockClock
+) -> None:
+    transport = memory(a=[1, b"-no", 5], b=said("x"), c=said("y"))
+    seen = await watch(NoRefusals(*words("a", "b", "c"), after=after, on_lose=on_lose), transport)
+    assert seen.start_at("b") == 1
+    assert seen.run.winner and seen.run.winner.lane == "b"
+    assert len(transport.exchanges) == 2
+
+
+async def test_each_lane_that_is_dropped_starts_one_though_others_run(autojump_clock: MockClock) -> None:
+    transport = memory(a=[HANG], b=[3, b"-no", HANG], c=[1, b"-no", HANG], d=said("x"))
+    seen = await watch(NoRefusals(*words("a", "b", "c", "d"), after=2.5), transport)
+    assert [seen.start_at(lane) for lane in "abcd"] == [0, 2.5, 5, 5.5]
+
+
+async def test_two_failures_in_one_moment_start_two_lanes(autojump_clock: MockClock) -> None:
+    transport = memory(a=[3, b"!no"], b=[1, b"!no"], c=said("x", first=9), d=said("x", first=8))
+    seen = await watch(Hedge(*words("a", "b", "c", "d"), after=2), transport, retries=0)
+    assert [seen.start_at(lane) for lane in "abcd"] == [0, 2, 3, 3]
+
+
+async def test_a_quorum_has_no_winner_before_enough_are_good(autojump_clock: MockClock) -> None:
+    for last, kept in ((b"!no", 0), (b"z .", 2)):
+        transport = memory(a=said("x"), b=[1, b"!no"], c=[2, last])
+        plan = Quorum(*words("a", "b", "c"), k=2)
+        seen = []
+        async with fanout.open_fanout("?", plan, transport=transport, retries=0) as running:
+            async for tagged in running:
+                seen += [(running.winner, running.run.kept)] if tagged.at < 2 else []
+        assert len(seen) > 5
+        assert all(early == (None, ()) for early in seen)
+        assert len(running.run.kept) == kept
+        assert (running.run.winner is None) == (kept == 0)
 
 
 async def test_cancelling_a_lane_that_waits_starts_no_other(autojump_clock: MockClock) -> None:

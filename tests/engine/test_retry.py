@@ -84,10 +84,12 @@ def test_what_is_retryable_follows_after_its_pause_as_often_as_allowed() -> None
     assert after(lane, RateLimited("x", retry_after=3)) is None
 
 
-def test_nothing_follows_what_has_begun_to_answer_and_no_lesson_is_drawn_from_it() -> None:
-    lane = retries(ONE, TWO, allowed=5)
+def test_nothing_follows_what_has_begun_to_answer_but_what_it_teaches_is_learnt() -> None:
+    lane = retries(ONE, TWO, allowed=5, login=Desk())
     assert lane.after(RateLimited("x"), True, 0, inf) is None
-    assert (lane.keys.known.blocked, lane.budget.tokens) == ({}, 10)
+    assert (lane.keys.known.blocked, lane.budget.tokens, lane.allowed) == ({ONE: KEY_BLOCK}, 9, 5)
+    assert lane.after(LoginRequired("x"), True, 0, inf) is None
+    assert lane.budget.tokens == 9
 
 
 def test_nothing_follows_what_finished_which_the_budget_likes() -> None:
@@ -97,11 +99,20 @@ def test_nothing_follows_what_finished_which_the_budget_likes() -> None:
     assert lane.budget.tokens == pytest.approx(7.1)
 
 
-def test_nothing_follows_in_a_lane_that_is_closed() -> None:
+def test_nothing_follows_in_a_lane_that_is_closed_but_what_it_teaches_is_learnt() -> None:
     lane = retries(ONE, TWO, allowed=5, login=Desk())
     lane.close()
     for error in (RateLimited("x"), ServerError("x"), LoginRequired("x")):
         assert after(lane, error) is None
+    assert (lane.keys.known.blocked, lane.budget.tokens) == ({ONE: KEY_BLOCK}, 8)
+
+
+def test_a_try_that_is_cut_off_teaches_too() -> None:
+    lane = retries(ONE, TWO, allowed=5)
+    lane.learn(None, 0)
+    assert lane.budget.tokens == 10
+    lane.learn(RateLimited("x", retry_after=7), 1)
+    assert (lane.keys.known.blocked, lane.budget.tokens, lane.allowed) == ({ONE: 8}, 9, 5)
 
 
 @pytest.mark.parametrize(("due", "then"), [(7.1, Wait(7)), (7, None), (0, None), (-inf, None)])
@@ -109,11 +120,13 @@ def test_a_pause_ends_before_the_next_clock_fires(due: float, then: Wait | None)
     assert after(retries(allowed=1), RateLimited("x", retry_after=7), due=due) == then
 
 
-def test_once_a_clock_has_fired_neither_login_nor_key_nor_form_is_changed() -> None:
+def test_once_a_clock_has_fired_neither_login_nor_key_nor_form_is_tried_but_they_are_known() -> None:
     lane = retries(ONE, TWO, allowed=5, login=Desk())
     for error in (RateLimited("x"), InvalidRequest("unknown field stream_options"), LoginRequired("x")):
         assert after(lane, error, now=5, due=5) is None
-    assert (lane.allowed, lane.keys.known.blocked, lane.keys.known.forms) == (5, {}, {})
+    assert (lane.allowed, lane.keys.known.blocked) == (5, {ONE: 5 + KEY_BLOCK})
+    assert lane.keys.known.forms == {ONE: OpenAI("m", key=Secret("k1"), stream_usage=False)}
+    assert lane.budget.tokens == 9
 
 
 def test_another_key_or_form_is_tried_at_once_and_is_no_retry() -> None:

@@ -23,7 +23,7 @@ from fanout.timeouts import Timeouts
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.engine.test_attempt import Lane
 from tests.servers.http import read_request, serve
-from tests.words import Words, WordsReader
+from tests.words import Words, WordsReader, memory, said
 
 # What an End is to the lane.
 
@@ -277,3 +277,15 @@ async def test_the_counts_of_a_lane_that_is_still_running_are_not_asked_of_its_r
         assert running.run.answers[0].usage is None
         await trio.sleep(1)
         assert running.run.answers[0].reasoning == "hmso"
+
+
+class FirstVersion(Words):
+    """A plug-in whose `read` takes the head alone, as it did in 0.1.0."""
+
+    def read(self, head: Head) -> Reader:  # type: ignore[override]
+        return super().read(head)
+
+
+async def test_a_reader_that_is_made_of_the_head_alone_reads_too(autojump_clock: MockClock) -> None:
+    answer = await fanout.race("?", FirstVersion("a"), transport=memory(a=said("x")))
+    assert answer.text == "x"

@@ -1,4 +1,5 @@
 from io import StringIO
+from time import process_time
 
 import pytest
 from rich.cells import cell_len
@@ -7,6 +8,7 @@ from rich.console import Console
 from fanout.errors import AuthError
 from fanout.events import Delta, End, Reasoning, Refusal, Replace, Started, Status, Tagged
 from fanout.formats.columns import Columns, Wrapped
+from fanout.formats.terminal import sanitise
 from tests.formats.runs import EVENTS
 
 
@@ -159,3 +161,51 @@ def test_a_character_wider_than_the_line_takes_a_line() -> None:
     wrapped = Wrapped(1)
     wrapped.add("你好")
     assert wrapped.lines[:2] == ["你", "好"]
+
+
+FLOODS = {
+    "one line": "a",
+    "words": "word and ",
+    "lines": "a\n",
+    "bidi": "\u202e",
+    "wide": "你",
+    "accents": "\u0301",
+    "an accent a letter": "e\u0301",
+    "joined": "👩\u200d",
+    "tabs": "\t",
+    "sequences": "\x1b[m",
+    "strings that do not end": "\x9d",
+    "spaces": " ",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FLOODS)
+@pytest.mark.parametrize("size", [None, 1000], ids=["in one piece", "in many"])
+def test_a_picture_takes_no_longer_whatever_has_come(kind: str, size: int | None) -> None:
+    text = FLOODS[kind] * ((8 << 20) // len(FLOODS[kind]))
+    pieces = [text] if size is None else [text[at : at + size] for at in range(0, len(text), size)]
+    columns = running(*"abcd")
+    for n, piece in enumerate(pieces):
+        columns.event(Tagged("a", 0.5, Delta(piece)))
+        if n % 100 == 0:
+            assert len(drawn(columns, 120, 24)) <= 24
+    begun = process_time()
+    for width in (120, 110, 60, 30):
+        columns.event(Tagged("a", 0.5, Delta(text[:100_000])))
+        assert len(drawn(columns, width, 24)) <= 24
+    assert (process_time() - begun) / 4 < 0.1  # a hundredth of a second each, mostly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FLOODS)
+def test_all_of_a_flood_is_laid_out_in_linear_time(kind: str) -> None:
+    def take(length: int) -> float:
+        text = sanitise(FLOODS[kind] * (length // len(FLOODS[kind])))
+        begun = process_time()
+        wrapped = Wrapped(40)
+        wrapped.add(text)
+        assert all(len(line) <= 160 for line in wrapped.lines)
+        return process_time() - begun
+
+    assert min(take(200_000) for _ in range(3)) < 2.3 * min(take(100_000) for _ in range(3)) + 0.005

@@ -1,5 +1,6 @@
 import re
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -130,3 +131,17 @@ def test_no_cut_changes_what_is_shown_and_nothing_unsafe_is(text: str, data: st.
     assert cut(text, *positions) == shown
     assert not UNSAFE.search(shown)
     assert sanitise(shown) == shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", ["\u202e", "a\u202e", "\x00", "\r\n", "\x1b[m", "\x9d", "\u200d", "é\u200d", "\x1b", "\x1b]0;a\x07"]
+)
+def test_a_flood_of_anything_is_cleaned_in_linear_time(text: str) -> None:
+    def take(length: int) -> float:
+        begun = process_time()
+        sanitise(text * (length // len(text)))
+        return process_time() - begun
+
+    assert min(take(1 << 19) for _ in range(3)) < 2.3 * min(take(1 << 18) for _ in range(3)) + 0.005
+    assert take(1 << 18) < 1

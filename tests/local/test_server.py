@@ -126,10 +126,12 @@ async def test_the_address_and_the_key_are_put_in(play: Callable[[str], None]) -
 
 
 async def test_the_settings_reach_the_process_and_the_key_is_in_no_argument_or_variable(
-    play: Callable[[str], None], tmp_path: Path
+    play: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "canary")
     play(
         "line = sys.stdin.readline(); settings = json.loads(line)\n"
+        "assert 'canary' not in os.environ.values()\n"
         "assert settings['key'] not in repr((sys.argv, sys.orig_argv, os.environ))\n"
         f"open({str(tmp_path / 'settings')!r}, 'w').write(line)\n"
         "print(json.dumps({'address': 'http://127.0.0.1:9'}), flush=True)\n" + STAY

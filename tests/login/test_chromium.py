@@ -218,3 +218,15 @@ async def test_the_sweep_spares_a_browser_that_runs(monkeypatch: pytest.MonkeyPa
         async with open_chromium(play(ECHO)):
             assert browser.scratch.exists()
         assert json.dumps(await browser.tools.call(command()))
+
+
+LOOK_AROUND = ECHO.replace('"open":', '"environ": list(os.environ.values()), "open":')
+
+
+async def test_the_browser_gets_no_keys_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-key")
+    monkeypatch.setenv("FANOUT_HUGGINGCHAT_COOKIE", "canary-cookie")
+    async with open_chromium(play(LOOK_AROUND)) as browser:
+        said = await browser.tools.call(command())
+    assert os.environ["PATH"] in said["environ"]
+    assert not [value for value in said["environ"] if "canary" in value]

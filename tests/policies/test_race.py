@@ -1,5 +1,9 @@
+from functools import partial
+from typing import Any
+
 import pytest
 
+from fanout.answers import Answer
 from fanout.errors import ServerError, UsageError
 from fanout.events import (
     Conversation,
@@ -15,6 +19,7 @@ from fanout.events import (
     ToolCall,
     Usage,
 )
+from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from tests.policies.standings import Stood
 
@@ -80,3 +85,16 @@ def test_who_has_lost_is_not_named_twice() -> None:
 def test_a_wrong_word_for_on_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="first_token"):
         Race(on="start")  # type: ignore[arg-type]
+
+
+def test_an_async_accept_is_refused_at_once_and_one_in_disguise_when_it_answers() -> None:
+    async def refuse(_: Answer) -> bool:
+        return False
+
+    accept: Any = refuse
+    for make in (Race, partial(Quorum, k=1)):
+        with pytest.raises(UsageError, match="give it a plain function, not an async one"):
+            make("a", accept=accept)
+    disguised = Race(accept=lambda answer: accept(answer))
+    with pytest.raises(UsageError, match="not an async one"):
+        disguised.losers(0, FINISHED, [Stood(Status.FINISHED)])

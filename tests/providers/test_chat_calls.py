@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.providers.chat_calls import CHECKS, Calls, Piece
-from tests.cost import seconds
+from tests.cpu import seconds_of
 
 
 def told(*pieces: Piece) -> list[Piece]:
@@ -137,7 +137,7 @@ def test_names_and_arguments_without_end_take_linear_time() -> None:
             calls.add(Piece(9, f"{number}", None, "}"))
         calls.rest()
 
-    short, long = (min(seconds(partial(read, count)) for _ in range(3)) for count in (2000, 16000))
+    short, long = (min(seconds_of(partial(read, count)) for _ in range(3)) for count in (2000, 16000))
     assert long < 30 * short
     assert CHECKS < 100
 

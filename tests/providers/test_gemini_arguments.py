@@ -1,6 +1,5 @@
 import json
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from fanout.errors import ProtocolError
 from fanout.providers.gemini_arguments import DEPTH, Arguments
 from fanout.wire.json_text import encode
-from tests.cost import seconds
+from tests.cpu import is_linear
 
 
 def put(*pieces: dict[str, Any]) -> Any:
@@ -162,8 +161,8 @@ def test_whatever_is_sent_in_pieces_is_put_together(value: dict[str, Any], size:
     assert put(*pieces_of(value, "$", size)) == value
 
 
-def put_pieces(count: int) -> None:
-    """Puts together so many pieces of one text, of an array and of an object."""
+def many_pieces(count: int) -> None:
+    """So many pieces of one text, of an array and of an object."""
     arguments = Arguments()
     for index in range(count):
         arguments.add(text("$.text", "words ", willContinue=True))
@@ -173,5 +172,4 @@ def put_pieces(count: int) -> None:
 
 
 def test_the_time_is_linear_in_what_came() -> None:
-    short, long = (partial(put_pieces, count) for count in (2000, 8000))
-    assert any(seconds(long) <= 6 * max(seconds(short), 0.01) for _ in range(3))
+    assert is_linear(many_pieces, 2000)

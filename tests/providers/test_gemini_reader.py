@@ -15,7 +15,7 @@ from fanout.errors import (
     TimedOut,
     Truncated,
 )
-from fanout.events import Delta, End, File, Sources, Status, Usage
+from fanout.events import Delta, End, File, Sources, Status, ToolCall, Usage
 from fanout.providers.gemini import Gemini
 from tests.providers.exchange import end_of
 from tests.providers.wires.gemini import HEAD, STOP, VALUES, chunk, event, read
@@ -304,3 +304,8 @@ def test_the_delay_before_a_retry_is_in_the_body() -> None:
     ):
         found = end_of(read(data, head=head)).error
         assert isinstance(found, RateLimited) and found.retry_after == 7.5
+
+
+def test_a_part_may_have_a_text_and_a_call() -> None:
+    part = {"text": "Let me check.", "functionCall": {"name": "f", "args": {"x": 1}}}
+    assert read(chunk(part), STOP)[:-1] == [Delta("Let me check."), ToolCall(0, "call_0", "f", '{"x":1}')]

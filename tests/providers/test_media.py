@@ -60,3 +60,5 @@ def test_an_address_or_data_uri_is_a_file_of_the_answer(address: Any, file: File
 def test_bytes_in_base64_are_a_file_of_the_answer() -> None:
     assert file_of_base64("aGVsbG8=", "image/png", "a.png") == File("a.png", "image/png", data=b"hello")
     assert file_of_base64({"b64": 1}) is None
+    for beginning, kind in (("iVBORw0KGgo=", "image/png"), ("R0lGODlh", "image/gif"), ("aGVsbG8=", None)):
+        assert (made := file_of_base64(beginning)) is not None and made.media_type == kind

@@ -16,6 +16,7 @@ from fanout.events import Status
 from fanout.providers.responses import Responses
 
 NAMINGS = ("both", "ids", "indexes", "another id in each event", "one index for all")
+INDEXES = ("right", "right", "right", "none", "counting on", "counting with each delta")
 OUTPUTS = ("as it came", "with other ids", "without ids", "the unfinished alone", "empty")
 WHOLES = ("text.done", "part.done", "item.done", "output")
 
@@ -66,8 +67,10 @@ class Stream:
     `in_turns`: the items come at the same time, an event of each in turn.
     """
 
-    def __init__(self, items: list[Item], naming: str, output: str, *, in_turns: bool) -> None:
+    def __init__(self, items: list[Item], naming: str, output: str, indexes: str, *, in_turns: bool) -> None:
         self._items = items
+        self._indexes = indexes
+        self._count = count(3)
         self._in_turns = in_turns
         self._naming = naming
         self._output = output
@@ -124,14 +127,20 @@ class Stream:
 
     def _piece(self, item: Item, index: int, *, delta: str | None = None, whole: str | None = None) -> dict[str, Any]:
         kind, place, name = _FORMS[item.kind]
-        fields = {place: index} if place else {}
+        fields = self._index(place, item, index)
         if delta is not None:
             return self._named(f"{kind}.delta", item, **fields, delta=delta)
         return self._named(f"{kind}.done", item, **fields, **{name: whole})
 
     def _part(self, item: Item, index: int) -> dict[str, Any]:
         event = "reasoning_summary_part.done" if item.kind == "summary" else "content_part.done"
-        return self._named(event, item, **{_FORMS[item.kind][1]: index}, part=_parts(item)[index])
+        return self._named(event, item, **self._index(_FORMS[item.kind][1], item, index), part=_parts(item)[index])
+
+    def _index(self, place: str, item: Item, index: int) -> dict[str, int]:
+        if not place or self._indexes == "none":
+            return {}
+        wrong = {"counting on": item.number, "counting with each delta": next(self._count)}
+        return {place: wrong.get(self._indexes, index)}
 
 
 _FORMS = {
@@ -178,6 +187,12 @@ def only(text: str, characters: str) -> str:
     return "".join(character for character in text if character in characters)
 
 
+def _one_text(item: Item) -> Item:
+    """The item with its first text alone."""
+    length = item.lengths[0]
+    return Item(item.kind, item.number, (length,), item.added, min(item.streamed, length), item.wholes)
+
+
 def _tellable(item: Item, output: str) -> Item:
     """The item, told by more events if it would not be told at all without the output."""
     if output != "empty" and ("output" in item.wholes or output != "the unfinished alone"):
@@ -188,17 +203,19 @@ def _tellable(item: Item, output: str) -> Item:
 
 
 @pytest.mark.slow
-@given(items(), st.sampled_from(NAMINGS), st.sampled_from(OUTPUTS), st.booleans())
+@given(items(), st.sampled_from(NAMINGS), st.sampled_from(OUTPUTS), st.sampled_from(INDEXES), st.booleans())
 @settings(deadline=None, max_examples=300)
 def test_every_text_and_call_is_whole_and_there_once(
-    items: list[Item], naming: str, output: str, in_turns: bool
+    items: list[Item], naming: str, output: str, indexes: str, in_turns: bool
 ) -> None:
+    if indexes != "right":  # where several texts have no index of their own, only their item tells them apart
+        items = [_one_text(item) for item in items]
     if naming in ("indexes", "another id in each event") and output == "the unfinished alone":
         output = "as it came"  # else neither an id nor a place would tell what the output holds
     items = [_tellable(item, output) for item in items]
     if "one index" in naming:  # an item that nobody announced would be taken for the one before
         items = [evolve(item, added=True) for item in items]
-    answer = read(Stream(items, naming, output, in_turns=in_turns).events())
+    answer = read(Stream(items, naming, output, indexes, in_turns=in_turns).events())
     assert answer.status is Status.FINISHED, answer.error
     calls = {call.id: call.arguments for call in answer.tool_calls}
     assert len(calls) == len(answer.tool_calls)

@@ -1,10 +1,14 @@
 import pytest
+from attrs import fields_dict
 
+from fanout import catalog
 from fanout.abc import Head, Reply
 from fanout.errors import AuthError, InvalidRequest, ProtocolError, ProviderError
-from fanout.prompt import Options
+from fanout.prompt import Options, Prompt
 from fanout.providers.terms import ask, ask_for_models, bearer, check_key, model_names, refuse
 from fanout.secret import Secret
+
+TOOL = {"type": "function", "function": {"name": "f", "description": "F", "parameters": {"type": "object"}}}
 
 
 def test_a_missing_key_is_named_where_one_is_needed() -> None:
@@ -35,6 +39,44 @@ def test_an_option_that_the_wire_lacks_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest, match="here has no option stop or seed; ask without"):
         refuse(Options(stop=("a",), seed=0, top_p=0.5), ("stop", "seed"), "here")
     refuse(Options(top_p=0.5), ("stop", "seed"), "here")
+
+
+GIVEN = {
+    "max_tokens": 5,
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "stop": ("a",),
+    "seed": 1,
+    "reasoning": "low",
+    "reasoning_tokens": 2048,
+    "tools": (TOOL,),
+    "tool_choice": "required",
+    "schema": {"type": "object"},
+    "body": {"extra": 1},
+}
+"""A value for each option."""
+
+
+@pytest.mark.parametrize("option", GIVEN)
+@pytest.mark.parametrize("wire", ["openai", "responses", "anthropic", "gemini", "ollama", "cohere"])
+def test_every_wire_sends_an_option_or_refuses_it(wire: str, option: str) -> None:
+    # What goes nowhere without a word makes a comparison wrong.
+    spec = f"{wire}/m?base_url=http://127.0.0.1:1/v1&key_env="
+    provider = catalog.find(spec).provider
+    tools = (TOOL,) if option == "tool_choice" else ()
+    plain = Prompt.of("hi").with_options(Options(tools=tools))
+    given = plain.with_options(Options(**{option: GIVEN[option]}))  # type: ignore[arg-type]  # each of its own type
+    try:
+        sent = provider.request(given).body
+    except InvalidRequest as refused:
+        told = str(refused)
+    else:
+        told = option if sent != provider.request(plain).body else "nothing"
+    assert option in told
+
+
+def test_every_option_has_a_value_here() -> None:
+    assert set(GIVEN) == set(fields_dict(Options))
 
 
 def test_model_names_are_read_from_a_list() -> None:

@@ -4,8 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
+from fanout.cli import last
+from fanout.cli.options import Choices
+from fanout.cli.screen.show import _save
 from fanout.errors import UsageError
+from fanout.history import History
+from fanout.storage import folder as folder_module
 from fanout.storage.folder import Busy, open_folder
 
 
@@ -188,3 +194,36 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         read(path)
     assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208  # by count
+
+
+def test_a_lock_that_is_never_given_back_is_waited_for_within_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "LOCK_SECONDS", 0.1)
+    with open_folder(tmp_path / "store", create=True) as one, one.lock(), open_folder(tmp_path / "store") as other:
+        with pytest.raises(UsageError, match=r"store has been locked by another process for 0.1 s"), other.lock():
+            pass
+        with pytest.raises(Busy), other.lock(wait=False):
+            pass
+
+
+async def test_a_run_that_waits_for_the_lock_of_the_last_one_holds_up_no_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folder_module, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(last, "directory", lambda: tmp_path / "runs")
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.sleep(0.01)
+
+    with open_folder(tmp_path / "runs", create=True) as folder, folder.lock():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await _save(["local"], History({}), Choices(quiet=False))
+            nursery.cancel_scope.cancel()
+    assert turns > 20
+    assert "has been locked by another process" in capsys.readouterr().err

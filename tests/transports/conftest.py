@@ -3,22 +3,16 @@ import subprocess
 
 import pytest
 
-from tests.transports.tls import HOSTS, Certificate
+from tests.transports.tls import Certificate, make_certificate
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A certificate for this machine and for the names that only a proxy knows; it is its own authority."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = Certificate(folder / "cert.pem", folder / "key.pem")
-    names = ",".join(f"DNS:{host}" for host in HOSTS)
-    how = f"req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName={names},IP:127.0.0.1"
-    command = ["openssl", *how.split(), "-keyout", str(made.key), "-out", str(made.path)]
     try:
-        subprocess.run(command, capture_output=True, check=True)
+        return make_certificate(tmp_path_factory.mktemp("tls"))
     except (OSError, subprocess.CalledProcessError):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no openssl command")
-    return made
+        return (pytest.fail if os.environ.get("CI") else pytest.skip)("no openssl command")
 
 
 @pytest.fixture(autouse=True)

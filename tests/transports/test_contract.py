@@ -1,5 +1,6 @@
 """The one contract test: what every transport must do, the scripted one and the real ones alike."""
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -368,3 +369,102 @@ async def test_a_transport_that_is_closed_says_so(real: Real) -> None:
             await transport.exchange(Request("POST", server.url), Ears(), 5)
     with pytest.raises(UsageError, match="closed"):
         await real().exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [HttpxTransport, CurlTransport])
+async def test_a_connection_that_does_not_come_ends_though_we_were_late(real: Real, certificate: Certificate) -> None:
+    async def silent(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async def keep_busy() -> None:
+        for _ in range(20):
+            time.sleep(0.1)  # noqa: ASYNC251  # as a caller's code does
+            await trio.sleep(0.001)
+
+    async with serve(silent) as url, real(ca_file=str(certificate.path)) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_busy)
+        began = trio.current_time()
+        with pytest.raises(TimedOut) as caught:
+            await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.25)
+        assert (caught.value.clock, caught.value.retry_safe) == ("connect", True)
+        assert 0.25 < trio.current_time() - began < 1.8
+
+
+@asynccontextmanager
+async def open_repeating_server(answer: bytes) -> AsyncGenerator[tuple[str, list[Received]]]:
+    """Answers every request on every connection with the same bytes, and keeps the connection open."""
+    requests: list[Received] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        while (received := await read_request(stream)) is not None:
+            requests.append(received)
+            await stream.send_all(answer)
+
+    async with serve(handle) as url:
+        yield url, requests
+
+
+async def ask_four_times(real: Real, url: str) -> list[bytes | str]:
+    said: list[bytes | str] = []
+    async with real() as transport:
+        for _ in range(4):
+            ears = Ears()
+            try:
+                await transport.exchange(Request("POST", url), ears, 5)
+            except ProviderError as error:
+                said.append(error.kind)
+            else:
+                said.append(ears.body)
+            await trio.sleep(0.01)
+    return said
+
+
+EVIL = HI.replace(b"hi", b"no")
+CHUNKED_HI = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HI + EVIL,
+        CHUNKED_HI + EVIL,
+        HI + b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n",
+        HI + b"HTTP/1.1 200 OK\r\ncontent-le",
+        HI + b"junk junk",
+        HI + b"\r\n",
+    ],
+)
+async def test_what_comes_behind_a_body_answers_no_other_request_and_costs_none(real: Real, answer: bytes) -> None:
+    async with open_repeating_server(answer) as (url, requests):
+        assert await ask_four_times(real, url) == [b"hi"] * 4
+        assert len(requests) == 4
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"\0", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nx"])
+async def test_a_request_whose_answer_has_begun_is_not_sent_again(real: Real, junk: bytes) -> None:
+    if real is CurlTransport and junk.startswith(b"HTTP/1.1 20") and b"\n" not in junk:
+        pytest.skip("libcurl itself asks again where not even the status line was whole, and cannot be told not to")
+    requests: list[Received] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        while (received := await read_request(stream)) is not None:
+            requests.append(received)
+            if len(requests) == 2:
+                await stream.send_all(junk)
+                return
+            await stream.send_all(HI)
+
+    async with serve(handle) as url:
+        said = await ask_four_times(real, url)
+    assert said[0] == said[2] == said[3] == b"hi"
+    assert said[1] in ("protocol", "reset", b"junk", b"")
+    assert len(requests) == 4
+
+
+async def test_a_service_s_cookies_are_not_sent_back(real: Real) -> None:
+    answer = HI.replace(b"\r\n", b"\r\nset-cookie: a=b\r\n", 1)
+    async with open_repeating_server(answer) as (url, requests):
+        await ask_four_times(real, url)
+    assert len(requests) == 4
+    assert not any("cookie" in received.headers for received in requests)

@@ -49,6 +49,27 @@ def test_a_specific_name_then_a_number_then_the_status_then_a_generic_name(
     assert type(fault({"error": error}, Head(status))) is kind
 
 
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize(
+    "words",
+    ["Insufficient Balance", "you have used all your credits", "used all of the available credits", "no credit left"],
+)
+def test_words_about_money_are_quota_under_every_status(words: str, status: int) -> None:
+    error = fault({"error": {"message": words}}, Head(status))
+    assert type(error) is QuotaError and not error.retryable
+
+
+def test_words_about_a_limit_count_where_nothing_else_tells_the_kind() -> None:
+    for inner, status, kind in (
+        ({"message": "Rate limit exceeded"}, 200, RateLimited),
+        ({"message": "Too many requests"}, 200, RateLimited),
+        ({"message": "the rate limiter is down", "code": 500}, 200, ServerError),
+        ({"message": "Rate limit exceeded"}, 500, ServerError),
+        ({"message": "Rate limit exceeded", "type": "overloaded_error"}, 200, Overloaded),
+    ):
+        assert type(fault({"error": inner}, Head(status))) is kind, (inner, status)
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "retryable"),
     [

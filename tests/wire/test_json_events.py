@@ -5,7 +5,7 @@ import pytest
 
 from fanout.wire.json_events import JsonEvents
 from fanout.wire.sse import ServerSentEvent, ServerSentEvents
-from tests.cost import seconds
+from tests.cpu import seconds_of
 
 
 def frames(data: bytes, size: int = 1000) -> list[Any]:
@@ -81,6 +81,6 @@ def test_an_object_over_several_lines_stays_one() -> None:
 def test_an_event_of_many_lines_takes_linear_time() -> None:
     def cost(lines: int) -> float:
         data = b"data: {}\ndata: x\n" + b'data: {"a": 1}\n' * lines
-        return min(seconds(lambda: JsonEvents().feed(data)) for _ in range(3))
+        return min(seconds_of(lambda: JsonEvents().feed(data)) for _ in range(3))
 
     assert cost(40_000) < 3 * cost(20_000) + 0.01

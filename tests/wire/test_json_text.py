@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import ProtocolError
-from fanout.wire.json_text import Joiner, JsonText, encode, excerpt, is_cut, repair
+from fanout.wire.json_text import Joiner, JsonText, encode, excerpt, repair
 
 ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
 
@@ -114,18 +114,6 @@ def test_a_value_without_end_cannot_be_encoded() -> None:
         value = [value]
     with pytest.raises(ProtocolError):
         encode(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [('{"a":', True), ('[{"a":"]}', True), ('{"a":"\\', True), ("oops", False), ('{"a":1,}', False), ('"a', False)],
-)
-def test_a_cut_text_can_be_told_from_a_wrong_one(text: str, *, cut: bool) -> None:
-    assert is_cut(text) is cut
-
-
-def test_a_cut_text_is_recognised_in_linear_time() -> None:
-    assert is_cut('{"' + '\\"' * 1_000_000)
 
 
 def test_an_excerpt_is_short_and_printable() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fanout.errors import TooLarge
 from fanout.wire.sse import STRAY_CAP, ServerSentEvent, ServerSentEvents
 from tests.conformance.cases import cut_at_sizes
-from tests.cost import seconds
+from tests.cpu import seconds_of
 
 
 def messages(*chunks: bytes, framing: ServerSentEvents | None = None) -> list[ServerSentEvent]:
@@ -206,7 +206,7 @@ def test_the_time_is_linear(line: bytes) -> None:
 
     def cost(size: int) -> float:
         chunks = cut_at_sizes((b"data: " + line * (size // len(line))), repeat(64))
-        return min(seconds(lambda: read(chunks)) for _ in range(3))
+        return min(seconds_of(lambda: read(chunks)) for _ in range(3))
 
     small, large = cost(1 << 17), cost(1 << 19)
     assert large < 10 * max(small, 0.002)

@@ -112,9 +112,9 @@ def _inverse(value: float | None) -> float | None:
 def _largest(found: Difference) -> float:
     """The largest difference that the interval leaves possible, as less time in either direction."""
     ratio = found.ratio
-    assert ratio.low is not None
-    assert ratio.high is not None
-    return max(1 - ratio.low, 1 - 1 / ratio.high)
+    inverse = _inverse(ratio.high)
+    # Without an interval, as where one lane failed all the time, nothing is ruled out.
+    return 1.0 if ratio.low is None or inverse is None else max(1 - ratio.low, 1 - inverse)
 
 
 def _faster(first: str, second: str, metric: str, found: Difference) -> str:
@@ -134,6 +134,11 @@ def _slower(first: str, second: str, metric: str, found: Difference) -> str:
     assert ratio.estimate is not None
     assert ratio.low is not None
     assert ratio.high is not None
+    if ratio.estimate == inf:
+        failed = f"{found.failures[0]} of its {found.n} requests failed"
+        return (
+            f"{first} is slower {_after_faster(metric)} than {second}: {failed}, wins {percent(found.wins)} of prompts"
+        )
     least = percent(ratio.low - 1, unit="")
     bounds = f"{least} to {percent(ratio.high - 1)}" if ratio.high < inf else f"{least} % or more"
     return (

@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from attrs import define, field, fields, frozen
 
 from fanout.errors import UsageError
+from fanout.storage.environment import child_environment
 
 LIFETIME_SECONDS = 3600.0
 """The service ends after that, unless it is told otherwise."""
@@ -135,7 +136,8 @@ class Truth:
 def open_truth(seconds: float = LIFETIME_SECONDS) -> Iterator[Truth]:
     """Runs the service until the block is left, for so many seconds at most. Raises UsageError if it does not start."""
     command = [sys.executable, "-P", "-m", __name__, str(seconds)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    pipe, environment = subprocess.PIPE, child_environment()
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:  # noqa: S603
         assert process.stdout
         try:
             port = process.stdout.readline().strip()

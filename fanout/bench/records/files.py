@@ -21,6 +21,7 @@ import orjson
 
 from fanout.bench.records.record import Record, Records, from_line, to_line
 from fanout.errors import UsageError
+from fanout.storage.writing import open_new, refuse_link
 
 RUN, REQUESTS, GAPS, SUMMARY, REPORT = "run.json", "requests.jsonl", "gaps.bin", "summary.json", "report.html"
 TABLE, DOCUMENT = "summary.csv", "summary.md"
@@ -60,6 +61,7 @@ class FileRecords(Records):
 
 def prepare(directory: Path) -> None:
     """Makes the directory. Raises UsageError if it cannot be, takes no file, or has one of the names of a run's."""
+    refuse_link(directory)
     try:
         if there := [name for name in FILE_NAMES if lexists(directory / name)]:  # lexists: a dangling link counts, too
             raise UsageError(f"--out {directory}: it holds {', '.join(there)} already; choose another directory")
@@ -81,7 +83,7 @@ def write(
     """Writes all the files, over none; `table` is the summary in Markdown. Raises UsageError."""
     prepare(directory)
     with _system(directory):
-        with (directory / REQUESTS).open("xb") as lines, (directory / GAPS).open("xb") as column:
+        with open_new(directory / REQUESTS) as lines, open_new(directory / GAPS) as column:
             last = 0
             for record in records:
                 lines.write(to_line(record))
@@ -95,7 +97,7 @@ def write(
 
 
 def _new(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:  # a file that appeared since `prepare` is somebody else's
+    with open_new(path) as file:  # a file that appeared since `prepare` is somebody else's
         file.write(data)
 
 

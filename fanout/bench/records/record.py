@@ -24,8 +24,9 @@ class Record:
     `times`, `kinds` and `sizes` (characters) have an item for every piece of content; `size` is their UTF-8 bytes.
     `kernel` counts the pieces stamped by the kernel, `coalesced` those whose stamp may be too late because the kernel
     merged segments, `unpeeked` those that have only our own stamp in a run that asked for the kernel's; `lateness` is
-    how much later than the kernel's our own stamp was at most. `server` holds the service's own timings in seconds
-    by name. `prompt_cost` is the part of `cost` (US dollars) that was due before the first token. `level` is the load
+    how much later than the kernel's our own stamp was at most. `merged` counts pieces beyond the most that are kept,
+    which are in the last one. `server` holds the service's own timings in seconds by name. `prompt_cost` is the part
+    of `cost` (US dollars) that was due before the first token. `level` is the load
     at which a sweep sent it: its concurrency, or its requests a second; levels are never pooled. `race` says that the
     lane ran against others and was cancelled if one of them won: such records are never pooled with a benchmark's.
     """
@@ -60,6 +61,7 @@ class Record:
     prompt_cost: float | None = None
     kernel: int = 0
     coalesced: int = 0
+    merged: int = 0
     unpeeked: int = 0
     lateness: float | None = None
     warmup: bool = False

@@ -1,5 +1,6 @@
 """The record of one request while it grows, event by event."""
 
+from array import array
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ from fanout.events import (
 
 CREDIBLE_TOKENS = 2**53
 """A count of tokens from here on is taken for unknown: readers of JSON disagree on such numbers (RFC 8259, 6)."""
+
+MOST_PIECES = 1 << 17
+"""Pieces of content that are kept one by one of a request: about as many as the longest answer has tokens."""
 
 LETTERS: Mapping[type, str] = {Delta: "d", Reasoning: "r", Refusal: "n", ToolCall: "t", File: "f", Replace: "w"}
 """The letters for the kinds of pieces of content in `Record.kinds`."""
@@ -49,9 +53,11 @@ class Tape:
     sent: float
     origin: float = 0.0
     first_byte: float | None = None
-    _times: list[float] = field(factory=list)
+    _times: "array[float]" = field(factory=lambda: array("d"))
     _kinds: list[str] = field(factory=list)
-    _sizes: list[int] = field(factory=list)
+    _sizes: "array[int]" = field(factory=lambda: array("Q"))
+    _said: int = 0
+    _merged: int = 0
     _size: int = 0
     _kernel: int = 0
     _coalesced: int = 0
@@ -65,11 +71,18 @@ class Tape:
         if kind in CONTENT:
             text = _text(event)
             if kind is Replace:  # a rewritten text repeats what came before
-                text = text[sum(size for size, old in zip(self._sizes, self._kinds, strict=True) if old in "dw") :]
+                text = text[self._said :]
+            if kind is Replace or kind is Delta:
+                self._said += len(text)
+            self._size += len(text.encode("utf-8", "surrogatepass"))
+            if len(self._times) == MOST_PIECES:  # no model says so much: who sends more has the rest in one piece
+                self._times[-1] = at
+                self._sizes[-1] += len(text)
+                self._merged += 1
+                return
             self._times.append(at)
             self._kinds.append(LETTERS[kind])
             self._sizes.append(len(text))
-            self._size += len(text.encode("utf-8", "surrogatepass"))
             self._kernel += kernel
             self._coalesced += coalesced
         elif isinstance(event, Usage):
@@ -105,6 +118,7 @@ class Tape:
             limit=error.seconds if isinstance(error, TimedOut) else None,
             kernel=self._kernel,
             coalesced=self._coalesced,
+            merged=self._merged,
             **more,
         )
 

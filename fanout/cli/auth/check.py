@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from fanout.credentials import Credentials
     from fanout.login.services import Site
 
-PATIENCE = 30.0
-"""Seconds that a service may take to say who is logged in."""
-
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -50,59 +47,60 @@ def _ways(site: "Site", base_url: str) -> str:
 
 
 async def _check(chosen: "list[Credentials]", as_json: bool) -> int:
+    import trio
+
     import fanout
     from fanout.cli.screen import stdout
     from fanout.login.services import SERVICES
 
-    rows = []
-    async with fanout.open_transport() as transport:
-        for credentials in chosen:
-            site = SERVICES[credentials.provider]
-            verdict, words = await ask_service(site, credentials, transport)
-            rows.append({"name": site.name, "base_url": credentials.base_url, "verdict": verdict, "message": words})
-            if not as_json:
-                advice = f"; {_ways(site, credentials.base_url)}" if verdict == "refused" else ""
-                await stdout.write(f"{site.name:<12}  {credentials.base_url}  {verdict}: {words}{advice}\n")
-    if as_json:
+    rows: list[dict[str, str]] = [{} for _ in chosen]
+
+    async def ask(number: int, credentials: "Credentials") -> None:
+        site, base_url = SERVICES[credentials.provider], credentials.base_url
+        verdict, words = await ask_service(site, credentials, transport)
+        rows[number] = {"name": site.name, "base_url": base_url, "verdict": verdict, "message": words}
+
+    async with fanout.open_transport() as transport, trio.open_nursery() as nursery:
+        for number, credentials in enumerate(chosen):  # at once: a silent service takes all of its time
+            nursery.start_soon(ask, number, credentials)
+    if not as_json:
+        for row in rows:
+            name, base_url, verdict, words = row.values()
+            advice = f"; {_ways(SERVICES[name], base_url)}" if verdict == "refused" else ""
+            await stdout.write(f"{name:<12}  {base_url}  {verdict}: {words}{advice}\n")
+    else:
         await stdout.write(json.dumps(rows, indent=2) + "\n")
     return int(any(row["verdict"] == "refused" for row in rows))
 
 
 async def ask_service(site: "Site", credentials: "Credentials", transport: "Transport") -> tuple[str, str]:
     """Asks the service about these credentials; returns accepted, refused or unknown, and why."""
-    import trio
-
     from fanout.errors import AuthError, LoginRequired, ProviderError
     from fanout.formats.summary import reason
     from fanout.login import services
-    from fanout.scrub import scrub
-    from fanout.transports.fetch import fetch
+    from fanout.scrub import Scrubber
+    from fanout.transports.fetch import fetch_models, fetch_soon
 
     request, provider = services.user_request(site, credentials), None
     if request is None:
         provider = _provider(credentials)
-        request = provider.models_request()
-    if request is None:
+    if provider is not None and provider.models_request() is None:
         return "unknown", "not checked: the service has nothing to ask before the first prompt"
-    reply = None
+    scrubber = Scrubber([*credentials.cookies.values(), *credentials.secrets.values()])
     try:
-        with trio.move_on_after(PATIENCE):
-            reply = await fetch(transport, request, connect=5.0)
-        if reply is None:
-            return "unknown", f"not checked: no answer within {PATIENCE:g} s"
-        if provider is not None:
-            provider.models(reply)
+        if request is None:
+            await fetch_models(transport, _provider(credentials))
             return "accepted", "the service lists its models"
-        who = services.user(site, credentials.base_url, reply)
+        who = services.user(site, credentials.base_url, await fetch_soon(transport, request))
     except ProviderError as error:
-        scrub(error, [*credentials.cookies.values(), *credentials.secrets.values()])
+        scrubber.scrub_error(error)
         # A bare 403 may be many things; where a service lists models, it is about the login.
         if isinstance(error, LoginRequired) or (provider and isinstance(error, AuthError)):
             return "refused", reason(error)
         return "unknown", f"not checked: {reason(error)}"
     if who is None:
         return "unknown", "not checked: this deployment does not say who is logged in"
-    return "accepted", f"{who} is logged in"
+    return "accepted", f"{scrubber.scrub_text(who)} is logged in"
 
 
 def _provider(credentials: "Credentials") -> "Provider":

@@ -61,6 +61,7 @@ def report(run: str, out: Path | None) -> int:
     from fanout.bench.records.store import open_store
     from fanout.bench.report.page import make_page
     from fanout.cli.bench.summary import sum_up_with_notice
+    from fanout.storage.writing import replace_file
 
     directory = expand_home(run)
     if directory.is_dir():
@@ -74,7 +75,7 @@ def report(run: str, out: Path | None) -> int:
             text = make_page(sum_up_with_notice(records, kept.about), records, kept.about)
         target = out or Path(f"{kept.name}.html")
     try:
-        target.write_text(text, "utf-8")
+        replace_file(target, text.encode())
     except OSError as error:
         raise click.UsageError(f"{target}: {error.strerror}") from None
     click.echo(str(target))

@@ -136,7 +136,7 @@ def _read_directory(text: str) -> Path:
 _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "-m", "--model", "lanes", multiple=True, metavar="LANE", shell_complete=complete_lane,
-        help="A lane to run_benchmark, PROVIDER/MODEL; repeat it, or put commas. Without one: the embedded model.",
+        help="A lane to measure, PROVIDER/MODEL; repeat it, or put commas. Without one: the embedded model.",
     ),
     click.option(
         "-n", "--requests", "--num-prompts", type=click.IntRange(1, MOST_COUNTED), metavar="N",

@@ -21,6 +21,7 @@ from fanout.cli.screen.live import say
 from fanout.errors import ProviderError, UsageError
 from fanout.events import File
 from fanout.formats.summary import one_line, reason
+from fanout.storage.writing import open_new, refuse_link
 
 NAME_LENGTH = 100
 """Bytes that are kept of a service's name for a file, without its suffix."""
@@ -46,6 +47,7 @@ async def save_all(answers: Sequence[Answer], directory: Path, transport: Transp
 
 def check(directory: Path) -> None:
     """Raises UsageError if no file could be written there, before anybody is asked for one; makes nothing."""
+    refuse_link(directory)
     found = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not found.is_dir():
         raise _refuse(directory, os.strerror(errno.ENOTDIR))
@@ -56,12 +58,13 @@ def check(directory: Path) -> None:
 def write(directory: Path, name: str, data: bytes) -> Path:
     """Writes a new file in the directory, which is made if it is not there; returns its path. Raises UsageError."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122  # of a name, not of a path
+    refuse_link(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for number in count(1):
             path = directory / (name if number == 1 else f"{stem}-{number}{suffix}")
             try:
-                file = path.open("xb")  # no symbolic link is followed, either
+                file = open_new(path)
             except FileExistsError:
                 continue
             with file:

@@ -37,6 +37,10 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
     """Asks as `choices` say and returns the exit code; `who` says whose answers count."""
     before = _load_last() if choices.continued else None
     specs = choices.specs(before.lanes if before else ())
+    if before is not None:
+        from fanout.catalog.meaning import check_meanings
+
+        check_meanings(specs, load(), before.meanings)
     plan = plan_of(specs)
     _check_login(choices)
     if choices.save_files:
@@ -89,7 +93,7 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> 
         _sum_up(run, choices, who)
         code = exit_code(run, who, strict=choices.strict)
         if run.conversation and not choices.no_save:
-            _save(asked.specs, run.conversation, choices)
+            await _save(asked.specs, run.conversation, choices)
         if not await _save_files(run, choices, who, transport):
             code = code or FAILED
     return code
@@ -227,12 +231,14 @@ async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport
     return await files.save_all(answers, directory, transport, quiet=choices.quiet)
 
 
-def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
+async def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
     """Keeps the run for -c; if that fails, the answer is there all the same."""
+    from fanout.catalog.meaning import find_meanings
     from fanout.cli import last
 
     try:
-        last.save(specs, conversation)
+        # In a thread: another process may hold the lock, and lanes that were kept run on.
+        await trio.to_thread.run_sync(last.save, specs, conversation, find_meanings(specs, load()))
     except UsageError as error:
         if not choices.quiet:
             say(f"this run is not kept for -c (--no-save does not try): {error}")

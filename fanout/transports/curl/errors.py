@@ -29,7 +29,9 @@ _ODD_ANSWERS = ("Received HTTP/0.9", "Unsupported HTTP", "Unsupported response",
 """libcurl's words, with the code 1 of an address of a kind that it does not know, for an answer that did come."""
 
 _NO_SOCKET = 7
-_TIMEOUT = 28
+CONNECT_TIMEOUT = 28
+"""libcurl's code for a connection that took too long."""
+
 _TOO_LARGE = {63, 100}
 
 _QUOTED = r" (?:in|for) '.*'"
@@ -74,7 +76,7 @@ def translate(code: int, text: str, os_errno: int, host: str, connect: float, ro
     said = said or f"libcurl's error {code}"
     by_proxy = code in _PROXY or any(words in said for words in _BY_PROXY) or _is_fault_of_proxy(code, route)
     proxy = route.proxy
-    if code == _TIMEOUT:
+    if code == CONNECT_TIMEOUT:
         return make_connect_timeout(host, connect, proxy, by_proxy=by_proxy)
     if by_proxy or (code in _NO_CONNECTION | _NO_TRUST and not said.startswith(_ODD_ANSWERS)):
         reason = os.strerror(os_errno) if code == _NO_SOCKET and os_errno else said
@@ -102,4 +104,4 @@ def _is_fault_of_proxy(code: int, route: Route) -> bool:
     if code in _NO_TRUST:
         return route.proxy_tls and not route.service_tls
     before = route.tunnel != 200 and not route.service_tls
-    return before and (route.opening or code == _TIMEOUT)
+    return before and (route.opening or code == CONNECT_TIMEOUT)

@@ -1,13 +1,14 @@
 """libcurl's handles with all their options: those of a pool of connections, and those of one request."""
 
 import os
-import ssl
+from functools import cached_property
 
 from fanout.abc import Request
 from fanout.addresses import is_this_machine
 from fanout.errors import UsageError
 from fanout.proxy import Proxy
-from fanout.transports.curl.libcurl import Easy, is_browser
+from fanout.transports.curl.authorities import Hashed, find_file, find_hashed
+from fanout.transports.curl.libcurl import Easy, is_browser, speaks_http2_soundly
 from fanout.transports.curl.numbers import CurlHttpVersion, CurlOpt
 from fanout.transports.outgoing import reveal_headers
 
@@ -26,11 +27,18 @@ _NOT_OURS = ("expect", "content-type")
 class Handles:
     """Makes handles as the arguments of CurlTransport say. A handle that is made must be closed."""
 
-    def __init__(self, *, ca_file: str | None, proxies: bool, prior_knowledge: bool, reuse: bool) -> None:
+    def __init__(
+        self, *, ca_file: str | None, proxies: bool, prior_knowledge: bool, reuse: bool, http2: bool | None = None
+    ) -> None:
         self._ca_file = ca_file
         self._proxies = proxies
         self._prior_knowledge = prior_knowledge
         self._reuse = reuse
+        self._http2 = speaks_http2_soundly() if http2 is None else http2
+
+    @cached_property
+    def _hashed(self) -> Hashed | None:
+        return find_hashed() if self._ca_file is None else None
 
     def make_template(self, browser: str | None) -> Easy:
         """Returns a handle with the options that all the requests of a pool share.
@@ -58,6 +66,7 @@ class Handles:
         return easy
 
     def _set_up(self, template: Easy, browser: str | None) -> None:
+        file = find_file(self._ca_file).encode()
         for option, value in (
             (CurlOpt.NOSIGNAL, 1),
             (CurlOpt.QUICK_EXIT, 1),  # a name that is being looked up does not hold up the end
@@ -66,8 +75,8 @@ class Handles:
             (CurlOpt.BUFFERSIZE, 1 << 16),
             (CurlOpt.UPLOAD_BUFFERSIZE, 1 << 14),  # the default of 64 KiB is 32 to 59 KB more for every stream
             (CurlOpt.PROTOCOLS_STR, b"http,https"),
-            (CurlOpt.CAINFO, _find_authorities(self._ca_file)),
-            (CurlOpt.PROXY_CAINFO, _find_authorities(self._ca_file)),
+            (CurlOpt.CAINFO, file),
+            (CurlOpt.PROXY_CAINFO, file),
         ):
             template.set(option, value)
         if self._ca_file is not None:
@@ -85,6 +94,7 @@ class Handles:
             template.set(CurlOpt.HTTP_CONTENT_DECODING, 0)
         else:
             template.set(CurlOpt.ACCEPT_ENCODING, BROWSER_CODINGS)  # which libcurl then undoes
+            template.set(CurlOpt.BUFFERSIZE, 1 << 13)  # a read at a time, whatever it becomes
 
     def _prepare(self, easy: Easy, request: Request, host: str, connect: float) -> None:
         headers = reveal_headers(request)
@@ -97,7 +107,12 @@ class Handles:
         if self._prior_knowledge and not secure:
             easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2_PRIOR_KNOWLEDGE)
         else:
-            easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2TLS if secure else CurlHttpVersion.V1_1)
+            # A browser speaks HTTP/2, and a service that looks for one would see the difference.
+            second = secure and (self._http2 or request.impersonate is not None)
+            easy.set(CurlOpt.HTTP_VERSION, CurlHttpVersion.V2TLS if second else CurlHttpVersion.V1_1)
+        if secure and (hashed := self._hashed) is not None:
+            easy.set(CurlOpt.CAPATH, hashed.directory.encode())
+            easy.set_blob(CurlOpt.CAINFO_BLOB, hashed.one)  # in place of the file; to have neither is an error
         easy.set(CurlOpt.URL, request.url.encode())
         _set_method(easy, request)
         lines = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers.items()]
@@ -130,13 +145,3 @@ def _set_proxy(easy: Easy, proxy: Proxy) -> None:
         user, password = proxy.credentials
         easy.set(CurlOpt.PROXYUSERNAME, user.reveal().encode())
         easy.set(CurlOpt.PROXYPASSWORD, password.reveal().encode())
-
-
-def _find_authorities(ca_file: str | None) -> bytes:
-    """Returns the path of the certificate authorities to trust: the caller's, the system's, or certifi's."""
-    found = ca_file or ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE if that is set
-    if not found:
-        import certifi  # noqa: PLC0415  # 2 ms, and most systems have their own
-
-        found = certifi.where()
-    return found.encode()

@@ -7,8 +7,10 @@ somebody imports curl_cffi, from then on its own. Both find what they look for o
 given. tests/transports/curl/test_libcurl.py holds both to what they must do.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
+from struct import pack
 from typing import Any, Protocol
 
 from fanout.transports.curl.binding import load
@@ -19,6 +21,13 @@ ffi, lib, ALONE = load()
 IN, OUT = 1, 2
 """The events of a socket: it can be read, it can be written. A broken one has both, and fails when it is used."""
 
+RESOLVERS = 512
+"""Threads that may look up names, two for each; one whose server does not answer keeps its own for 10 s and more.
+
+libcurl starts them as they are needed, and ends those that have had nothing to do for some seconds. Its default of 20
+is used up by ten such names, and then every other name waits.
+"""
+
 TIMER = -1
 """In place of a socket: the multi's time has come."""
 
@@ -27,7 +36,9 @@ _setopt = lib._curl_easy_setopt  # noqa: SLF001  # the underscore is curl_cffi's
 _act = lib.curl_multi_socket_action
 
 _OK = 0
+_COPY = 1  # CURL_BLOB_COPY, the flag of a `struct curl_blob`: a pointer, a size and flags
 _REMOVE = 4  # CURL_POLL_REMOVE; CURL_POLL_NONE, IN, OUT and INOUT are 0 to 3
+_PAUSE_RECV = 1  # CURLPAUSE_RECV
 _WRITE_ERROR = 0xFFFFFFFF  # CURL_WRITEFUNC_ERROR
 _TEXT = 256  # bytes that libcurl writes an error's text into, at most (CURL_ERROR_SIZE)
 
@@ -54,6 +65,18 @@ def version() -> str:
     return str(ffi.string(lib.curl_version()).decode().split()[0].removeprefix("libcurl/"))
 
 
+SOUND_NGHTTP2 = (1, 68, 1)
+"""The first nghttp2 without CVE-2026-27135: by frames of its choice a service could end the process in older ones."""
+
+
+@cache
+def speaks_http2_soundly() -> bool:
+    """Tells whether the library below libcurl that speaks HTTP/2 is known to stand what a service may send."""
+    words = ffi.string(lib.curl_version()).decode().split()
+    numbers = next((word.removeprefix("nghttp2/") for word in words if word.startswith("nghttp2/")), "0")
+    return tuple(int(number) for number in re.findall(r"\d+", numbers)) >= SOUND_NGHTTP2
+
+
 class Easy:
     """One request and its response. It must be closed, after it was removed from its multi."""
 
@@ -71,6 +94,13 @@ class Easy:
         """Sets an option to a number or a text. Raises ValueError if libcurl does not take it."""
         if _setopt(self.handle, option, _make_long(value) if isinstance(value, int) else value) != _OK:
             raise ValueError(f"libcurl {version()} does not take {value!r:.80} for option {option}")
+
+    def set_blob(self, option: int, data: bytes) -> None:
+        """Sets an option to bytes, which libcurl copies."""
+        bytes_ = ffi.from_buffer(data)
+        blob = ffi.new("char[]", pack("@PNI", int(ffi.cast("uintptr_t", bytes_)), len(data), _COPY))
+        if _setopt(self.handle, option, blob) != _OK:
+            raise ValueError(f"libcurl {version()} does not take bytes for option {option}")
 
     def set_list(self, option: int, lines: Iterable[bytes]) -> None:
         """Sets an option to a list of texts."""
@@ -90,6 +120,17 @@ class Easy:
             self._kept.append(context)  # libcurl has only its address
             _setopt(self.handle, function, lib.buffer_callback)
             _setopt(self.handle, data, context)
+
+    def pause(self) -> None:
+        """Reads nothing more of the response until `resume`; of what libcurl has read already the rest is still told.
+
+        It may be called in the callbacks of `receive`, and nowhere else.
+        """
+        lib.curl_easy_pause(self.handle, _PAUSE_RECV)
+
+    def resume(self) -> None:
+        """Reads on, in the next `act(TIMER)` of its multi, which is asked for by `Watcher.wake`."""
+        lib.curl_easy_pause(self.handle, 0)
 
     def before_sending(self, call: Callable[[str, int], object]) -> None:
         """Calls `call` each time that there is a connection and the request is about to be sent.
@@ -122,6 +163,11 @@ class Easy:
         """
         target = _find_newest(browser).encode()
         return bool(lib.curl_easy_impersonate(self.handle, target, int(default_headers)) == _OK)
+
+    @property
+    def connected(self) -> bool:
+        """True once there is a connection and all that belongs to it, over which the request can be sent."""
+        return bool(self._times(CurlInfo.PRETRANSFER_TIME_T)[0])
 
     @property
     def error(self) -> str:
@@ -230,6 +276,7 @@ class Multi:
             (CurlMOpt.MAXCONNECTS, ffi.cast("void *", connections)),
             *(() if share else ((CurlMOpt.PIPELINING, ffi.cast("void *", 0)),)),
             (CurlMOpt.QUICK_EXIT, ffi.cast("void *", 1)),  # a name that is being looked up does not hold up `close`
+            (CurlMOpt.RESOLVE_THREADS_MAX, ffi.cast("void *", RESOLVERS)),
         ):
             if lib.curl_multi_setopt(self._multi, option, value) != _OK:
                 raise RuntimeError(f"libcurl {version()} does not take option {option} of a multi handle")

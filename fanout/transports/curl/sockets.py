@@ -4,6 +4,7 @@ Pools say here what libcurl waits for; one task of the transport waits for the s
 """
 
 from math import inf
+from time import perf_counter
 
 import trio
 
@@ -22,6 +23,10 @@ TICK = 0.002
 """Seconds for which they gather: what comes meanwhile is read in one go, with one wake of the task."""
 
 
+TURN = 0.004
+"""Seconds after which libcurl goes on with other sockets in the next turn only."""
+
+
 class Sockets:
     """The sockets of all the pools of a transport, in one poller."""
 
@@ -31,6 +36,7 @@ class Sockets:
         self._poller = poller
         self._fd = poller.fileno()
         self._owners: dict[int, Multi] = {}
+        self._ready: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         """The number of sockets that libcurl waits for or has open."""
@@ -50,13 +56,24 @@ class Sockets:
         """Returns the descriptor that can be read when something has happened to a socket."""
         return self._fd
 
+    async def wait(self) -> None:
+        """Waits until something has happened to a socket. Raises trio.ClosedResourceError when this is closed."""
+        if self._ready:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_readable(self._fd)
+
     def act(self) -> int:
-        """Lets libcurl go on with every socket to which something has happened; returns the number of those sockets."""
-        ready = self._poller.ready()
+        """Lets libcurl go on with the sockets to which something has happened, for a turn; returns their number."""
+        ready, self._ready = self._ready or self._poller.ready(), []
         owners = self._owners
-        for fd, happened in ready:
+        until = perf_counter() + TURN
+        for number, (fd, happened) in enumerate(ready, 1):
             if (multi := owners.get(fd)) is not None:  # else it was closed by one before it
                 multi.act(fd, happened)
+            if perf_counter() > until:
+                self._ready = ready[number:]
+                return number
         return len(ready)
 
     def tie(self, transfer: Transfer, receiver: Receiver) -> None:

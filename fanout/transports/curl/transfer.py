@@ -1,44 +1,62 @@
 """One exchange that libcurl carries: its callbacks collect, and the receiver is told of it outside of them."""
 
 import re
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Any
 
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
+from fanout.timeouts import Leniency
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.outgoing import describe_refusal, find_environment_proxy, make_connect_error
-from fanout.wire.coding import CAP, Decoder
+from fanout.wire.coding import CAP, PIECE, Decoder
 
 HEAD_CAP = 100 << 10
 """Bytes of a response's head, as h11 has it; libcurl's own limit is three times that."""
+
+SHARE = 64 << 10
+"""Bytes that may wait to be delivered before a transfer is paused: libcurl would read on as long as there is more."""
+
+BOMB = 8 << 20
+"""Bytes that one read may become where libcurl decodes it, which it does in one go: of a browser's 8 KiB."""
 
 
 class Transfer:
     """A response on its way from libcurl to its receiver.
 
-    The two callbacks only collect, and put the transfer on the list of those that have news; everything that may raise
-    is done by `deliver`, outside libcurl. `wanted` is False once the receiver has enough, or nobody waits any more.
-    `task` is the task that waits, `error` the exception that it is to raise.
+    The two callbacks only collect, put the transfer on the list of those that have news, and pause it when SHARE bytes
+    wait; everything that may raise is done by `deliver`, outside libcurl, a portion at a time. `queued` is True while
+    it is on that list. `wanted` is False once the receiver has enough, or nobody waits any more. `task` is the task
+    that waits, `error` the exception that it is to raise, and `code` what libcurl has ended it with.
+    `connect_by` is the Trio time by which there must be a connection.
     """
 
     __slots__ = (
         "_chunks",
         "_decode",
+        "_decoded",
         "_decoder",
+        "_held",
+        "_leniency",
         "_lines",
         "_news",
+        "_paused",
         "_pieces",
         "_receiver",
         "_size",
         "_told",
         "_whole",
+        "code",
         "connect",
+        "connect_by",
         "easy",
         "error",
         "host",
         "pool",
+        "queued",
         "request",
         "stamped",
         "task",
@@ -59,7 +77,11 @@ class Transfer:
         self.request = request
         self.host = host
         self.connect = connect
+        self.connect_by = inf
+        self._leniency = Leniency()
         self.wanted = True
+        self.queued = False
+        self.code: int | None = None
         self.error: BaseException | None = None
         self.task: Any = None
         self.pool: Any = None
@@ -69,9 +91,12 @@ class Transfer:
         self._decode = request.impersonate is None  # else libcurl undoes what its browser has asked for
         self._decoder: Decoder | None = None
         self._chunks: Chunks | None = None
+        self._decoded: Iterator[bytes] | None = None  # what is left of a portion that is being undone
         self._lines: list[bytes] = []
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._pieces: deque[bytes] = deque()
+        self._held = 0  # bytes of the pieces
+        self._size = 0  # and of all that came
+        self._paused = False
         self._told = False
         self._whole = False
         easy.receive(self._hear_head, self._hear_body if self._decode else self._hear_decoded)
@@ -94,20 +119,43 @@ class Transfer:
         self._lines.append(line)
         if line in (b"\r\n", b"\n") and not _INTERIM.match(self._lines[0]):  # the empty line that ends it
             self._whole = True
-            self._news.append(self)
+            self.queue()
 
     def _hear_body(self, data: bytes) -> None:
-        if not self._pieces:
-            self._news.append(self)
         self._pieces.append(data)
+        self._held += len(data)
+        if not self.queued:
+            self.queue()
+        if self._held >= SHARE and not self._paused:
+            self._paused = True
+            self.easy.pause()
 
     def _hear_decoded(self, data: bytes) -> None:
         """Collects bytes that libcurl has decoded; raises, which ends the transfer, before they fill the memory."""
+        if self._held > BOMB:
+            self._size = CAP
         self._size += len(data)
         if self._size > CAP:
-            self._pieces.clear()
+            self.drop()
             raise OverflowError
         self._hear_body(data)
+
+    def put_off(self, now: float, late: float) -> bool:
+        """Moves `connect_by`, which is past, where we are so many seconds late ourselves; False: that is no excuse."""
+        more = self._leniency.pardon(late)
+        self.connect_by = now + more
+        return more > 0
+
+    def queue(self) -> None:
+        """Puts this on the list of those that have news, if it is not there."""
+        if not self.queued:
+            self.queued = True
+            self._news.append(self)
+
+    def end(self, code: int) -> None:
+        """Notes that libcurl is done with this, and with what: 0 is success. What has come is still to be delivered."""
+        self.code = code
+        self.queue()
 
     @property
     def secure(self) -> bool:
@@ -122,41 +170,85 @@ class Transfer:
 
     @property
     def waiting(self) -> int:
-        """Bytes that have come since the last `deliver`, as they came unless libcurl decodes."""
-        return sum(map(len, self._lines)) + sum(map(len, self._pieces))
+        """Bytes that have come and are not delivered, as they came unless libcurl decodes."""
+        return sum(map(len, self._lines)) + self._held
 
     def deliver(self) -> bool:
-        """Tells the receiver of all that has come since the last time; returns True if it has enough.
+        """Tells the receiver of the next portion of what has come; returns True if it has enough.
 
         An exception of the receiver passes through. Raises ProviderError for codings that cannot be undone.
         """
         if not self._told and not (self._tell_head() and self.wanted):
             return False
         if self._size > CAP:
-            raise TooLarge(f"the decoded body exceeds {CAP} bytes")
+            raise TooLarge(f"the decoded body exceeds {CAP} bytes, or what one read expands to {BOMB}")
+        if self._decoder is not None:
+            return self._deliver_decoded(self._decoder)
+        data = self._take()
+        return self._receiver.data(data) if data else False
+
+    def _take(self) -> bytes:
+        """Returns the next bytes of the body as they were sent: at most PIECE of them."""
         pieces = self._pieces
-        if not pieces:
-            return False
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        if self._chunks is not None:
-            data = self._chunks.feed(data)
-        if not data:
-            return False
-        if self._decoder is None:
-            return self._receiver.data(data)
-        for piece in self._decoder.feed(data):
+        if self._held <= PIECE:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._held = 0
+        else:
+            first = pieces.popleft()
+            if len(first) > PIECE:
+                pieces.appendleft(first[PIECE:])
+                first = first[:PIECE]
+            some, size = [first], len(first)
+            while pieces and size + len(pieces[0]) <= PIECE:
+                some.append(pieces.popleft())
+                size += len(some[-1])
+            self._held -= size
+            data = b"".join(some)
+        if self._decode:
+            self._size += len(data)
+            if self._size > CAP:
+                raise TooLarge(f"the body exceeds {CAP} bytes")
+        return data if self._chunks is None else self._chunks.feed(data)
+
+    def _deliver_decoded(self, decoder: Decoder) -> bool:
+        """The same for a coding: the portion is what comes out of it, or what went in where nothing comes out."""
+        if self._decoded is None:
+            self._decoded = decoder.undo(self._take())
+        size = 0
+        for piece in self._decoded:
             if self._receiver.data(piece):
                 return True
-            if not self.wanted:  # the receiver has cancelled its own lane
+            size += len(piece)
+            if size >= PIECE or not self.wanted:  # the receiver may have cancelled its own lane
                 return False
-        if self._decoder.error:
-            raise self._decoder.error
+        self._decoded = None
+        if decoder.error:
+            raise decoder.error
         return False
 
+    @property
+    def has_more(self) -> bool:
+        """True if another `deliver` has something to do."""
+        return self._told and (bool(self._pieces) or self._decoded is not None)
+
     def discard(self) -> None:
-        """Throws away all that has come since the last time."""
+        """Throws away all that has come and is not delivered, and reads on: to the end, perhaps."""
+        self.drop()
+        self.resume()
+
+    def drop(self) -> None:
+        """Throws away all that has come and is not delivered."""
         self._pieces.clear()
+        self._held = 0
+        self._decoded = None
+
+    def resume(self) -> None:
+        """Lets libcurl read on, if this is paused."""
+        if self._paused:
+            self._paused = False
+            if self.code is None and self.easy.handle is not None:
+                self.easy.resume()
 
     def complete(self) -> bool:
         """Tells the receiver of the rest of a body that is over, as `deliver` does.
@@ -164,6 +256,8 @@ class Transfer:
         Raises ResetError if its head was not over, and ProtocolError also if there was no response but 1xx.
         """
         enough = self.deliver()
+        while self.has_more and self.wanted and not enough:
+            enough = self.deliver()
         if not self._told:
             if self._lines and not _INTERIM.match(self._lines[0]):
                 raise ResetError(f"{self.host} closed the connection before the answer was over")

@@ -3,19 +3,24 @@
 All sockets lie in one epoll or kqueue, which one task waits for; a second task keeps libcurl's time. Whatever libcurl
 has collected is decoded, judged and on the channel before the first task waits again, so no task is woken for a chunk
 but the consumer. A lane that is cancelled meanwhile, perhaps by what has just been decoded, is out of libcurl at once.
+
+A service that floods delays nobody: a transfer is paused while SHARE of its bytes wait, they are delivered a piece at
+a time, by turns with those of others, and a turn ends after TURN seconds. Between two turns all other tasks run.
 """
 
 import logging
 from collections import deque
 from contextlib import suppress
 from math import inf
+from time import perf_counter
 from typing import Self
 
 import trio
 
 from fanout.abc import Receiver, Request
 from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.transports.curl.errors import Route, translate
+from fanout.timeouts import LATE
+from fanout.transports.curl.errors import CONNECT_TIMEOUT, Route, translate
 from fanout.transports.curl.handles import Handles
 from fanout.transports.curl.libcurl import TIMER
 from fanout.transports.curl.pollers import open_poller
@@ -27,11 +32,17 @@ from fanout.transports.outgoing import read_host
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
 
+TURN = 0.004
+"""Seconds after which a turn of delivering ends; what is left goes on in the next, behind other tasks and sockets."""
+
 _log = logging.getLogger("fanout")
 
 
 class CurlTransport:
-    """Carries bytes over HTTP/1.1, and HTTP/2 where TLS negotiates it; use it with `async with`.
+    """Carries bytes over HTTP/1.1 or HTTP/2; use it with `async with`.
+
+    `http2=True` speaks HTTP/2 where TLS negotiates it, and False HTTP/1.1 only, but for a browser's habits. Without
+    either it is HTTP/2 where the nghttp2 in libcurl is 1.68.1 or newer: older ones have CVE-2026-27135.
 
     `ca_file` replaces the system's certificate authorities; `proxies=False` ignores the environment's proxies.
     `prior_knowledge=True` speaks HTTP/2 without TLS, to servers that are known to. `stamps=True` is for measurements:
@@ -44,17 +55,21 @@ class CurlTransport:
         *,
         ca_file: str | None = None,
         proxies: bool = True,
+        http2: bool | None = None,
         prior_knowledge: bool = False,
         stamps: bool = False,
         reuse: bool = True,
     ) -> None:
-        self._handles = Handles(ca_file=ca_file, proxies=proxies, prior_knowledge=prior_knowledge, reuse=reuse)
+        self._handles = Handles(
+            ca_file=ca_file, proxies=proxies, prior_knowledge=prior_knowledge, reuse=reuse, http2=http2
+        )
         self._stamps = stamps
         self._entered = False
         self._sockets: Sockets | None = None
         self._pools: dict[str | None, Pool] = {}
         self._news: list[Transfer] = []
         self._drains: deque[tuple[float, Transfer]] = deque()
+        self._pardoned: list[Transfer] = []
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -115,10 +130,12 @@ class CurlTransport:
             transfer = Transfer(easy, request, receiver, self._news, host=host, connect=connect)
             sockets.tie(transfer, receiver)
             pool.add(transfer)
+            transfer.connect_by = trio.current_time() + connect
         except BaseException:  # Ctrl-C too: nobody else knows the handle yet
             easy.close()
             raise
         sockets.catch_up()
+        self._pardon()
         pool.multi.act(TIMER)
         self._flush()
         return transfer
@@ -129,19 +146,22 @@ class CurlTransport:
         return pool
 
     async def _watch_sockets(self, sockets: Sockets) -> None:
-        load, fd = Load(), sockets.fileno()
+        load = Load()
         with suppress(trio.ClosedResourceError):
             while not sockets.closed:
-                await trio.lowlevel.wait_readable(fd)
+                await sockets.wait()
                 while not sockets.closed:
+                    self._pardon()
                     reads = sockets.act()
+                    streams = len(self._news)  # over HTTP/2 one read brings news of many
                     self._flush()
-                    if not reads or not load.is_heavy(reads, trio.current_time()):
+                    if not reads or not load.is_heavy(max(reads, streams), trio.current_time()):
                         break
                     await trio.sleep(TICK)
 
     async def _watch_clock(self, sockets: Sockets) -> None:
         while await sockets.clock.wait():
+            self._pardon()
             now = trio.current_time()
             for pool in self._pools.values():
                 if pool.due <= now:
@@ -150,25 +170,72 @@ class CurlTransport:
             while self._drains and self._drains[0][0] <= now:
                 self._cut_off(self._drains.popleft()[1], f"its end has not come within {DRAIN} s")
             self._flush()
+            self._end_unconnected(now)
             dues = [pool.due for pool in self._pools.values()]
+            dues += [transfer.connect_by for transfer in self._pardoned]
             if self._drains:
                 dues.append(self._drains[0][0])
+            if self._news:
+                dues.append(now)
             sockets.clock.set(min(dues, default=inf))
 
+    def _pardon(self) -> None:
+        """Puts off the verdict on connections, where libcurl is called late: see Pool.pardon."""
+        now = trio.current_time()
+        for pool in self._pools.values():
+            if now - pool.due > LATE:
+                self._pardoned += pool.pardon(now)
+        if self._pardoned and self._sockets is not None:
+            self._sockets.clock.wake_by(min(transfer.connect_by for transfer in self._pardoned))
+
+    def _end_unconnected(self, now: float) -> None:
+        """Ends those transfers, after a pardon, that still have no connection when they should."""
+        waiting = [transfer for transfer in self._pardoned if transfer.wanted and not transfer.easy.connected]
+        past = [t for t in waiting if t.connect_by <= now and not t.put_off(now, now - t.connect_by)]
+        self._pardoned = [transfer for transfer in waiting if transfer not in past]
+        for transfer in past:
+            self._complete(transfer, CONNECT_TIMEOUT)
+
     def _flush(self) -> None:
-        """Tells receivers of all that has come, and ends the transfers that are over."""
+        """Tells receivers of what has come, and ends the transfers that are over, for a turn; then asks for the next.
+
+        Each in its turn gets a piece, so that a flood of one is no delay of another.
+        """
+        until = perf_counter() + TURN
+        self._queue_ended()
         while self._news:
             news = self._news[:]
             self._news.clear()
-            for transfer in news:
-                if transfer.wanted:
-                    self._deliver(transfer)
-                else:
-                    transfer.discard()
+            for number, transfer in enumerate(news, 1):
+                self._go_on(transfer)
+                if perf_counter() > until:
+                    self._news[:0] = news[number:]
+                    self._queue_ended()
+                    if self._news and self._sockets is not None:
+                        self._sockets.clock.wake_by(trio.current_time())
+                    return
+            self._queue_ended()
+
+    def _queue_ended(self) -> None:
+        """Has the transfers with which libcurl is done end when all that came of them is delivered."""
         for pool in self._pools.values():
             if pool.some_ended:
                 for transfer, code in pool.take_ended():
-                    self._complete(transfer, code)
+                    transfer.end(code)
+
+    def _go_on(self, transfer: Transfer) -> None:
+        """Delivers a piece of what has come, and ends the transfer behind the last one."""
+        transfer.queued = False
+        if transfer.wanted:
+            self._deliver(transfer)
+        else:
+            transfer.discard()
+        if transfer.has_more:
+            transfer.queue()
+        elif transfer.code is not None:
+            self._complete(transfer, transfer.code)
+        else:
+            transfer.resume()
 
     def _deliver(self, transfer: Transfer) -> None:
         enough = False
@@ -178,6 +245,7 @@ class CurlTransport:
             self._cut_off(transfer, type(error).__name__, error)
         if enough and transfer.wanted:
             self._wake(transfer)
+            transfer.discard()
             due = trio.current_time() + DRAIN
             self._drains.append((due, transfer))
             if self._sockets is not None:
@@ -210,6 +278,7 @@ class CurlTransport:
     def _end(self, transfer: Transfer, error: BaseException | None = None) -> None:
         """Takes a transfer out of libcurl, which closes its connection if the body is unread; wakes its task."""
         transfer.pool.remove(transfer)
+        transfer.drop()
         if transfer.wanted:
             transfer.error = error
             self._wake(transfer)

@@ -6,7 +6,8 @@ from statistics import fmean
 import pytest
 
 from fanout.bench.analysis.metrics import measure_all
-from fanout.bench.analysis.verdict import Comparison, compare, percent
+from fanout.bench.analysis.statistics import difference
+from fanout.bench.analysis.verdict import Comparison, _comparison, compare, percent
 from fanout.bench.load.design.order import interleave
 from fanout.bench.records.record import Record
 from tests.bench.answers import answer, failure
@@ -174,3 +175,14 @@ def test_a_slow_down_of_one_lane_half_way_counts_for_half_when_interleaved_and_w
     truth = exp(fmean([0, log(1.2)]))
     assert ratio(timed(mixed(400), 0.5, "b")) == pytest.approx(truth, rel=0.02)
     assert ratio(timed(apart(400), 0.5, "b")) > 1.06 * truth
+
+
+@pytest.mark.parametrize("failing", [(0, 2), (2, 0), (2, 2), (1, 1), (0, 0)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_whatever_fails_there_is_a_sentence_without_infinity(failing: tuple[int, int], turned: bool) -> None:
+    for seed in range(60):
+        random = Random(seed)
+        values = [[inf if random.random() < share / 3 else random.random() for _ in range(12)] for share in failing]
+        pairs = list(zip(*values, strict=True))
+        found = _comparison("a", "b", "ttft", difference(pairs, 1, 200), 0.05, turned=turned)
+        assert not re.search(r"\b(inf|nan)\b", found.sentence)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fanout.bench.records import tape as records_tape
 from fanout.bench.records.record import Record, from_line, to_line
 from fanout.bench.records.tape import LETTERS, Tape
 from fanout.errors import RateLimited, TimedOut
@@ -92,3 +93,24 @@ def test_stamps_are_counted_by_their_source() -> None:
     made.add(End(Status.FINISHED), 0.3)
     record = made.record()
     assert (record.kernel, record.coalesced, record.stamp) == (2, 1, "kernel")
+
+
+def test_of_millions_of_pieces_no_more_are_kept_than_an_answer_has_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records_tape, "MOST_PIECES", 3)
+    made = Tape("a", 0, sent=0.0)
+    for number in range(10):
+        made.add(Delta("ä"), number / 10, kernel=True)
+    made.add(Replace("ä" * 12), 1.0)
+    made.add(End(Status.FINISHED), 2.0)
+    record = made.record()
+    assert (record.times, record.kinds, record.sizes, record.merged) == ((0.0, 0.1, 1.0), "ddd", (1, 1, 10), 8)
+    assert (record.size, record.kernel, record.stamp) == (24, 3, "kernel")
+    assert from_line(to_line(record)) == record
+
+
+def test_a_record_of_a_flood_has_a_bounded_line_and_many_rewrites_take_linear_time() -> None:
+    made = Tape("a", 0, sent=0.0)
+    for number in range(300_000):
+        made.add(Delta("x") if number % 2 else Replace("y"), number / 1000)
+    made.add(End(Status.FINISHED), 400.0)
+    assert len(to_line(made.record())) < 3 << 20

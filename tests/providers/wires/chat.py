@@ -151,7 +151,6 @@ WIRE = Wire(
             sse({"choices": [None]}),
             sse({"choices": [7]}),
             sse({"choices": [{"delta": 5}]}),
-            sse({"choices": [{"delta": {}, "finish_reason": [1]}]}),
             sse({"choices": [{"message": 5}]}),
         ],
         errors=[

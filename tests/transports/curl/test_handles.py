@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 
 from fanout.abc import Request
 from fanout.errors import AuthError, UsageError
 from fanout.secret import Secret
+from fanout.transports.curl import libcurl
 from fanout.transports.curl.handles import LONGEST_CONNECT, Handles
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.curl.numbers import CurlOpt
@@ -72,3 +75,21 @@ def test_a_handle_that_cannot_be_made_is_closed() -> None:
     with pytest.raises(UsageError, match="cannot impersonate 'netscape'"):
         HANDLES.make_template("netscape")
     assert easies()[1] == before
+
+
+@pytest.mark.parametrize(
+    ("version", "sound"),
+    [
+        (b"libcurl/8.21.0 nghttp2/1.63.0 ngtcp2/1.20.0", False),
+        (b"libcurl/8.21.0 nghttp2/1.68.0", False),
+        (b"libcurl/8.21.0 nghttp2/1.68.1", True),
+        (b"libcurl/8.21.0 nghttp2/1.70.0-DEV", True),
+        (b"libcurl/8.21.0 BoringSSL", False),
+    ],
+)
+def test_http2_is_spoken_only_by_a_library_without_the_known_fault(
+    monkeypatch: pytest.MonkeyPatch, version: bytes, *, sound: bool
+) -> None:
+    text = libcurl.ffi.new("char[]", version)
+    monkeypatch.setattr(libcurl, "lib", SimpleNamespace(curl_version=lambda: text))
+    assert libcurl.speaks_http2_soundly.__wrapped__() is sound

@@ -9,8 +9,9 @@ import trio
 
 from fanout.abc import Head, Request
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
-from fanout.transports.curl import CurlTransport, transfer
+from fanout.transports.curl import CurlTransport, libcurl, transfer
 from fanout.transports.curl import transport as curl
+from fanout.transports.curl.sockets import Load
 from fanout.transports.memory import HANG, Script
 from tests.servers.http import serve
 from tests.servers.script import open_script_server
@@ -41,7 +42,7 @@ def script(body: bytes) -> Script:
 async def open_pair(certificate: Certificate) -> AsyncGenerator[tuple[Http2Server, CurlTransport, str]]:
     async with (
         open_http2_server(script, certificate.context("h2")) as server,
-        CurlTransport(ca_file=str(certificate.path)) as transport,
+        CurlTransport(ca_file=str(certificate.path), http2=True) as transport,
     ):
         yield server, transport, secure_url(server.url)
 
@@ -58,6 +59,25 @@ async def test_a_stream_arrives_piece_by_piece_over_one_connection_for_all(certi
                 nursery.start_soon(transport.exchange, Request("POST", url, body=b"x"), ears, 5)
         assert {ears.body for ears in all_ears} == {b"onetwo"}
         assert (server.connections, len(server.bodies)) == (1, 51)
+
+
+async def test_streams_that_one_read_brings_news_of_count_each_as_a_read(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    class Heavy(Load):
+        def is_heavy(self, reads: int, now: float) -> bool:
+            counts.append(reads)
+            return True  # so that a read brings what has come within 2 ms
+
+    monkeypatch.setattr(curl, "Load", Heavy)
+    async with open_pair(certificate) as (_, transport, url):
+        await transport.exchange(Request("POST", url), Ears(), 5)
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(transport.exchange, Request("POST", url), Ears(), 5)
+    assert max(counts) > 10  # else they would never seem to come often enough to be left to gather
 
 
 async def test_a_cancelled_stream_is_reset_at_once_and_its_siblings_go_on(certificate: Certificate) -> None:
@@ -213,7 +233,7 @@ async def test_leaving_the_transport_closes_the_connection_with_all_its_streams(
             errors.append(str(error))
 
     async with open_http2_server(script, certificate.context("h2")) as server, trio.open_nursery() as nursery:
-        async with CurlTransport(ca_file=str(certificate.path)) as transport:
+        async with CurlTransport(ca_file=str(certificate.path), http2=True) as transport:
             for _ in range(10):
                 nursery.start_soon(put, secure_url(server.url), transport)
             await until(lambda: len(server.bodies) == 10)
@@ -284,18 +304,24 @@ async def test_what_grows_without_end_when_libcurl_decodes_it_is_too_large(monke
         assert not transfers(transport)
 
 
-async def hello(browser: str | None) -> bytes:
-    """The first record of a TLS connection: the client's hello, from its cipher suites on."""
+async def hello(browser: str | None, *, http2: bool | None = None) -> bytes:
+    """The first record of a TLS connection: the client's hello."""
     records: list[bytes] = []
 
     async def handle(stream: trio.SocketStream) -> None:
         records.append(await stream.receive_some())
 
-    async with serve(handle) as url, CurlTransport() as transport:
+    async with serve(handle) as url, CurlTransport(http2=http2) as transport:
         with pytest.raises(ProviderError):
             await transport.exchange(Request("POST", secure_url(url), impersonate=browser), Ears(), 5)
     record = records[0]
     assert (record[0], record[5]) == (22, 1)  # a handshake record with a ClientHello (RFC 8446, 5.1 and 4)
+    return record
+
+
+async def suites(browser: str | None) -> bytes:
+    """The cipher suites of the client's hello."""
+    record = await hello(browser)
     session = record[43]
     at = 44 + session
     return record[at + 2 : at + 2 + int.from_bytes(record[at : at + 2])]
@@ -307,8 +333,18 @@ def is_grease(cipher: bytes) -> bool:
 
 
 async def test_the_hello_of_an_impersonated_connection_is_a_browsers() -> None:
-    own, chrome, firefox = [await hello(browser) for browser in (None, "chrome", "firefox")]
+    own, chrome, firefox = [await suites(browser) for browser in (None, "chrome", "firefox")]
     assert is_grease(chrome[:2])
     assert not is_grease(own[:2])
     assert not is_grease(firefox[:2])
     assert len({own, chrome[2:], firefox}) == 3
+
+
+ALPN_H2 = b"\x02h2"
+
+
+@pytest.mark.parametrize(("http2", "browser"), [(None, None), (False, None), (True, None), (False, "chrome")])
+async def test_http2_is_offered_where_it_is_asked_for_and_by_browsers(http2: bool | None, browser: str | None) -> None:
+    sound = libcurl.speaks_http2_soundly()
+    offered = ALPN_H2 in await hello(browser, http2=http2)
+    assert offered is (browser is not None or (sound if http2 is None else http2))

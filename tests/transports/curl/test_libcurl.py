@@ -309,3 +309,11 @@ def test_what_is_closed_can_be_closed_again(told: Told) -> None:
     easy = Easy()
     easy.close()
     easy.close()
+
+
+def test_bytes_are_copied_when_they_are_set() -> None:
+    easy = Easy()
+    easy.set_blob(CurlOpt.CAINFO_BLOB, b"-----BEGIN CERTIFICATE-----")
+    easy.close()
+    with pytest.raises(ValueError, match="does not take bytes for option 99"):
+        Easy().set_blob(99_000, b"x")

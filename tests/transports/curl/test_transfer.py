@@ -12,6 +12,7 @@ from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, Tr
 from fanout.transports.curl import transfer
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.curl.transfer import Transfer
+from fanout.wire.coding import PIECE
 from tests.transports.test_contract import Ears as Timed
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -35,8 +36,15 @@ class Handle:
 
     head: Callable[[bytes], Any] = print
     body: Callable[[bytes], Any] = print
-    handle: object = None
+    handle: object = "one"
     used_proxy: bool = False
+    paused: bool = False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
 
     def receive(self, head: Callable[[bytes], Any], body: Callable[[bytes], Any]) -> None:
         self.head, self.body = head, body
@@ -206,7 +214,7 @@ def test_what_libcurl_wrote_in_one_go_is_one_read() -> None:
     scene.hear(b"", b"d")
     assert not scene.transfer.deliver()
     assert scene.ears.pieces == [b"abc", b"d"]
-    assert scene.news == [scene.transfer] * 3  # the head, and the first write of each go
+    assert scene.news == [scene.transfer]  # once, until its turn comes
 
 
 def test_what_is_thrown_away_is_not_told_of() -> None:
@@ -325,11 +333,65 @@ def test_what_libcurl_decodes_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
     assert scene.ears.pieces == [b"1234567890"]
 
 
+def test_what_libcurl_makes_of_one_read_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "BOMB", 10)
+    scene = Scene(decode=False)
+    scene.hear(OK + b"\r\n", *[b"1234"] * 3)
+    with pytest.raises(OverflowError):
+        scene.hear(b"", b"1")
+    with pytest.raises(TooLarge, match="what one read expands to 10"):
+        scene.transfer.deliver()
+
+
+def test_a_transfer_whose_bytes_wait_is_paused_until_they_are_delivered() -> None:
+    scene = Scene()
+    scene.hear(OK + b"\r\n", *[bytes(16 << 10)] * 3)
+    paused = [scene.handle.paused]
+    scene.hear(b"", bytes(16 << 10), bytes(16 << 10))
+    paused.append(scene.handle.paused)
+    turns = 0
+    while scene.transfer.has_more or not turns:
+        assert not scene.transfer.deliver()
+        turns += 1
+    assert (turns, {len(piece) for piece in scene.ears.pieces}) == (10, {PIECE})
+    scene.transfer.resume()
+    assert [*paused, scene.handle.paused] == [False, True, False]
+
+
+def test_many_small_reads_that_wait_are_delivered_in_bounded_pieces() -> None:
+    scene = Scene()
+    scene.hear(OK + b"\r\n", *[bytes(1000)] * 100)
+    scene.transfer.deliver()
+    while scene.transfer.has_more:
+        scene.transfer.deliver()
+    assert len(scene.ears.body) == 100_000
+    assert max(map(len, scene.ears.pieces)) == 8_000
+
+
+def test_what_a_coding_gives_is_delivered_a_piece_a_turn() -> None:
+    scene = Scene()
+    scene.hear(GZIP, gzip.compress(bytes(1_000_000)))
+    scene.transfer.deliver()
+    assert (len(scene.ears.body), scene.transfer.has_more) == (PIECE, True)
+    while scene.transfer.has_more:
+        scene.transfer.deliver()
+    scene.transfer.complete()
+    assert len(scene.ears.body) == 1_000_000
+
+
+def test_bytes_that_become_nothing_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "CAP", 100)
+    scene = Scene()
+    scene.hear(CHUNKED, *[b"1\r\na\r\n"] * 17)
+    with pytest.raises(TooLarge, match="the body exceeds 100 bytes"):
+        scene.transfer.deliver()
+
+
 def test_a_decoded_body_comes_in_pieces_until_the_receiver_has_enough() -> None:
     scene = Scene(ears=Ears(stop_at=b"\0"))
     scene.hear(GZIP, gzip.compress(bytes(1_000_000)))
     assert scene.transfer.deliver()
-    assert [len(piece) for piece in scene.ears.pieces] == [64 << 10]
+    assert [len(piece) for piece in scene.ears.pieces] == [PIECE]
 
 
 def test_a_transfer_says_how_far_it_is_and_nothing_of_what_was_said() -> None:
