@@ -43,7 +43,7 @@ class JsonLines:
             self._partial = bytearray()
             self._weight = Weight()
         for line in lines:
-            if not line.strip(_BLANK_BYTES):
+            if len(line) < 3 and not line.strip(_BLANK_BYTES):
                 self._number += 1
                 continue
             try:
