@@ -26,7 +26,7 @@ class Failure:
 
 @define
 class Report:
-    """How many cases of each format passed, failed and were not run."""
+    """The numbers of cases of each format that passed, failed and were not run."""
 
     passed: Counter[str] = field(factory=Counter)
     not_run: Counter[str] = field(factory=Counter)

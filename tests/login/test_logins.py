@@ -23,7 +23,7 @@ BASE = "https://chat.example.org"
 
 @frozen
 class Chat(Provider):
-    """What a login needs to know of a provider."""
+    """The part of a provider that a login needs to know."""
 
     name: str = "huggingchat"
     base_url: str = BASE

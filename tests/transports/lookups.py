@@ -32,7 +32,7 @@ async def ask(transport: CurlTransport, host: str) -> None:
 
 
 async def main() -> list[float]:
-    """How long the cancellation took, and the end."""
+    """The seconds that the cancellation took, and the end."""
     times = [monotonic()]
     async with CurlTransport() as transport:
         with trio.move_on_after(0.05):

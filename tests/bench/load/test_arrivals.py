@@ -1,4 +1,4 @@
-"""Which stamp each event of a read gets."""
+"""The stamp that each event of a read gets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ FIRST, LAST, SEEN = 1.0, 1.5, 2.0
 STAMP = Stamp(FIRST, LAST, SEEN)
 MERGED = Stamp(LAST, LAST, SEEN)
 HEARD = 3.0
-"""When the engine tells of events."""
+"""The time at which the engine tells of events."""
 
 
 @define(eq=False)

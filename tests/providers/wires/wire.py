@@ -51,7 +51,7 @@ class Asked:
     """The header with the key, and its value."""
 
     no_key: str
-    """What the error says of a missing key."""
+    """The end of the error's words for a missing key."""
 
     headers: Mapping[str, str] = field(factory=dict)
     """Headers besides those of all wires, and that of the key."""
@@ -68,7 +68,7 @@ class Models:
 
 @frozen
 class Ways:
-    """How an answer can go."""
+    """The ways in which an answer can go."""
 
     text: bytes
     """The text `a`, in one Delta."""
