@@ -89,6 +89,11 @@ class Case:
         return drip
 
     @property
+    def waits(self) -> bool:
+        """True if a run of it passes time on a real clock: the service drips, stalls or holds the connection."""
+        return self.format in ("http1", "h2") and (self.gap is not None or self.fields.get("end") in ("stall", "hold"))
+
+    @property
     def wire(self) -> str:
         """The chat protocol of a case of raw HTTP."""
         return str(self.fields.get("wire", "openai-chat"))
