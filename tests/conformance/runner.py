@@ -12,7 +12,6 @@ from tests.conformance.lanes import Lane
 from tests.conformance.own import SUBJECTS
 from tests.conformance.subjects import Subject
 
-
 WAITING = 16
 """Runs of one case at once, if it waits."""
 
