@@ -20,7 +20,6 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from select import EPOLLIN, epoll
 from socket import IPPROTO_TCP, TCP_NODELAY, create_connection, socket
-from ssl import SSLContext, SSLWantReadError, create_default_context
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
@@ -31,7 +30,6 @@ from attrs import define, field, frozen
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import fanout
-from benchmarks.ways import H2, PLAIN, TLS
 from fanout.abc import Head
 from fanout.prompt import Prompt
 from fanout.providers.openai import OpenAI
@@ -122,40 +120,6 @@ class Pieces:
         return self.done and self.rest.endswith(b"0\r\n\r\n")
 
 
-class Framed(Pieces):
-    """The same through a front, which puts anything into a chunk of HTTP's: so these are undone first."""
-
-    __slots__ = ("coded", "ended", "head")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.coded = b""
-        self.head = True
-        self.ended = False
-
-    def feed(self, data: bytes) -> None:
-        """Takes the bytes of one read."""
-        coded = self.coded + data
-        at = coded.find(b"\r\n\r\n") + 4 if self.head else 0
-        self.head = self.head and at < 4
-        parts = []
-        while not self.head and (end := coded.find(b"\r\n", at)) >= 0:
-            size = int(coded[at:end], 16)
-            stop = end + 2 + size
-            if stop + 2 > len(coded):
-                break
-            self.ended = not size
-            parts.append(coded[end + 2 : stop])
-            at = stop + 2
-        self.coded = coded[at:] if not self.head else coded
-        super().feed(b"".join(parts))
-
-    @property
-    def over(self) -> bool:
-        """True if the body has ended."""
-        return self.ended
-
-
 def request_bytes(url: str) -> bytes:
     """The request as it goes over the wire."""
     parts = urlsplit(url)
@@ -164,17 +128,12 @@ def request_bytes(url: str) -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + BODY
 
 
-def _connected(url: str, context: SSLContext | None = None) -> socket:
-    """Connects; over TLS it is a socket that does not wait."""
+def _connected(url: str) -> socket:
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
     connection = create_connection((parts.hostname, parts.port))
     connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    if parts.scheme == "https":
-        assert context
-        connection = context.wrap_socket(connection, server_hostname=parts.hostname)
-        connection.setblocking(False)
     return connection
 
 
@@ -183,14 +142,13 @@ Session = Callable[[Sequence[Round]], None]
 
 
 def floor(rounds: Sequence[Round]) -> None:
-    """One thread, one epoll, sockets as they are, or Python's `ssl` around them."""
+    """One thread, one epoll, sockets as they are."""
     sockets: list[socket] = []
-    context = create_default_context() if rounds[0].url.startswith("https:") else None
     with epoll() as ready:
         for each in rounds:
             with each:
                 while len(sockets) < each.streams:
-                    sockets.append(_connected(each.url, context))
+                    sockets.append(_connected(each.url))
                     ready.register(sockets[-1], EPOLLIN)
                 each.saw(_floor_round(each, sockets[: each.streams], ready))
     for connection in sockets:
@@ -202,15 +160,11 @@ def _floor_round(each: Round, sockets: Sequence[socket], ready: epoll) -> list[i
     for connection in sockets:
         connection.sendall(request)
     receivers = {connection.fileno(): connection.recv for connection in sockets}
-    kind = Framed if each.url.startswith("https:") else Pieces
-    pieces = {fd: kind() for fd in receivers}
+    pieces = {fd: Pieces() for fd in receivers}
     left = len(pieces)
     while left:
         for fd, _ in ready.poll():
-            try:
-                data = receivers[fd](READ)
-            except SSLWantReadError:  # a part of a record, or a ticket for a later session
-                continue
+            data = receivers[fd](READ)
             assert data, "the server hung up"
             pieces[fd].feed(data)
             left -= pieces[fd].over
@@ -326,9 +280,7 @@ async def httpx2(rounds: Sequence[Round]) -> None:
     """One client, on Trio; a task for each stream."""
     module: Any = import_module("httpx2")
     limits = module.Limits(max_connections=None, max_keepalive_connections=None)
-    # Without the environment it would not heed that either, in which the authorities are.
-    verify = create_default_context()
-    async with module.AsyncClient(limits=limits, timeout=None, trust_env=False, verify=verify) as client:
+    async with module.AsyncClient(limits=limits, timeout=None, trust_env=False) as client:
         for each in rounds:
             with each:
                 pieces = [Pieces() for _ in range(each.streams)]
@@ -422,12 +374,11 @@ def on_uvloop(session: Callable[[Sequence[Round]], Any]) -> Session:
 
 @frozen
 class Client:
-    """A client: how it runs, what the table says of it, the modules that it needs, and the ways that it knows."""
+    """A client: how it runs, the modules that it needs, and what the table says of it."""
 
     run: Session
     says: str
     needs: tuple[str, ...] = ()
-    ways: tuple[str, ...] = (PLAIN, TLS)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -440,17 +391,15 @@ def is_there(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def _over_curl(session: Callable[..., Awaitable[None]], says: str) -> Client:
-    return Client(on_trio(partial(session, "curl")), says, ("fanout.transports.curl", "curl_cffi"), (PLAIN, TLS, H2))
-
+_CURL = ("fanout.transports.curl", "curl_cffi")
 
 CLIENTS = {
     "floor": Client(floor, "one thread, epoll, split, orjson"),
-    "trio": Client(on_trio(bare_trio), "bare Trio, a task per stream, no HTTP", ways=(PLAIN,)),
-    "fanout-curl": _over_curl(fanout_events, "fanout over curl, tagged events"),
-    "fanout-curl-gather": _over_curl(fanout_answers, "fanout over curl, answers only"),
-    "curl-alone": _over_curl(partial(transport_alone, decode=False), "its transport, bytes only"),
-    "curl-decoded": _over_curl(partial(transport_alone, decode=True), "its transport and decoder"),
+    "trio": Client(on_trio(bare_trio), "bare Trio, a task per stream, no HTTP"),
+    "fanout-curl": Client(on_trio(partial(fanout_events, "curl")), "fanout over curl, tagged events", _CURL),
+    "fanout-curl-gather": Client(on_trio(partial(fanout_answers, "curl")), "fanout over curl, answers only", _CURL),
+    "curl-alone": Client(on_trio(partial(transport_alone, "curl", decode=False)), "its transport, bytes only", _CURL),
+    "curl-decoded": Client(on_trio(partial(transport_alone, "curl", decode=True)), "its transport and decoder", _CURL),
     "fanout-httpx": Client(on_trio(partial(fanout_events, "httpx")), "fanout over httpx, tagged events"),
     "fanout-httpx-gather": Client(on_trio(partial(fanout_answers, "httpx")), "fanout over httpx, answers only"),
     "httpx2": Client(on_trio(httpx2), "httpx2 on Trio, `aiter_bytes`, only counts", ("httpx2",)),

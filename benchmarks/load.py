@@ -176,17 +176,14 @@ class Failed:
     why: str
 
 
-def child(script: Path, client: str, task: Mapping[str, Any], trust: Path | None = None) -> dict[str, Any] | Failed:
+def child(script: Path, client: str, task: Mapping[str, Any]) -> dict[str, Any] | Failed:
     """Runs `script --child CLIENT TASK` in a process of its own and returns what it prints, a JSON object.
 
-    Its reads are counted, and no proxy, credential or price table of the environment gets in its way. `trust` is a
-    directory of certificate authorities in place of the system's.
+    Its reads are counted, and no proxy, credential or price table of the environment gets in its way.
     """
     environment = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
     shim = built("reads.c", "-shared", "-fPIC", "-ldl")
     environment |= {"LD_PRELOAD": str(shim), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"}
-    if trust is not None:
-        environment |= {"SSL_CERT_FILE": str(trust / "ca-certificates.crt"), "SSL_CERT_DIR": str(trust)}
     command = [sys.executable, str(script), "--child", client, json.dumps(task)]
     try:
         done = subprocess.run(

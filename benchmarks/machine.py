@@ -24,9 +24,9 @@ def arguments(name: str, purpose: str | None) -> argparse.ArgumentParser:
 
 
 def version(distribution: str) -> str | None:
-    """The version that is installed, or None. This one's distribution has a longer name than what is imported."""
+    """The version that is installed, or None."""
     try:
-        return metadata.version("fanout-llm" if distribution == "fanout" else distribution)
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
 

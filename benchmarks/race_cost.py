@@ -5,9 +5,6 @@ serves both sides, CLOCK_MONOTONIC: the server notes it before it sends the winn
 the answer in its hands, the server again when each loser has hung up. A process runs some races with one
 client, the first of which does not count; clients take turns. Where a client races only whole answers,
 not streams, the services answer at once after the same times; then losers cannot send chunks.
-
-The lanes lead to the server straight, or through a front with TLS over HTTP/1.1 or HTTP/2, which adds its own time to
-all three. Over HTTP/2 losers are reset, and their connections stay open.
 """
 
 import asyncio
@@ -16,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
@@ -37,10 +33,8 @@ from benchmarks.clients import (
     leave,
     transport,
 )
-from benchmarks.front import add_ways, find_ways, open_front
 from benchmarks.load import Failed, Server, Stats, child, open_server
 from benchmarks.machine import arguments, chosen, circumstances, conclude, every_line, measured_on, say, table
-from benchmarks.ways import ADDED, H2, KINDS, PLAIN, TLS, WAYS
 
 EVERY = 5
 """Milliseconds between chunks."""
@@ -51,10 +45,9 @@ PATIENCE = 10.0
 
 @frozen
 class Course:
-    """One race: its number, and the lanes, which lead through `front`. The winner is listed last."""
+    """One race: its number, and the lanes of the server. The winner is listed last."""
 
     server: Server
-    front: Server
     number: int
     lanes: int
     winner_chunks: int
@@ -67,7 +60,7 @@ class Course:
 
     def _url(self, name: str, chunks: int, *, whole: bool) -> str:
         how = {"whole": 1, "after": chunks * EVERY} if whole else {"every": EVERY, "chunks": chunks}
-        return self.front.stream(tag=f"{self.number}-{name}", winner=int(name == "winner"), **how)
+        return self.server.stream(tag=f"{self.number}-{name}", winner=int(name == "winner"), **how)
 
 
 @frozen
@@ -179,12 +172,11 @@ async def litellm_batch(courses: Sequence[Course]) -> list[Taken]:
 
 @frozen
 class Racer:
-    """A client: how it races, what the table says of it, the modules that it needs, and the ways that it knows."""
+    """A way to race: how it runs, what the table says of it, and the modules that it needs."""
 
     run: Callable[[Sequence[Course]], list[Taken]]
     says: str
     needs: tuple[str, ...] = ()
-    ways: tuple[str, ...] = (PLAIN, TLS)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -202,10 +194,7 @@ def _on_asyncio(race: Callable[[Sequence[Course]], Any]) -> Callable[[Sequence[C
 
 RACERS = {
     "fanout-curl": Racer(
-        _on_trio(partial(fanout_race, "curl")),
-        "fanout over curl",
-        ("fanout.transports.curl", "curl_cffi"),
-        (PLAIN, TLS, H2),
+        _on_trio(partial(fanout_race, "curl")), "fanout over curl", ("fanout.transports.curl", "curl_cffi")
     ),
     "fanout-httpx": Racer(_on_trio(partial(fanout_race, "httpx")), "fanout over httpx"),
     "openai-gather": Racer(
@@ -228,7 +217,6 @@ class Line:
     """One race of one client."""
 
     client: str
-    way: str
     repetition: int
     race: int
     verdict_ms: float
@@ -236,84 +224,75 @@ class Line:
     late_chunks: int
 
 
-def measure(names: Sequence[str], ways: Sequence[str], options: Any) -> tuple[list[Line], dict[str, str]]:
-    """All lines, and by client and way what went wrong."""
+def measure(names: Sequence[str], options: Any) -> tuple[list[Line], dict[str, str]]:
+    """All lines, and by client what went wrong."""
     lines: list[Line] = []
     failed: dict[str, str] = {}
     task = {name: getattr(options, name) for name in ("races", "lanes", "winner_chunks", "loser_chunks")}
-    with open_server() as server, open_front(server, ways) as front:
-        for repetition, way, name in product(range(options.repetitions), ways, names):
-            where = f"{name}, {WAYS[way]}"
-            if where in failed or way not in RACERS[name].ways:
-                continue
-            server.reset()
-            urls = {"url": server.url, "front": front.servers[way].url}
-            took = child(Path(__file__), name, {**urls, **task}, front.trust)
-            if isinstance(took, Failed):
-                failed[where] = took.why
-                say(f"{where} failed: {took.why}")
-                continue
-            own = [Line(name, way, repetition, race, **each) for race, each in enumerate(took["races"])]
-            lines += own
-            verdict, closed = median(x.verdict_ms for x in own), median(x.closed_ms for x in own)
-            say(f"{repetition + 1}/{options.repetitions} {where}: verdict {verdict:.2f} ms, closed {closed:.2f} ms")
+    with open_server() as server:
+        for repetition in range(options.repetitions):
+            for name in names:
+                if name in failed:
+                    continue
+                server.reset()
+                took = child(Path(__file__), name, {"url": server.url, **task})
+                if isinstance(took, Failed):
+                    failed[name] = took.why
+                    say(f"{name} failed: {took.why}")
+                    continue
+                own = [Line(name, repetition, race, **each) for race, each in enumerate(took["races"])]
+                lines += own
+                verdict, closed = median(x.verdict_ms for x in own), median(x.closed_ms for x in own)
+                say(f"{repetition + 1}/{options.repetitions} {name}: verdict {verdict:.2f} ms, closed {closed:.2f} ms")
     return lines, failed
 
 
-def medians(lines: Sequence[Line], names: Sequence[str], ways: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """By way and client: medians, and the worst of the verdicts."""
+def medians(lines: Sequence[Line], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By client: medians, and the worst of the verdicts."""
     return {
-        way: {
-            name: {
-                "verdict_ms": round(median(line.verdict_ms for line in own), 2),
-                "worst_verdict_ms": round(max(line.verdict_ms for line in own), 2),
-                "closed_ms": round(median(line.closed_ms for line in own), 2),
-                "late_chunks": median(line.late_chunks for line in own),
-            }
-            for name in names
-            if (own := [line for line in lines if (line.client, line.way) == (name, way)])
+        name: {
+            "verdict_ms": round(median(line.verdict_ms for line in own), 2),
+            "worst_verdict_ms": round(max(line.verdict_ms for line in own), 2),
+            "closed_ms": round(median(line.closed_ms for line in own), 2),
+            "late_chunks": median(line.late_chunks for line in own),
         }
-        for way in ways
+        for name in names
+        if (own := [line for line in lines if line.client == name])
     }
 
 
 def report(results: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of a table for each kind of way, and below them the machine."""
-    head = ("verdict, ms", "worst", "all losers closed, ms", "chunks sent to the losers")
-    for kind, ways in KINDS.items():
-        if results["medians"].get(ways[0]):
-            yield from table((f"race of 8 lanes over {kind}", *head), _rows(results, ways))
-            yield ""
-    yield (
-        "From the winner's last byte. Each client has raced before; the losers' connections are opened anew for every"
-        " race, since the last one closed them, and litellm's also the winner's; over HTTP/2 they are reset, and"
-        " connections stay open. Medians, but for the worst."
-    )
-    for name, why in results["failed"].items():
-        yield f"Failed: {name}: {why}"
-    races = len(results["lines"]) // max(1, sum(map(len, results["medians"].values())))
-    yield f"{races} races each. {measured_on(results)}"
-
-
-def _rows(results: Mapping[str, Any], ways: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for name, way in product(RACERS, ways):
-        found = results["medians"].get(way, {}).get(name)
-        if found:
-            yield (
-                f"{RACERS[name].says}{ADDED[way]}",
+    """The lines of the table, and below it the machine."""
+    head = ("race of 8 lanes", "verdict, ms", "worst", "all losers closed, ms", "chunks sent to the losers")
+    yield from table(
+        head,
+        (
+            (
+                RACERS[name].says,
                 f"{found['verdict_ms']:.1f}",
                 f"{found['worst_verdict_ms']:.1f}",
                 f"{found['closed_ms']:.1f}",
                 "" if name.startswith("litellm") else f"{found['late_chunks']:g}",
             )
+            for name, found in results["medians"].items()
+        ),
+    )
+    yield ""
+    yield (
+        "From the winner's last byte. Each client has raced before; the losers' connections are opened anew for every"
+        " race, since the last one closed them, and litellm's also the winner's. Medians, but for the worst."
+    )
+    for name, why in results["failed"].items():
+        yield f"Failed: {name}: {why}"
+    yield f"{len(results['lines']) // max(1, len(results['medians']))} races each. {measured_on(results)}"
 
 
 def work(name: str, task: Mapping[str, Any]) -> NoReturn:
     """Does a child's task: so many races, and one before them that does not count."""
-    racer, server, front = RACERS[name], Server(task["url"]), Server(task["front"])
+    racer, server = RACERS[name], Server(task["url"])
     numbers = range(task["races"] + 1)
     sizes = task["lanes"], task["winner_chunks"], task["loser_chunks"]
-    _, *taken = racer.run([Course(server, front, number, *sizes) for number in numbers])
+    _, *taken = racer.run([Course(server, number, *sizes) for number in numbers])
     leave({"races": [asdict(each) for each in taken]})
 
 
@@ -325,15 +304,13 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--winner-chunks", type=int, default=20)
     parser.add_argument("--loser-chunks", type=int, default=420)
-    add_ways(parser)
     options, names = chosen(parser, given, {name: racer.missing for name, racer in RACERS.items()})
-    ways = find_ways(parser, options)
     about = circumstances(DISTRIBUTIONS, options.repetitions)
-    lines, failed = measure(names, ways, options)
+    lines, failed = measure(names, options)
     results = {
         **about,
         "settings": {name: getattr(options, name) for name in ("races", "lanes", "winner_chunks", "loser_chunks")},
-        "medians": medians(lines, names, ways),
+        "medians": medians(lines, names),
         "failed": failed,
         **every_line(Line, lines),
     }

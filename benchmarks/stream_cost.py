@@ -4,10 +4,6 @@ One process a run: a warm-up, a short run and a long one with the same client. T
 the two, so that imports and set-up drop out. Clients take turns, each repetition anew; every ratio is to the floor of
 its own repetition, and beside it stands how many reads a chunk took: where fewer than 1, chunks came together, because
 the client was too slow to read each one alone, and looks cheaper than it is. A burst comes as fast as it is read.
-
-Each client gets to the service in the ways that it knows: straight, and through a front with TLS over HTTP/1.1 or
-HTTP/2. The floor of both is the same thread with Python's `ssl`, which undoes HTTP's chunks too, since a front cuts
-them anew. There a read is a TLS record: some take several out of the kernel at once, others one by one.
 """
 
 import sys
@@ -23,10 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import clients
 from benchmarks.clients import CLIENTS, DISTRIBUTIONS
-from benchmarks.front import add_ways, find_ways, open_front
 from benchmarks.load import Failed, Server, allow_sockets, child, open_server
 from benchmarks.machine import arguments, chosen, circumstances, comma_list, conclude, every_line, foot, say, table
-from benchmarks.ways import ADDED, KINDS, PLAIN, WAYS, floor_of
 
 FLOOR = "floor"
 
@@ -41,17 +35,16 @@ class Cell:
     streams: int
     every: float
     chunks: int
-    way: str = PLAIN
 
     @classmethod
-    def of(cls, streams: int, every: float, seconds: float, most: int, way: str = PLAIN) -> "Cell":
+    def of(cls, streams: int, every: float, seconds: float, most: int) -> "Cell":
         """The cell whose long run takes so many seconds, or `most` chunks in all streams together if that is less."""
         in_time = int(seconds * 1000 / every) if every else most
-        return cls(streams, every, max(4, min(in_time, most // streams)), way)
+        return cls(streams, every, max(4, min(in_time, most // streams)))
 
     @property
     def name(self) -> str:
-        """Its name in the results of its way."""
+        """Its name in the results."""
         return f"{self.streams} x {self.every:g} ms" if self.every else f"{self.streams} x burst"
 
     def rounds(self, server: Server) -> list[tuple[str, int, int]]:
@@ -65,7 +58,6 @@ class Line:
     """One run of one client in one cell. `cpu_share` is CPU time by wall time in the long run; 1 is a whole core."""
 
     client: str
-    way: str
     streams: int
     every: float
     chunks: int
@@ -86,7 +78,6 @@ class Line:
         reads = None if long["reads"] is None else round((long["reads"] - short["reads"]) / more, 3)
         return cls(
             client=client,
-            way=cell.way,
             streams=cell.streams,
             every=cell.every,
             chunks=cell.chunks,
@@ -104,14 +95,13 @@ def measure(names: Sequence[str], cells: Sequence[Cell], repetitions: int) -> tu
     """All lines, and what went wrong: why, by client and cell. What failed once is not tried again."""
     lines: list[Line] = []
     failed: dict[str, str] = {}
-    with open_server() as server, open_front(server, {cell.way for cell in cells}) as front:
+    with open_server() as server:
         for number, (repetition, cell) in enumerate(product(range(repetitions), cells), 1):
             for name in names:
-                where = f"{name}, {WAYS[cell.way]}, {cell.name}"
-                if where in failed or cell.way not in CLIENTS[name].ways:
+                where = f"{name}, {cell.name}"
+                if where in failed:
                     continue
-                task = {"rounds": cell.rounds(front.servers[cell.way])}
-                took = child(Path(clients.__file__), name, task, front.trust)
+                took = child(Path(clients.__file__), name, {"rounds": cell.rounds(server)})
                 if isinstance(took, Failed):
                     failed[where] = took.why
                     say(f"{where} failed: {took.why}")
@@ -125,14 +115,16 @@ def measure(names: Sequence[str], cells: Sequence[Cell], repetitions: int) -> tu
 
 
 def medians(lines: Sequence[Line], names: Sequence[str], cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
-    """By way, cell and client: medians of the cost, of its ratio to the floor's, of reads, CPU share and memory."""
-    found: dict[str, dict[str, Any]] = {cell.way: {} for cell in cells}
-    for cell in cells:
-        here = [line for line in lines if (line.streams, line.every) == (cell.streams, cell.every)]
-        floor = [line for line in here if (line.client, line.way) == (FLOOR, floor_of(cell.way))]
-        own = {name: [line for line in here if (line.client, line.way) == (name, cell.way)] for name in names}
-        found[cell.way][cell.name] = {name: _middle(each, floor) for name, each in own.items() if each}
-    return found
+    """By cell and client: medians of the cost, of its ratio to the floor's, of reads, CPU share and memory."""
+    return {
+        cell.name: {
+            name: _middle(own, [line for line in here if line.client == FLOOR])
+            for name in names
+            if (own := [line for line in here if line.client == name])
+        }
+        for cell in cells
+        if (here := [line for line in lines if (line.streams, line.every) == (cell.streams, cell.every)])
+    }
 
 
 def _middle(own: Sequence[Line], floor: Sequence[Line]) -> dict[str, float | None]:
@@ -165,41 +157,28 @@ def shown(cell: Mapping[str, Any] | None) -> str:
     return f"{cell['ratio']:.1f} ({reads})"
 
 
-def rows(results: Mapping[str, Any], ways: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yields a row of a table for each client and way: its name, and its ratio in each of these cells."""
-    for name, way in product(CLIENTS, ways):
-        cells = results["medians"].get(way, {})
-        if any(name in cells.get(column, {}) for column in columns):
-            says = f"{CLIENTS[name].says}{ADDED[way]}"
-            yield says, *(shown(cells.get(column, {}).get(name)) for column in columns)
-
-
-def memory_rows(results: Mapping[str, Any], ways: Sequence[str]) -> dict[str, float]:
-    """KB for each further stream, by the names of `rows`."""
-    found = results["kb_per_stream"]
-    return {f"{CLIENTS[name].says}{ADDED[way]}": kb for way in ways for name, kb in found.get(way, {}).items()}
-
-
 def report(results: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a table for each kind of way and pace, of ratios to the floor and of reads per chunk; memory."""
-    settings = results["settings"]
-    for (kind, ways), every in product(KINDS.items(), settings["every"]):
+    """What is printed: a table for each pace, of ratios to the floor and of reads per chunk; memory; the machine."""
+    cells, settings = results["medians"], results["settings"]
+    names = list(dict.fromkeys(name for cell in cells.values() for name in cell))
+    for every in settings["every"]:
         pace = f"{every:g} ms" if every else "burst"
-        cells = results["medians"].get(ways[0], {})
-        sizes = settings["streams" if ways == (PLAIN,) else "secure"]
-        columns = [name for name in (f"{n} x {pace}" for n in sizes) if name in cells]
-        if not columns:
-            continue
-        head = [f"{name.split()[0]} stream{'s' * (name.split()[0] != '1')}" for name in columns]
-        yield f"CPU per chunk over {kind}, ratio to the floor (reads per chunk), {pace if every else 'in a burst'}:"
+        columns = [(n, cells[f"{n} x {pace}"]) for n in settings["streams"] if f"{n} x {pace}" in cells]
+        head = [f"{n} stream{'s' * (n > 1)}" for n, _ in columns]
+        yield f"CPU per chunk, ratio to the floor (reads per chunk), {pace if every else 'in a burst'}:"
         yield ""
-        yield from table(("client", *head), rows(results, ways, columns))
-        floors = (f"{cells[name][FLOOR]['us_per_chunk']:.1f} µs" for name in columns if FLOOR in cells[name])
+        yield from table(
+            ("client", *head),
+            ((CLIENTS[name].says, *(shown(column.get(name)) for _, column in columns)) for name in names),
+        )
+        floors = (f"{column[FLOOR]['us_per_chunk']:.1f} µs" for _, column in columns if FLOOR in column)
         yield f"\nThe floor: {', '.join(floors)}.\n"
-    for kind, ways in KINDS.items():
-        if memory := memory_rows(results, ways):
-            yield from table((f"client over {kind}", f"KB per stream, {FEW} to {MANY}"), memory.items())
-            yield ""
+    if results["kb_per_stream"]:
+        yield from table(
+            ("client", f"KB per stream, {FEW} to {MANY}"),
+            ((CLIENTS[name].says, kb) for name, kb in results["kb_per_stream"].items()),
+        )
+        yield ""
     yield from foot(results)
 
 
@@ -208,28 +187,22 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = arguments("stream_cost", __doc__)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--streams", type=comma_list(int), default=[1, 8, 64, 512], metavar="N,…")
-    parser.add_argument("--secure", type=comma_list(int), default=[FEW, MANY], metavar="N,…", help="streams over TLS")
     parser.add_argument("--every", type=comma_list(float), default=[5.0, 20.0, 0.0], metavar="MS,…", help="0: burst")
     parser.add_argument("--seconds", type=float, default=1.2, help="of the long run, paced")
     parser.add_argument("--most", type=int, default=16_000, help="chunks in a long run, all streams together")
-    add_ways(parser)
     options, names = chosen(parser, given, {name: client.missing for name, client in CLIENTS.items()})
     names = list(dict.fromkeys([FLOOR, *names]))
-    ways = find_ways(parser, options)
-    allow_sockets(max(*options.streams, *options.secure))
-    cells = [
-        Cell.of(streams, every, options.seconds, options.most, way)
-        for every, streams, way in product(options.every, sorted({*options.streams, *options.secure}), ways)
-        if streams in (options.streams if way == PLAIN else options.secure)
-    ]
+    allow_sockets(max(options.streams))
+    pairs = product(options.every, options.streams)
+    cells = [Cell.of(streams, every, options.seconds, options.most) for every, streams in pairs]
     about = circumstances(DISTRIBUTIONS, options.repetitions)
     lines, failed = measure(names, cells, options.repetitions)
     found = medians(lines, names, cells)
     results = {
         **about,
-        "settings": {name: getattr(options, name) for name in ("streams", "secure", "every", "seconds", "most")},
+        "settings": {name: getattr(options, name) for name in ("streams", "every", "seconds", "most")},
         "medians": found,
-        "kb_per_stream": {way: memory(by_cell, "20 ms") for way, by_cell in found.items()},
+        "kb_per_stream": memory(found, "20 ms"),
         "failed": failed,
         **every_line(Line, lines),
     }

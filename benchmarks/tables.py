@@ -15,9 +15,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import conformance, fidelity, import_cost, race_cost, scale, setup_cost, start_cost, stream_cost
+from benchmarks import conformance, fidelity, import_cost, race_cost, scale, setup_cost, stream_cost
+from benchmarks.clients import CLIENTS
 from benchmarks.machine import RESULTS, table
-from benchmarks.ways import KINDS, TLS
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -29,20 +29,26 @@ WIDTH = 118
 
 
 def streams(results: Mapping[str, Any]) -> Iterator[str]:
-    """CPU per chunk at the reference size, at every pace, and memory per stream: a table for each kind of way."""
-    paces = [f"{every:g} ms" if every else "burst" for every in results["settings"]["every"]]
-    for kind, ways in KINDS.items():
-        columns = [f"{REFERENCE} x {pace}" for pace in paces]
-        rows = list(stream_cost.rows(results, ways, columns))
-        if rows:
-            memory = stream_cost.memory_rows(results, ways)
-            head = (f"CPU per chunk over {kind}, {REFERENCE} streams", *paces, "KB a further stream")
-            yield from table(head, ((*row, memory.get(row[0], "")) for row in rows))
-            yield ""
+    """CPU per chunk at the reference size, at every pace, and memory per stream."""
+    cells, settings, memory = results["medians"], results["settings"], results["kb_per_stream"]
+    paces = {f"{every:g} ms" if every else "burst": every for every in settings["every"]}
+    columns = {pace: cells.get(f"{REFERENCE} x {pace}", {}) for pace in paces}
+    names = [name for name in CLIENTS if any(name in column for column in columns.values())]
+    yield from table(
+        (f"CPU per chunk, {REFERENCE} streams", *columns, "KB a further stream"),
+        (
+            (
+                CLIENTS[name].says,
+                *(stream_cost.shown(column.get(name)) for column in columns.values()),
+                memory.get(name, ""),
+            )
+            for name in names
+        ),
+    )
+    yield ""
     yield (
         "Ratios to the first row, in brackets the reads a chunk took: where fewer than 1 in a paced column, the client"
-        " was too slow to read each chunk alone, and looks cheaper than it is. Over TLS, curl and Python's `ssl` read"
-        " record by record, the others all that is there."
+        " was too slow to read each chunk alone, and looks cheaper than it is."
     )
 
 
@@ -73,7 +79,6 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "setup_cost": setup_cost.report,
     "scale": scale.report,
     "import_cost": import_cost.report,
-    "start_cost": start_cost.report,
     "fidelity": measuring,
     "fidelity_peers": measuring,
 }
@@ -95,21 +100,21 @@ def headline(results: Mapping[str, Any]) -> str:
 
 
 def _verdict(results: Mapping[str, Any]) -> str:
-    ms = {name: found["verdict_ms"] for name, found in results["medians"][TLS].items()}
+    ms = {name: found["verdict_ms"] for name, found in results["medians"].items()}
     ours, sdk, litellm = f"{ms['fanout-curl']:.1f}", f"{ms['openai-gather']:.1f}", f"{ms['litellm-batch']:,.0f}"
     return (
-        f"**{ours} ms from the winner's last byte to your code**, in a race of {results['settings']['lanes']} over TLS"
-        f" whose losers are closed by then. By hand, with the OpenAI SDK and cancelled tasks: {sdk} ms. LiteLLM's"
+        f"**{ours} ms from the winner's last byte to your code**, in a race of {results['settings']['lanes']} whose"
+        f" losers are closed by then. By hand, with the OpenAI SDK and cancelled tasks: {sdk} ms. LiteLLM's"
         f" `batch_completion_models`: {litellm} ms, because it waits for the slowest. {_link('race_cost')}"
     )
 
 
 def _chunk(results: Mapping[str, Any]) -> str:
-    cells = results["medians"][TLS][f"{REFERENCE} x 20 ms"]
+    cells = results["medians"][f"{REFERENCE} x 20 ms"]
     ours, sdk, litellm = (f"{cells[name]['ratio']:.1f}" for name in ("fanout-curl", "openai", "litellm"))
     return (
-        f"**{ours} times the CPU of a bare epoll loop** for each piece of an answer, at {REFERENCE} streams over TLS."
-        f" The OpenAI SDK takes {sdk} times as much as that loop, LiteLLM {litellm}. {_link('stream_cost')}"
+        f"**{ours} times the CPU of a bare epoll loop** for each piece of an answer, at {REFERENCE} streams. The OpenAI"
+        f" SDK takes {sdk} times as much as that loop, LiteLLM {litellm}. {_link('stream_cost')}"
     )
 
 

@@ -2,7 +2,6 @@ import contextlib
 import http.client
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -18,20 +17,17 @@ import pytest
 from benchmarks import (
     clients,
     conformance,
-    front,
     import_cost,
     load,
     race_cost,
     scale,
     setup_cost,
-    start_cost,
     stream_cost,
     tables,
     wire_cost,
 )
 from benchmarks.conformance import Peer
 from benchmarks.load import CannotMeasure, Over, Server
-from benchmarks.ways import H2, PLAIN, TLS, WAYS
 from fanout.errors import FanoutError
 from tests.conformance.cases import Case
 from tests.conformance.judge import Got, judge
@@ -148,7 +144,6 @@ def test_a_result_names_versions_and_no_place_on_the_machine_it_comes_from(path:
 pytest_plugins = ("tests.compiled",)
 
 COMPILED = pytest.mark.usefixtures("compiler")
-SECURE = pytest.mark.usefixtures("secure")
 
 
 @pytest.fixture
@@ -232,13 +227,8 @@ def test_the_load_server_dies_with_its_parent() -> None:
             os.kill(os.getpid(), 9)
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert_gone(done.stdout.strip().removeprefix("http://"))
-
-
-def assert_gone(address: str) -> None:
-    """Waits until nobody listens there any more."""
-    assert address.startswith("127.0.0.1:")
-    host, port = address.split(":")
+    assert done.stdout.startswith("http://127.0.0.1:")
+    host, port = done.stdout.strip().removeprefix("http://").split(":")
     until = time.monotonic() + 5
     while True:
         try:
@@ -287,74 +277,30 @@ def run(script: str, path: Path, *options: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_stream_cost_is_a_ratio_to_the_floor_with_the_reads_beside_it(tmp_path: Path) -> None:
     sizes = ("--streams", "2", "--every", "2,0", "--seconds", "0.1", "--most", "2000", "--only", "fanout-httpx")
-    results = run("stream_cost", tmp_path / "r.json", *sizes, "--ways", PLAIN)
-    assert set(results["medians"]) == {PLAIN}
-    assert set(results["medians"][PLAIN]) == {"2 x 2 ms", "2 x burst"}
-    paced = results["medians"][PLAIN]["2 x 2 ms"]
+    results = run("stream_cost", tmp_path / "r.json", *sizes)
+    assert set(results["medians"]) == {"2 x 2 ms", "2 x burst"}
+    paced = results["medians"]["2 x 2 ms"]
     assert set(paced) == {"floor", "fanout-httpx"}
     assert paced["floor"]["ratio"] == 1
     assert all(0.4 < cell["reads_per_chunk"] <= 1.2 for cell in paced.values())
-    assert results["medians"][PLAIN]["2 x burst"]["floor"]["reads_per_chunk"] < 0.1
-
-
-@SECURE
-@pytest.mark.slow
-def test_the_stream_cost_over_tls_is_a_ratio_to_the_floor_over_tls(tmp_path: Path) -> None:
-    sizes = ("--streams", "1", "--secure", "2", "--every", "2,0", "--seconds", "0.1", "--most", "2000")
-    results = run("stream_cost", tmp_path / "r.json", *sizes, "--only", "fanout-curl,trio")
-    found = results["medians"]
-    assert {way: set(cells["2 x 2 ms"]) for way, cells in found.items() if way != PLAIN} == {
-        TLS: {"floor", "fanout-curl"},
-        H2: {"fanout-curl"},
-    }
-    assert set(found[PLAIN]["1 x burst"]) == {"floor", "trio", "fanout-curl"}
-    assert found[TLS]["2 x 2 ms"]["floor"]["ratio"] == 1
-    # The head of a record is no read; or there would be two for each chunk.
-    assert all(0.4 < cell["reads_per_chunk"] <= 1.2 for way in (TLS, H2) for cell in found[way]["2 x 2 ms"].values())
-    assert all(cell["ratio"] for way in (TLS, H2) for cells in found[way].values() for cell in cells.values())
+    assert results["medians"]["2 x burst"]["floor"]["reads_per_chunk"] < 0.1
 
 
 @COMPILED
 @pytest.mark.slow
 def test_the_race_cost_has_a_verdict_and_the_losers_ends(tmp_path: Path) -> None:
     sizes = ("--races", "1", "--lanes", "3", "--winner-chunks", "4", "--loser-chunks", "100", "--only", "fanout-httpx")
-    found = run("race_cost", tmp_path / "r.json", *sizes, "--ways", PLAIN)["medians"]
-    assert set(found) == {PLAIN}
-    assert 0 < found[PLAIN]["fanout-httpx"]["verdict_ms"] < 400
-    assert 0 < found[PLAIN]["fanout-httpx"]["closed_ms"] < 400
-    assert found[PLAIN]["fanout-httpx"]["late_chunks"] < 160
-
-
-@SECURE
-@pytest.mark.slow
-def test_a_race_over_tls_ends_at_the_server_too(tmp_path: Path) -> None:
-    sizes = ("--races", "1", "--lanes", "3", "--winner-chunks", "4", "--loser-chunks", "100", "--only", "fanout-curl")
-    found = run("race_cost", tmp_path / "r.json", *sizes)["medians"]
-    assert {way: set(clients) for way, clients in found.items()} == {way: {"fanout-curl"} for way in WAYS}
-    assert all(0 < clients["fanout-curl"]["closed_ms"] < 400 for clients in found.values())
+    found = run("race_cost", tmp_path / "r.json", *sizes)["medians"]["fanout-httpx"]
+    assert 0 < found["verdict_ms"] < 400
+    assert 0 < found["closed_ms"] < 400
+    assert found["late_chunks"] < 160
 
 
 @COMPILED
 @pytest.mark.slow
 def test_the_set_up_cost_is_a_ratio_to_the_floor(tmp_path: Path) -> None:
-    sizes = ("--streams", "4", "--rounds", "1", "--only", "fanout-httpx", "--ways", PLAIN)
-    found = run("setup_cost", tmp_path / "r.json", *sizes)["medians"]
-    assert {way: set(clients) for way, sizes in found.items() for clients in sizes.values()} == {
-        PLAIN: {"floor", "fanout-httpx"}
-    }
-
-
-@SECURE
-@pytest.mark.slow
-def test_the_set_up_over_tls_costs_more_than_without(tmp_path: Path) -> None:
-    sizes = ("--streams", "4", "--rounds", "1", "--only", "fanout-curl")
-    found = run("setup_cost", tmp_path / "r.json", *sizes)["medians"]
-    assert {way: set(sizes["4"]) for way, sizes in found.items()} == {
-        PLAIN: {"floor", "fanout-curl"},
-        TLS: {"floor", "fanout-curl"},
-        H2: {"fanout-curl"},
-    }
-    assert found[TLS]["4"]["floor"]["us_per_stream"] > found[PLAIN]["4"]["floor"]["us_per_stream"]
+    results = run("setup_cost", tmp_path / "r.json", "--streams", "4", "--rounds", "1", "--only", "fanout-httpx")
+    assert set(results["medians"]["4"]) == {"floor", "fanout-httpx"}
 
 
 @pytest.mark.slow
@@ -374,109 +320,17 @@ def test_the_scale_compares_many_with_few(tmp_path: Path) -> None:
     assert loads == [("floor", 2), ("floor", 4), ("races-httpx", 1)]
 
 
-@pytest.mark.slow
-def test_the_start_cost_is_a_ratio_to_an_interpreter_with_trio(tmp_path: Path) -> None:
-    found = run("start_cost", tmp_path / "r.json", "--only", "fanout")["medians"]
-    assert set(found) == {"trio", "fanout"}
-    assert found["trio"]["ratio"] == found["trio"]["ratio_in_turns"] == 1
-    assert found["fanout"]["ratio"] == found["fanout"]["ratio_in_turns"] > 0.5
-
-
-def test_a_command_that_sends_no_request_has_failed(tmp_path: Path) -> None:
-    silent = start_cost.Command((sys.executable, "-c", "print('hi')"), "")
-    with start_cost.open_service() as service:
-        took = start_cost.run(silent, service, {"HOME": str(tmp_path)})
-    assert took == load.Failed("0 requests, and the answer 'hi\\n'")
-
-
-SCRIPTS = [stream_cost, race_cost, setup_cost, scale, import_cost, start_cost]
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+@pytest.mark.parametrize("script", [stream_cost, race_cost, setup_cost, scale, import_cost], ids=lambda s: s.__name__)
 @pytest.mark.parametrize("options", [["--only", "NAME"], ["--repetitions", "1"]])
 def test_a_part_of_the_measurement_does_not_replace_the_committed_whole(
     script: ModuleType, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("CLIENTS", "RACERS", "SUBJECTS", "COMMANDS")
-    every = next(getattr(script, name) for name in names if hasattr(script, name))
+    every = next(getattr(script, name) for name in ("CLIENTS", "RACERS", "SUBJECTS") if hasattr(script, name))
     name = "import trio" if script is import_cost else next(iter(every))
     with pytest.raises(SystemExit) as caught:
         script.main([option.replace("NAME", name) for option in options])
     assert caught.value.code == 2
     assert "--json" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("script", [stream_cost, race_cost, setup_cost], ids=lambda script: script.__name__)
-def test_without_a_front_only_a_file_of_ones_own_is_written(
-    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setattr(front, "PLACES", "")
-    monkeypatch.setattr(script, "measure", lambda *_: pytest.fail("it has begun"))
-    monkeypatch.setattr(script, "chosen", lambda parser, given, _: (parser.parse_args(given), []))
-    with pytest.raises(SystemExit):
-        script.main([])
-    assert "install nginx and openssl; or give a file of your own with --json" in capsys.readouterr().err
-    monkeypatch.setattr(script, "measure", lambda *_: ([], {}))
-    script.main(["--json", str(tmp_path / "r.json")])
-    assert "TLS is left out" in capsys.readouterr().err
-    assert set(orjson.loads((tmp_path / "r.json").read_bytes())["medians"]) == {PLAIN}
-
-
-def test_an_unknown_way_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        stream_cost.main(["--ways", "pigeon", "--json", str(tmp_path / "r.json")])
-    assert "there is no way pigeon; there are plain, tls, h2" in capsys.readouterr().err
-
-
-@SECURE
-def test_a_front_speaks_tls_to_who_trusts_it_and_keeps_nothing_back(server: Server) -> None:
-    with front.open_front(server, [TLS]) as opened:
-        assert opened.trust
-        trusting = ssl.create_default_context(cafile=str(opened.trust / "ca-certificates.crt"))
-        url = opened.servers[TLS].stream(every=0, chunks=2, stall=2)
-        host = url.split("/")[2]
-        for context, says in ((trusting, None), (ssl.create_default_context(), ssl.SSLCertVerificationError)):
-            connection = http.client.HTTPSConnection(host, timeout=2, context=context)
-            with contextlib.closing(connection), pytest.raises(says) if says else contextlib.nullcontext():
-                connection.request("POST", f"/{url.split('/', 3)[3]}/v1/chat/completions", clients.BODY)
-                assert b"w000001" in connection.getresponse().read1()  # the server stalls before the end
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(host.split(":")[1])))
-
-
-@SECURE
-@pytest.mark.slow
-def test_a_front_dies_with_its_parent() -> None:
-    code = """if True:
-        import os
-        from benchmarks.front import open_front
-        from benchmarks.load import open_server
-        with open_server(60) as server, open_front(server, ["tls"]) as front:
-            print(front.servers["tls"].url, flush=True)
-            os.kill(os.getpid(), 9)
-    """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert_gone(done.stdout.strip().removeprefix("https://"))
-
-
-@SECURE
-def test_a_front_that_does_not_start_says_why(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "CONFIG", "nonsense;")
-    with pytest.raises(CannotMeasure, match='unknown directive "nonsense"'), front.open_front(server, [TLS]):
-        pass
-
-
-def test_pieces_are_found_however_a_front_cuts_them() -> None:
-    frames = b"".join(b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % n for n in range(3)) + b"data: [DONE]\n\n"
-    for size in range(1, len(frames)):
-        parts = [frames[at : at + size] for at in range(0, len(frames), size)]
-        sent = b"HTTP/1.1 200 OK\r\nx: y\r\n\r\n" + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in parts)
-        pieces = clients.Framed()
-        for at in range(0, len(sent), 7):
-            pieces.feed(sent[at : at + 7])
-        assert not pieces.over
-        pieces.feed(b"0\r\n\r\n")
-        assert (pieces.count, pieces.over) == (3, True)
 
 
 def test_an_unknown_client_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -493,27 +347,16 @@ def test_a_client_that_loses_chunks_is_not_measured(server: Server) -> None:
     assert "{5: 1}, not {6: 1}" in took.why
 
 
-def line(client: str, repetition: int, us: float, rss_kb: int = 0, way: str = PLAIN) -> stream_cost.Line:
-    return stream_cost.Line(client, way, 64, 5.0, 100, repetition, us, 1.0, 0.1, 1.0, 0, rss_kb)
+def line(client: str, repetition: int, us: float, rss_kb: int = 0) -> stream_cost.Line:
+    return stream_cost.Line(client, 64, 5.0, 100, repetition, us, 1.0, 0.1, 1.0, 0, rss_kb)
 
 
 def test_a_ratio_is_to_the_floor_of_its_own_repetition() -> None:
     lines = [line("floor", 0, 1), line("a", 0, 2), line("floor", 1, 10), line("a", 1, 40), line("floor", 2, 5)]
     lines.append(line("a", 2, 15))
     found = stream_cost.medians(lines, ["floor", "a"], [stream_cost.Cell(64, 5.0, 100)])
-    assert found[PLAIN]["64 x 5 ms"]["a"]["ratio"] == 3
-    assert found[PLAIN]["64 x 5 ms"]["a"]["us_per_chunk"] == 15
-
-
-def test_a_ratio_over_http2_is_to_the_floor_over_tls() -> None:
-    lines = [line("floor", 0, 1), line("floor", 0, 5, way=TLS), line("a", 0, 20, way=TLS), line("a", 0, 10, way=H2)]
-    cells = [stream_cost.Cell(64, 5.0, 100, way) for way in WAYS]
-    found = stream_cost.medians(lines, ["floor", "a"], cells)
-    assert {way: by_cell["64 x 5 ms"].get("a", {}).get("ratio") for way, by_cell in found.items()} == {
-        PLAIN: None,
-        TLS: 4,
-        H2: 2,
-    }
+    assert found["64 x 5 ms"]["a"]["ratio"] == 3
+    assert found["64 x 5 ms"]["a"]["us_per_chunk"] == 15
 
 
 def test_set_up_is_what_is_left_at_no_chunks() -> None:
@@ -530,15 +373,14 @@ def test_memory_is_what_each_further_stream_takes() -> None:
 @pytest.fixture
 def measured(tmp_path: Path) -> Path:
     """A directory with one small result."""
-    cells = {"64 x 5 ms": {name: {"ratio": 2.0, "reads_per_chunk": 0.98} for name in ("floor", "fanout-curl")}}
-    over_http2 = {"64 x 5 ms": {"fanout-curl": {"ratio": 3.0, "reads_per_chunk": 0.5}}}
+    cells = {"64 x 5 ms": {name: {"ratio": 2.0, "reads_per_chunk": 0.98} for name in ("floor", "fanout-httpx")}}
     result = {
         "date": "2026-01-02",
         "machine": {"system": "Linux x", "processor": "P", "cores": 2},
         "versions": {"python": "3.11"},
         "settings": {"every": [5.0]},
-        "medians": {PLAIN: cells, TLS: cells, H2: over_http2},
-        "kb_per_stream": {PLAIN: {"floor": 1.0}, H2: {"fanout-curl": 4.0}},
+        "medians": cells,
+        "kb_per_stream": {"floor": 1.0},
     }
     (tmp_path / "stream_cost.json").write_bytes(orjson.dumps(result))
     return tmp_path
@@ -554,12 +396,8 @@ def test_the_tables_stand_between_their_marks_and_nothing_else_changes(measured:
     tables.main(options)
     tables.main([*options, "--check"])
     text = page.read_text()
-    head = "| CPU per chunk over plain HTTP, 64 streams | 5 ms | KB a further stream |\n"
-    assert text.startswith(f"before\n{tables.BEGIN}\n\n{head}")
+    assert text.startswith(f"before\n{tables.BEGIN}\n\n| CPU per chunk, 64 streams | 5 ms | KB a further stream |\n")
     assert "| one thread, epoll, split, orjson | 2.0 (0.98) | 1.0 |" in text
-    _, secure = text.split("| CPU per chunk over TLS, 64 streams | 5 ms | KB a further stream |\n")
-    assert "| one thread, epoll, split, orjson | 2.0 (0.98) |  |" in secure
-    assert "| fanout over curl, tagged events, HTTP/2 | 3.0 (0.50) | 4.0 |" in secure
     assert "old" not in text
     assert text.endswith(f"{tables.END}\nafter\n")
 

@@ -22,9 +22,10 @@ import trio
 import fanout
 from fanout import All, Hedge, Race, Status, Timeouts
 from fanout.abc import Policy, Transport
-from fanout.events import Started
+from fanout.events import Delta, Started
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
+from tests.again import again
 from tests.servers.apart import open_apart
 from tests.transports.tls import Certificate, make_certificate
 
@@ -56,12 +57,14 @@ def lanes(url: str, number: int = LANES) -> list[str]:
     return [f"l{i}=openai/words?base_url={url}&key_env=" for i in range(number)]
 
 
-async def run(plan: Policy, transport: Transport, busy: Callable[[Any], bool], **timeouts: float) -> fanout.Run:
-    """Runs a plan whose caller is busy after each event for which `busy` says so."""
+async def run(
+    plan: Policy, transport: Transport, busy: Callable[[Any], bool], seconds: float = BUSY, **timeouts: float
+) -> fanout.Run:
+    """Runs a plan whose caller is busy for so many seconds after each event for which `busy` says so."""
     async with fanout.open_fanout("?", plan, retries=0, transport=transport, timeouts=Timeouts(**timeouts)) as running:
         async for tagged in running:
             if busy(tagged):
-                time.sleep(BUSY)  # noqa: ASYNC251  # as a caller's code does
+                time.sleep(seconds)  # noqa: ASYNC251  # as a caller's code does
     return running.run
 
 
@@ -101,7 +104,7 @@ async def hedged(url: str, transport: Transport) -> Counter[str]:
 
 KINDS: dict[str, Callable[[str, Transport], Any]] = {
     "idle 0.25 s, a busy handler": partial(busy_handler, idle=0.25),
-    "total 1 s, a busy handler": partial(busy_handler, total=1.0),
+    "total 2 s, a handler busy for longer": partial(busy_handler, seconds=2.0, total=2.0),
     "first 0.25 s, busy at each start": partial(busy_at_the_start, first=0.25),
     "connect 0.3 s, busy at each start": partial(busy_at_the_start, connect=0.3),
     "idle 0.25 s, a slow accept": slow_accept,
@@ -122,6 +125,7 @@ async def play(kind: str, runs: int, url: str, authorities: str | None, real: Re
 @pytest.mark.parametrize("real", [CurlTransport, HttpxTransport])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("kind", KINDS)
+@again
 def test_no_lane_ends_and_no_hedge_starts_because_we_are_busy(kind: str, tls: bool, real: Real) -> None:
     with services(tls) as (url, authorities):
         assert set(trio.run(play, kind, 1, url, authorities, real)) == {Status.FINISHED}
@@ -133,7 +137,6 @@ def stop(seconds: float, url: str, authorities: str | None, real: Real) -> Count
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout
         assert child.stdout.readline() == "runs\n"
-        time.sleep(0.2)
         os.kill(child.pid, signal.SIGSTOP)
         time.sleep(seconds)
         os.kill(child.pid, signal.SIGCONT)
@@ -144,12 +147,14 @@ def be_stopped(url: str, authorities: str, real: Real) -> None:
     """The process that is stopped: its clocks are shorter than that."""
 
     async def main() -> None:
-        clocks = Timeouts(first=1, idle=1, total=1.5)
+        clocks, speaking = Timeouts(first=3, idle=1, total=3), set[str]()
         async with real(ca_file=authorities or None) as transport:
             async with fanout.open_fanout("?", All(*lanes(url)), transport=transport, timeouts=clocks, retries=0) as f:
                 async for tagged in f:
-                    if tagged.event == Started() and tagged.lane == "l7":
-                        say("runs")
+                    if isinstance(tagged.event, Delta) and tagged.lane not in speaking:
+                        speaking.add(tagged.lane)
+                        if len(speaking) == LANES:
+                            say("runs")
             say("\n".join(count(f.run).elements()))
 
     trio.run(main)
@@ -158,9 +163,10 @@ def be_stopped(url: str, authorities: str, real: Real) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("real", [CurlTransport, HttpxTransport])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@again
 def test_no_lane_ends_because_the_process_was_stopped(tls: bool, real: Real) -> None:
     with services(tls) as (url, authorities):
-        assert stop(2, url, authorities, real) == {Status.FINISHED: LANES}
+        assert stop(4, url, authorities, real) == {Status.FINISHED: LANES}
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,5 @@
 /*
- * Counts the reads of a process that brought bytes from a TCP socket; to be preloaded (LD_PRELOAD). Linux only. The head
- * of a TLS record, which OpenSSL and BoringSSL read by itself, does not count.
+ * Counts the reads of a process that brought bytes from a TCP socket; to be preloaded (LD_PRELOAD). Linux only.
  *
  * So the reads of every client are counted in one way, whether Python, libcurl or libuv makes them. The count is
  * `socket_reads()`, which Python calls through ctypes.
@@ -12,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { FILES = 1 << 16, RECORD_HEAD = 5 };
+enum { FILES = 1 << 16 };
 
 static atomic_long reads;
 static atomic_bool is_socket[FILES];
@@ -34,7 +33,7 @@ static void *find(void **known, const char *name) {
 }
 
 static ssize_t counted(int fd, ssize_t size) {
-    if (size > RECORD_HEAD && fd < FILES && atomic_load_explicit(&is_socket[fd], memory_order_relaxed))
+    if (size > 0 && fd < FILES && atomic_load_explicit(&is_socket[fd], memory_order_relaxed))
         atomic_fetch_add_explicit(&reads, 1, memory_order_relaxed);
     return size;
 }

@@ -19,8 +19,14 @@ Where it would act on what has not come, it returns True, and is called again wh
 MAX_LOOKS = 1000
 """Looks at the sockets after which what had come counts as read."""
 
-MAX_LOOKING = 0.25
+MAX_LOOKING = 1.0
 """Seconds for which that goes on at most, and for no longer than we have been late."""
+
+SLOW = 0.1
+"""Seconds of a look after which it is no look: the caller's own code takes so long, a service's flood does not."""
+
+MAX_SLOW = 32
+"""Looks that are none; in a loop that is never free, clocks ring all the same."""
 
 
 async def let_read(late: float) -> None:
@@ -28,13 +34,24 @@ async def let_read(late: float) -> None:
 
     When the loop has been busy, or the process stopped, Trio runs in one batch and in any order the tasks whose sockets
     can be read and those whose time has come. A task that waits for one look at the sockets is in the batch of those
-    that they woke; for two, it comes after them. Where we are late, more has come than one read takes.
+    that they woke; for two, it comes after them. Where we are late, more has come than one read takes. And a look
+    during which the loop was busy with what one lane has brought is none for the others, whose turn comes after it.
     """
-    until = trio.current_time() + min(late, MAX_LOOKING)
-    for look in range(MAX_LOOKS):
-        if look >= 2 and trio.current_time() >= until:
-            break
+    now = trio.current_time()
+    until = now + min(late, MAX_LOOKING)
+    looks = slow = 0
+    while looks < 2 or (looks < MAX_LOOKS and now < until):
+        before = now
         await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        if now - before >= SLOW and slow < MAX_SLOW:
+            slow += 1
+            looks = (
+                0  # anew: between the end of a batch and the beginning of the next nothing is seen of who runs in both
+            )
+            until += now - before
+        else:
+            looks += 1
 
 
 class Alarms:

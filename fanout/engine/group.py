@@ -130,16 +130,13 @@ class Group:
     async def run(self, prompt: Prompt, until: float) -> None:
         """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
         until = min(until, trio.current_time() + self._policy.deadline)
-        try:
-            with unwrapping():
-                async with trio.open_nursery() as nursery:
-                    try:
-                        await self._start_lanes(nursery, prompt, until)
-                    except BaseException:
-                        self._leave()  # now, and not when the nursery is left: a lane may still say farewell
-                        raise
-        finally:
-            self.cancel()  # nothing to do, unless a lane's task has failed
+        with unwrapping():
+            async with trio.open_nursery() as nursery:
+                try:
+                    await self._start_lanes(nursery, prompt, until)
+                except BaseException:
+                    self._leave()  # now, and not when the nursery is left: a lane may still say farewell
+                    raise
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, and with them the group."""

@@ -590,3 +590,70 @@ async def test_a_fan_out_and_its_group_show_where_they_are(autojump_clock: MockC
         await trio.sleep(9)
         assert repr(running) == "<Fanout a, b over, 1.0 s>"
         assert repr(running._group) == "<Group 'fallback' over, 0 of 2 lanes run>"
+
+
+async def test_a_policy_sees_how_the_lanes_stand(autojump_clock: MockClock) -> None:
+    seen: list[Any] = []
+
+    class Looking(All):
+        heeds = frozenset({End})
+
+        def losers(self, lane: int, event: Any, lanes: Any) -> Any:
+            seen.append([(stood.status, stood.lost, stood.place) for stood in lanes])
+            return (2,) if lane == 1 else ()
+
+    await watch(Looking(*words("a", "b", "c")), memory(a=[2, b"!no"], b=said("x", first=1), c=[HANG]), retries=0)
+    finished, failed, cancelled = (Status.FINISHED, False, 1), (Status.FAILED, False, 3), (Status.CANCELLED, True, 2)
+    assert seen == [[(None, False, 0), finished, (None, False, 0)], [failed, finished, cancelled]]
+
+
+async def test_the_errors_of_a_nested_plan_are_those_of_its_lanes(autojump_clock: MockClock) -> None:
+    transport = memory(a=[0.1, b"!one"], b=[0.1, b"!two"], c=[0.1, b"!three"])
+    with pytest.raises(fanout.AllLanesFailed) as caught:
+        await fanout.race("?", Race(Fallback(*words("a", "b")), *words("c")), transport=transport, retries=0)
+    assert [str(error) for error in caught.value.exceptions] == ["a: server: one", "b: server: two", "c: server: three"]
+
+
+async def test_where_nobody_chooses_the_answer_is_of_the_first_that_finished(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    def accept(answer: fanout.Answer) -> bool:
+        asked.append(answer.text)
+        return True
+
+    transport = memory(a=said("late", first=2), b=said("early", first=1), c=[0.1, b"!no"])
+    seen = await watch(Race(All(*words("c", "a", "b")), accept=accept), transport, retries=0)
+    assert asked == ["early"]
+    assert seen.run.winner and seen.run.winner.lane == "b"
+
+
+async def test_the_lanes_of_a_race_start_in_one_step(autojump_clock: MockClock) -> None:
+    transport = memory(a=[b"x ."], b=[HANG], c=[HANG])
+    await watch(Race(*words("a", "b", "c")), transport)
+    assert len(transport.exchanges) == 3
+
+
+async def test_what_a_lane_says_that_has_lost_breaks_no_silence_and_wins_nothing_above(
+    autojump_clock: MockClock,
+) -> None:
+    pieces: list[float | bytes] = [0.5, b"x"]
+    chatty: Script = [1, b"-no", *pieces * 20, b"."]
+    inner = NoRefusals(*words("a", "b", "c"), after=3, on_lose="keep")
+    seen = await watch(Race(inner, *words("d")), memory(a=chatty, b=[HANG], c=said("y"), d=said("z", first=9)))
+    assert [seen.start_at(lane) for lane in "abc"] == [0, 1, 4]
+    single = memory(a=[1, b"-no", 1, b"x", HANG], b=[1, b"!no"], d=said("z", first=9))
+    race = Race(NoRefusals(*words("a", "b"), after=inf, on_lose="keep"), *words("d"), on="first_token")
+    seen = await watch(race, single, retries=0)
+    assert seen.run.winner and seen.run.winner.lane == "d"
+
+
+async def test_a_lane_that_is_dropped_at_its_failure_starts_one_other(autojump_clock: MockClock) -> None:
+    class Dropping(Fallback):
+        def losers(self, lane: int, event: Any, lanes: Any) -> Any:
+            failed = isinstance(event, End) and event.status is Status.FAILED
+            return (lane,) if failed else super().losers(lane, event, lanes)
+
+    transport = memory(a=[1, b"!no"], b=[1, b"!no"], c=said("x"))
+    seen = await watch(Dropping(*words("a", "b", "c")), transport, retries=0)
+    assert [seen.start_at(lane) for lane in "abc"] == [0, 1, 2]
+    assert seen.run.winner and seen.run.winner.lane == "c"

@@ -285,6 +285,21 @@ async def test_a_bug_is_raised_though_its_own_lane_has_just_been_stopped(autojum
         await lane.run(Prompt.of("?"), 100)
 
 
+async def test_a_bug_ends_the_exchange_at_once(autojump_clock: MockClock) -> None:
+    heard: list[Any] = []
+    lane = Attempt("a", Words("a"), memory(a=[1, b"x", 1, b"y", HANG]))
+
+    def hear(events: Any, at: float) -> None:
+        heard.append(events)
+        if isinstance(events[-1], Delta):
+            bug()
+
+    lane.hear = hear
+    with pytest.raises(Bug):
+        await lane.run(Prompt.of("?"), 100)
+    assert (trio.current_time(), heard[1]) == (1, [Delta("x")])
+
+
 # The caller leaves.
 
 
@@ -302,15 +317,16 @@ class Noted(Race):
 
 
 async def test_when_the_caller_leaves_no_policy_is_asked_and_nothing_wins(autojump_clock: MockClock) -> None:
-    asked: list[Any] = []
-    inner = Noted(*words("b", "d"), asked=asked)
-    plan = Noted(All(*words("a"), inner), *words("c"), asked=asked)
-    transport = memory(a=said("x"), b=[HANG], c=[HANG], d=[HANG])
-    async with fanout.open_fanout("?", plan, transport=transport) as running:
-        await trio.sleep(1)
-        asked.clear()
-    assert (asked, running.run.winner, running.run.kept) == ([], None, ())
-    assert [answer.status for answer in running.run.answers] == ["finished", "cancelled", "cancelled", "cancelled"]
+    for others in ("c", "") * 10:
+        asked: list[Any] = []
+        inner = Noted(*words("b", "d"), asked=asked)
+        plan = Noted(All(*words("a"), inner), *words(*others), asked=asked)
+        transport = memory(a=said("x"), b=[HANG], c=[HANG], d=[HANG])
+        async with fanout.open_fanout("?", plan, transport=transport) as running:
+            await trio.sleep(1)
+            asked.clear()
+        assert (asked, running.run.winner, running.run.kept) == ([], None, ())
+        assert [answer.status for answer in running.run.answers][:3] == ["finished", "cancelled", "cancelled"]
 
 
 class Stopping(Words):
