@@ -158,7 +158,7 @@ def shown(cell: Mapping[str, Any] | None) -> str:
 
 
 def report(results: Mapping[str, Any]) -> Iterator[str]:
-    """What is printed: a table for each pace, of ratios to the floor and of reads per chunk; memory; the machine."""
+    """Yields a table for each pace, of ratios to the floor and of reads per chunk; memory; the machine."""
     cells, settings = results["medians"], results["settings"]
     names = list(dict.fromkeys(name for cell in cells.values() for name in cell))
     for every in settings["every"]:
