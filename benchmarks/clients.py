@@ -118,7 +118,7 @@ class Pieces:
 
     @property
     def over(self) -> bool:
-        """Whether the chunked body has ended too, so that its connection can be used again."""
+        """True if the chunked body has ended too, so that its connection can be used again."""
         return self.done and self.rest.endswith(b"0\r\n\r\n")
 
 
@@ -384,7 +384,7 @@ async def _openai_stream(client: Any, url: str) -> int:
 
 
 async def count_content(chunks: Any) -> int:
-    """How many of the chunks have content."""
+    """The number of the chunks with content."""
     count = 0
     async for chunk in chunks:
         if chunk.choices and chunk.choices[0].delta.content:
@@ -440,7 +440,7 @@ class Client:
 
 
 def is_there(module: str) -> bool:
-    """Whether a module could be imported."""
+    """True if a module could be imported."""
     return find_spec(module) is not None
 
 

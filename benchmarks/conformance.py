@@ -1,4 +1,4 @@
-"""Who decodes what: the conformance cases run against other clients.
+"""Runs the conformance cases against other clients.
 
 Each client gets the bytes of each case once, cut as given, and is judged like our own code. Where judging could be hard
 or easy on it, it is easy: an exception of the client's own that says no more than "something failed" counts as whatever
@@ -56,7 +56,7 @@ _MEANINGS = {
     "APITimeoutError": {"timeout"},
     "Timeout": {"timeout"},
 }
-"""What an exception may stand for, by its name; nothing, or one that is not here: it may stand for anything."""
+"""The errors that an exception may stand for, by its name; one with none, or that is not here, may stand for any."""
 
 _FINISHES = {
     "end_turn": "stop",
@@ -86,7 +86,7 @@ class Peer(ABC):
         yield "as given", case.chunks
 
     def run(self, case: Case, chunks: Sequence[bytes]) -> Got:
-        """What the client makes of this input."""
+        """Returns what the client makes of this input."""
         got, error = self.hear(case, chunks)
         if error is None:
             return {**got, "error": None}
@@ -101,7 +101,7 @@ class Peer(ABC):
 
     @abstractmethod
     def hear(self, case: Case, chunks: Sequence[bytes]) -> tuple[Got, BaseException | None]:
-        """What came out, and the exception that ended it."""
+        """Returns what came out, and the exception that ended it."""
 
     def _is_own(self, error: BaseException) -> bool:
         return isinstance(error, _FailedEvent) or any(
@@ -110,7 +110,7 @@ class Peer(ABC):
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether code in this file went wrong, not the client."""
+    """True if code in this file went wrong, not the client."""
     frame = error.__traceback__
     while frame and frame.tb_next:
         frame = frame.tb_next
@@ -229,7 +229,7 @@ class Sdk(Peer):
     """A client that is pointed at a loopback server, which answers every request with the case's bytes."""
 
     def hear(self, case: Case, chunks: Sequence[bytes]) -> tuple[Got, BaseException | None]:
-        """What the client's stream held."""
+        """Returns what the client's stream held."""
         heard = Heard()
         trio.run(self._ask, case, chunks, heard)
         return heard.got(), heard.error
@@ -398,7 +398,7 @@ class LiteLlmCohere(LiteLlm):
     """litellm's Cohere chat, which asks for application/json and reads an object a line: it gets the events so."""
 
     def hear(self, case: Case, chunks: Sequence[bytes]) -> tuple[Got, BaseException | None]:
-        """What the client's stream held."""
+        """Returns what the client's stream held."""
         lines = b"".join(chunks).splitlines(keepends=True)
         return super().hear(case, [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")])
 
@@ -425,7 +425,7 @@ def quieten() -> None:
 
 
 def examined(report: Report, subjects: Mapping[str, Subject]) -> dict[str, Any]:
-    """What became of one client's cases."""
+    """The results of one client's cases."""
     failed: dict[str, list[str]] = {name: [] for name in subjects}
     for failure in report.failures:
         failed[failure.case.format].append(failure.case.name)
@@ -468,7 +468,7 @@ def nobody_passes(clients: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def report_lines(results: Mapping[str, Any]) -> Iterable[str]:
-    """What is printed: the table, the cases that no peer passes, the exceptions that are no client's own."""
+    """Yields what is printed: the table, the cases that no peer passes, the exceptions that are no client's own."""
     counts, clients, versions = results["cases"], results["clients"], results["versions"]
     head = ("client", "version", *(f"{name} ({counts[name]})" for name in FORMATS))
     yield from table(

@@ -1,4 +1,4 @@
-"""How true `fanout bench` measures, and what measuring costs: against a service that logs when it sent each token.
+"""Measures how true `fanout bench` is, and what it costs: against a service that logs when it sent each token.
 
 A closed loop of so many streams asks `native/truth.c`, which has the last core to itself and keeps to its schedule. The
 error of a percentile is the measured one over the one from the log, less 1. Each stream's first request, which opens
@@ -51,7 +51,7 @@ LATEST_US = 200.0
 """A run counts only if the service sent its tokens less late than this on average."""
 
 NAMES = ("ttft_p50", "ttft_p99", "gap_p50", "gap_p99")
-"""What is compared."""
+"""A figure that is compared."""
 
 
 @frozen
@@ -97,7 +97,7 @@ def neighbours(count: int, seconds: float = 300.0) -> Iterator[None]:
 
 @define
 class Seen:
-    """What a client measured, and what it cost.
+    """The measurements of a client, and their cost.
 
     `ttft` and `gaps` are seconds, of what counts; `tokens` and `cpu_us` are of all requests, from `first_at` on, which
     is CLOCK_MONOTONIC like `began`, when its process began. `first_cpu_us` is the CPU until then.
@@ -192,7 +192,7 @@ CLIENTS = {
 """Every client of ours by name: each is a row of the tables."""
 
 SAYS = {name: client.says for name, client in CLIENTS.items()} | harnesses.SAYS
-"""What each row is, by name; other programs that measure services have rows where they are installed."""
+"""The rows by name; other programs that measure services have rows where they are installed."""
 
 
 def _cpu_us() -> float:
@@ -221,7 +221,7 @@ def work(client: str, task: Mapping[str, Any]) -> None:
 
 
 def percentiles(ttft: Iterable[float], gaps: Iterable[float]) -> dict[str, float | None]:
-    """What is compared, by name; None where nothing was measured."""
+    """The figures that are compared, by name; None where nothing was measured."""
     both = (("ttft", sorted(ttft)), ("gap", sorted(gaps)))
     return {
         f"{name}_p{round(100 * q)}": quantile(values, q) if values else None
@@ -398,7 +398,7 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 
 def report(results: Mapping[str, Any]) -> Iterator[str]:
-    """What is printed: errors, and costs."""
+    """Yields what is printed: errors, and costs."""
     for beside in dict.fromkeys(cell["neighbours"] for cell in results["medians"]):
         cells = [cell for cell in results["medians"] if cell["neighbours"] == beside]
         yield f"Errors, as a share of the truth (TTFT p50 / p99, gap p50 / p99), {beside} busy neighbours:\n"
@@ -430,7 +430,7 @@ def errors(cell: Mapping[str, Any]) -> list[str]:
 
 
 def _streams(cell: Mapping[str, Any]) -> str:
-    """How many were asked for, and how many there really were if not as many."""
+    """The number that was asked for, and the real one if it is another."""
     asked, live = cell["streams"], cell["live"]
     return str(asked) if live == asked else f"{asked} ({live:g} in flight)"
 

@@ -42,7 +42,7 @@ _TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 
 @frozen
 class Load:
-    """What a program is to do: so many requests in all, `streams` at a time, to `url`, for answers of `tokens`."""
+    """The load of a program: so many requests in all, `streams` at a time, to `url`, for answers of `tokens`."""
 
     url: str
     streams: int
@@ -113,7 +113,7 @@ def aiperf_command(program: Path, load: Load, directory: Path) -> list[str]:
 
 
 def aiperf_answers(directory: Path) -> list[Answer]:
-    """What AIPerf left there: a record a line. Raises OSError, KeyError, ValueError."""
+    """Reads what AIPerf left there: a record a line. Raises OSError, KeyError, ValueError."""
     found = []
     for line in (directory / "profile_export.jsonl").read_bytes().splitlines():
         record = orjson.loads(line)
@@ -147,7 +147,7 @@ def guidellm_command(program: Path, load: Load, directory: Path) -> list[str]:
 
 
 def guidellm_answers(directory: Path) -> list[Answer]:
-    """What GuideLLM left there: one document. Raises OSError, KeyError, ValueError."""
+    """Reads what GuideLLM left there: one document. Raises OSError, KeyError, ValueError."""
     requests = orjson.loads((directory / "guidellm.json").read_bytes())["benchmarks"][0]["requests"]
     found = []
     for end in ("successful", "errored", "incomplete"):
@@ -182,7 +182,7 @@ HARNESSES = {
 """By the name of its program, which is also that of its distribution."""
 
 SAYS = {name: harness.says for name, harness in HARNESSES.items()}
-"""What the table says of each."""
+"""The names in the table."""
 
 
 def installed(parser: argparse.ArgumentParser, given: Sequence[str] | None) -> dict[str, Path]:
@@ -207,7 +207,7 @@ def installed(parser: argparse.ArgumentParser, given: Sequence[str] | None) -> d
 
 
 def not_measured(programs: Mapping[str, Path], names: Collection[str]) -> list[str]:
-    """Which of the programs are not among the clients that are measured, and why."""
+    """Lists the programs that are not among the clients that are measured, and why."""
     return [
         f"{name} ({'left out' if name in programs else 'not installed'})" for name in HARNESSES if name not in names
     ]
@@ -234,7 +234,7 @@ def versions(programs: Mapping[str, Path]) -> dict[str, str]:
 
 @frozen
 class Moment:
-    """What a tree of processes has used so far, in microseconds of CPU, and what it has now; seconds, monotonic."""
+    """The use of a tree of processes: microseconds of CPU so far, and what it has now; seconds, monotonic."""
 
     at: float
     cpu_us: float
@@ -327,7 +327,7 @@ def _session(leader: int) -> dict[int, float]:
 
 
 def _pss_kb(pid: int) -> int:
-    """What a process has of the memory; nothing if it has ended."""
+    """The memory of a process; nothing if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
     except OSError:
@@ -387,7 +387,7 @@ def figures(answers: Sequence[Answer], streams: int) -> dict[str, Any]:
 
 
 def costs(answers: Sequence[Answer], spent: Spent) -> dict[str, Any]:
-    """What a run cost, before its first request and from there on; memory and processes are the most there were.
+    """The cost of a run, before its first request and from there on; memory and processes are the most there were.
 
     Memory is called `rss_kb` as that of our own clients, but is PSS: pages that a tree shares would count again and
     again.

@@ -1,4 +1,4 @@
-"""What an import costs before anything is asked: CPU, memory and modules, each in a fresh interpreter.
+"""Measures what an import costs before anything is asked: CPU, memory and modules, each in a fresh interpreter.
 
 The interpreter's own start is measured too and taken off; ratios are to `import trio`. Bytecode is compiled before.
 """

@@ -69,7 +69,7 @@ def built(source: str, *options: str) -> Path:
 
 @frozen
 class Over:
-    """What the server saw of a request that is over; times in nanoseconds of CLOCK_MONOTONIC, 0 for never.
+    """The server's record of a request that is over; times in nanoseconds of CLOCK_MONOTONIC, 0 for never.
 
     `late_chunks` and `late_bytes` are those sent after the mark: after the last bytes of the winner.
     """
@@ -90,7 +90,7 @@ class Over:
 
 @frozen
 class Stats:
-    """What the server knows: the requests that are over, the mark (0: none), and its own CPU in microseconds."""
+    """The server's knowledge: the requests that are over, the mark (0: none), and its own CPU in microseconds."""
 
     requests: list[Over]
     mark: int
@@ -108,7 +108,7 @@ class Server:
         return f"{self.url}/{urlencode(knobs)}"
 
     def stats(self) -> Stats:
-        """What became of the requests since the last reset."""
+        """The requests since the last reset."""
         *requests, tail = map(json.loads, self._get("/stats").splitlines())
         return Stats([Over(**request) for request in requests], **tail)
 

@@ -1,4 +1,4 @@
-"""What every measurement says of itself: the machine, the versions, the day; and how it is written down."""
+"""Writes measurements down, each with the machine, the versions and the day."""
 
 import argparse
 import json
@@ -32,7 +32,7 @@ def version(distribution: str) -> str | None:
 
 
 def facts(distributions: Iterable[str]) -> dict[str, Any]:
-    """When, on what, and of which versions; a distribution that is not installed is left out."""
+    """The day, the machine and the versions; a distribution that is not installed is left out."""
     versions = {name: found for name in distributions if (found := version(name))}
     return {
         "date": datetime.now(UTC).date().isoformat(),

@@ -1,4 +1,4 @@
-"""What a race takes after the winner's last byte: until the verdict, until the losers are gone, and what they sent.
+"""Measures a race after the winner's last byte: until the verdict, until the losers are gone, and what they sent.
 
 Eight lanes at 5 ms a chunk. The last one wins after 20 chunks, the others would run on for two seconds. One clock
 serves both sides, CLOCK_MONOTONIC: the server notes it before it sends the winner's last bytes, the client when it has
@@ -72,7 +72,7 @@ class Course:
 
 @frozen
 class Taken:
-    """What one race took: milliseconds from the winner's last byte to the verdict and to the last loser's end."""
+    """The times of one race: milliseconds from the winner's last byte to the verdict and to the last loser's end."""
 
     verdict_ms: float
     closed_ms: float

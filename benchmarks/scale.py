@@ -1,4 +1,4 @@
-"""What a stream and a race cost when there are very many in one process, against the cost when there are few.
+"""Measures what a stream and a race cost when there are very many in one process, against few.
 
 Chunks: CPU per chunk of 64 and of 2,000 streams, as the slope between a short and a long run. At 20 ms the many send
 more chunks than one core can read one by one: several come in one read, which the reads per chunk show. Races: CPU per
@@ -43,7 +43,7 @@ LANES = 3
 """Lanes of a race."""
 
 LOSERS = 20
-"""How many times as many chunks as the winner a loser would send: more than pass while a core is busy with set-up."""
+"""The chunks that a loser would send, in those of the winner: more than pass while a core is busy with set-up."""
 
 
 async def races(carrier: str, rounds: Sequence[Round]) -> None:
@@ -66,13 +66,13 @@ async def _race(lanes: Sequence[Any], carries: Any, counts: list[int]) -> None:
 
 
 STREAMS = {name: CLIENTS[name] for name in ("floor", "fanout-curl", "fanout-httpx")}
-"""Who reads many streams."""
+"""The readers of many streams."""
 
 RACES = {
     "races-curl": Client(on_trio(partial(races, "curl")), "races, fanout over curl", CLIENTS["fanout-curl"].needs),
     "races-httpx": Client(on_trio(partial(races, "httpx")), "races, fanout over httpx"),
 }
-"""Who runs many races; a Round's streams are races here."""
+"""The runners of many races; a Round's streams are races here."""
 
 
 @frozen
@@ -85,7 +85,7 @@ class Load:
 
     @property
     def where(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"{self.client}, {self.count} at {self.every:g} ms"
 
 
@@ -103,7 +103,7 @@ class Line:
 
 
 def loads(names: Sequence[str], options: Any) -> list[Load]:
-    """What is measured."""
+    """A thing that is measured."""
     streams = [Load(*each) for each in product(STREAMS, options.streams, options.every)]
     races = [Load(name, count, options.race_every) for name, count in product(RACES, options.races)]
     return [load for load in (*streams, *races) if load.client in names]

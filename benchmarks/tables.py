@@ -47,7 +47,7 @@ def streams(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def measuring(results: Mapping[str, Any]) -> Iterator[str]:
-    """How true programs measure, and what that costs, a row a load."""
+    """The fidelity of programs that measure, and its cost, a row a load."""
     head = ("streams", "neighbours", "TTFT p50 / p99", "gap p50 / p99", "merged", "throughput", "CPU a token")
     yield from table(
         ("errors and costs of measuring", *head),
@@ -127,7 +127,7 @@ def _link(result: str) -> str:
 
 
 def conformed(results: Mapping[str, Any]) -> str:
-    """How many of the cases each client decodes right."""
+    """The number of the cases that each client decodes right."""
     lines = conformance.report_lines(results["conformance"])
     return _wrap("\n".join(line if line.startswith("|") else f"{line}\n" for line in lines)).rstrip()
 

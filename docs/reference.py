@@ -342,7 +342,7 @@ def _flat(thing: Any) -> str:
 
 
 def _after_first(thing: Any) -> str:
-    """What a docstring says after its first paragraph, or else the whole."""
+    """Returns what a docstring says after its first paragraph, or else the whole."""
     _, _, rest = (inspect.getdoc(thing) or "").partition("\n\n")
     return " ".join(rest.split()) or _flat(thing)
 

@@ -45,5 +45,5 @@ def again(test: Callable[P, Any]) -> Callable[P, Any]:
 
 
 def _taken() -> int:
-    """How often the processor was taken away from this process and from those that it waited for."""
+    """The number of times that the processor was taken away from this process and from those that it waited for."""
     return sum(resource.getrusage(who).ru_nivcsw for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

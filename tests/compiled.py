@@ -1,4 +1,4 @@
-"""What the tests of the measurements need beside Python: a C compiler, a front with TLS."""
+"""The C compiler, and the front with TLS, that tests of the measurements need."""
 
 import os
 from collections.abc import Callable

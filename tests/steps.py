@@ -1,4 +1,4 @@
-"""How long tasks keep the processor to themselves, measured so that other programs on the machine do not count.
+"""Measures how long tasks keep the processor to themselves, so that other programs on the machine do not count.
 
 The wall clock would count them: a step of a tenth of a millisecond takes ten where the system runs something else in
 the middle of it. So a step's length is the time of the processor that its thread got. A step that waits (a blocking

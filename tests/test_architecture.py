@@ -91,7 +91,7 @@ def test_files_and_functions_keep_to_their_sizes() -> None:
 
 
 def attributes(found: ast.ClassDef) -> set[str]:
-    """What its objects hold: the fields that it declares, and what its methods set in self."""
+    """Returns what its objects hold: the fields that it declares, and what its methods set in self."""
     declared = {node.target.id for node in found.body if isinstance(node, ast.AnnAssign) and node.simple}  # type: ignore[union-attr]  # simple says so
     stored = {
         node.attr

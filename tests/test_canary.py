@@ -192,7 +192,7 @@ class Service:
         return True
 
     async def take(self, stream: trio.SocketStream) -> None:
-        """What arrives where nothing may."""
+        """Notes what arrives where nothing may."""
         self.strayed.append(b"a connection")
         async for data in stream:
             self.strayed.append(bytes(data))
@@ -283,7 +283,7 @@ def reachable(*roots: object) -> list[object]:
 
 
 def shown_objects(seen: Seen, *, inside: bool = True) -> Iterator[str]:
-    """What objects say of themselves, and what they become; without `inside`, those that callers are given only."""
+    """Yields what objects say and become; without `inside`, only those that callers are given."""
     for one in reachable(seen.fan_out.run, seen.events, seen.raised, *([seen.fan_out, seen.others] if inside else ())):
         yield from (repr(one), str(one), f"{one}")
         if attrs.has(type(one)) and not isinstance(one, type):
@@ -296,7 +296,7 @@ def shown_objects(seen: Seen, *, inside: bool = True) -> Iterator[str]:
 
 
 def shown_errors(seen: Seen) -> Iterator[str]:
-    """What is printed of every error, raised or kept."""
+    """Yields what is printed of every error, raised or kept."""
     kept = [answer.error for answer in seen.fan_out.run.answers if answer.error]
     failure = seen.fan_out.failure
     for error in (*kept, *seen.raised, *([failure] if failure else ())):
@@ -311,7 +311,7 @@ def tracebacks(error: BaseException) -> Iterator[str]:
 
 
 def shown_formats(seen: Seen) -> Iterator[str]:
-    """What every format prints."""
+    """Yields what every format prints."""
     run = seen.fan_out.run
     outputs: list[Output] = [Json(), JsonLines(), Markdown(PROMPT), Text("all"), Headed(80), Raw()]
     outputs += [Plain(who) for who in ("winner", "all", "quorum")]
@@ -322,7 +322,7 @@ def shown_formats(seen: Seen) -> Iterator[str]:
 
 
 def shown_logs(records: Sequence[logging.LogRecord]) -> Iterator[str]:
-    """What is logged, with all that a handler could print of it."""
+    """Returns what is logged, with all that a handler could print of it."""
     formatter = logging.Formatter("%(name)s %(message)s")
     for record in records:
         yield from (formatter.format(record), repr(record.args), repr(vars(record)))

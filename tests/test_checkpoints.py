@@ -29,7 +29,7 @@ Lanes = dict[str, list[Event]]
 
 @define
 class Scenario:
-    """What is run, what of it must have happened when nobody cancels it, and over which transport."""
+    """A case: what is run, what must have happened of it when nobody cancels it, and over which transport."""
 
     plan: Callable[[], Policy]
     transport: Callable[[], MemoryTransport]
@@ -174,7 +174,7 @@ def play(
 
 
 def check(outcome: Outcome) -> None:
-    """What must hold whenever it was cancelled."""
+    """Checks what must hold whenever it was cancelled."""
     assert outcome.tasks_left == 0
     assert outcome.transport.open == 0
     if outcome.steps.cancelled_at is not None:

@@ -20,7 +20,7 @@ PLAIN = Head(200, {"content-type": "text/plain; charset=utf-8"})
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pip leaves of a package: its module on the path, and its metadata beside."""
+    """Leaves what pip leaves of a package: its module on the path, and its metadata beside."""
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
     metadata = tmp_path / "fanout_echo-0.1.0.dist-info"
     metadata.mkdir()

@@ -45,7 +45,7 @@ def asked(server: Server, knobs: str, *, stay: bool = True) -> bytes:
 
 
 def taken(server: Server) -> Sent:
-    """What was sent of the one answer, when it is over."""
+    """Returns what was sent of the one answer, when it is over."""
     for _ in range(500):
         if found := server.truth.take():
             (sent,) = found

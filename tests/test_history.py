@@ -1,4 +1,4 @@
-"""What was said, kept as JSON and put before a later prompt."""
+"""Conversations, kept as JSON and put before a later prompt."""
 
 import json
 from typing import Any

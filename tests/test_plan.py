@@ -1,4 +1,4 @@
-"""How settings lie over each other, and what the configuration's names stand for."""
+"""Settings that lie over each other, and the configuration's names."""
 
 from operator import itemgetter
 from typing import Any

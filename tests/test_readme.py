@@ -1,4 +1,4 @@
-"""What README shows, done: its Python and its commands against scripted services, its configuration read."""
+"""Does what README shows: its Python and its commands against scripted services, its configuration read."""
 
 import re
 import shutil

@@ -94,7 +94,7 @@ def words(*names: str) -> list[Words]:
 
 @define
 class Seen:
-    """What one fan-out showed: its events and what became of it."""
+    """The record of one fan-out: its events and what became of it."""
 
     events: list[Tagged]
     run: fanout.Run

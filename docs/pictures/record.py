@@ -70,7 +70,7 @@ EDGE = ("#30363d", "#d0d7de")
 
 @frozen
 class Written:
-    """What was written to the terminal, and when, in seconds."""
+    """The writes to the terminal, and their times in seconds."""
 
     at: float
     data: bytes

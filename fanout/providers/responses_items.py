@@ -69,7 +69,7 @@ def beyond(pieces: Iterable[str], whole: str) -> str | None:
     return whole[at:]
 
 
-def _known(parts: Mapping[int, Part], but: Container[int], whole: str) -> tuple[Part, str] | None:
+def _match_all(parts: Mapping[int, Part], but: Container[int], whole: str) -> tuple[Part, str] | None:
     """The last of these parts, and what follows all of them in a text; None if it does not begin with them."""
     at, last = 0, None
     for index, part in parts.items():
@@ -140,7 +140,7 @@ class Item:
         strays = parts if all_of_it else self._loose.get(family, {})
         if not parts:
             strays = self.parts.get(_TWINS.get(family, ""), {})
-        known = _known(strays, fit, "".join(wholes[number][1] for number in unmatched)) if unmatched else None
+        known = _match_all(strays, fit, "".join(wholes[number][1] for number in unmatched)) if unmatched else None
         if known is not None:
             for number in unmatched:
                 rest[number] = ""
@@ -290,13 +290,13 @@ def _queue(
     for item in items:
         queues.setdefault(key(item), deque()).append(item)
 
-    def known(row: Row, _index: int) -> Item | None:
+    def find(row: Row, _index: int) -> Item | None:
         queue = queues.get(key_in(row), ())
         while queue and id(queue[0]) in taken:
             queue.popleft()
         return queue[0] if queue else None
 
-    return known
+    return find
 
 
 def _contents_of(item: Item) -> Hashable:

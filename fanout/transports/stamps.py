@@ -27,18 +27,18 @@ class Stamp:
 class StampedReceiver(Receiver, Protocol):
     """A receiver that wants stamps, from a transport that takes them."""
 
-    def sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
+    def note_sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
         """Hears that the request goes out at this Trio time. The last call counts: more is known by then.
 
         `connect` and `tls` are the seconds that the connection and its TLS took, None where there was none to open.
         """
         ...
 
-    def stamped(self, stamp: Stamp, /) -> None:
+    def note_stamp(self, stamp: Stamp, /) -> None:
         """Hears the arrival of what `head` and `data` are told next. It holds for one `data`; others have none."""
         ...
 
 
 def wants_stamps(receiver: Receiver) -> TypeGuard[StampedReceiver]:
     """Tells a StampedReceiver. `isinstance` would look for all names of the protocol, for every request."""
-    return hasattr(receiver, "stamped")
+    return hasattr(receiver, "note_stamp")

@@ -50,7 +50,7 @@ class Decoder:
         if self.error or not data:
             return
         try:
-            for piece in _gathered(_undone(data, self._stages)):
+            for piece in _gather(_undo(data, self._stages)):
                 self._count(piece)
                 yield piece
         except ProviderError as error:
@@ -72,15 +72,15 @@ def _check(size: int, cap: int) -> None:
         raise TooLarge(f"the decoded body exceeds {cap} bytes")
 
 
-def _undone(data: bytes, stages: Sequence["_Stage"]) -> Iterator[bytes]:
+def _undo(data: bytes, stages: Sequence["_Stage"]) -> Iterator[bytes]:
     if not stages:
         yield data
         return
     for piece in stages[0].feed(data):
-        yield from _undone(piece, stages[1:])
+        yield from _undo(piece, stages[1:])
 
 
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _gather(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Puts small pieces together, so that many members or blocks are not many reads for the receiver."""
     some: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""What tests of the benchmark share with those of the transports."""
+"""Fixtures that the tests of the benchmark share with those of the transports."""
 
 from tests.transports.conftest import certificate
 

@@ -12,12 +12,12 @@ EVIL = (
     '<img src="http://127.0.0.1:9/x" onerror="alert(1)"><script>alert(2)</script>\x00\x1b[31m\ud800\u202e'
     "</code></pre></table>&amp; rate limit reached for this model: 30 requests a minute. " + "wait " * 100
 )
-"""What a service may send in place of a decent message."""
+"""Messages that a service may send in place of a decent one."""
 
 
 @frozen
 class Kind:
-    """How a lane behaves: seconds to the first piece and between pieces, and shares of requests or of pieces."""
+    """The behaviour of a lane: seconds to the first piece and between pieces, and shares of requests or of pieces."""
 
     name: str
     first: float

@@ -1,4 +1,4 @@
-"""What lane specs can name: the tables, and what the environment adds to them."""
+"""The names in lane specs: the tables, and what the environment adds to them."""
 
 import re
 from datetime import date

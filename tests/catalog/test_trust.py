@@ -1,4 +1,4 @@
-"""Where a lane's key goes: to its own service, and elsewhere only on the word of somebody who is trusted."""
+"""A lane's key goes to its own service, and elsewhere only on the word of somebody who is trusted."""
 
 import json
 from pathlib import Path

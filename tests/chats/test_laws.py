@@ -1,4 +1,4 @@
-"""What every provider of a page's own service must show; its module has the answers that these are tried with."""
+"""The laws of every provider of a page's own service; its module has the answers that these are tried with."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,7 +24,7 @@ from tests.servers.website import EVENTS, HANG, Answer, Website
 
 @frozen
 class Reading:
-    """How a provider reads chunks, and bodies that are all the same answer to it."""
+    """A way to read chunks, and bodies that are all the same answer to it."""
 
     read: Callable[..., list[Event]]
     streams: Mapping[str, bytes]

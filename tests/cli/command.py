@@ -17,7 +17,7 @@ import trio
 from attrs import define, field
 
 STATE = TemporaryDirectory(prefix="fanout-tests-")
-"""Where the commands keep their last run and their logins: not where the user's are."""
+"""The directory in which the commands keep their last run and their logins: not the user's."""
 atexit.register(STATE.cleanup)
 
 COMMAND = [sys.executable, "-m", "fanout"]
@@ -31,7 +31,7 @@ ENVIRONMENT = {
 
 @define
 class Done:
-    """What a command printed, and how it ended."""
+    """The output of a command, and its exit code."""
 
     code: int
     out: str

@@ -9,7 +9,7 @@ Got = Mapping[str, Any]
 
 
 def misses(case: Case, got: Got) -> Iterator[str]:
-    """What of `also` does not hold, one sentence each; a key that is not known does not."""
+    """Yields what of `also` does not hold, one sentence each; a key that is not known does not."""
     for key, want in case.also.items():
         if key == "lane":
             yield from _misses_of_lane(want, got)
@@ -33,7 +33,7 @@ def _misses_of_lane(want: str | Mapping[str, Any], got: Got) -> Iterator[str]:
 
 
 def _are_rows(want: Any, got: Any) -> bool:
-    """Whether there are as many rows, each with what is listed of it; an id that is null may be any."""
+    """True if there are as many rows, each with what is listed of it; an id that is null may be any."""
     return len(want) == len(got) and all(
         key in have and (have[key] == value or (key == "id" and value is None))
         for row, have in zip(want, got, strict=True)
@@ -42,7 +42,7 @@ def _are_rows(want: Any, got: Any) -> bool:
 
 
 def _are_notes(want: Any, got: Got) -> bool:
-    """Whether each of the words stands in a note; without words, whether there is no note."""
+    """True if each of the words stands in a note; without words, if there is no note."""
     notes = got.get("notes", ())
     return all(any(words in note for note in notes) for words in want) if want else not notes
 

@@ -13,9 +13,9 @@ from attrs import field, frozen
 
 PROJECT_FILE = Path(__file__).parent.parent / "data" / "cases.jsonl"
 FURTHER_FILE = PROJECT_FILE.with_name("further_cases.jsonl")
-"""What the other file leaves out of the same rules."""
+"""Cases that the other file leaves out of the same rules."""
 REPORTED_FILE = PROJECT_FILE.with_name("reported_cases.jsonl")
-"""What services were reported, recorded and run to send, kind by kind."""
+"""Cases that services were reported, recorded and run to send, kind by kind."""
 
 _FIELDS = frozenset(
     (
@@ -33,7 +33,7 @@ _SIZES = (1, 2, 3, 5, 17, 64, 300)
 _TWO_WAY_LIMIT = 400
 
 Cut = tuple[str, list[bytes]]
-"""What the cut is called, and the pieces."""
+"""The name of the cut, and the pieces."""
 
 
 @frozen
@@ -62,7 +62,7 @@ class Case:
 
     @property
     def deadline(self) -> bool:
-        """Whether what a chunk completes must be out before the next chunk."""
+        """True if what a chunk completes must be out before the next chunk."""
         return self.fields.get("deadline") == "before-next-chunk"
 
     @property
@@ -72,7 +72,7 @@ class Case:
 
     @property
     def also(self) -> Mapping[str, Any]:
-        """What is expected beside the keys of `expect`: files, sources, notes, the outcome of a lane …"""
+        """Expectations beside the keys of `expect`: files, sources, notes, the outcome of a lane …"""
         also: Mapping[str, Any] = self.fields.get("also", {})
         return also
 
@@ -87,6 +87,11 @@ class Case:
         """Seconds between two chunks, where they count."""
         drip: float | None = self.fields.get("drip")
         return drip
+
+    @property
+    def waits(self) -> bool:
+        """True if a run of it passes time on a real clock: the service drips, stalls or holds the connection."""
+        return self.format in ("http1", "h2") and (self.gap is not None or self.fields.get("end") in ("stall", "hold"))
 
     @property
     def wire(self) -> str:
@@ -146,6 +151,6 @@ def _random_sizes(seed: str) -> Iterator[int]:
 
 
 def prefixes(chunks: Sequence[bytes]) -> Iterator[bytes]:
-    """What has arrived after each chunk."""
+    """Yields what has arrived after each chunk."""
     for count in range(1, len(chunks) + 1):
         yield b"".join(islice(chunks, count))

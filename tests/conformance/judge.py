@@ -35,7 +35,7 @@ _BY_SUBJECT = frozenset(
 
 
 def judge(case: Case, got: Got, *, lacks: bool = False) -> list[str]:
-    """What is wrong, one sentence each. `lacks`: the client does not have the decoder that the case needs."""
+    """Yields what is wrong, one sentence each. `lacks`: the client does not have the decoder that the case needs."""
     expect = case.fields["expect_without"] if lacks and "expect_without" in case.fields else case.expect
     wrong = list(got.get("problems", ()))
     if got.get("error") is not None and got["error"] == expect.get("or_error"):
@@ -86,7 +86,7 @@ def _same_call(want: Mapping[str, Any], got: Mapping[str, Any]) -> bool:
 
 
 def _broken_invariants(expect: Mapping[str, Any], got: Got) -> Iterator[str]:
-    """What holds for every answer, whatever the case expects."""
+    """Yields what breaks the laws of every answer, whatever the case expects."""
     error = got.get("error")
     if error is not None and error not in KINDS:
         yield f"the error is of no kind of ours: {error}"

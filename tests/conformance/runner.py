@@ -2,14 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from attrs import define, field, frozen
 
-from tests.conformance.cases import Case
+from tests.conformance.cases import Case, Cut
 from tests.conformance.judge import judge
 from tests.conformance.lanes import Lane
 from tests.conformance.own import SUBJECTS
 from tests.conformance.subjects import Subject
+
+WAITING = 16
+"""Runs of one case at once, if it waits."""
 
 
 @frozen
@@ -26,7 +30,7 @@ class Failure:
 
 @define
 class Report:
-    """How many cases of each format passed, failed and were not run."""
+    """The numbers of cases of each format that passed, failed and were not run."""
 
     passed: Counter[str] = field(factory=Counter)
     not_run: Counter[str] = field(factory=Counter)
@@ -51,19 +55,22 @@ def examine(case: Case, subjects: Subject | tuple[Subject, ...]) -> Failure | No
     several = subjects if isinstance(subjects, tuple) else (subjects,)
     if case.lane is not None and not any(isinstance(subject, Lane) for subject in several):
         return Failure(case, "in a lane", [f"no lane is run for {case.format}"])
-    return next((failure for subject in several if (failure := _examine(case, subject))), None)
+    runs = ((subject, cut) for subject in several for cut in subject.cuts(case))
+    if not case.waits:
+        return next((failure for subject, cut in runs if (failure := _examine(case, subject, cut))), None)
+    with ThreadPoolExecutor(WAITING) as pool:  # they wait for clocks and servers, so they wait together
+        failures = [*pool.map(lambda one: _examine(case, *one), runs)]
+    return next(filter(None, failures), None)
 
 
-def _examine(case: Case, subject: Subject) -> Failure | None:
+def _examine(case: Case, subject: Subject, cut: Cut) -> Failure | None:
+    name, chunks = cut
     lacks = case.needs is not None and case.needs not in subject.can
-    for cut, chunks in subject.cuts(case):
-        try:
-            wrong = judge(case, subject.run(case, chunks), lacks=lacks)
-        except Exception as error:  # noqa: BLE001  # whatever gets out of the code under test is a failure of it
-            wrong = [f"raised {type(error).__name__}: {error}"]
-        if wrong:
-            return Failure(case, cut, wrong)
-    return None
+    try:
+        wrong = judge(case, subject.run(case, chunks), lacks=lacks)
+    except Exception as error:  # noqa: BLE001  # whatever gets out of the code under test is a failure of it
+        wrong = [f"raised {type(error).__name__}: {error}"]
+    return Failure(case, name, wrong) if wrong else None
 
 
 def run(cases: Iterable[Case], subjects: Subjects = SUBJECTS) -> Report:

@@ -34,7 +34,7 @@ SMALL = 4096
 
 @define
 class Wire:
-    """What the server saw: the requests, and the text that was out when each chunk but the first was about to go."""
+    """The server's record: the requests, and the text that was out when each chunk but the first was about to go."""
 
     requests: list[Received] = field(factory=list)
     texts: list[str] = field(factory=list)

@@ -1,4 +1,4 @@
-"""What is examined: for every format of case, a way to run it."""
+"""The subjects that are examined: for every format of case, a way to run it."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ class Subject(Protocol):
         ...
 
     def run(self, case: Case, chunks: Sequence[bytes]) -> Got:
-        """What becomes of this input."""
+        """Returns what becomes of this input."""
         ...
 
 
@@ -73,7 +73,7 @@ class Pure:
         return got
 
     def _whole(self, case: Case, chunks: Sequence[bytes]) -> list[Any]:
-        """What is out after each chunk, if the input ends there: nothing may wait for more."""
+        """Returns what is out after each chunk, if the input ends there: nothing may wait for more."""
         seen = []
         for prefix in prefixes(chunks):
             trial = self._start(case)
@@ -127,7 +127,7 @@ def _is_slow(framing: Callable[[int, int], ServerSentEvents], case: Case) -> Ite
 
 
 def is_linear(framing: Callable[[], Framing[Any]], size: int) -> bool:
-    """Whether a line of four times `size` costs at most six times the CPU; the machine's noise gets three chances."""
+    """True if a line of four times `size` costs at most six times the CPU; the machine's noise gets three chances."""
     for _ in range(3):
         small, large = (
             _cost(framing(), cut_at_sizes(b"data: " + b"a" * length + b"\n\n", repeat(16384)))

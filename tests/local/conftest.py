@@ -1,4 +1,4 @@
-"""What the tests of the embedded model share."""
+"""Fixtures of the tests of the embedded model."""
 
 import importlib.util
 import os

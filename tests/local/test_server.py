@@ -52,7 +52,7 @@ async def gone(pid: int) -> None:
 
 
 def is_there(pid: int | None) -> bool:
-    """Whether the process exists, a zombie included."""
+    """True if the process exists, a zombie included."""
     assert pid
     try:
         os.kill(pid, 0)

@@ -23,7 +23,7 @@ BASE = "https://chat.example.org"
 
 @frozen
 class Chat(Provider):
-    """What a login needs to know of a provider."""
+    """The part of a provider that a login needs to know."""
 
     name: str = "huggingchat"
     base_url: str = BASE
@@ -266,7 +266,7 @@ async def test_a_store_that_another_process_changes_is_waited_for_no_longer_than
     state: Path, nursery: trio.Nursery, work: str
 ) -> None:
     async def let_go() -> None:
-        await trio.sleep(1)
+        await trio.sleep(0.1)
         os.close(other)
 
     async def call() -> None:
@@ -276,13 +276,13 @@ async def test_a_store_that_another_process_changes_is_waited_for_no_longer_than
     store.save(login("a"))
     other = os.open(state / ".lock", os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
-    nursery.start_soon(let_go)
     began = trio.current_time()
     with trio.move_on_after(0.1) as scope:
         await call()
     assert scope.cancelled_caught
     assert trio.current_time() - began < 0.8
     assert store.load("huggingchat", BASE) == login("a")
+    nursery.start_soon(let_go)
     await call()
     assert store.load("huggingchat", BASE) == (renewed if work == "keep" else None)
 

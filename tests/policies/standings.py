@@ -1,4 +1,4 @@
-"""What a policy is told of lanes, made by hand: policies are tested without a loop and without lanes."""
+"""Standings of lanes, made by hand: policies are tested without a loop and without lanes."""
 
 from attrs import define
 

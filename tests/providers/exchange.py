@@ -1,4 +1,4 @@
-"""What a provider reads, and its round trips over a real transport, without the engine that an Answer comes from."""
+"""Reads with a provider, also over a real transport, without the engine that an Answer comes from."""
 
 from collections.abc import Callable
 from math import inf
@@ -59,7 +59,7 @@ EVENT_STREAM = Head(200, EVENTS)
 def read_by(
     provider: Provider, *chunks: bytes, head: Head = EVENT_STREAM, error: ProviderError | None = None
 ) -> list[Event]:
-    """What a provider reads in these chunks of a response, to its end or to the error that breaks it off."""
+    """Reads these chunks of a response, to its end or to the error that breaks it off."""
     reader = provider.read(head)
     return [event for data in chunks for event in reader.feed(data)] + reader.close(error)
 
@@ -91,7 +91,7 @@ def error_of(read: Callable[..., list[Event]], head: Head, data: bytes) -> Provi
 
 
 def state_of(events: list[Event]) -> Conversation | None:
-    """What continues the conversation."""
+    """The state that continues the conversation."""
     return next((event for event in events if isinstance(event, Conversation)), None)
 
 

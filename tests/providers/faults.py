@@ -1,4 +1,4 @@
-"""What a service does in the place of a whole answer, and what becomes of it in the lane."""
+"""Faults: a service's reply in the place of a whole answer, and what becomes of it in the lane."""
 
 from attrs import frozen
 

@@ -21,5 +21,5 @@ def assert_sound(events: list[Event]) -> None:
     """One End, last, and every text can be encoded."""
     assert [type(event) is End for event in events] == [False] * (len(events) - 1) + [True]
     for event in events:
-        for name in ("text", "arguments", "id", "name", "raw", "model"):
+        for name in ("text", "arguments", "id", "name", "raw", "model", "url", "media_type"):
             (getattr(event, name, None) or "").encode()

@@ -1,35 +1,14 @@
-import json
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from fanout.abc import Head
 from fanout.answers import Answer, Fold
-from fanout.errors import Overloaded, ProtocolError, ProviderError, RateLimited, ServerError, TimedOut
+from fanout.errors import Overloaded, ProviderError, RateLimited, ServerError, TimedOut
 from fanout.events import Delta, End, Event, File, Reasoning, Refusal, Source, Sources, Status, ToolCall, Usage
-from fanout.providers.chat_reader import ChatReader
 from tests.conformance.cases import PROJECT_FILE, load, recut
-from tests.providers.odd import assert_sound, odd_json
-
-SSE = {"content-type": "text/event-stream", "x-request-id": "r1"}
-
-
-def chunk(**choice: Any) -> bytes:
-    return b"data: " + orjson.dumps({"model": "m-1", "choices": [{"index": 0, **choice}]}) + b"\n\n"
-
-
-def read(*chunks: bytes, status: int = 200) -> list[Event]:
-    reader = ChatReader(Head(status, SSE))
-    return [event for data in chunks for event in reader.feed(data)] + reader.close()
-
-
-def end_of(events: list[Event]) -> End:
-    end = events[-1]
-    assert isinstance(end, End)
-    return end
+from tests.providers.exchange import end_of
+from tests.providers.wires.chat import DONE, STOP, chunk, read
 
 
 def text_of(events: list[Event]) -> str:
@@ -47,10 +26,6 @@ def whole(message: Any, **more: Any) -> bytes:
     return orjson.dumps(
         {"model": "m-1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **more}
     )
-
-
-STOP = chunk(delta={}, finish_reason="stop")
-DONE = b"data: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("case", [c for c in load(PROJECT_FILE) if c.format == "openai-chat"], ids=lambda c: c.name)
@@ -165,11 +140,6 @@ def test_timings_count_nothing_twice_and_spoil_nothing() -> None:
 def test_what_stands_aside_does_not_spoil_the_answer(extra: Any) -> None:
     data = {"choices": [{"index": 0, "delta": {"content": "a"}}], "x_groq": extra, "timings": extra, "usage": extra}
     assert end_of(read(b"data: " + orjson.dumps({**data, "base_resp": extra}) + b"\n\n", STOP)).error is None
-
-
-@pytest.mark.parametrize("usage", [None, {}, "n/a", [1], {"prompt_tokens_details": None, "prompt_tokens": "3"}])
-def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
-    assert end_of(read(chunk(delta={"content": "a"}, finish_reason="stop", usage=usage))).status is Status.FINISHED
 
 
 def test_groq_puts_usage_and_errors_aside() -> None:
@@ -752,34 +722,3 @@ def test_other_choices_do_not_mix_in() -> None:
     events = read(b"data: " + orjson.dumps(data) + b"\n\n")
     assert events[:-1] == [Delta("A"), Delta("C")]
     assert end_of(events).status is Status.FAILED
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"choices": 5},
-        {"choices": [None]},
-        {"choices": [7]},
-        {"choices": [{"delta": 5}]},
-        {"choices": [{"message": 5}]},
-    ],
-)
-def test_a_chunk_of_the_wrong_shape_is_a_protocol_error(value: Any) -> None:
-    assert type(end_of(read(b"data: " + orjson.dumps(value) + b"\n\n")).error) is ProtocolError
-
-
-NAMES = [
-    *("choices", "delta", "message", "content", "tool_calls", "function", "arguments", "index"),
-    *("finish_reason", "usage", "x_groq", "error", "id", "type", "text", "name", "base_resp", "images", "image_url"),
-    *("audio", "transcript", "data", "annotations", "citations", "search_results", "web_search", "url_citation", "url"),
-    *("reasoning", "reasoning_details", "thinking", "refusal", "function_call", "completion_tokens_details"),
-]
-ODD = odd_json(NAMES, ["text", "stop", "thinking", "image_url", "https://a.example", "data:image/png;base64,eA=="])
-
-
-@given(st.lists(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), max_size=4), st.booleans())
-@settings(deadline=None, max_examples=150)
-def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
-    stream = "".join(f"data: {json.dumps(value)}\n\n" if sse else json.dumps(value) for value in values)
-    events = read(stream.encode())
-    assert_sound(events)

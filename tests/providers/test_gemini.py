@@ -1,57 +1,13 @@
-import json
 from base64 import b64encode
 from typing import Any
 
 import pytest
 
 import fanout
-from fanout.abc import Head, Reply, Request
-from fanout.errors import (
-    AllLanesFailed,
-    AuthError,
-    InvalidRequest,
-    NotFound,
-    ProtocolError,
-    ProviderError,
-    RateLimited,
-)
-from fanout.events import Usage
+from fanout.errors import InvalidRequest
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
-from fanout.providers.gemini import Gemini
-from fanout.secret import Secret
+from tests.providers.wires.gemini import body, lane, request
 from tests.servers import gemini
-
-KEY = "AIza-very-secret"
-
-
-def provider(**fields: Any) -> Gemini:
-    return Gemini(**{"model": "gemini-2.5-flash", "key": Secret(KEY), **fields})
-
-
-def request(prompt: str | Prompt = "Hi", options: Options | None = None, **fields: Any) -> Request:
-    return provider(**fields).request(Prompt.of(prompt).with_options(options or Options()))
-
-
-def body(*args: Any, **fields: Any) -> dict[str, Any]:
-    made = json.loads(request(*args, **fields).body)
-    assert isinstance(made, dict)
-    return made
-
-
-def test_a_request_asks_for_a_stream_and_hides_the_key_from_the_address() -> None:
-    made = request("Hi")
-    assert (made.method, made.url) == (
-        "POST",
-        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
-    )
-    assert json.loads(made.body) == {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
-    assert made.plain_headers() == {
-        "accept": "text/event-stream",
-        "accept-encoding": "identity",
-        "content-type": "application/json",
-        "x-goog-api-key": KEY,
-    }
-    assert KEY not in made.url + repr(made) + repr(provider()) + str(dict(made.headers))
 
 
 @pytest.mark.parametrize(
@@ -62,17 +18,17 @@ def test_a_model_is_a_path(model: str, path: str) -> None:
     assert path in request(model=model, base_url="http://127.0.0.1:1/v1beta/").url
 
 
+async def test_a_picture_goes_to_the_service_as_bytes() -> None:
+    picture = Media(data=b"a picture", media_type="image/png")
+    async with gemini.open_server() as server:
+        (answer,) = await fanout.gather(Prompt((Message("user", "u", media=(picture,)),)), [lane(server)])
+        assert b64encode(b"a picture") in server.requests[0].body
+    assert answer.error is None
+
+
 def test_without_a_model_nothing_is_asked() -> None:
     with pytest.raises(InvalidRequest, match="gemini needs a model"):
         request(model=None)
-
-
-def test_a_missing_key_is_named() -> None:
-    with pytest.raises(AuthError, match="no key: set GEMINI_API_KEY or GOOGLE_API_KEY"):
-        request(key=None)
-    with pytest.raises(AuthError, match="no key: set one"):
-        provider(key=None, key_env=()).models_request()
-    assert "x-goog-api-key" not in request(key=None, needs_key=False).headers
 
 
 def test_every_role_has_its_form() -> None:
@@ -202,102 +158,3 @@ def test_the_body_of_the_options_comes_last_and_adds_to_the_generation_config() 
     assert made["tools"] == [{"googleSearch": {}}]
     assert body("Hi", Options(body={"generationConfig": {"topK": 4}}))["generationConfig"] == {"topK": 4}
     assert body("Hi", Options(seed=1, body={"generationConfig": None}))["generationConfig"] is None
-
-
-@pytest.mark.parametrize(
-    ("message", "options", "words"),
-    [
-        (Message("user", "u", name="Ann"), Options(), "gemini cannot carry the name"),
-        (Message("system", "", media=(Media(data=b"x"),)), Options(), "gemini cannot carry media in a system message"),
-        (
-            Message("tool", "", media=(Media(data=b"x"),), name="f"),
-            Options(),
-            "gemini cannot carry media in the result",
-        ),
-        (Message("tool", "2", tool_call_id="1"), Options(), "gemini needs to know which tool gave the result 1"),
-        (Message("assistant", "", tool_uses=(ToolUse("1", "f", "[1]"),)), Options(), "the arguments of f"),
-        (Message("assistant", "", tool_uses=(ToolUse("1", "f", "{"),)), Options(), "the arguments of f"),
-        (Message("user", "u"), Options(tools=({"type": "web_search"},)), "gemini takes functions for tools"),
-        (Message("user", "u"), Options(tool_choice="sometimes"), "gemini cannot carry the tool_choice sometimes"),
-    ],
-)
-def test_what_it_cannot_carry_is_refused_by_name(message: Message, options: Options, words: str) -> None:
-    with pytest.raises(InvalidRequest, match=words):
-        request(Prompt((message,)), options)
-
-
-def test_the_models_that_generate_content_are_listed() -> None:
-    made = provider().models_request()
-    assert (made.method, made.url) == ("GET", "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000")
-    rows = [
-        {"name": "models/b", "supportedGenerationMethods": ["generateContent", "countTokens"]},
-        {"name": "models/embedding", "supportedGenerationMethods": ["embedContent"]},
-        {"name": "models/a"},
-        {"name": None},
-        7,
-    ]
-    assert provider().models(Reply(Head(200), json.dumps({"models": rows}).encode())) == ["b", "a"]
-
-
-@pytest.mark.parametrize(
-    ("status", "reply", "kind"),
-    [
-        (403, b'{"error":{"code":403,"status":"PERMISSION_DENIED"}}', AuthError),
-        (200, b"<html>", ProtocolError),
-        (200, b"{}", ProtocolError),
-        (200, b"[]", ProtocolError),
-    ],
-)
-def test_a_reply_without_models_is_an_error(status: int, reply: bytes, kind: type[ProviderError]) -> None:
-    with pytest.raises(kind):
-        provider().models(Reply(Head(status), reply))
-
-
-def lane(server: gemini.GeminiServer, model: str = "stream", **fields: Any) -> Gemini:
-    return Gemini(**{"model": model, "key": Secret(gemini.KEY), "base_url": f"{server.url}/v1beta", **fields})
-
-
-@pytest.mark.parametrize("model", ["stream", "array"])
-async def test_it_wins_a_race_over_a_real_socket(model: str) -> None:
-    async with gemini.open_server() as server:
-        answer = await fanout.race("Hi", [lane(server, model)], system="Be brief.")
-    assert (answer.text, answer.reasoning, answer.finish_reason) == ("Hello", "hmm", "stop")
-    assert (answer.lane, answer.provider, answer.model) == (f"gemini/{model}", "gemini", "g-1")
-    assert answer.usage == Usage(3, 2)
-
-
-async def test_the_service_takes_all_that_it_sends() -> None:
-    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
-    options = Options(
-        *(5, 0.5, 0.5, ("x",), 1), reasoning_tokens=9, tools=(tool,), tool_choice="auto", schema={"type": "object"}
-    )
-    messages = (
-        Message("system", "s"),
-        Message("user", "u", media=(Media(data=b"x", media_type="image/png"), Media(url="https://example.com/a.png"))),
-        Message("assistant", "", tool_uses=(ToolUse("1", "add", "{}"),)),
-        Message("tool", "2", tool_call_id="1"),
-    )
-    async with gemini.open_server() as server:
-        (answer,) = await fanout.gather(Prompt(messages, options), [lane(server)])
-        assert b64encode(b"x") in server.requests[0].body
-    assert (answer.error, answer.text) == (None, "Hello")
-
-
-@pytest.mark.parametrize(
-    ("fields", "kind"),
-    [({"model": "missing"}, NotFound), ({"model": "busy"}, RateLimited), ({"key": Secret("wrong")}, AuthError)],
-)
-async def test_what_the_service_says_is_the_lanes_error(fields: dict[str, Any], kind: type[ProviderError]) -> None:
-    async with gemini.open_server() as server:
-        with pytest.raises(AllLanesFailed) as failed:
-            await fanout.race("Hi", [lane(server, **fields)], retries=0)
-    (error,) = failed.value.exceptions
-    assert type(error) is kind
-    assert isinstance(error, ProviderError) and error.retry_after == (7.0 if kind is RateLimited else None)
-
-
-async def test_a_wrong_request_is_refused_in_the_services_words() -> None:
-    async with gemini.open_server() as server:
-        prompt = Prompt.of("Hi").with_options(Options(body={"topk": 4}))
-        (answer,) = await fanout.gather(prompt, [lane(server)])
-    assert isinstance(answer.error, InvalidRequest) and 'Unknown name "topk"' in answer.error.message

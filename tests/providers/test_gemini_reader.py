@@ -2,124 +2,23 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fanout.abc import Head
 from fanout.errors import (
     AuthError,
     InvalidRequest,
-    NotAStream,
     NotFound,
     Overloaded,
-    ProtocolError,
     ProviderError,
     RateLimited,
     ServerError,
     TimedOut,
     Truncated,
 )
-from fanout.events import Delta, End, Event, File, Reasoning, Source, Sources, Status, ToolCall, Usage
+from fanout.events import Delta, End, File, Sources, Status, ToolCall, Usage
 from fanout.providers.gemini import Gemini
-from tests.providers.odd import odd_json
-
-SSE = {"content-type": "text/event-stream"}
-
-
-def event(value: Any) -> bytes:
-    return b"data: " + json.dumps(value).encode() + b"\r\n\r\n"
-
-
-def chunk(*parts: Any, **candidate: Any) -> bytes:
-    content = {"content": {"role": "model", "parts": list(parts)}} if parts else {}
-    return event({"candidates": [{**content, "index": 0, **candidate}]})
-
-
-def read(*chunks: bytes, head: Head | None = None) -> list[Event]:
-    reader = Gemini("g").read(head or Head(200, SSE))
-    return [event for data in chunks for event in reader.feed(data)] + reader.close()
-
-
-def end_of(events: list[Event]) -> End:
-    end = events[-1]
-    assert isinstance(end, End)
-    return end
-
-
-STOP = chunk(finishReason="STOP")
-
-
-USAGE = {
-    "promptTokenCount": 3,
-    "toolUsePromptTokenCount": 4,
-    "candidatesTokenCount": 2,
-    "thoughtsTokenCount": 5,
-    "cachedContentTokenCount": 1,
-    "totalTokenCount": 14,
-}
-VALUES: list[Any] = [
-    {
-        "candidates": [{"content": {"role": "model", "parts": [{"text": "hmm", "thought": True}]}, "index": 0}],
-        "usageMetadata": {"promptTokenCount": 3},
-        "modelVersion": "gemini-test",
-        "responseId": "r-invented",
-    },
-    {
-        "candidates": [
-            {"content": {"parts": [{"text": "Grüße "}, {"text": "🎈", "thoughtSignature": "AAAA"}]}, "index": 0},
-            {"content": {"parts": [{"text": "another candidate"}]}, "index": 1, "finishReason": "OTHER"},
-        ]
-    },
-    {
-        "candidates": [
-            {
-                "content": {
-                    "parts": [
-                        {"functionCall": {"name": "add", "args": {"a": 1, "b": [True]}}},
-                        {"functionCall": {"id": "f-2", "name": "now"}},
-                        {"inlineData": {"mimeType": "image/png", "data": "iVBORw=="}},
-                        {"executableCode": {"code": "1+1"}},
-                    ]
-                },
-                "finishReason": "STOP",
-                "groundingMetadata": {
-                    "groundingChunks": [
-                        {"web": {"uri": "https://example.com/a", "title": "A"}},
-                        {"retrievedContext": {"uri": "https://example.com/b"}},
-                        {"web": {"uri": "https://example.com/a", "title": "A again"}},
-                        {"web": {"title": "no address"}},
-                    ]
-                },
-            }
-        ],
-        "usageMetadata": USAGE,
-    },
-]
-EVENTS: list[Event] = [
-    Reasoning("hmm"),
-    Delta("Grüße "),
-    Delta("🎈"),
-    ToolCall(0, "call_0", "add", '{"a":1,"b":[true]}'),
-    ToolCall(1, "f-2", "now", "{}"),
-    File(None, "image/png", data=b"\x89PNG"),
-    Sources([Source("https://example.com/a", "A"), Source("https://example.com/b")]),
-    Usage(7, 7, 1, 5),
-    End(Status.FINISHED, "tool_calls", raw="STOP", model="gemini-test"),
-]
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"".join(map(event, VALUES)),
-        json.dumps(VALUES, indent=2, ensure_ascii=False).encode(),
-    ],
-    ids=["events", "array"],
-)
-def test_the_events_do_not_depend_on_the_cut(data: bytes) -> None:
-    assert read(*(bytes([byte]) for byte in data)) == EVENTS
-    for place in range(len(data) + 1):
-        assert read(data[:place], data[place:]) == EVENTS, place
+from tests.providers.exchange import end_of
+from tests.providers.wires.gemini import HEAD, STOP, VALUES, chunk, event, read
 
 
 def test_a_pair_cut_over_two_chunks_is_joined() -> None:
@@ -145,21 +44,6 @@ def test_a_file_may_come_by_address_and_a_draft_of_a_picture_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "reason"),
-    [
-        ("STOP", "stop"),
-        ("MAX_TOKENS", "length"),
-        *((raw, "content_filter") for raw in ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT")),
-        *((raw, "content_filter") for raw in ("SPII", "MODEL_ARMOR", "IMAGE_SAFETY", "IMAGE_RECITATION")),
-        *((raw, "unknown") for raw in ("OTHER", "MALFORMED_FUNCTION_CALL", "NO_IMAGE", "SOMETHING_NEW")),
-    ],
-)
-def test_every_finish_has_a_reason_of_ours(raw: str, reason: str) -> None:
-    end = end_of(read(chunk({"text": "a"}), chunk(finishReason=raw)))
-    assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, reason, raw)
-
-
-@pytest.mark.parametrize(
     ("number", "raw", "reason"),
     [
         (1, "STOP", "stop"),
@@ -182,7 +66,7 @@ def test_a_finish_may_be_a_number(number: int, raw: str, reason: str) -> None:
 
 @pytest.mark.parametrize("nothing", [0, "", None, False, [], {}])
 def test_what_is_no_reason_ends_nothing(nothing: Any) -> None:
-    reader = Gemini("g").read(Head(200, SSE))
+    reader = Gemini("g").read(HEAD)
     reader.feed(chunk({"text": "a"}, finishReason=nothing))
     assert not reader.complete
     assert type(end_of(reader.close()).error) is Truncated
@@ -191,7 +75,7 @@ def test_what_is_no_reason_ends_nothing(nothing: Any) -> None:
 
 def test_a_reason_that_is_not_specified_counts_only_at_the_end() -> None:
     said = {"finishReason": "FINISH_REASON_UNSPECIFIED"}
-    reader = Gemini("g").read(Head(200, SSE))
+    reader = Gemini("g").read(HEAD)
     reader.feed(chunk({"text": "a"}, **said))
     assert not reader.complete
     assert end_of(reader.close()).finish_reason == "unknown"
@@ -213,7 +97,7 @@ RESULT = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42"}}
     ],
 )
 def test_a_finish_behind_code_that_was_run_ends_nothing(chunks: list[bytes]) -> None:
-    reader = Gemini("g").read(Head(200, SSE))
+    reader = Gemini("g").read(HEAD)
     events, complete = [], []
     for data in (*chunks, chunk({"text": "It is 42."}), STOP):
         events += reader.feed(data)
@@ -266,7 +150,7 @@ def test_an_answer_that_failed_after_something_came_has_a_note() -> None:
 
 def test_a_failed_answer_is_the_error_of_its_lane() -> None:
     """And the body's clean end does not make it another one."""
-    reader = Gemini("g").read(Head(200, SSE))
+    reader = Gemini("g").read(HEAD)
     reader.feed(chunk(finishReason="UNEXPECTED_TOOL_CALL"))
     assert [type(found) for found in reader.close()] == [End]
     assert not reader.complete
@@ -370,19 +254,6 @@ def test_what_is_odd_beside_the_answer_does_not_spoil_it(value: Any) -> None:
     assert end_of(events).status is Status.FINISHED
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"candidates": 5},
-        {"candidates": [None]},
-        {"candidates": [{"content": 5}]},
-        {"promptFeedback": 5},
-    ],
-)
-def test_a_chunk_of_the_wrong_shape_is_a_protocol_error(value: Any) -> None:
-    assert type(end_of(read(event(value))).error) is ProtocolError
-
-
 ERRORS = [
     (400, "INVALID_ARGUMENT", InvalidRequest),
     (400, "FAILED_PRECONDITION", InvalidRequest),
@@ -418,7 +289,7 @@ def test_every_error_is_typed_in_every_form(form: str, code: int, status: str, k
     http, data = forms(code, status)[form]
     for cut in (len(data), 1):
         pieces = [data[place : place + cut] for place in range(0, len(data), cut)]
-        assert type(end_of(read(*pieces, head=Head(http, SSE))).error) is kind
+        assert type(end_of(read(*pieces, status=http)).error) is kind
 
 
 def test_the_delay_before_a_retry_is_in_the_body() -> None:
@@ -429,45 +300,10 @@ def test_the_delay_before_a_retry_is_in_the_body() -> None:
     error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}
     for head, data in (
         (Head(429), json.dumps({"error": error}).encode()),
-        (Head(200, SSE), event({"error": error})),
+        (HEAD, event({"error": error})),
     ):
         found = end_of(read(data, head=head)).error
         assert isinstance(found, RateLimited) and found.retry_after == 7.5
-
-
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [
-        (chunk({"text": "a"}), Truncated),
-        (b"", Truncated),
-        (b"[]", Truncated),
-        (b"[" + json.dumps(VALUES[0]).encode(), Truncated),
-        (b"<html>", NotAStream),
-        (b'{"other": 1}', NotAStream),
-    ],
-)
-def test_no_answer_without_its_end(data: bytes, kind: type[ProviderError]) -> None:
-    assert type(end_of(read(data)).error) is kind
-
-
-NAMES = [
-    *("candidates", "content", "parts", "text", "thought", "functionCall", "args", "name", "index", "finishReason"),
-    *("inlineData", "data", "fileData", "fileUri", "groundingMetadata", "groundingChunks", "uri", "promptFeedback"),
-    *("blockReason", "usageMetadata", "promptTokenCount", "error", "id", "modelVersion", "partialArgs", "jsonPath"),
-    *("willContinue", "stringValue", "numberValue", "citationMetadata", "citations", "executableCode", "finishMessage"),
-]
-ODD = odd_json(NAMES, ["text", "STOP", "$.a", "$.a[0].b", "MALFORMED_FUNCTION_CALL"])
-
-
-@given(st.lists(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5), max_size=4), st.booleans())
-@settings(deadline=None, max_examples=150)
-def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
-    data = "".join(f"data: {json.dumps(value)}\n\n" for value in values) if sse else json.dumps(values)
-    events = read(data.encode())
-    assert [type(event) is End for event in events] == [False] * (len(events) - 1) + [True]
-    for found in events:
-        for name in ("text", "arguments", "id", "name", "raw", "model", "url", "media_type"):
-            (getattr(found, name, None) or "").encode()
 
 
 def test_a_part_may_have_a_text_and_a_call() -> None:

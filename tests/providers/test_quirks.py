@@ -103,7 +103,7 @@ MESSAGES |= {
         {**SAID[3], "tool_call_id": SHORT["id"]},
     ],
 }
-"""What becomes of SAID, by quirk."""
+"""The forms of SAID, by quirk."""
 
 CREDENTIALS: dict[str, dict[str, str]] = {"api_key_header": {"api-key": "canary"}}
 

@@ -1,19 +1,11 @@
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from fanout.abc import Head
 from fanout.errors import (
-    AuthError,
     InvalidRequest,
-    NotAStream,
-    NotFound,
     Overloaded,
-    ProtocolError,
     ProviderError,
     QuotaError,
     RateLimited,
@@ -21,135 +13,16 @@ from fanout.errors import (
     TimedOut,
     Truncated,
 )
-from fanout.events import Delta, End, Event, Reasoning, Refusal, Source, Sources, Status, ToolCall, Usage
+from fanout.events import Delta, End, Reasoning, Refusal, Source, Sources, Status, ToolCall, Usage
 from fanout.providers.responses import Responses
 from tests.cpu import is_linear
-from tests.local.conftest import model  # noqa: F401  # a fixture
-from tests.providers.odd import assert_sound, odd_json
+from tests.providers.exchange import end_of
+from tests.providers.wires.responses import CALL, EVENTS, HEAD, OUTPUT, TRANSCRIPT, USAGE, ending, event, read, text
 from tests.servers.events import text_of
-
-SSE = {"content-type": "text/event-stream", "x-request-id": "r1"}
-
-
-def read(*events: Mapping[str, Any] | bytes, status: int = 200) -> list[Event]:
-    return read_pieces([event if isinstance(event, bytes) else text_of(event) for event in events], status)
-
-
-def read_pieces(pieces: list[bytes], status: int = 200) -> list[Event]:
-    reader = Responses("m").read(Head(status, SSE))
-    return [event for data in pieces for event in reader.feed(data)] + reader.close()
-
-
-def end_of(events: list[Event]) -> End:
-    end = events[-1]
-    assert isinstance(end, End)
-    return end
-
-
-def event(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"type": f"response.{kind}", **fields}
-
-
-def text(delta: str) -> dict[str, Any]:
-    return event("output_text.delta", output_index=1, item_id="msg_1", content_index=0, delta=delta)
-
-
-def ending(status: str = "completed", **fields: Any) -> dict[str, Any]:
-    return event(status, response={"id": "resp_1", "status": status, **fields})
-
-
-CITATION = {"type": "url_citation", "url": "https://example.com/a", "title": "A", "start_index": 0, "end_index": 2}
-CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add"}
-USAGE = {
-    "input_tokens": 30,
-    "input_tokens_details": {"cached_tokens": 20},
-    "output_tokens": 12,
-    "output_tokens_details": {"reasoning_tokens": 7},
-    "total_tokens": 42,
-}
-OUTPUT = [
-    {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hmm"}]},
-    {
-        "type": "message",
-        "id": "msg_1",
-        "content": [{"type": "output_text", "text": "Hé🎈", "annotations": [CITATION]}],
-    },
-    {**CALL, "arguments": '{"a":1}'},
-]
-TRANSCRIPT: list[dict[str, Any]] = [
-    event("created", sequence_number=0, response={"id": "resp_1", "status": "in_progress", "model": "m-1-2026"}),
-    event("in_progress", sequence_number=1, response={"id": "resp_1", "status": "in_progress", "model": "m-1-2026"}),
-    event("output_item.added", output_index=0, item={"id": "rs_1", "type": "reasoning", "summary": []}),
-    event("reasoning_summary_part.added", output_index=0, summary_index=0, part={"type": "summary_text", "text": ""}),
-    event("reasoning_summary_text.delta", output_index=0, summary_index=0, delta="hmm", obfuscation="x7"),
-    event("reasoning_summary_text.done", output_index=0, summary_index=0, text="hmm"),
-    event("output_item.done", output_index=0, item=OUTPUT[0]),
-    event("web_search_call.searching", output_index=1, item_id="ws_1"),
-    event("output_item.added", output_index=1, item={"id": "msg_1", "type": "message", "content": []}),
-    event("content_part.added", output_index=1, part={"type": "output_text", "text": ""}),
-    text("Hé"),
-    text("🎈"),
-    event("output_text.annotation.added", output_index=1, annotation_index=0, annotation=CITATION),
-    event("output_text.annotation.added", output_index=1, annotation_index=1, annotation={"type": "file_citation"}),
-    event("output_text.done", output_index=1, text="Hé🎈"),
-    event("content_part.done", output_index=1, part=OUTPUT[1]["content"][0]),  # type: ignore[index]
-    event("output_item.done", output_index=1, item=OUTPUT[1]),
-    event("output_item.added", output_index=2, item={**CALL, "arguments": ""}),
-    event("function_call_arguments.delta", output_index=2, item_id="fc_1", delta='{"a":'),
-    event("function_call_arguments.delta", output_index=2, item_id="fc_1", delta="1}"),
-    event("function_call_arguments.done", output_index=2, item_id="fc_1", arguments='{"a":1}'),
-    event("output_item.done", output_index=2, item=OUTPUT[2]),
-    event("invented_tomorrow", anything=[1]),
-    ending(output=OUTPUT, usage=USAGE, model="m-1-2026", error=None),
-]
-EVENTS: list[Event] = [
-    Reasoning("hmm"),
-    Delta("Hé"),
-    Delta("🎈"),
-    Sources([Source("https://example.com/a", "A")]),
-    ToolCall(2, "call_1", "add", ""),
-    ToolCall(2, None, None, '{"a":'),
-    ToolCall(2, None, None, "1}"),
-    Usage(30, 12, 20, 7),
-    End(Status.FINISHED, "tool_calls", None, "completed", "m-1-2026", "r1", {"x-request-id": "r1"}),
-]
 
 
 def test_a_stream_becomes_events() -> None:
     assert read(*TRANSCRIPT) == EVENTS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("named", [True, False])
-def test_the_events_do_not_depend_on_the_cut(named: bool) -> None:
-    stream = b"".join(text_of(event) for event in TRANSCRIPT)
-    if not named:
-        stream = b"\n".join(line for line in stream.split(b"\n") if not line.startswith(b"event:"))
-    assert read_pieces([stream[i : i + 1] for i in range(len(stream))]) == EVENTS
-    for cut in range(1, len(stream)):
-        assert read_pieces([stream[:cut], stream[cut:]]) == EVENTS, cut
-
-
-@pytest.mark.parametrize(
-    ("last", "reason", "raw"),
-    [
-        (ending(), "stop", "completed"),
-        (ending("incomplete", incomplete_details={"reason": "max_output_tokens"}), "length", "max_output_tokens"),
-        (ending("incomplete", incomplete_details={"reason": "content_filter"}), "content_filter", "content_filter"),
-        (ending("incomplete", incomplete_details={"reason": "new"}), "unknown", "new"),
-        (ending("incomplete", incomplete_details=None), "unknown", "incomplete"),
-    ],
-)
-def test_every_ending_has_a_reason_of_ours(last: dict[str, Any], reason: str, raw: str) -> None:
-    end = end_of(read(text("a"), last))
-    assert (end.status, end.finish_reason, end.raw) == (Status.FINISHED, reason, raw)
-
-
-def test_the_end_comes_at_once_and_nothing_follows() -> None:
-    reader = Responses("m").read(Head(200, SSE))
-    events = reader.feed(text_of(text("a")) + text_of(ending()) + text_of(text("b")))
-    assert [type(event) for event in events] == [Delta, End]
-    assert reader.feed(text_of(text("c"))) + reader.close() == []
 
 
 def test_refusals_and_reasoning_are_kept_apart() -> None:
@@ -382,7 +255,7 @@ def test_a_response_that_failed_is_an_error_whatever_its_event(
 
 def many_odd_events(count: int) -> None:
     """A stream that repeats, contradicts and changes its names as often as it can."""
-    reader = Responses("m").read(Head(200, SSE))
+    reader = Responses("m").read(HEAD)
     for number in range(count):
         for odd in (
             text(f"{number} "),
@@ -453,92 +326,9 @@ def test_a_failure_in_the_stream_is_a_typed_error(last: dict[str, Any], kind: ty
         assert type(end_of(events).error) is kind
 
 
-@pytest.mark.parametrize(
-    ("status", "error", "kind"),
-    [
-        (400, {"type": "invalid_request_error", "code": "unknown_parameter"}, InvalidRequest),
-        (401, {"type": "invalid_request_error", "code": "invalid_api_key"}, AuthError),
-        (403, {"code": "unsupported_country_region_territory"}, AuthError),
-        (404, {"type": "invalid_request_error", "code": "model_not_found"}, NotFound),
-        (429, {"type": "insufficient_quota", "code": "insufficient_quota"}, QuotaError),
-        (429, {"type": "requests", "code": "rate_limit_exceeded"}, RateLimited),
-        (500, {"type": "server_error"}, ServerError),
-        (503, {"type": "server_error"}, Overloaded),
-    ],
-)
-def test_an_error_status_is_a_typed_error(status: int, error: dict[str, Any], kind: type[ProviderError]) -> None:
-    end = end_of(read(json.dumps({"error": {"message": "m", "param": None, **error}}).encode(), status=status))
-    assert type(end.error) is kind
-    assert (end.error.status, end.error.message) == (status, "m")
-
-
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_a_whole_response_that_failed_is_an_error(status: str) -> None:
     document: dict[str, Any] = {"object": "response", "status": status, "error": None, "output": []}
     assert type(end_of(read(json.dumps(document).encode())).error) is ServerError
     error = {"code": "image_too_large", "message": "m"}
     assert type(end_of(read(json.dumps({**document, "error": error}).encode())).error) is InvalidRequest
-
-
-def test_a_document_that_is_no_answer_is_an_error() -> None:
-    assert type(end_of(read(b'{"status":"queued","output":[]}')).error) is NotAStream
-    assert type(end_of(read(b'{"hello":1}')).error) is NotAStream
-
-
-def test_a_stream_without_its_end_is_truncated() -> None:
-    events = read(*TRANSCRIPT[:-1])
-    assert events[:-1] == EVENTS[:-2]
-    assert type(end_of(events).error) is Truncated
-    assert type(end_of(read()).error) is Truncated
-
-
-@pytest.mark.parametrize("usage", [None, {}, "n/a", [1], {"input_tokens_details": None, "input_tokens": "3"}])
-def test_odd_usage_does_not_spoil_the_answer(usage: Any) -> None:
-    assert end_of(read(text("a"), ending(usage=usage))).status is Status.FINISHED
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        event("completed"),
-        event("completed", response={"output": 5}),
-        {"type": ["x"]},
-    ],
-)
-def test_an_event_of_the_wrong_shape_is_a_protocol_error(odd: dict[str, Any]) -> None:
-    made = b"data: " + json.dumps(odd).encode() + b"\n\n"
-    assert type(end_of(read(made)).error) is ProtocolError
-
-
-TYPES = [str(event["type"]) for event in TRANSCRIPT] + [
-    *("error", "function_call", "custom_tool_call", "message", "reasoning", "image_generation_call", "shell_call"),
-    *(
-        "code_interpreter_call",
-        "web_search_call",
-        "url_citation",
-        "container_file_citation",
-        "reasoning_text",
-        "refusal",
-    ),
-    *("response.custom_tool_call_input.delta", "response.refusal.done", "response.reasoning_text.done"),
-]
-NAMES = [
-    *("type", "delta", "response", "item", "output", "output_index", "item_id", "call_id", "arguments", "content"),
-    *("status", "usage", "error", "annotation", "url", "text", "summary", "id", "name", "code", "part", "annotations"),
-    *("content_index", "summary_index", "input", "result", "outputs", "action", "refusal", "incomplete_details"),
-]
-ODD = odd_json(NAMES, [*TYPES, "completed"])
-EVENT = st.builds(
-    lambda kind, fields: {**fields, "type": kind},
-    st.sampled_from(TYPES),
-    st.dictionaries(st.sampled_from(NAMES), ODD, max_size=5),
-)
-
-
-@pytest.mark.slow
-@given(st.lists(EVENT, max_size=4), st.booleans())
-@settings(deadline=None, max_examples=150)
-def test_no_stream_is_too_odd(values: list[dict[str, Any]], sse: bool) -> None:
-    stream = "".join(f"data: {json.dumps(value)}\n\n" if sse else json.dumps(value) for value in values)
-    events = read(stream.encode())
-    assert_sound(events)

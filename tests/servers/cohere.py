@@ -77,7 +77,7 @@ class CohereServer(ClosingServer):
 
 
 def _faults(body: dict[str, Any]) -> Iterator[str]:
-    """What the service would not take."""
+    """Yields what the service would not take."""
     yield from (f"invalid request: unknown field: parameter '{name}'" for name in body.keys() - _FIELDS)
     if not body.get("model") or not body.get("messages"):
         yield "invalid request: model and messages are required"

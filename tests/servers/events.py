@@ -16,7 +16,7 @@ REQUEST_ID = "x-request-id: r1"
 
 
 class Refusal(Exception):
-    """What is wrong with a request: the status, and the words of the error."""
+    """The fault of a request: the status, and the words of the error."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)

@@ -70,7 +70,7 @@ def _error(code: int, status: str, message: str, *details: dict[str, Any]) -> Re
 
 
 def _faults(body: dict[str, Any]) -> Iterator[str]:
-    """What the service would not take, in its words."""
+    """Yields what the service would not take, in its words."""
     unknown = (body.keys() - _FIELDS) | (body.get("generationConfig", {}).keys() - _CONFIG)
     yield from (f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.' for name in unknown)
     if not body.get("contents"):

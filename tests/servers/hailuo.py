@@ -94,7 +94,7 @@ def failure(code: int, message: str, kind: int = 2) -> bytes:
 
 @define(eq=False)
 class Account:
-    """What belongs to one token: its browser, its devices with the time of their registration, its chats."""
+    """The belongings of one token: its browser, its devices with the time of their registration, its chats."""
 
     user_agent: str | None = None
     cookie: str | None = None

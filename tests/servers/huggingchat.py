@@ -40,7 +40,7 @@ Step = Mapping[str, Any] | bytes | float | str
 
 @define
 class Refusal(Exception):
-    """What the server says instead: a JSON object, or a text."""
+    """The reply in the place of an answer: a JSON object, or a text."""
 
     status: int
     body: Mapping[str, Any] | str
@@ -363,7 +363,7 @@ class _Exchange:
         await self.json(_superjson(talk))
 
     def thrown(self, status: int, words: str) -> Refusal:
-        """What becomes of an error in the interface v2."""
+        """The form of an error in the interface v2."""
         return Refusal(500, words) if self.server.generation == 202506 else Refusal(status, {"message": words})
 
     async def leaf_data(self, number: str) -> None:

@@ -104,7 +104,7 @@ class LoginSite:
         return _reply(b"", status="404 Not Found")
 
     def touched(self) -> bool:
-        """Whether a script has touched the identity provider's page."""
+        """True if a script has touched the identity provider's page."""
         return any(request.target != "/favicon.ico" for request in self.provider_requests[1:])
 
 
@@ -147,12 +147,12 @@ def processes(directory: Path) -> list[str]:
 
 
 def descriptors() -> int:
-    """How many descriptors this process has."""
+    """The number of descriptors of this process."""
     return len(list(Path("/dev/fd").iterdir()))
 
 
 def left(directory: Path) -> tuple[list[str], list[str], int]:
-    """What is there to be left behind: files in a directory, processes that work there, descriptors of this process."""
+    """Lists what could be left behind: files in a directory, processes that work there, descriptors of this process."""
     return [path.name for path in directory.iterdir()], processes(directory), descriptors()
 
 

@@ -61,7 +61,7 @@ class OllamaServer(ClosingServer):
 
 
 def _faults(body: dict[str, Any]) -> Iterator[str]:
-    """What the service would not take."""
+    """Yields what the service would not take."""
     yield from (f"unknown field {name}" for name in body.keys() - _FIELDS)
     yield from (f"invalid option provided: {name}" for name in body.get("options", {}).keys() - _OPTIONS)
     if not body.get("model"):

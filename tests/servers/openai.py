@@ -27,7 +27,7 @@ from tests.servers.http import Received, answer_all, chunk, play, reset, respond
 
 @define(eq=False)
 class Served:
-    """What the server saw of one request. Times are Trio times."""
+    """The server's record of one request. Times are Trio times."""
 
     model: str
     request: Received
@@ -37,7 +37,7 @@ class Served:
     ended_at: float | None = None
 
     def sent_after(self, moment: float) -> int:
-        """How many tokens were sent after `moment`."""
+        """The number of tokens that were sent after `moment`."""
         return sum(at > moment for at in self.sent)
 
 
@@ -57,7 +57,7 @@ class OpenAIServer:
         return f"{name}=openai/{';'.join(words) or 'plain'}?base_url={self.url}/v1&key_env="
 
     def of(self, lane: str) -> Served:
-        """What was served to the lane with this spec."""
+        """The record of the request of the lane with this spec."""
         model = lane.partition("openai/")[2].partition("?")[0]
         return next(served for served in self.served if served.model == model)
 

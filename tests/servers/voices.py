@@ -46,7 +46,7 @@ OTHERS = {
     "notes": "Three people met; they will meet again on Friday.",
     "celsius": "It is 18 degrees and windy in Bergen.",
 }
-"""What is answered instead where the last message has this word."""
+"""The answers in their place where the last message has this word."""
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""What the loopback servers of web pages' own services share: scripted answers, and a record of who hung up."""
+"""The loopback server of a web page's own service: scripted answers, and a record of who hung up."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -65,11 +65,11 @@ class Website:
     left: trio.Event = field(factory=trio.Event)
 
     def answer(self, request: Received) -> Answer:
-        """What is answered to a request. Raises Refusal for a wrong one."""
+        """Returns the answer to a request. Raises Refusal for a wrong one."""
         raise NotImplementedError
 
     def refused(self, request: Received, refusal: Refusal) -> Answer:
-        """What is answered to a wrong request."""
+        """Returns the answer to a wrong request."""
         return Answer([str(refusal).encode()], refusal.status, reason="Wrong")
 
     async def handle(self, stream: trio.SocketStream) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of paths where nobody's home is known, or is no directory."""
+"""Paths where nobody's home is known, or is no directory."""
 
 import pwd
 import sys

@@ -25,7 +25,7 @@ async def ask(url: str) -> None:
 
 
 async def main() -> dict[str, Any]:
-    """What came of it."""
+    """The result."""
     children: list[int] = []
 
     class Forking(Ears):

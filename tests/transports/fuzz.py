@@ -37,7 +37,7 @@ Send = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 def body_of(number: int) -> bytes:
-    """What the service answers to a request with this number."""
+    """Returns the service's answer to a request with this number."""
     return Random(number).randbytes(1 + number * 37 % 5000)
 
 
@@ -126,7 +126,7 @@ def steps_of(request: bytes) -> Steps:
 
 
 def asked(request: bytes) -> tuple[str, int]:
-    """What kind of answer, and its number."""
+    """The kind of answer, and its number."""
     kind, number, _ = request.split(b"/")
     return kind.decode(), int(number)
 
@@ -245,7 +245,7 @@ class Fuzz:
         self.outcomes[outcome] += 1
 
     async def outcome(self, request: Request, ears: Ears) -> str:
-        """How an exchange ended."""
+        """The end of an exchange."""
         try:
             await self.transport.exchange(request, ears, 5)
         except ProviderError as error:

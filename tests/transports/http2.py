@@ -37,7 +37,7 @@ Steps = Sequence[Step | Frame]
 
 @define(eq=False)
 class Http2Server:
-    """What the server saw: connections, the bodies of requests in order, streams that were reset, with their codes."""
+    """The server's record: connections, the bodies of requests in order, streams that were reset, with their codes."""
 
     url: str = ""
     connections: int = 0

@@ -65,7 +65,7 @@ async def say_hi(stream: trio.SocketStream) -> None:
 
 
 async def main() -> list[float]:
-    """How long the cancellation took, the end, and a good name beside those that hang."""
+    """The seconds that the cancellation took, the end, and a good name beside those that hang."""
     good = await ask_beside_hanging()
     times = [monotonic()]
     async with CurlTransport() as transport:

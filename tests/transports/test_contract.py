@@ -389,6 +389,7 @@ async def test_a_connection_that_does_not_come_ends_though_we_were_late(real: Re
             await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.25)
         assert (caught.value.clock, caught.value.retry_safe) == ("connect", True)
         assert 0.25 < trio.current_time() - began < 1.8
+        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

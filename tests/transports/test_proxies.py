@@ -193,7 +193,7 @@ async def test_no_connection_of_one_proxy_is_used_for_another(real: Real, certif
     ):
 
         async def count(proxy: str | None) -> tuple[int, int, int]:
-            """How many connections each proxy has got, after two requests by way of this one."""
+            """The number of connections that each proxy has got, after two requests by way of this one."""
             for _ in range(2):
                 ears = Ears()
                 await transport.exchange(Request("POST", secure_url(url), proxy=proxy), ears, 5)

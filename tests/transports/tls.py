@@ -10,7 +10,7 @@ from attrs import frozen
 from tests.servers.http import HI
 
 HOSTS = ("localhost", "service.invalid")
-"""What the certificate is for."""
+"""The host that the certificate is for."""
 
 
 @frozen

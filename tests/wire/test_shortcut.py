@@ -1,4 +1,4 @@
-"""Whether events of a known form are read as the ordinary way reads them, and all others left to it."""
+"""Events of a known form are read as the ordinary way reads them, and all others left to it."""
 
 from collections.abc import Callable, Sequence
 from random import Random

@@ -58,14 +58,14 @@ class Arrivals:
         self.receiver = receiver
         self.data = receiver.data
 
-    def sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
+    def note_sent(self, at: float, connect: float | None, tls: float | None, /) -> None:
         """Takes the time at which the request goes out: see StampedReceiver."""
         self.data = self._read
         self.connect, self.tls = connect, tls
         if not self.fresh:
             self.tape.sent = at
 
-    def stamped(self, stamp: Stamp, /) -> None:
+    def note_stamp(self, stamp: Stamp, /) -> None:
         """Takes the stamp of the bytes that come next: see StampedReceiver."""
         self._stamp = stamp
 

@@ -243,14 +243,14 @@ class Stamped:
         self.address = host, port
         self._begun = False
         self._sent = trio.current_time()
-        self.receiver.sent(self._sent, None, None)
+        self.receiver.note_sent(self._sent, None, None)
 
     def take(self, stamp: Stamp, size: int, waiting: int) -> None:
         """Tells the receiver the stamp of a read of `waiting` bytes, before which `size` bytes were seen to wait."""
         if not self._begun:
             self._begun = True
             connect, tls, upload = self.easy.took
-            self.receiver.sent(self._sent + upload, connect, tls)
+            self.receiver.note_sent(self._sent + upload, connect, tls)
         if stamp.kernel and self.raw and waiting > size - _TLS_RECORD * self.tls:
             stamp = evolve(stamp, after=trio.current_time())
-        self.receiver.stamped(stamp)
+        self.receiver.note_stamp(stamp)

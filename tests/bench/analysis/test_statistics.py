@@ -371,7 +371,7 @@ def test_a_faster_lane_with_a_tenth_of_timeouts_is_not_called_faster_than_it_is(
 
 
 def claims(found: Difference) -> bool:
-    """Whether the first may be called faster, failures allowing."""
+    """True if the first may be called faster, failures allowing."""
     return found.p < 0.05 <= found.failures_p and found.ratio.estimate is not None and found.ratio.estimate < 1
 
 

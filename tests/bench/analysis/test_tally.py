@@ -1,4 +1,4 @@
-"""How a lane stands while the load goes on."""
+"""The tally of a lane while the load goes on."""
 
 from math import inf
 

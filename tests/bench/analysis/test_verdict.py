@@ -150,7 +150,7 @@ def timed(order: list[tuple[int, str]], slow_from: float, slow: str) -> list[Rec
 
 
 def ratio(records: list[Record]) -> float:
-    """How much longer b takes than a."""
+    """The difference by which b takes longer than a."""
     (found,) = compared(records)
     assert found.difference.ratio.estimate is not None
     return found.difference.ratio.estimate ** (1 if found.first == "b" else -1)

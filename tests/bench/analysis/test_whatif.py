@@ -133,7 +133,7 @@ async def test_the_replay_does_what_the_engine_does(seed: int, on: On, autojump_
 
 
 def asked(events: list[Any]) -> bool:
-    """Whether the lane got as far as a request: one that was never started has an End only."""
+    """True if the lane got as far as a request: one that was never started has an End only."""
     return len(events) > 1
 
 

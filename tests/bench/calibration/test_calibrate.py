@@ -1,4 +1,4 @@
-"""How far a machine's measurements can be trusted."""
+"""The calibration: how far a machine's measurements can be trusted."""
 
 import json
 from math import inf

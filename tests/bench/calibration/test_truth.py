@@ -37,7 +37,7 @@ def ask(truth: Truth, *, stream: bool = True, **wish: float) -> tuple[int, bytes
 
 
 def taken(truth: Truth) -> Sent:
-    """What it sent, when it is over: it hears of a client's end when the kernel says so."""
+    """Returns what it sent, when it is over: it hears of a client's end when the kernel says so."""
     for _ in range(500):
         if found := truth.take():
             (sent,) = found

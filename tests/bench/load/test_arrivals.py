@@ -1,4 +1,4 @@
-"""Which stamp each event of a read gets."""
+"""The stamp that each event of a read gets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ FIRST, LAST, SEEN = 1.0, 1.5, 2.0
 STAMP = Stamp(FIRST, LAST, SEEN)
 MERGED = Stamp(LAST, LAST, SEEN)
 HEARD = 3.0
-"""When the engine tells of events."""
+"""The time at which the engine tells of events."""
 
 
 @define(eq=False)
@@ -51,8 +51,8 @@ def open_arrivals(head: Head = SSE, **attempt: Any) -> tuple[Arrivals, Lines]:
     seen: list[float] = []
     lines.arrivals = arrivals = Arrivals(Tape("a", 0, 0.0), lambda _, at: seen.append(at))
     arrivals.pass_to(lines)
-    arrivals.sent(0.0, None, None)
-    arrivals.stamped(Stamp(0.5, 0.5, 0.5))
+    arrivals.note_sent(0.0, None, None)
+    arrivals.note_stamp(Stamp(0.5, 0.5, 0.5))
     arrivals.head(head)
     assert seen == [0.5]
     return arrivals, lines
@@ -65,7 +65,7 @@ def record(arrivals: Arrivals) -> Record:
 
 def read(arrivals: Arrivals, data: bytes, stamp: Stamp | None = STAMP) -> bool:
     if stamp is not None:
-        arrivals.stamped(stamp)
+        arrivals.note_stamp(stamp)
     return arrivals.data(data)
 
 
@@ -118,7 +118,7 @@ def test_where_opening_a_connection_counts_the_tape_keeps_its_own_start() -> Non
         tape = Tape("a", 0, 7.0)
         arrivals = Arrivals(tape, lambda _head, _at: None, fresh)
         arrivals.pass_to(Lines())
-        arrivals.sent(7.5, 0.3, 0.2)
+        arrivals.note_sent(7.5, 0.3, 0.2)
         assert (tape.sent, arrivals.connect, arrivals.tls) == (sent, 0.3, 0.2)
 
 
@@ -164,7 +164,7 @@ def test_the_end_is_stamped_if_bytes_brought_it_and_else_it_is_when_we_noticed()
     ending = Ending()
     ending.arrivals = arrivals = Arrivals(Tape("a", 0, 0.0), lambda _, __: None)
     arrivals.pass_to(ending)
-    arrivals.sent(0.0, None, None)
+    arrivals.note_sent(0.0, None, None)
     read(arrivals, b"x\n\n")
     assert arrivals.tape.record().ended == LAST
     other, _ = open_arrivals()

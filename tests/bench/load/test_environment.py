@@ -1,4 +1,4 @@
-"""What a run happened on."""
+"""The environment of a run."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""What misleads benchmarks of streams, each against a service that knows when it sent what: bench against its log."""
+"""Traps for benchmarks of streams, each against a service that logs when it sent what."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -25,7 +25,7 @@ NEAR = 0.004
 """Seconds by which a measured time may differ from the true one: a process may be put aside between clock and send."""
 
 USUAL = {"ttft": 40, "gap": 4, "tokens": 16}
-"""What answers are like unless a test says otherwise: long enough to tell the parts from one another."""
+"""The usual answer: long enough to tell the parts from one another."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ class Case:
         return len(self.record.times)
 
     def is_true(self) -> bool:
-        """Whether each piece was recorded when it was sent."""
+        """True if each piece was recorded when it was sent."""
         ours, theirs = self.record.times, self.sent.times
         return len(ours) == len(theirs) and all(abs(a - b) < NEAR for a, b in zip(ours, theirs, strict=True))
 

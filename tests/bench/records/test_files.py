@@ -45,7 +45,7 @@ def test_all_files_are_there_and_the_records_come_back(tmp_path: Path, made: lis
 
 
 def gaps_in(data: bytes) -> list[int]:
-    """What `pack` packed."""
+    """Returns what `pack` packed."""
     return list(accumulate(longer for (longer,) in struct.iter_unpack("<i", data)))
 
 

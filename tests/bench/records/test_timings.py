@@ -1,4 +1,4 @@
-"""Whether the services' own timings are found where they tell them."""
+"""The services' own timings, found where they tell them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is true of every chart, whatever its data are; `test_charts_*.py` has what is true of one."""
+"""The laws of every chart, whatever its data are; `test_charts_*.py` has those of one."""
 
 import re
 from collections.abc import Callable

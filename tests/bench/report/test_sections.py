@@ -1,4 +1,4 @@
-"""What the sections are made of."""
+"""The parts of the sections."""
 
 from collections.abc import Iterator, Sequence
 from math import inf

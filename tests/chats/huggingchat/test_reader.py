@@ -83,7 +83,7 @@ def joined(events: list[Event]) -> list[Event]:
 
 
 def seen(*chunks: bytes) -> list[object]:
-    """What is read, with errors in a form that can be compared."""
+    """Reads, with errors in a form that can be compared."""
     *events, end = joined(read(*chunks))
     assert isinstance(end, End)
     return [*events, end.status, end.finish_reason, type(end.error), str(end.error)]

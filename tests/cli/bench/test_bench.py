@@ -29,7 +29,7 @@ from tests.cli.command import COMMAND, ENVIRONMENT, Done, fanout, on_terminal
 from tests.servers.openai import open_server
 
 ODD = ("nan", "inf", "-1", "0", "1e-320", "1e300")
-"""What is no decent number."""
+"""Texts that are no decent numbers."""
 
 Call = Callable[..., Done]
 Bench = Callable[..., Awaitable[Done]]

@@ -1,4 +1,4 @@
-"""How a benchmark looks while it runs."""
+"""The picture of a benchmark while it runs."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""What a run says of how it was asked for: enough to do it again, and nothing that is secret."""
+"""The command of a run: enough to do it again, and nothing that is secret."""
 
 import pytest
 

@@ -36,7 +36,7 @@ def transfers(transport: CurlTransport) -> int:
 
 
 def sockets() -> int:
-    """How many sockets this process has open."""
+    """The number of sockets that this process has open."""
     count = 0
     for fd in Path("/proc/self/fd").iterdir():
         try:

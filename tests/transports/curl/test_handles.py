@@ -17,7 +17,7 @@ Options = dict[int, int | bytes]
 
 @pytest.fixture
 def options(monkeypatch: pytest.MonkeyPatch) -> Options:
-    """What is set on handles, the last value of each option."""
+    """The last value of each option that is set on handles."""
     found: Options = {}
     take = Easy.set
 

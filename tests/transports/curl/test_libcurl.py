@@ -1,4 +1,4 @@
-"""What curl_cffi's private names must do; who changes its version looks here first."""
+"""The duties of curl_cffi's private names; who changes its version looks here first."""
 
 import ast
 import errno
@@ -45,7 +45,7 @@ class Told:
 
 
 def attributes_of(name: str, *modules: str) -> set[str]:
-    """What `name.` is followed by in these modules' source."""
+    """The names that follow `name.` in these modules' source."""
     folder = Path(inspect.getfile(libcurl)).parent
     trees = [ast.parse((folder / f"{module}.py").read_text()) for module in modules]
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
@@ -136,7 +136,7 @@ def loop(told: Told) -> libcurl._Loop:
 
 
 def wants(loop: libcurl._Loop, fd: int, what: int) -> None:
-    """What libcurl does to say what it waits for: 1 to read, 2 to write, 3 both, 0 neither, 4 no more."""
+    """Says as libcurl does what it waits for: 1 to read, 2 to write, 3 both, 0 neither, 4 no more."""
     handle = ffi.new_handle(loop)
     assert lib.socket_function(ffi.NULL, fd, what, handle, ffi.NULL) == 0, WHERE
 

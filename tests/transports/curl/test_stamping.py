@@ -57,10 +57,10 @@ class Watch:
     first: Stamp | None = None
     _stamp: Stamp | None = None
 
-    def sent(self, at: float, connect: float | None, tls: float | None) -> None:
+    def note_sent(self, at: float, connect: float | None, tls: float | None) -> None:
         self.starts.append((at, connect, tls))
 
-    def stamped(self, stamp: Stamp) -> None:
+    def note_stamp(self, stamp: Stamp) -> None:
         self._stamp = stamp
 
     def head(self, head: Head) -> None:

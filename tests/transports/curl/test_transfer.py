@@ -80,7 +80,7 @@ def headers(head: bytes) -> dict[str, str]:
 
 
 def body(head: bytes, *reads: bytes, decode: bool = True) -> list[bytes]:
-    """What the receiver is told, read by read."""
+    """Returns what the receiver is told, read by read."""
     scene = Scene(decode)
     scene.hear(head)
     for read in reads:

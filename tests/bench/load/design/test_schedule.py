@@ -1,4 +1,4 @@
-"""When requests are due."""
+"""Schedules: the times at which requests are due."""
 
 from itertools import islice, pairwise
 from statistics import mean, pvariance

@@ -1,4 +1,4 @@
-"""What is asked."""
+"""Workloads: the prompts that are sent."""
 
 import re
 from pathlib import Path
