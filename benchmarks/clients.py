@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import fanout
 from benchmarks.ways import H2, PLAIN, TLS
+from fanout import Prompt
 from fanout.abc import Head
-from fanout.prompt import Prompt
 from fanout.providers.openai import OpenAI
 
 QUESTION = "Why is the sky blue?"

@@ -40,7 +40,6 @@ from fanout.bench.analysis.statistics import quantile
 from fanout.bench.calibration.calibrate import most_at_once, run_load
 from fanout.bench.calibration.truth import Sent, Truth
 from fanout.bench.load.request import open_stamped
-from fanout.plan import Connections
 
 FLOOR = "reader"
 
@@ -136,11 +135,9 @@ def reader(url: str, streams: int, requests: int, _: float) -> Seen:
     )
 
 
-@asynccontextmanager
-async def unstamped() -> AsyncGenerator[Connections]:
-    """Connections without the kernel's stamps."""
-    async with fanout.open_transport("curl") as connections:
-        yield connections
+def unstamped() -> Any:
+    """Connections without the kernel's stamps, to be entered."""
+    return fanout.open_transport("curl")
 
 
 def bench(opened: Any, url: str, streams: int, requests: int, began: float) -> Seen:
@@ -148,7 +145,7 @@ def bench(opened: Any, url: str, streams: int, requests: int, began: float) -> S
     first: deque[float] = deque()
 
     @asynccontextmanager
-    async def noted() -> AsyncGenerator[Connections]:
+    async def noted() -> AsyncGenerator[Any]:
         async with opened() as connections:
             first.extend((time.monotonic(), _cpu_us()))
             yield connections

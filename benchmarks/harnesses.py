@@ -29,8 +29,8 @@ from attrs import frozen
 from benchmarks.clients import QUESTION
 from benchmarks.load import PATIENCE, CannotMeasure, Failed
 from benchmarks.machine import say
+from fanout import FanoutError
 from fanout.bench.analysis.statistics import quantile
-from fanout.errors import FanoutError
 from fanout.local import weights
 
 EVERY = 0.25

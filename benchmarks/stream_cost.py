@@ -181,7 +181,7 @@ def memory_rows(results: Mapping[str, Any], ways: Sequence[str]) -> dict[str, fl
 
 
 def report(results: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a table for each kind of way and pace, of ratios to the floor and of reads per chunk; memory; the machine."""
+    """Yields a table for each kind of way and pace: ratios to the floor, reads per chunk; memory; the machine."""
     settings = results["settings"]
     for (kind, ways), every in product(KINDS.items(), settings["every"]):
         pace = f"{every:g} ms" if every else "burst"

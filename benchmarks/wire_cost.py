@@ -15,8 +15,8 @@ from attrs import frozen
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.machine import arguments, conclude, facts, table
+from fanout import Delta
 from fanout.abc import Framing, Head, Provider, Reader
-from fanout.events import Delta
 from fanout.providers.anthropic import Anthropic
 from fanout.providers.cohere import Cohere
 from fanout.providers.gemini import Gemini

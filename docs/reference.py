@@ -32,7 +32,7 @@ from fanout.errors import ProviderError
 from fanout.login.services import SERVICES
 from fanout.prompt import Message, Options
 from fanout.settings import Setting, settings_of
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 
 PAGE = Path(__file__).with_name("reference.md")
 WIDTH = 118

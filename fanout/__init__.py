@@ -8,33 +8,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanout.answers import Answer, Run, Wasted
-    from fanout.api import Fanout, ask, fetch_file, gather, open_fanout, open_transport, race
+    from fanout.api import Fanout, ask, check_keys, fetch_file, gather, list_models, open_fanout, open_transport, race
     from fanout.errors import AllLanesFailed, FanoutError, ProviderError, UsageError
     from fanout.events import Delta, End, Event, Reasoning, Status, Tagged, ToolCall, Usage
-    from fanout.history import History
     from fanout.policies.all import All
     from fanout.policies.fallback import Fallback
     from fanout.policies.hedge import Hedge
     from fanout.policies.quorum import Quorum
     from fanout.policies.race import Race
     from fanout.prompt import Media, Message, Options, Prompt
-    from fanout.timeouts import Timeouts
+    from fanout.prompt.history import History
+    from fanout.settings.timeouts import Timeouts
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "fanout.answers": ("Answer", "Run", "Wasted"),
-    "fanout.api": ("Fanout", "ask", "fetch_file", "gather", "open_fanout", "open_transport", "race"),
+    "fanout.api": (
+        "Fanout",
+        "ask",
+        "check_keys",
+        "fetch_file",
+        "gather",
+        "list_models",
+        "open_fanout",
+        "open_transport",
+        "race",
+    ),
     "fanout.errors": ("AllLanesFailed", "FanoutError", "ProviderError", "UsageError"),
     "fanout.events": ("Delta", "End", "Event", "Reasoning", "Status", "Tagged", "ToolCall", "Usage"),
-    "fanout.history": ("History",),
+    "fanout.prompt.history": ("History",),
     "fanout.policies.all": ("All",),
     "fanout.policies.fallback": ("Fallback",),
     "fanout.policies.hedge": ("Hedge",),
     "fanout.policies.quorum": ("Quorum",),
     "fanout.policies.race": ("Race",),
     "fanout.prompt": ("Media", "Message", "Options", "Prompt"),
-    "fanout.timeouts": ("Timeouts",),
+    "fanout.settings.timeouts": ("Timeouts",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -67,8 +77,10 @@ __all__ = [
     "UsageError",
     "Wasted",
     "ask",
+    "check_keys",
     "fetch_file",
     "gather",
+    "list_models",
     "open_fanout",
     "open_transport",
     "race",

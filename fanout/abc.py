@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from attrs import field, fields_dict, frozen
 
+from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.answers import Answer, Run
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import Event, Status
 from fanout.prompt import Prompt
-from fanout.proxy import Proxy, as_proxy
-from fanout.secret import Secret
 
 
 @frozen

@@ -1,47 +1,36 @@
-"""The public calls: race, gather, ask, open_fanout."""
+"""The public calls: race, gather, ask, open_fanout; and what a service offers: fetch_file, list_models, check_keys."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from math import inf
 from typing import Any, TypedDict, Unpack
-from urllib.parse import urljoin, urlsplit
 
 import trio
 from attrs import evolve, fields_dict
 
-from fanout.abc import Login, Observer, OnLose, Policy, Request, Transport
-from fanout.addresses import is_public
+from fanout import catalog
+from fanout.abc import Login, Observer, OnLose, Policy, Provider, Transport
 from fanout.answers import Answer, Run, Wasted
+from fanout.answers.prices import cost
 from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.observer import tell
 from fanout.engine.watch import format_age
-from fanout.errors import AllLanesFailed, ProviderError, TimedOut, UsageError
+from fanout.errors import AllLanesFailed, ProviderError, UsageError
+from fanout.errors.unwrapped import unwrapping
 from fanout.events import File, Status, Tagged
-from fanout.history import History, Turns
 from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
 from fanout.policies.race import Accept, On, Race
-from fanout.prices import cost
 from fanout.prompt import Message, Options, Prompt
-from fanout.scrub import scrub
+from fanout.prompt.history import History, Turns
 from fanout.settings import COUNT, Setting, check_settings, explain_unknown
-from fanout.timeouts import Timeouts
-from fanout.transports.fetch import fetch
-from fanout.unwrapped import unwrapping
-from fanout.wire.faults import response_error
-
-CONNECT = 5.0
-"""Seconds to a connection, for a file."""
-
-FILE_BYTES = 64 << 20
-"""Bytes of a file that are fetched."""
-
-HOPS = 5
-"""Redirections of a file's address that are followed, where no credentials go with the request."""
+from fanout.settings.timeouts import Timeouts
+from fanout.transports.download import download
+from fanout.transports.fetch import fetch_models
 
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 """A prompt as callers have it: a string, a list of OpenAI message dicts, or a Prompt."""
@@ -338,43 +327,41 @@ async def fetch_file(file: File, *, transport: Transport | str | None = None, to
     await trio.lowlevel.checkpoint()
     if file.data is not None:
         return file.data
-    request = file.fetch if isinstance(file.fetch, Request) else Request("GET", _address(file.url))
+    async with AsyncExitStack() as stack:
+        return await download(await _connections(transport, stack), file, total)
+
+
+async def list_models(
+    name: str, *, transport: Transport | str | None = None, config: Config | None = None
+) -> list[str]:
+    """Returns the names of the models that the provider `name` offers now. Raises ProviderError, UsageError."""
+    _check_loop()
+    provider = catalog.find_for_listing(name, load() if config is None else config)[0]
+    async with AsyncExitStack() as stack:
+        return await fetch_models(await _connections(transport, stack), provider)
+
+
+async def check_keys(name: str, *, transport: Transport | str | None = None) -> list[ProviderError | None]:
+    """Asks the provider `name` whether it takes its keys in the environment: for each None, or the error.
+
+    Asks for the list of models, which costs nothing. Raises UsageError.
+    """
+    _check_loop()
+    providers = catalog.find_for_listing(name)
+    said: list[ProviderError | None] = [None] * len(providers)
+
+    async def check(number: int, provider: Provider) -> None:
+        try:
+            await fetch_models(connections, provider)
+        except ProviderError as error:
+            said[number] = error
+
     async with AsyncExitStack() as stack:
         connections = await _connections(transport, stack)
-        try:
-            with trio.move_on_after(total):
-                return await _fetch(connections, request)
-        except ProviderError as error:
-            scrub(error, request.headers.values())
-            raise
-    raise TimedOut(f"the file did not come within {total:g} s", clock="total", seconds=total)
-
-
-async def _fetch(transport: Transport, request: Request) -> bytes:
-    may_follow = not request.headers
-    for hop in range(HOPS + 1):
-        reply = await fetch(transport, request, CONNECT, FILE_BYTES)
-        if reply.head.status == 200:
-            return reply.body
-        location = reply.head.headers.get("location")
-        if not (may_follow and location and 300 <= reply.head.status < 400 and hop < HOPS):
-            break
-        request = evolve(request, url=_address(urljoin(request.url, location)))
-    raise response_error(reply.head, reply.body)
-
-
-def _address(url: str | None) -> str:
-    """An address that a service's answer may have us fetch. Raises UsageError: it might name a place of our own."""
-    if url is None:
-        raise UsageError("the file has neither bytes nor an address")
-    try:
-        parts = urlsplit(url)
-        fine = parts.scheme == "https" and is_public(parts.hostname or "") and parts.username is parts.password is None
-    except ValueError:
-        fine = False
-    if not fine:
-        raise UsageError(f"a file is fetched from a public https address without credentials, not from {url!r:.200}")
-    return url
+        async with trio.open_nursery() as nursery:  # at once: a silent service takes all of its time
+            for number, provider in enumerate(providers):
+                nursery.start_soon(check, number, provider)
+    return said
 
 
 async def _connections(transport: Transport | str | None, stack: AsyncExitStack) -> Connections:

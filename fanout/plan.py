@@ -9,7 +9,6 @@ from attrs import define, evolve, field, frozen
 from fanout import catalog
 from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.catalog.config import Config
-from fanout.credentials import Credentials
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
@@ -17,10 +16,10 @@ from fanout.engine.group import Group
 from fanout.engine.keys import Keys, Known
 from fanout.engine.retry import Budget
 from fanout.errors import UsageError
-from fanout.history import History
+from fanout.login.stored import StoredLogins
 from fanout.policies.race import Race
-from fanout.proxy import Proxy
-from fanout.timeouts import Timeouts
+from fanout.prompt.history import History
+from fanout.settings.timeouts import Timeouts
 
 Plan = Policy | Provider | catalog.LaneSpec | str
 """Anything that can stand as a lane: a spec, a provider, or another plan."""
@@ -55,7 +54,7 @@ class Connections:
         if not provider.takes_login:
             return None
         if self.login is None:
-            self.login = _StoredLogins()
+            self.login = StoredLogins()
         return self.login
 
     def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
@@ -65,37 +64,16 @@ class Connections:
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
 
 
-class _StoredLogins(Login):
-    """The logins that are stored; nobody is asked for one. What reads them is imported by the first lane that does."""
-
-    _logins: Login | None = None
-
-    async def renew(self, provider: Provider, refused: Credentials | None) -> Credentials | None:
-        """Returns other stored credentials than those that were `refused`. Raises ProviderError."""
-        return await self._open_logins().renew(provider, refused)
-
-    async def keep(self, credentials: Credentials) -> None:
-        """Stores credentials that a service renewed. Raises ProviderError."""
-        await self._open_logins().keep(credentials)
-
-    def _open_logins(self) -> Login:
-        if self._logins is None:
-            from fanout.login.logins import Logins  # noqa: PLC0415
-
-            self._logins = Logins()
-        return self._logins
-
-
 @frozen
 class _ByProxy(Transport):
     """The connections of a lane with a proxy of its own: every request of the lane goes by way of it."""
 
     transport: Transport
-    proxy: Proxy
+    lane: catalog.LaneSpec
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` as Transport says."""
-        await self.transport.exchange(evolve(request, proxy=self.proxy), receiver, connect)
+        await self.transport.exchange(evolve(request, proxy=self.lane.proxy), receiver, connect)
 
 
 @frozen
@@ -172,7 +150,7 @@ class Builder:
         return Attempt(
             name,
             lane.provider,
-            self.connections if lane.proxy is None else _ByProxy(self.connections, lane.proxy),
+            self.connections if lane.proxy is None else _ByProxy(self.connections, lane),
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
             retries=next(number for number in tries if number is not None),
             options=lane.options,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fanout import parsing
+from fanout.errors import parsing
 from tests import tools
 
 

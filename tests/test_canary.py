@@ -18,6 +18,7 @@ from attrs import define, field
 import fanout
 from fanout import AllLanesFailed, Timeouts, catalog
 from fanout.catalog.config import Config
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError
 from fanout.events import Tagged
 from fanout.formats import Output
@@ -27,7 +28,6 @@ from fanout.formats.markdown import Markdown
 from fanout.formats.plain import Plain
 from fanout.formats.text import Headed, Raw, Text
 from fanout.prompt import Prompt
-from fanout.secret import Secret
 from fanout.transports.choice import NAMES
 from tests.cli.command import fanout as command
 from tests.servers.cohere import EVENTS
@@ -414,7 +414,7 @@ async def test_a_key_that_is_checked_is_not_shown(
 ) -> None:
     async with open_service(wire, case) as service, fanout.open_transport(transport) as connections:
         monkeypatch.setenv(variable, service.url)
-        [error] = await catalog.check_keys(wire, connections)
+        [error] = await fanout.check_keys(wire, transport=connections)
     assert error
     assert key in repr([request.headers for request in service.taken])
     for one in chain(error):

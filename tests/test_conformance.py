@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from fanout.abc import Head, Reader, Receiver, Request
+from fanout.addresses.proxy import Proxy
 from fanout.events import End, Event, File, Sources, Status, ToolCall
 from fanout.providers.openai import OpenAI
-from fanout.proxy import Proxy
 from fanout.transports.httpx import HttpxTransport
 from fanout.wire.sse import ServerSentEvent, ServerSentEvents
 from tests.conformance import lanes, subjects

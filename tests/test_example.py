@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import fanout
-from fanout import catalog
 from fanout.abc import Head
 from fanout.catalog.config import Config, GroupTable
 from fanout.errors import NotFound
@@ -43,7 +42,7 @@ async def test_its_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_its_provider_is_known_where_models_are_listed() -> None:
     with pytest.raises(NotFound, match="echo does not list its models"):
-        await catalog.list_models("echo", MemoryTransport({}))
+        await fanout.list_models("echo", transport=MemoryTransport({}))
 
 
 async def test_its_failures_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from fanout.chats.huggingchat import HuggingChat
 from fanout.chats.koala import Koala
 from fanout.chats.vitalentum import Vitalentum
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.events import Status
-from fanout.secret import Secret
 from fanout.transports.memory import MemoryTransport, Script
 
 NUMBER = int(os.environ.get("FANOUT_FUZZ", "200"))

@@ -11,13 +11,13 @@ from trio.testing import MockClock
 import fanout
 from fanout import All, Fallback, Race, Timeouts, catalog
 from fanout.abc import Flow, Head, Policy, Reader, Request
+from fanout.addresses.proxy import as_proxy
 from fanout.catalog import LaneSpec, lookup
 from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable
+from fanout.credentials.secret import Secret
 from fanout.errors import RateLimited, UsageError
 from fanout.plan import Builder, Connections, Settings
 from fanout.providers.openai import OpenAI
-from fanout.proxy import as_proxy
-from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport
 from tests.words import Words, memory, said, watch, words
 

@@ -8,9 +8,9 @@ import pytest
 from trio.testing import MockClock
 
 import fanout
+from fanout.credentials.secret import Secret
 from fanout.providers.anthropic import Anthropic
 from fanout.providers.openai import OpenAI
-from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport, Step
 from tests.conformance.lanes import provider_at
 

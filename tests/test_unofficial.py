@@ -20,10 +20,10 @@ from fanout import All, Race, Status, catalog
 from fanout.catalog.config import Config, DefaultsTable
 from fanout.chats.hailuo import DEVICES
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import LoginRequired, UsageError
 from fanout.events import Conversation, LoginNeeded
 from fanout.login import store
-from fanout.secret import Secret
 from tests.cli.command import fanout as command
 from tests.servers import hailuo, huggingchat, openai
 from tests.servers.aura import AuraServer

@@ -39,9 +39,9 @@ from fanout.bench.records.store import KeptRun, Store
 from fanout.bench.report import console
 from fanout.bench.report.page import make_page
 from fanout.errors import UsageError
+from fanout.errors.unwrapped import unwrapping
 from fanout.formats.summary import one_line
 from fanout.ledger.journal import open_journal
-from fanout.unwrapped import unwrapping
 
 __all__ = ["Board", "PlannedRun", "RunResult", "RunWish", "keep_run", "plan_run", "run", "sum_up", "write_files"]
 

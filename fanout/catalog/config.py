@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from attrs import NOTHING, define, evolve, field, fields_dict, frozen
 
+from fanout.addresses.proxy import FORM, is_proxy
 from fanout.catalog.entries import entries
 from fanout.errors import UsageError
 from fanout.prompt import Options
-from fanout.proxy import FORM, is_proxy
 from fanout.settings import (
     CLOCK,
     COUNT,
@@ -31,8 +31,8 @@ from fanout.settings import (
     setting,
     settings_of,
 )
+from fanout.settings.timeouts import Timeouts
 from fanout.storage.places import app_directory
-from fanout.timeouts import Timeouts
 
 FILE = "fanout.toml"
 

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from fanout.addresses import read_ollama_host
 from fanout.errors import UsageError
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 
 LOCAL_MODEL = "smollm2"
 """The embedded model's name in a lane spec."""

@@ -7,23 +7,21 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import trio
 from attrs import evolve, field, frozen
 
-from fanout.abc import Access, Policy, Provider, Transport
+from fanout.abc import Access, Policy, Provider
 from fanout.addresses import check_base_url, check_secrecy
+from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.catalog.config import Config, GroupTable
 from fanout.catalog.entries import Entry, entries, keys_in_environment
 from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials, command
-from fanout.errors import ProviderError, UsageError
+from fanout.credentials.secret import Secret
+from fanout.errors import UsageError
 from fanout.prompt import Options
-from fanout.proxy import Proxy, as_proxy
-from fanout.secret import Secret
 from fanout.settings import explain_unknown
-from fanout.timeouts import Timeouts
-from fanout.transports.fetch import fetch_models
+from fanout.settings.timeouts import Timeouts
 
 DEFAULT_LANES = (
     "calm=local?temperature=0.2&top_p=0.9&seed=2&max_tokens=256",
@@ -129,32 +127,8 @@ def _resolve(
     return _make_policy(text, group, lanes)
 
 
-async def list_models(name: str, transport: Transport, config: Config = NOTHING_CONFIGURED) -> list[str]:
-    """The models that the provider `name` offers now, asked over `transport`. Raises ProviderError, UsageError."""
-    return await fetch_models(transport, _find_for_listing(name, config)[0])
-
-
-async def check_keys(name: str, transport: Transport) -> list[ProviderError | None]:
-    """Asks the provider `name` whether it takes its keys in the environment: for each None, or the error.
-
-    Asks for the list of models, which costs nothing. Raises UsageError.
-    """
-    providers = _find_for_listing(name, NOTHING_CONFIGURED)
-    said: list[ProviderError | None] = [None] * len(providers)
-
-    async def check(number: int, provider: Provider) -> None:
-        try:
-            await fetch_models(transport, provider)
-        except ProviderError as error:
-            said[number] = error
-
-    async with trio.open_nursery() as nursery:  # at once: a silent service takes all of its time
-        for number, provider in enumerate(providers):
-            nursery.start_soon(check, number, provider)
-    return said
-
-
-def _find_for_listing(name: str, config: Config) -> list[Provider]:
+def find_for_listing(name: str, config: Config = NOTHING_CONFIGURED) -> list[Provider]:
+    """Returns the provider `name` without a model, once for each of its keys. Raises UsageError."""
     if name not in entries() and _load_plug_in("fanout.providers", name) is None:
         raise UsageError(explain_unknown("provider", name, entries(), "`fanout providers` lists them all"))
     return _make_providers(Spec(LISTING, None, name, ""), Given(), config)[0]

@@ -13,7 +13,7 @@ from fanout.catalog.config import ALIASES, LANE_SETTINGS, LaneTable, distrust
 from fanout.errors import UsageError
 from fanout.prompt import Options
 from fanout.settings import explain_unknown, settings_of
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 
 _LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _SEPARATOR = re.compile("[/:]")

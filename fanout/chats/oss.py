@@ -16,8 +16,8 @@ from attrs import field, frozen
 
 from fanout.abc import Request
 from fanout.addresses import is_public, is_this_machine
+from fanout.credentials.secret import Secret
 from fanout.errors import ProtocolError
-from fanout.secret import Secret
 from fanout.wire.json_text import show
 
 _BUCKET = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")

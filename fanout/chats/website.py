@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from fanout.abc import Head
 from fanout.chats.flatten import media_since_last_answer
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InvalidRequest, NotAStream, ProviderError
 from fanout.events import Event
 from fanout.prompt import Options, Prompt
 from fanout.providers.ending import AnswerEnding
 from fanout.providers.terms import refuse
-from fanout.secret import Secret
 from fanout.wire.body import ERROR_CAP
 from fanout.wire.faults import response_error
 

@@ -45,7 +45,7 @@ async def _check(chosen: list[Entry], offline: bool) -> int:
     said: dict[str, list[ProviderError | None]] = {}
 
     async def ask(name: str) -> None:
-        said[name] = await catalog.check_keys(name, transport)
+        said[name] = await fanout.check_keys(name, transport=transport)
 
     async with fanout.open_transport() as transport, trio.open_nursery() as nursery:
         # All at once: a silent service takes all of its time.

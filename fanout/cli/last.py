@@ -12,8 +12,8 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from fanout import History
 from fanout.errors import UsageError
-from fanout.history import History
 from fanout.storage.folder import open_folder
 from fanout.storage.places import app_directory
 

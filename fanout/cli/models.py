@@ -41,13 +41,11 @@ def _show_embedded(as_json: bool) -> int:
 
 async def _list(provider: str, as_json: bool) -> int:
     import fanout
-    from fanout import catalog
-    from fanout.catalog.config import load
     from fanout.cli.screen import stdout
     from fanout.formats.terminal import sanitise
 
     async with fanout.open_transport() as transport:
-        names = await catalog.list_models(provider, transport, load())
+        names = await fanout.list_models(provider, transport=transport)
     if as_json:
         await stdout.write(json.dumps(names) + "\n")
     else:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import frozen
 
+from fanout import Media, Message, Prompt, Timeouts
 from fanout.errors import UsageError
-from fanout.prompt import Media, Message, Prompt
 from fanout.settings import Setting, clock, duration, settings_of
 from fanout.storage.places import expand_home
-from fanout.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

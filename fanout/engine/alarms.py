@@ -8,7 +8,7 @@ from math import inf
 
 import trio
 
-from fanout.unwrapped import unwrapping
+from fanout.errors.unwrapped import unwrapping
 
 Ring = Callable[[float], bool | None]
 """Called with the Trio time that it was set for, then or as soon after as there is time.

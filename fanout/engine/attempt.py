@@ -22,9 +22,9 @@ from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
 from fanout.errors import LoginRequired, ProviderError, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
-from fanout.history import Turns
 from fanout.prompt import Options, Prompt
-from fanout.timeouts import DEFAULTS, Timeouts
+from fanout.prompt.history import Turns
+from fanout.settings.timeouts import DEFAULTS, Timeouts
 
 
 class State(Enum):

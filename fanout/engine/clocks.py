@@ -5,7 +5,7 @@ from math import inf
 from attrs import define, field
 
 from fanout.errors import TimedOut
-from fanout.timeouts import Leniency, Timeouts
+from fanout.settings.timeouts import Leniency, Timeouts
 
 RATE_WINDOW = 5.0
 """Seconds over which `min_tps` is measured, again and again from the first content on."""

@@ -12,10 +12,10 @@ from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.errors import ProviderError, Refused, TimedOut
+from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
-from fanout.timeouts import Leniency
-from fanout.unwrapped import unwrapping
+from fanout.settings.timeouts import Leniency
 
 # The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
 # or not at all. To ask them one after the other costs the whole patience for each that is silent; to ask them all at

@@ -9,7 +9,7 @@ from attrs import define, evolve, field, frozen
 from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
 from fanout.errors import LoginRequired, ProviderError, QuotaError, RateLimited
-from fanout.parsing import parsing
+from fanout.errors.parsing import parsing
 
 _log = logging.getLogger("fanout")
 

@@ -10,6 +10,8 @@ from attrs import define, evolve, field
 
 from fanout.abc import Flow, Head, Provider, Reader, Reply, Request, Transport
 from fanout.credentials import Credentials
+from fanout.credentials.scrub import Scrubber
+from fanout.credentials.secret import Secret
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
@@ -22,11 +24,9 @@ from fanout.errors import (
     TooLarge,
     Truncated,
 )
+from fanout.errors.parsing import PASSING, make_internal_error, parsing, translate
 from fanout.events import End, Event, Status, Usage
-from fanout.parsing import PASSING, make_internal_error, parsing, translate
 from fanout.prompt import Prompt
-from fanout.scrub import Scrubber
-from fanout.secret import Secret
 from fanout.transports.fetch import fetch
 
 LANE_BYTES = 64 << 20

@@ -9,7 +9,7 @@ from fanout.engine.alarms import Alarms
 from fanout.engine.clocks import Clocks
 from fanout.errors import TimedOut
 from fanout.events import Event
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 
 
 class Watch:

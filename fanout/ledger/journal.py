@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 from attrs import define, field
 
-from fanout.unwrapped import unwrapping
+from fanout.errors.unwrapped import unwrapping
 
 INTERVAL = 0.1
 """Seconds between two writes, at least: the lines that come meanwhile share one commit."""

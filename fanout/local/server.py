@@ -20,9 +20,9 @@ import trio
 from attrs import define, evolve, field
 
 from fanout.abc import Receiver, Request, Transport
+from fanout.credentials.secret import Secret
 from fanout.errors import ConnectError, FanoutError, LocalModelError, ProtocolError, ResetError, Truncated
-from fanout.secret import Secret
-from fanout.unwrapped import unwrapping
+from fanout.errors.unwrapped import unwrapping
 from fanout.wire.json_text import JsonText, encode
 
 SCHEME = "local://"

@@ -16,11 +16,11 @@ import trio
 from attrs import define, frozen
 
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, ConnectError, LoginRequired, TimedOut, UsageError
 from fanout.login import chromium, pages, sources, store
 from fanout.login.devtools import BrowserClosed, Command, CommandFailed, DevTools, Value
 from fanout.login.services import Site, check_address
-from fanout.secret import Secret
 
 PATIENCE = 600.0
 """Seconds that a person has to log in."""

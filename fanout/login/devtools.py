@@ -10,7 +10,7 @@ import trio
 from attrs import define, field
 
 from fanout.errors import AuthError, ProtocolError
-from fanout.unwrapped import unwrapping
+from fanout.errors.unwrapped import unwrapping
 
 WRITE_LIMIT = 1.0
 """Seconds that a message may take to write. A browser that does not read for so long hangs."""

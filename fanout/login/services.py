@@ -10,8 +10,8 @@ from attrs import field, frozen
 from fanout.abc import Reply, Request
 from fanout.addresses import is_private, show_url
 from fanout.credentials import Credentials, command
+from fanout.credentials.secret import Secret
 from fanout.errors import LoginRequired, UsageError
-from fanout.secret import Secret
 from fanout.wire.faults import response_error
 
 

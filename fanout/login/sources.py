@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import evolve, field, frozen
 
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.login.services import SERVICES, Site, normalise
-from fanout.secret import Secret
 
 ENVIRONMENT = "environment"
 """The source of credentials that come from a variable."""

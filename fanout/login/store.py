@@ -21,10 +21,10 @@ from typing import Any
 from attrs import evolve
 
 from fanout.credentials import VERSION, Credentials, command
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.login.services import SERVICES, normalise
 from fanout.login.sources import from_environment
-from fanout.secret import Secret
 from fanout.storage.folder import Folder, open_folder
 from fanout.storage.places import app_directory
 

@@ -7,6 +7,7 @@ from typing import Any
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest, ProtocolError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
@@ -14,7 +15,6 @@ from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import base64_of, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, rows_of, text_of
-from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
 BASE_URL = "https://api.anthropic.com"

@@ -6,6 +6,7 @@ from typing import Any
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InvalidRequest, Overloaded, ProviderError, ServerError, TimedOut
 from fanout.events import Delta, End, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt
@@ -13,7 +14,6 @@ from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import data_uri, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, text_of
-from fanout.secret import Secret
 from fanout.wire.faults import MESSAGE_LENGTH
 from fanout.wire.json_text import excerpt, show
 

@@ -8,13 +8,13 @@ from urllib.parse import quote, urlsplit
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest, ProtocolError
 from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.gemini_reader import GeminiReader
 from fanout.providers.media import base64_of, guess_type_of, type_of
 from fanout.providers.reader import text_of
-from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, excerpt
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"

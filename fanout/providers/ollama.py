@@ -6,13 +6,13 @@ from typing import Any
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest, ProtocolError
 from fanout.events import Delta, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.media import base64_of, file_of_base64, type_of
 from fanout.providers.reader import JsonReader, count_of, text_of
-from fanout.secret import Secret
 from fanout.wire.json_text import JsonText, encode
 
 BASE_URL = "http://127.0.0.1:11434"

@@ -6,6 +6,7 @@ from typing import Any, Self
 from attrs import evolve, field, frozen
 
 from fanout.abc import Access, Head, Provider, Reply, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError
 from fanout.prompt import Options, Prompt
 from fanout.providers import terms
@@ -13,7 +14,6 @@ from fanout.providers.chat_messages import MessageForm, WhichReasoning
 from fanout.providers.chat_reader import ChatReader
 from fanout.providers.chat_refusals import changes
 from fanout.providers.quirks import account_of, settings_for
-from fanout.secret import Secret
 
 BASE_URL = "https://api.openai.com/v1"
 """OpenAI's own address."""

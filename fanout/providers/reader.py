@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
+from fanout.errors.parsing import PARSE_ERRORS
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, ToolCall, Usage
-from fanout.parsing import PARSE_ERRORS
 from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from attrs import field, frozen
 
 from fanout.abc import Access, Head, Provider, Reply, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers import terms
@@ -17,7 +18,6 @@ from fanout.providers.openai import BASE_URL
 from fanout.providers.quirks import account_of
 from fanout.providers.responses_calls import custom_tools
 from fanout.providers.responses_reader import ResponsesReader
-from fanout.secret import Secret
 
 
 @frozen

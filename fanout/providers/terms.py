@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanout.abc import Reply, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InvalidRequest, ProtocolError
 from fanout.prompt import Options
-from fanout.secret import Secret
 from fanout.wire.faults import response_error
 from fanout.wire.json_text import JsonText, encode, excerpt
 

@@ -3,9 +3,9 @@
 import trio
 
 from fanout.abc import Head, Provider, Reply, Request, Transport
+from fanout.credentials.scrub import Scrubber
 from fanout.errors import NotFound, ProviderError, TimedOut, TooLarge, Truncated
-from fanout.parsing import PARSE_ERRORS, translate
-from fanout.scrub import Scrubber
+from fanout.errors.parsing import PARSE_ERRORS, translate
 
 REPLY_BYTES = 8 << 20
 """Bytes of a reply, unless its reader allows more."""

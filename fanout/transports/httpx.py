@@ -30,9 +30,9 @@ except ImportError:  # pragma: no cover  # either is there
 
 from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
+from fanout.addresses.proxy import Proxy
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
-from fanout.proxy import Proxy
-from fanout.timeouts import Leniency
+from fanout.settings.timeouts import Leniency
 from fanout.transports.outgoing import (
     describe_refusal,
     make_connect_error,

@@ -3,13 +3,14 @@ from typing import Any
 
 import pytest
 
+import fanout
 from fanout import catalog
 from fanout.catalog.entries import Entry
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI
-from fanout.secret import Secret
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 from fanout.transports.memory import MemoryTransport
 
 
@@ -169,7 +170,7 @@ def test_a_key_may_stand_bare_in_a_header_of_its_own(monkeypatch: pytest.MonkeyP
 async def test_models_may_be_listed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "k")
     transport = MemoryTransport({"models.github.ai": [b'[{"id":"openai/gpt-4.1"}]']})
-    assert await catalog.list_models("github", transport) == ["openai/gpt-4.1"]
+    assert await fanout.list_models("github", transport=transport) == ["openai/gpt-4.1"]
     assert transport.exchanges[0].request.url == "https://models.github.ai/catalog/models"
 
 
@@ -198,10 +199,10 @@ def test_every_row_of_the_table_makes_a_lane(entry: Entry, monkeypatch: pytest.M
 async def test_models_are_listed_live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GROQ_API_KEY", "k")
     transport = MemoryTransport({"api.groq.com": [b'{"data":[{"id":"b"},{"id":"a"}]}']})
-    assert await catalog.list_models("groq", transport) == ["b", "a"]
+    assert await fanout.list_models("groq", transport=transport) == ["b", "a"]
     assert transport.exchanges[0].request.url == "https://api.groq.com/openai/v1/models"
 
 
 async def test_models_of_an_unknown_provider_are_a_mistake() -> None:
     with pytest.raises(UsageError, match="did you mean groq"):
-        await catalog.list_models("grok", MemoryTransport({}))
+        await fanout.list_models("grok", transport=MemoryTransport({}))

@@ -5,7 +5,7 @@ from fanout.catalog.spec import Given, Spec
 from fanout.errors import UsageError
 from fanout.prompt import Options
 from fanout.settings import explain_unknown
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 
 
 def test_a_spec_is_label_name_and_options() -> None:

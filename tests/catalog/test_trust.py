@@ -9,18 +9,18 @@ import pytest
 
 from fanout import catalog
 from fanout.abc import Policy
+from fanout.addresses.proxy import as_proxy
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config, load
 from fanout.catalog.entries import entries
 from fanout.catalog.meaning import check_meanings, find_meanings
 from fanout.catalog.trust import is_own
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
-from fanout.proxy import as_proxy
-from fanout.secret import Secret
+from tests.addresses.test_addresses import OLLAMA_HOSTS
 from tests.cli.command import fanout as command
 from tests.servers.openai import open_server
-from tests.test_addresses import OLLAMA_HOSTS
 
 ELSEWHERE = "https://gateway.example.org/v1"
 HERE = "http://127.0.0.1:9/v1"

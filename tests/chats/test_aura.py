@@ -12,6 +12,7 @@ from fanout.abc import Head, Reply, Request
 from fanout.answers import Answer
 from fanout.chats.aura import NEUTRAL, Aura, AuraReader
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -27,8 +28,7 @@ from fanout.errors import (
 )
 from fanout.events import Delta, End, Status
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
-from fanout.secret import Secret
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 from fanout.transports.fetch import fetch
 from tests.providers.exchange import end_of, error_of, read_by
 from tests.providers.faults import Fault

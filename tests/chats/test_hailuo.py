@@ -17,6 +17,7 @@ from fanout.answers import Answer
 from fanout.catalog import LaneSpec
 from fanout.chats.hailuo import FILE_BYTES, Device, Hailuo, search_params, signature, signed_form
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     InvalidRequest,
     LoginRequired,
@@ -32,7 +33,6 @@ from fanout.errors import (
 from fanout.events import Conversation, Delta, End, Event, Replace, Source, Sources, Status, Title
 from fanout.policies.all import All
 from fanout.prompt import Media, Message, Options, Prompt
-from fanout.secret import Secret
 from fanout.transports.fetch import fetch
 from tests.providers.exchange import end_of, error_of, exchange, read_by, state_of, text_in
 from tests.providers.odd import assert_sound, odd_json

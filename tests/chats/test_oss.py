@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fanout.chats.oss import Bucket
+from fanout.credentials.secret import Secret
 from fanout.errors import ProtocolError
-from fanout.secret import Secret
 
 HOME = "https://www.hailuo.ai"
 GIVEN = {

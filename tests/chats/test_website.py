@@ -3,10 +3,10 @@ import pytest
 from fanout.abc import Head
 from fanout.chats import website
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InvalidRequest, NotAStream, Overloaded, ResetError, ServerError
 from fanout.events import End, Status
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
-from fanout.secret import Secret
 from fanout.wire.body import ERROR_CAP
 from tests.providers.exchange import end_of
 from tests.servers.website import WALL

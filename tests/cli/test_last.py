@@ -10,11 +10,11 @@ import pytest
 
 from fanout.cli import last
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
-from fanout.history import History, Turns
 from fanout.login import store
 from fanout.prompt import Media, Message
-from fanout.secret import Secret
+from fanout.prompt.history import History, Turns
 from tests.cli.command import fanout
 from tests.servers.hailuo import Account, HailuoServer
 from tests.servers.http import running

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.login import store
 from fanout.login.services import SERVICES
-from fanout.secret import Secret
 from tests.cli.command import Done
 
 Call = Callable[..., Done]

@@ -8,6 +8,7 @@ from trio.testing import MockClock
 import fanout
 from fanout.abc import Head, Provider
 from fanout.catalog.config import Config
+from fanout.credentials.secret import Secret
 from fanout.events import Event, Started
 from fanout.providers.anthropic import Anthropic
 from fanout.providers.cohere import Cohere
@@ -15,7 +16,6 @@ from fanout.providers.gemini import Gemini
 from fanout.providers.ollama import Ollama
 from fanout.providers.openai import OpenAI
 from fanout.providers.responses import Responses
-from fanout.secret import Secret
 from fanout.transports.memory import HANG, MemoryTransport, Step
 from tests.conformance.cases import Case, Cut
 from tests.conformance.judge import Got

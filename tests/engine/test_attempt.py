@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from fanout import Status, Timeouts
 from fanout.abc import Flow, Head, Login, Provider, Reader, Receiver, Reply, Request
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.engine.attempt import Attempt
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Budget
@@ -32,9 +33,8 @@ from fanout.errors import (
     Truncated,
 )
 from fanout.events import Delta, End, Event, LoginNeeded, Reasoning, Refusal, Started, Usage
-from fanout.history import Turns
 from fanout.prompt import Message, Prompt
-from fanout.secret import Secret
+from fanout.prompt.history import Turns
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, WordsReader, memory, said
 

@@ -1,7 +1,7 @@
 from math import inf
 
 from fanout.engine.clocks import LINGER, RATE_WINDOW, Clocks
-from fanout.timeouts import DEFAULTS, Timeouts
+from fanout.settings.timeouts import DEFAULTS, Timeouts
 
 
 def clocks(**set_to: float) -> Clocks:

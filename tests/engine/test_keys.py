@@ -3,10 +3,10 @@ import gc
 from attrs import define, evolve
 
 from fanout.abc import Head, Provider, Reader, Request
+from fanout.credentials.secret import Secret
 from fanout.engine.keys import FORMS, KEY_BLOCK, MAX_REMEMBERED, Keys, Known
 from fanout.errors import InvalidRequest, ProviderError, QuotaError, RateLimited, ServerError
 from fanout.providers.openai import OpenAI
-from fanout.secret import Secret
 
 ONE, TWO = OpenAI("m", key=Secret("k1")), OpenAI("m", key=Secret("k2"))
 

@@ -5,11 +5,11 @@ import pytest
 
 from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.engine.keys import KEY_BLOCK, Keys
 from fanout.engine.retry import LONGEST_WAIT, Budget, Relogin, Retries, Wait, pause
 from fanout.errors import AuthError, InvalidRequest, LoginRequired, ProviderError, RateLimited, ServerError
 from fanout.providers.openai import OpenAI
-from fanout.secret import Secret
 
 ONE, TWO = OpenAI("m", key=Secret("k1")), OpenAI("m", key=Secret("k2"))
 

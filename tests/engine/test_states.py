@@ -17,7 +17,7 @@ from fanout.engine.keys import Keys
 from fanout.errors import ConnectError, TimedOut
 from fanout.events import End, Event, Started
 from fanout.prompt import Prompt
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.engine.test_attempt import BAD, Desk, Lane, login_as
 from tests.words import Words, memory, said

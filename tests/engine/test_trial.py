@@ -19,7 +19,7 @@ from fanout.errors import ProtocolError, ProviderError, TimedOut, Truncated
 from fanout.events import Delta, End, Event, ToolCall, Usage
 from fanout.providers.anthropic import Anthropic
 from fanout.providers.openai import OpenAI
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.engine.test_attempt import Lane
 from tests.servers.http import read_request, serve

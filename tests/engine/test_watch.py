@@ -8,7 +8,7 @@ from fanout.engine.clocks import LINGER
 from fanout.engine.watch import Watch, format_age
 from fanout.errors import TimedOut
 from fanout.events import Delta
-from fanout.timeouts import DEFAULTS, Timeouts
+from fanout.settings.timeouts import DEFAULTS, Timeouts
 
 
 def watch(alarms: Alarms, **set_to: float) -> Watch:

@@ -12,11 +12,11 @@ import trio
 
 import fanout
 from fanout.abc import Receiver, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import LocalModelError, ProviderError, ResetError, TooLarge
 from fanout.events import Delta
 from fanout.local import server, weights
 from fanout.local.server import LocalModel
-from fanout.secret import Secret
 from tests.local.plain import Kept, Plain
 
 ROOT = Path(__file__).parents[2]

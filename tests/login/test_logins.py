@@ -12,11 +12,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from fanout.abc import Head, Provider, Reader, Request
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, LoginRequired
 from fanout.login import store
 from fanout.login.logins import LoginPolicy, Logins
 from fanout.login.services import Site
-from fanout.secret import Secret
 
 BASE = "https://chat.example.org"
 

@@ -6,9 +6,9 @@ import pytest
 
 from fanout.abc import Head, Reply
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import LoginRequired, ProviderError, ServerError, UsageError
 from fanout.login.services import SERVICES, check_address, user, user_request
-from fanout.secret import Secret
 
 CHAT = SERVICES["huggingchat"]
 LOGIN = Credentials(

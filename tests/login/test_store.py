@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.login import store
-from fanout.secret import Secret
 
 CANARY = "CANARY-7f3a91d2c4"
 BASE = "https://huggingface.co/chat"

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 import fanout
+from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError, RateLimited
 from fanout.events import Delta, End, Reasoning, Refusal, Sources, Status, ToolCall, Usage
 from fanout.prompt import Options, Prompt
 from fanout.providers.anthropic import Anthropic
-from fanout.secret import Secret
 from tests.local.conftest import model  # noqa: F401  # a fixture
 from tests.providers.exchange import end_of
 from tests.providers.wires.anthropic import (

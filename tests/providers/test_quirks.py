@@ -8,10 +8,10 @@ import pytest
 from fanout import catalog
 from fanout.abc import Head
 from fanout.answers import Answer, Fold
+from fanout.credentials.secret import Secret
 from fanout.prompt import Message, Options, Prompt
 from fanout.providers.openai import OpenAI
 from fanout.providers.quirks import ANY_SERVER, QUIRKS
-from fanout.secret import Secret
 
 
 def delta(**fields: Any) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import pytest
 import fanout
 from fanout.abc import Head
 from fanout.answers import Answer, Fold
+from fanout.credentials.secret import Secret
 from fanout.events import ToolCall
 from fanout.prompt import Message, Options, Prompt, ToolUse
 from fanout.providers.responses import Responses
 from fanout.providers.responses_calls import custom_tools
-from fanout.secret import Secret
 from tests.servers.responses import KEY, open_server
 
 SHELL = {"type": "custom", "name": "sh", "description": "Runs a command."}

@@ -6,10 +6,10 @@ import pytest
 
 from fanout.abc import Head, Request
 from fanout.answers import Answer, Fold
+from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError
 from fanout.events import File, Source
 from fanout.providers.responses import Responses
-from fanout.secret import Secret
 
 KEY = "sk-very-secret"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -16,11 +16,11 @@ import pytest
 import trio
 
 from fanout.abc import Provider, Request
+from fanout.credentials.secret import Secret
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.anthropic import Anthropic
 from fanout.providers.openai import OpenAI
 from fanout.providers.responses import Responses
-from fanout.secret import Secret
 from tests.servers.http import Received, read_request, serve
 
 KEY = "sk-loopback"

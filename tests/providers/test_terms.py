@@ -3,10 +3,10 @@ from attrs import fields_dict
 
 from fanout import catalog
 from fanout.abc import Head, Reply
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InvalidRequest, ProtocolError, ProviderError
 from fanout.prompt import Options, Prompt
 from fanout.providers.terms import ask, ask_for_models, bearer, check_key, model_names, refuse
-from fanout.secret import Secret
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "F", "parameters": {"type": "object"}}}
 

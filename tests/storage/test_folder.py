@@ -10,7 +10,7 @@ from fanout.cli import last
 from fanout.cli.options import Choices
 from fanout.cli.screen.show import _save
 from fanout.errors import UsageError
-from fanout.history import History
+from fanout.prompt.history import History
 from fanout.storage import folder as folder_module
 from fanout.storage.folder import Busy, open_folder
 

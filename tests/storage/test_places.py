@@ -11,10 +11,10 @@ from fanout import catalog
 from fanout.bench.records import store as runs
 from fanout.catalog.config import Config, load
 from fanout.cli import last
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.local import weights
 from fanout.login import store
-from fanout.secret import Secret
 from fanout.storage.places import app_directory, expand_home
 
 

@@ -11,6 +11,7 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Request, Transport
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     AuthError,
     ConnectError,
@@ -21,7 +22,6 @@ from fanout.errors import (
     TooLarge,
     UsageError,
 )
-from fanout.secret import Secret
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script

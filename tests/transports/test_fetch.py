@@ -3,6 +3,7 @@ import trio
 from trio.testing import MockClock
 
 from fanout.abc import Access, Head, Provider, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError, TimedOut, TooLarge, Truncated
 from fanout.providers.anthropic import Anthropic
 from fanout.providers.cohere import Cohere
@@ -10,7 +11,6 @@ from fanout.providers.gemini import Gemini
 from fanout.providers.ollama import Ollama
 from fanout.providers.openai import OpenAI
 from fanout.providers.responses import Responses
-from fanout.secret import Secret
 from fanout.transports.fetch import fetch, fetch_models, fetch_soon
 from fanout.transports.memory import Script
 from tests.words import memory

@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from fanout.abc import Request
+from fanout.credentials.secret import Secret
 from fanout.errors import ConnectError, UsageError
-from fanout.secret import Secret
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG
 from tests.servers.script import open_script_server

@@ -1,8 +1,8 @@
 import pytest
 
 from fanout.abc import Request
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, ConnectError, InvalidRequest
-from fanout.secret import Secret
 from fanout.transports.outgoing import find_environment_proxy, read_host, reveal_headers
 
 

@@ -12,8 +12,8 @@ import trio
 from attrs import evolve
 
 from fanout.abc import Request
+from fanout.credentials.secret import Secret
 from fanout.errors import ConnectError, ProviderError, ResetError, TimedOut
-from fanout.secret import Secret
 from fanout.transports import httpx
 from fanout.transports.httpx import HttpxTransport
 from tests.servers.http import HI, reset, serve

@@ -9,11 +9,11 @@ from attrs import evolve
 
 from fanout.addresses import is_this_machine
 from fanout.answers import Answer
+from fanout.answers.prices import cost
 from fanout.bench.records.tape import drop_incredible
 from fanout.catalog import LaneSpec
 from fanout.errors import UsageError
 from fanout.events import Usage
-from fanout.prices import cost
 from fanout.providers.openai import OpenAI
 
 

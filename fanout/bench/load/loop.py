@@ -26,8 +26,8 @@ from fanout.bench.load.request import Sender
 from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
+from fanout.errors.unwrapped import unwrapping
 from fanout.events import Status
-from fanout.unwrapped import unwrapping
 
 Sink = Callable[[Record], Awaitable[None]]
 """Takes the record of a request that has ended, also one that was never sent."""

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
+from fanout import Prompt, Timeouts
 from fanout.abc import Head, Receiver, Request, Transport
 from fanout.bench.load.arrivals import Arrivals
 from fanout.bench.load.lanes import costs
@@ -21,8 +22,6 @@ from fanout.catalog.config import Config
 from fanout.engine.trial import Trial
 from fanout.local.server import LocalModel
 from fanout.plan import Builder, Connections, Settings
-from fanout.prompt import Prompt
-from fanout.timeouts import Timeouts
 from fanout.transports.choice import choose_transport
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}

@@ -42,10 +42,10 @@ from fanout.chats.huggingchat.faults import ConversationLost, judge_beginning, j
 from fanout.chats.huggingchat.models import Row, choose, read_rows
 from fanout.chats.huggingchat.reader import AnswerReader, Send
 from fanout.credentials import Credentials, command
+from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
 from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers.media import base64_of, type_of
-from fanout.secret import Secret
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, show
 from fanout.wire.multipart import Part, content_type, multipart

@@ -75,10 +75,10 @@ async def _check(chosen: "list[Credentials]", as_json: bool) -> int:
 
 async def ask_service(site: "Site", credentials: "Credentials", transport: "Transport") -> tuple[str, str]:
     """Asks the service about these credentials; returns accepted, refused or unknown, and why."""
+    from fanout.credentials.scrub import Scrubber
     from fanout.errors import AuthError, LoginRequired, ProviderError
     from fanout.formats.summary import reason
     from fanout.login import services
-    from fanout.scrub import Scrubber
     from fanout.transports.fetch import fetch_models, fetch_soon
 
     request, provider = services.user_request(site, credentials), None

@@ -149,8 +149,8 @@ def _ask(what: str, *, needed: bool = True) -> str:
 
 
 def _ask_one_by_one(site: "Site", base_url: str) -> "Found":
+    from fanout.credentials.secret import Secret
     from fanout.login.sources import Cookie, Found, token
-    from fanout.secret import Secret
 
     needed = site.required_names(base_url)
     if site.secrets:

@@ -1,6 +1,6 @@
 """Advice for the user about a lane that failed."""
 
-from fanout.answers import Answer
+from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
 from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
 from fanout.formats.summary import one_line, reason

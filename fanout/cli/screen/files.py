@@ -13,9 +13,8 @@ from urllib.parse import unquote, urlsplit
 import click
 import trio
 
-from fanout import fetch_file
+from fanout import Answer, fetch_file
 from fanout.abc import Transport
-from fanout.answers import Answer
 from fanout.catalog.config import FILE
 from fanout.cli.screen.live import say
 from fanout.errors import ProviderError, UsageError

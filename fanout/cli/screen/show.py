@@ -11,7 +11,7 @@ import click
 import trio
 from attrs import frozen
 
-from fanout import History, Run, Status, open_fanout, open_transport
+from fanout import History, Prompt, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
 from fanout.catalog.config import load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
@@ -22,8 +22,6 @@ from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
 from fanout.formats.summary import Who
-from fanout.plan import Connections
-from fanout.prompt import Prompt
 
 if TYPE_CHECKING:
     from fanout.cli.last import Last
@@ -211,7 +209,7 @@ def _person(choices: Choices) -> "Person | None":
     return Person()
 
 
-def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncContextManager[Connections]:
+def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncContextManager[Transport]:
     name = choices.transport or load().defaults.transport
     if person is None:
         return open_transport(name)

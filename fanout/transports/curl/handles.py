@@ -5,8 +5,8 @@ from functools import cached_property
 
 from fanout.abc import Request
 from fanout.addresses import is_this_machine
+from fanout.addresses.proxy import Proxy
 from fanout.errors import UsageError
-from fanout.proxy import Proxy
 from fanout.transports.curl.authorities import Hashed, find_file, find_hashed
 from fanout.transports.curl.libcurl import Easy, is_browser, speaks_http2_soundly
 from fanout.transports.curl.numbers import CurlHttpVersion, CurlOpt

@@ -8,7 +8,7 @@ from typing import Any
 
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
-from fanout.timeouts import Leniency
+from fanout.settings.timeouts import Leniency
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
 from fanout.transports.outgoing import describe_refusal, find_environment_proxy, make_connect_error

@@ -19,7 +19,7 @@ import trio
 
 from fanout.abc import Receiver, Request
 from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.timeouts import LATE
+from fanout.settings.timeouts import LATE
 from fanout.transports.curl.errors import CONNECT_TIMEOUT, Route, translate
 from fanout.transports.curl.handles import Handles
 from fanout.transports.curl.libcurl import TIMER

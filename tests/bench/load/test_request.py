@@ -17,7 +17,7 @@ from fanout.errors import UsageError
 from fanout.events import Status
 from fanout.plan import Connections
 from fanout.prompt import Prompt
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.servers.http import serve

@@ -18,7 +18,7 @@ from fanout.catalog.config import Config
 from fanout.events import Status
 from fanout.prompt import Options, Prompt
 from fanout.providers.openai import OpenAI
-from fanout.timeouts import Timeouts
+from fanout.settings.timeouts import Timeouts
 from tests.again import again
 
 NEAR = 0.004

@@ -16,6 +16,7 @@ from fanout.chats.huggingchat.faults import ConversationLost
 from fanout.chats.huggingchat.provider import BASE_URL, FILE_BYTES, HuggingChat
 from fanout.chats.huggingchat.reader import Send
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -29,10 +30,9 @@ from fanout.errors import (
     ServerError,
     Truncated,
 )
+from fanout.errors.parsing import PARSE_ERRORS
 from fanout.events import Conversation, Delta, End, Event, File, Reasoning, Replace, Status, Title
-from fanout.parsing import PARSE_ERRORS
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
-from fanout.secret import Secret
 from fanout.transports.fetch import fetch
 from fanout.transports.httpx import HttpxTransport
 from tests.providers.exchange import Exchange, exchange, text_in

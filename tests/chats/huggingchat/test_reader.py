@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fanout.abc import Head, Request
 from fanout.chats.huggingchat.reader import KEEP_ALIVE, MARKER_LIFE, AnswerReader, Send, ThinkTags
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     AuthError,
     NotAStream,
@@ -33,7 +34,6 @@ from fanout.events import (
     Status,
     Title,
 )
-from fanout.secret import Secret
 from tests.providers.odd import assert_sound, odd_json
 from tests.servers.huggingchat import BLANKS, FINISHED, STARTED, Recorded, final, recorded, token
 

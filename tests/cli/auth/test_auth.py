@@ -15,9 +15,9 @@ import trio
 from attrs import define, evolve, field
 
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.login import store
 from fanout.login.services import SERVICES
-from fanout.secret import Secret
 from tests.cli import command
 from tests.cli.command import Done, Terminal, fanout, on_terminal
 from tests.servers.http import read_request, respond, serve

@@ -13,10 +13,10 @@ from fanout.answers import Answer
 from fanout.cli import last
 from fanout.cli.screen.files import NAME_LENGTH, check, name_of, save_all, write
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.events import File
 from fanout.login import store
-from fanout.secret import Secret
 from fanout.transports.memory import MemoryTransport
 from tests.cli.command import fanout
 from tests.servers import huggingchat

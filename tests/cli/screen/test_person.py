@@ -18,11 +18,11 @@ from fanout.cli.screen import person, show
 from fanout.cli.screen.live import Screen
 from fanout.cli.screen.person import Person
 from fanout.credentials import Credentials
+from fanout.credentials.secret import Secret
 from fanout.formats.json import Json
 from fanout.login import store
 from fanout.login.services import SERVICES, Site
 from fanout.prompt import Prompt
-from fanout.secret import Secret
 from tests.cli import command
 from tests.cli.command import COMMAND, ENVIRONMENT, Done, Terminal, fanout, on_terminal
 from tests.servers import huggingchat

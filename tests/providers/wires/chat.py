@@ -6,6 +6,7 @@ import orjson
 from hypothesis import strategies as st
 
 from fanout.abc import Head
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -19,7 +20,6 @@ from fanout.errors import (
 from fanout.events import Delta, End, Event, Reasoning, Status, ToolCall, Usage
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.openai import OpenAI
-from fanout.secret import Secret
 from tests.providers.odd import odd_json
 from tests.providers.wires.wire import (
     KEY,

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from fanout.abc import Head
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -20,7 +21,6 @@ from fanout.errors import (
 from fanout.events import Delta, End, Event, Reasoning, Source, Sources, Status, ToolCall, Usage
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers.cohere import Cohere
-from fanout.secret import Secret
 from tests.providers.odd import odd_json
 from tests.providers.wires.wire import (
     KEY,

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from fanout.abc import Head
+from fanout.credentials.secret import Secret
 from fanout.errors import (
     AuthError,
     InvalidRequest,
@@ -19,7 +20,6 @@ from fanout.errors import (
 from fanout.events import Delta, End, Event, File, Reasoning, Source, Sources, Status, ToolCall, Usage
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers.gemini import Gemini
-from fanout.secret import Secret
 from tests.providers.odd import odd_json
 from tests.providers.wires.wire import KEY, Asked, Models, Served, Stream, Ways, Wire, asks_for_all, sse
 from tests.servers import gemini

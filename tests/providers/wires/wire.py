@@ -9,10 +9,10 @@ from attrs import Factory, field, frozen
 from hypothesis import strategies as st
 
 from fanout.abc import Head, Provider, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError
 from fanout.events import Event
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
-from fanout.secret import Secret
 from tests.providers.exchange import EVENT_STREAM, read_by
 
 AnyProvider = TypeVar("AnyProvider", bound=Provider)

@@ -18,8 +18,8 @@ import trio
 from attrs import define, field
 
 from fanout.abc import Head, Request
+from fanout.credentials.secret import Secret
 from fanout.errors import ConnectError, ProviderError, ResetError, UsageError
-from fanout.secret import Secret
 from fanout.transports.curl import CurlTransport
 from fanout.transports.curl import transport as curl
 from fanout.transports.curl.libcurl import Multi

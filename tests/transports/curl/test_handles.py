@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 
 from fanout.abc import Request
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, UsageError
-from fanout.secret import Secret
 from fanout.transports.curl import libcurl
 from fanout.transports.curl.handles import LONGEST_CONNECT, Handles
 from fanout.transports.curl.libcurl import Easy

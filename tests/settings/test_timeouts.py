@@ -1,6 +1,6 @@
 from math import inf
 
-from fanout.timeouts import DEFAULTS, LATE, Leniency, Timeouts
+from fanout.settings.timeouts import DEFAULTS, LATE, Leniency, Timeouts
 
 
 def test_clocks_left_unset_come_from_below_and_infinity_switches_off() -> None:

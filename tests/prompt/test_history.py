@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fanout.errors import UsageError
-from fanout.history import History, Turns
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
+from fanout.prompt.history import History, Turns
 
 ASKED = (Message("system", "be brief"), Message("user", "hi"))
 TURNS = Turns.after(ASKED, "hello", (), {"chat": "12"})

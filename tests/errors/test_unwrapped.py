@@ -1,6 +1,6 @@
 import pytest
 
-from fanout.unwrapped import unwrapping
+from fanout.errors.unwrapped import unwrapping
 
 
 def test_an_exception_wrapped_alone_comes_out_with_its_own_cause_and_context() -> None:

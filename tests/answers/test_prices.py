@@ -6,10 +6,9 @@ import pytest
 from trio.testing import MockClock
 
 import fanout
-from fanout import prices
-from fanout.answers import Answer
+from fanout.answers import Answer, prices
+from fanout.answers.prices import cost
 from fanout.events import Usage
-from fanout.prices import cost
 from tests.words import memory, said, words
 
 if not prices.is_installed() and not os.environ.get("CI"):
@@ -63,6 +62,9 @@ async def test_a_run_adds_up_what_the_losers_cost(autojump_clock: MockClock, mon
 
 
 def test_the_table_is_not_imported_before_a_price_is_asked_for() -> None:
-    code = "import sys, fanout.api, fanout.prices; fanout.prices.is_installed(); print('genai_prices' in sys.modules)"
+    code = (
+        "import sys, fanout.api; from fanout.answers import prices; prices.is_installed(); "
+        "print('genai_prices' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

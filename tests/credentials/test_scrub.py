@@ -1,9 +1,9 @@
 import pytest
 
 from fanout.abc import Head
+from fanout.credentials.scrub import SHORTEST, scrub
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError
-from fanout.scrub import SHORTEST, scrub
-from fanout.secret import Secret
 from fanout.wire.faults import MESSAGE_LENGTH, response_error
 
 KEY = Secret("Bearer sk-canary-0123")

@@ -24,8 +24,8 @@ from fanout.events import (
     ToolCall,
     Usage,
 )
-from fanout.history import History
 from fanout.prompt import ToolUse
+from fanout.prompt.history import History
 
 
 @frozen

@@ -35,7 +35,7 @@ from fanout.settings import (
     settings_of,
     usual_of,
 )
-from fanout.timeouts import DEFAULTS, Timeouts
+from fanout.settings.timeouts import DEFAULTS, Timeouts
 
 # A value of each form: as text, as it is in TOML, and as it is.
 VALUES: dict[int, tuple[str, str, Any]] = {

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from fanout.abc import Request
-from fanout.secret import Secret
+from fanout.credentials.secret import Secret
 
 
 def test_nothing_prints_a_secret() -> None:

@@ -5,8 +5,8 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import frozen
 
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
-from fanout.secret import Secret
 
 SCHEMES = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 """The protocols that a proxy may be spoken to in, with their ports where a URL names none."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
-from fanout.secret import Secret
+from fanout.credentials.secret import Secret
 
 VERSION = 1
 """Of the form in which credentials are stored."""

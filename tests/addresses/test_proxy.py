@@ -4,9 +4,9 @@ import pytest
 from attrs import evolve
 
 from fanout.abc import Request
+from fanout.addresses.proxy import NO_PROXY, Proxy, as_proxy
+from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
-from fanout.proxy import NO_PROXY, Proxy, as_proxy
-from fanout.secret import Secret
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import pytest
 
+from fanout.credentials.scrub import scrub
+from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InternalError, InvalidRequest, ProtocolError, UsageError
-from fanout.parsing import parsing, translate
-from fanout.scrub import scrub
-from fanout.secret import Secret
+from fanout.errors.parsing import parsing, translate
 
 
 @pytest.mark.parametrize("error", [KeyError("id"), IndexError("list"), TypeError("None"), ValueError("no JSON")])

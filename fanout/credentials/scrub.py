@@ -15,9 +15,9 @@ from urllib.parse import quote, unquote
 
 from attrs import evolve, fields
 
+from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError
 from fanout.events import Delta, End, Event, Reasoning, Refusal, Replace, Source, Started, ToolCall, Usage
-from fanout.secret import Secret
 
 SHORTEST = 8
 """Characters that a secret has at least to be looked for: to blank a short word would maim any text."""
