@@ -59,9 +59,7 @@ class Seat:
 class Group:
     """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
 
-    def __init__(
-        self, name: str, policy: Policy, lanes: "Sequence[Attempt | Group]", on_lose: OnLose = "cancel"
-    ) -> None:
+    def __init__(self, name: str, policy: Policy, lanes: "Sequence[Attempt | Group]", on_lose: OnLose) -> None:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others

@@ -2,16 +2,16 @@
 
 import logging
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import TypeVarTuple
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 
 _log = logging.getLogger("fanout")
 
 
-def tell(hook: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+def tell(hook: Callable[[*Args], None], *args: *Args) -> None:
     """Calls an observer's method. What it raises is logged, and goes no further."""
     try:
-        hook(*args, **kwargs)
+        hook(*args)
     except Exception:  # noqa: BLE001  # whoever looks on must not change what happens
         _log.exception("an observer failed in %s", getattr(hook, "__name__", hook))

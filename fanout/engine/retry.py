@@ -5,7 +5,6 @@ The waits are those of common clients (half a second doubling to eight, jittered
 """
 
 from contextlib import suppress
-from math import inf
 from random import Random
 
 from attrs import define, field, frozen
@@ -70,9 +69,9 @@ class Retries:
     """
 
     keys: Keys
-    budget: Budget = field(factory=Budget)
-    allowed: int = 0
-    random: Random = RANDOM
+    budget: Budget
+    allowed: int
+    random: Random
     tried: int = field(default=0, init=False)
     closed: bool = field(default=False, init=False)
     _logged_in: bool = field(default=False, init=False)
@@ -120,7 +119,7 @@ class Retries:
         """Learns from the refusal of a try that was cut off, after which nothing follows."""
         if error is not None:
             with suppress(ProviderError):
-                self.after(error, had_content=True, now=now, due=-inf)
+                self.after(error, had_content=False, now=now, due=now)
 
 
 def pause(error: ProviderError, attempt: int, random: Random) -> float | None:

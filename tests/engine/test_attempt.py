@@ -18,7 +18,6 @@ from fanout.credentials.secret import Secret
 from fanout.engine.attempt import Attempt
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Budget
-from fanout.engine.trial import LANE_BYTES
 from fanout.errors import (
     AuthError,
     ConnectError,
@@ -211,7 +210,9 @@ async def test_an_empty_answer_is_no_answer(autojump_clock: MockClock) -> None:
 
 
 async def test_a_service_that_says_nothing_at_all_is_truncated(autojump_clock: MockClock) -> None:
-    assert isinstance((await Lane([]).run()).error, Truncated)
+    lane = await Lane([]).run()
+    assert isinstance(lane.error, Truncated)
+    assert "closed the connection without a word" in str(lane.error)
 
 
 async def test_what_makes_no_sense_becomes_a_protocol_error_with_the_text_so_far(autojump_clock: MockClock) -> None:
@@ -222,8 +223,9 @@ async def test_what_makes_no_sense_becomes_a_protocol_error_with_the_text_so_far
 
 
 async def test_an_endless_answer_hits_the_lanes_byte_cap(autojump_clock: MockClock) -> None:
-    lane = await Lane([b"x" * (LANE_BYTES // 4)] * 100).run()
+    lane = await Lane([*[b"x" * (16 << 20)] * 4, *[b"x"] * 100]).run()
     assert isinstance(lane.error, TooLarge)
+    assert "the answer exceeds 67108864 bytes" in str(lane.error)
     assert lane.transport.exchanges[0].steps == 5
 
 
@@ -259,6 +261,12 @@ async def test_a_request_that_cannot_be_made_is_the_callers_matter(autojump_cloc
 async def test_what_cannot_succeed_is_not_tried_again(autojump_clock: MockClock) -> None:
     lane = await Lane([AuthError("no key")], retries=5).run()
     assert len(lane.transport.exchanges) == 1
+
+
+async def test_the_wait_of_a_retry_is_drawn_by_the_lanes_own_chance(autojump_clock: MockClock) -> None:
+    scripts: list[Script] = [[Head(500)], said("x", first=1)]
+    lane = await Lane(MemoryTransport(lambda _: scripts.pop(0)), retries=1).run()
+    assert lane.took == pytest.approx(1 + Random(0).uniform(0, 0.5))
 
 
 async def test_retry_after_is_slept_exactly(autojump_clock: MockClock) -> None:
@@ -399,6 +407,26 @@ async def test_what_comes_after_a_lane_was_cut_off_is_of_no_interest(autojump_cl
     assert (lane.attempt.answer.text, lane.end.status) == ("x", Status.CANCELLED)
 
 
+async def test_a_transport_hears_in_the_same_read_that_the_lane_has_been_cut_off(autojump_clock: MockClock) -> None:
+    told: list[bool] = []
+
+    class Telling(MemoryTransport):
+        async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
+            receiver.head(Head(200))
+            told.extend(receiver.data(word) for word in (b"~", b"x", b"y"))
+
+    lane = Lane(Telling({}))
+
+    def hear(events: Sequence[Event], at: float) -> None:
+        lane.hear(events, at)
+        if isinstance(events[-1], Delta):
+            lane.attempt.cancel()
+
+    lane.attempt.hear = hear
+    await lane.run()
+    assert (told, lane.attempt.answer.text) == ([False, True, True], "x")
+
+
 async def test_a_lane_cancelled_before_its_start_sends_nothing(autojump_clock: MockClock) -> None:
     lane = Lane(said("x"))
     lane.attempt.cancel()
@@ -440,6 +468,27 @@ async def test_a_provider_with_two_round_trips_is_sent_the_first_reply(autojump_
     lane = await Lane(transport, TwoTrips("a")).run()
     assert lane.attempt.answer.text == "x"
     assert transport.exchanges[1].request.headers == {"x-token": "t0ken"}
+
+
+async def test_the_connection_of_each_trip_is_on_its_clock(autojump_clock: MockClock) -> None:
+    for connecting, clock in ((2.5, "connect"), (1.5, None)):
+        transport = MemoryTransport({"token": [b"t0ken"], "a": said("x")}, connecting=connecting)
+        lane = await Lane(transport, TwoTrips("a"), timeouts=Timeouts(connect=2)).run()
+        assert getattr(lane.error, "clock", None) == clock
+        assert len(transport.exchanges) == (1 if clock else 2)
+
+
+async def test_a_service_that_repeats_the_token_of_any_of_its_trips_does_not_show_it(autojump_clock: MockClock) -> None:
+    class Tokened(Words):
+        def flow(self, prompt: Prompt) -> Flow:
+            yield Request("GET", "http://token/", {"x-token": Secret("canary-105c77")})
+            yield Request("GET", "http://token/", {"x-token": Secret("canary-7f3a91")})
+            return Request("POST", "http://a/", {"x-token": Secret("canary-8a4b02")})
+
+    repeated = b"!canary-105c77-or-canary-7f3a91-is-not-canary-8a4b02"
+    lane = await Lane(memory(token=[b"t0ken"], a=[repeated]), Tokened("a")).run()
+    assert isinstance(lane.error, ServerError)
+    assert "canary" not in str(lane.error)
 
 
 async def test_a_failure_between_two_trips_ends_the_lane(autojump_clock: MockClock) -> None:
@@ -537,6 +586,22 @@ async def test_a_lane_without_a_login_says_so_and_fails(provider: Site, autojump
     assert lane.heard[1][1] == LoginNeeded("fanout login a")
     assert isinstance(lane.error, LoginRequired)
     assert lane.end.status is Status.FAILED
+
+
+async def test_what_a_service_says_with_its_refusal_comes_before_the_word_that_a_login_is_needed(
+    autojump_clock: MockClock,
+) -> None:
+    class Counted(Site):
+        def read(self, head: Head, request: Request | None = None) -> WordsReader:
+            return CountedRefusal(head)
+
+    lane = await Lane(site_transport(), Counted("a", credentials=BAD.credentials)).run()
+    assert [type(event) for _, event in lane.heard] == [Started, Usage, LoginNeeded, End]
+
+
+class CountedRefusal(RefusingReader):
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        return [Usage(3), *super().close(error)]
 
 
 @pytest.mark.parametrize("provider", [Site("a"), BAD], ids=["none", "refused"])
@@ -720,6 +785,17 @@ async def test_a_lane_whose_turn_does_not_come_before_the_deadline_is_late_and_l
     assert (left, lane.transport.exchanges, lane.attempt.answer.elapsed) == ([], [], None)
 
 
+async def test_a_lane_that_waits_for_its_turn_is_not_on_its_clocks(autojump_clock: MockClock) -> None:
+    limiter = trio.CapacityLimiter(1)
+    limiter.acquire_on_behalf_of_nowait(limiter)
+    lane = Lane(said("x", first=1), limiter=limiter, timeouts=Timeouts(first=2, idle=2, total=2))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        await trio.sleep(10)
+        limiter.release_on_behalf_of(limiter)
+    assert (lane.end.status, lane.took, lane.attempt.answer.elapsed) == (Status.FINISHED, 11, 1)
+
+
 async def test_a_reader_is_made_for_the_request_that_it_reads_the_answer_of(autojump_clock: MockClock) -> None:
     seen: list[Request | None] = []
 
@@ -878,6 +954,20 @@ async def test_nothing_is_kept_of_an_answer_that_did_not_come(autojump_clock: Mo
     assert desk.kept == []
 
 
+async def test_only_a_response_that_succeeds_is_asked_for_what_it_renewed(autojump_clock: MockClock) -> None:
+    asked: list[int] = []
+
+    class Noting(Site):
+        def renewed(self, head: Head) -> Credentials | None:
+            asked.append(head.status)
+            return None
+
+    statuses = (200, 201, 299, 300, 302, 401, 500)
+    for status in statuses:
+        await Lane(site_transport(Head(status), b"x"), Noting("a", credentials=GOOD.credentials)).run()
+    assert asked == [200, 201, 299]
+
+
 async def test_a_store_that_fails_costs_no_answer(autojump_clock: MockClock) -> None:
     desk = Desk(breaks=AuthError("the disk is full"))
     lane = await Lane(site_transport(*said("x")), evolve(GOOD, renews=True), login=desk).run()
@@ -958,6 +1048,26 @@ async def test_a_lane_that_is_cut_off_says_farewell(autojump_clock: MockClock) -
     assert lane.transport.exchanges[1].whole
 
 
+@pytest.mark.parametrize(("script", "read"), [([1, b"x", HANG], True), ([HANG], False)], ids=["begun", "silent"])
+async def test_a_farewell_knows_what_was_asked_and_what_reads_the_answer(
+    script: Script, read: bool, autojump_clock: MockClock
+) -> None:
+    known: list[tuple[Request, Reader | None]] = []
+
+    class Noting(Site):
+        def farewell(self, request: Request, reader: Reader | None) -> Request | None:
+            known.append((request, reader))
+            return super().farewell(request, reader)
+
+    lane = Lane(site_transport(*script), Noting("a", credentials=GOOD.credentials, stops="http://a/stop"))
+    with trio.move_on_after(2):
+        await lane.run()
+    ((request, reader),) = known
+    assert request == lane.transport.exchanges[0].request
+    assert isinstance(reader, RefusingReader) is read
+    assert farewells(lane) == [2]
+
+
 async def test_a_lane_cut_off_from_outside_says_farewell_for_a_second_at_most(autojump_clock: MockClock) -> None:
     cases: list[tuple[Script, float]] = [([0.2, Head(204)], 0.2), ([HANG], 1)]
     for stop, takes in cases:
@@ -1030,7 +1140,7 @@ async def test_a_lane_cut_off_while_the_rest_of_its_answer_is_awaited_says_no_fa
 
 
 async def test_a_lane_that_ends_itself_says_farewell(autojump_clock: MockClock) -> None:
-    for script in ([b"good", b"%", HANG], [b"x" * (LANE_BYTES // 2)] * 9):
+    for script in ([b"good", b"%", HANG], [b"x" * (32 << 20)] * 9):
         lane = await Lane(site_transport(*script), STOPPING).run()
         assert isinstance(lane.error, ProtocolError | TooLarge)
         assert farewells(lane) == [0]

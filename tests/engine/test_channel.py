@@ -108,3 +108,19 @@ async def test_a_channel_shows_what_waits_in_it() -> None:
     channel.put("a", deltas("!"), 0.0)
     channel.close()
     assert repr(channel) == "<Channel closed, 3 events wait>"
+
+
+async def test_a_read_without_events_ends_nothing() -> None:
+    channel = Channel()
+    channel.put("a", [], 0.0)
+    channel.put("a", [], 0.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_put_later, channel)
+        assert (await channel.__anext__()).event == Delta("x")
+
+
+async def _put_later(channel: Channel) -> None:
+    await wait_all_tasks_blocked()
+    channel.put("a", [], 0.0)
+    await wait_all_tasks_blocked()
+    channel.put("a", deltas("x"), 0.0)

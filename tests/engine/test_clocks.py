@@ -1,6 +1,6 @@
 from math import inf
 
-from fanout.engine.clocks import LINGER, RATE_WINDOW, Clocks
+from fanout.engine.clocks import Clocks
 from fanout.settings.timeouts import DEFAULTS, Timeouts
 
 
@@ -42,16 +42,16 @@ def test_a_complete_answer_is_waited_for_only_briefly() -> None:
     lane = clocks(idle=30)
     lane.content(101.0, 1)
     lane.complete_at = 101.0
-    assert lane.next_alarm() == (101.0 + LINGER, "linger", LINGER)
+    assert lane.next_alarm() == (103.0, "linger", 2)
 
 
 def test_a_lane_below_its_rate_is_cut_and_one_above_is_not() -> None:
     slow, fast = clocks(min_tps=2), clocks(min_tps=2)
     for lane, tokens in ((slow, 9), (fast, 10)):
         lane.content(100.0, tokens)
-    assert fast.find_fired(100.0 + RATE_WINDOW) is None
-    assert fast.next_alarm() == (100.0 + 2 * RATE_WINDOW, "min_tps", 2)
-    error = slow.find_fired(100.0 + RATE_WINDOW)
+    assert fast.find_fired(105.0) is None
+    assert fast.next_alarm() == (110.0, "min_tps", 2)
+    error = slow.find_fired(105.0)
     assert error and error.clock == "min_tps"
 
 
@@ -76,11 +76,20 @@ def test_what_came_while_nobody_counted_is_of_the_window_that_ends_then() -> Non
     lane = clocks(min_tps=2)
     lane.content(100.0, 20)
     assert lane.find_fired(140.0) is None
-    assert lane.next_alarm() == (140.0 + RATE_WINDOW, "min_tps", 2)
+    assert lane.next_alarm() == (145.0, "min_tps", 2)
 
 
 def test_a_clock_that_is_due_with_the_rate_fires_though_the_rate_is_well() -> None:
     lane = clocks(min_tps=2, total=5)
     lane.content(100.0, 20)
-    error = lane.find_fired(100.0 + RATE_WINDOW)
+    error = lane.find_fired(105.0)
     assert error and error.clock == "total"
+
+
+def test_the_word_that_an_answer_is_complete_counts_once_and_after_content_alone() -> None:
+    lane = clocks(idle=30)
+    assert lane.complete(100.0) is False
+    lane.content(101.0, 1)
+    assert lane.complete(102.0) is True
+    assert lane.complete(103.0) is False
+    assert lane.next_alarm() == (104.0, "linger", 2)

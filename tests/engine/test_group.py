@@ -131,6 +131,47 @@ async def test_a_refused_answer_starts_the_next_of_a_fallback(autojump_clock: Mo
     assert seen.run.winner and seen.run.winner.lane == "b"
 
 
+async def test_a_refusal_says_whether_there_was_an_answer(autojump_clock: MockClock) -> None:
+    class Exhausted(Words):
+        def read(self, head: Head, request: Request | None = None) -> Reader:
+            return ExhaustedReader(head)
+
+    transport = memory(a=[b"x ."], b=[b"."])
+    with pytest.raises(fanout.AllLanesFailed) as caught:
+        await fanout.race("?", [Words("a"), Exhausted("b")], transport=transport, accept=lambda _: False)
+    assert [str(error) for error in caught.value.exceptions] == [
+        "a: refused: its answer was not accepted",
+        "b: refused: its answer was empty",
+    ]
+
+
+class ExhaustedReader(WordsReader):
+    """Has used up its tokens before it said a word."""
+
+    def _event(self, word: str) -> Any:
+        event = super()._event(word)
+        return End(Status.FINISHED, "length") if isinstance(event, End) else event
+
+
+async def test_a_refused_answer_starts_one_other_and_no_more(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("no", first=1), b=said("no", first=1), c=said("yes", first=1))
+    plan = Fallback(*words("a", "b", "c"), accept=lambda answer: answer.text == "yes")
+    seen = await watch(plan, transport)
+    assert [seen.start_at(lane) for lane in "abc"] == [0, 1, 2]
+
+
+async def test_the_task_of_a_lane_has_its_name(autojump_clock: MockClock) -> None:
+    tasks: list[str] = []
+
+    class Noting(Words):
+        def request(self, prompt: fanout.Prompt) -> Request:
+            tasks.append(trio.lowlevel.current_task().name)
+            return super().request(prompt)
+
+    await watch(All(Noting("a"), Race(Noting("b"))), memory(a=said("x"), b=said("y")))
+    assert sorted(tasks) == ["a", "b"]
+
+
 async def test_nested_plans_race_as_lanes(autojump_clock: MockClock) -> None:
     transport = memory(
         a=[0.1, b"!no"], b=said("b", first=0.6), c=said("c", first=9), d=said("d", first=0.3), e=said("e", first=9)
@@ -373,7 +414,7 @@ async def test_counts_and_titles_break_no_silence(autojump_clock: MockClock) -> 
 
 async def test_a_hedge_is_judged_after_what_has_arrived_was_read(autojump_clock: MockClock) -> None:
     for _ in range(20):
-        transport = memory(a=[0.8, b"x", 0.5, b"."], b=said("y"))
+        transport = memory(a=[0.8, b"x", 0.8, b"y", 0.8, b"z", 0.5, b"."], b=said("y"))
         await watch(Hedge(*words("a", "b"), after=0.8), transport)
         assert len(transport.exchanges) == 1
 
@@ -636,11 +677,12 @@ async def test_the_lanes_of_a_race_start_in_one_step(autojump_clock: MockClock) 
 async def test_what_a_lane_says_that_has_lost_breaks_no_silence_and_wins_nothing_above(
     autojump_clock: MockClock,
 ) -> None:
-    pieces: list[float | bytes] = [0.5, b"x"]
-    chatty: Script = [1, b"-no", *pieces * 20, b"."]
-    inner = NoRefusals(*words("a", "b", "c"), after=3, on_lose="keep")
-    seen = await watch(Race(inner, *words("d")), memory(a=chatty, b=[HANG], c=said("y"), d=said("z", first=9)))
-    assert [seen.start_at(lane) for lane in "abc"] == [0, 1, 4]
+    for piece in (b"x", b"x y"):
+        pieces: list[float | bytes] = [0.5, piece]
+        chatty: Script = [1, b"-no", *pieces * 20, b"."]
+        inner = NoRefusals(*words("a", "b", "c"), after=3, on_lose="keep")
+        seen = await watch(Race(inner, *words("d")), memory(a=chatty, b=[HANG], c=said("y"), d=said("z", first=9)))
+        assert [seen.start_at(lane) for lane in "abc"] == [0, 1, 4]
     single = memory(a=[1, b"-no", 1, b"x", HANG], b=[1, b"!no"], d=said("z", first=9))
     race = Race(NoRefusals(*words("a", "b"), after=inf, on_lose="keep"), *words("d"), on="first_token")
     seen = await watch(race, single, retries=0)
@@ -659,3 +701,37 @@ async def test_a_lane_that_is_dropped_at_its_failure_starts_one_other(autojump_c
     assert seen.run.winner and seen.run.winner.lane == "c"
     with pytest.RaisesGroup(ServerError, ServerError):  # and was not refused
         await fanout.race("?", Dropping(*words("a", "b")), transport=transport, retries=0)
+
+
+async def test_a_plan_that_never_started_is_cancelled_and_has_not_failed_though_losers_are_kept(
+    autojump_clock: MockClock,
+) -> None:
+    transport = memory(a=said("x", first=1))
+    plan = Fallback(*words("a"), Fallback(*words("b", "c")), on_lose="keep")
+    async with fanout.open_fanout("?", plan, transport=transport) as running:
+        async for _ in running:
+            pass
+    assert [seat.status for seat in running._group.seats] == [Status.FINISHED, Status.CANCELLED]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "status"),
+    [
+        ([1, b"!no"], [HANG], Status.FAILED),
+        ([HANG], [HANG], Status.TIMED_OUT),
+        ([1, b"!no"], [2, b"!no"], Status.FAILED),
+        ([1, b"!no"], said("x"), Status.FINISHED),
+    ],
+    ids=["failed and late", "late", "failed", "failed and finished"],
+)
+async def test_a_plan_within_a_plan_ends_as_its_lanes_did(
+    a: Script, b: Script, status: Status, autojump_clock: MockClock
+) -> None:
+    for inner in (All(*words("a", "b")), All(*words("b", "a"))):
+        plan = All(inner, *words("c"))
+        async with fanout.open_fanout(
+            "?", plan, transport=memory(a=a, b=b, c=said("y")), retries=0, timeouts=Timeouts(first=5)
+        ) as running:
+            async for _ in running:
+                pass
+        assert running._group.seats[0].status is status

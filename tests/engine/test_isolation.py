@@ -135,6 +135,7 @@ async def test_a_reader_without_an_end_is_a_mistake(autojump_clock: MockClock) -
         lane = Buggy("a", "close", lambda events=events: events)  # type: ignore[misc]
         (answer,) = (await watch(All(lane), memory(a=[0.1, b"x"]), retries=0)).run.answers
         assert isinstance(answer.error, InternalError)
+        assert "last event is no End" in str(answer.error.__cause__)
 
 
 @pytest.mark.internal
@@ -241,6 +242,20 @@ async def test_a_policy_that_raises_while_the_caller_stops_a_lane_has_been_told(
     run = await within_a_day(Raising(*words("a", "b")), memory(a=[HANG], b=said("y")), lambda r: r.cancel("a"))
     assert run.winner and run.winner.lane == "b"
     assert run.elapsed == pytest.approx(1.1)
+
+
+async def test_a_policy_that_raises_at_the_deadline_leaves_no_lane_without_its_end(autojump_clock: MockClock) -> None:
+    class AtTheDeadline(Fallback):
+        def losers(self, lane: int, event: Event, lanes: Any) -> Any:
+            return bug() if lane == 1 else ()
+
+    for script in ([HANG], [1, b"!no"]):
+        plan = AtTheDeadline(*words("a", "b", "c"))
+        with pytest.raises(Bug):
+            async with fanout.open_fanout("?", plan, transport=memory(a=script), deadline=1, retries=0) as running:
+                async for _ in running:
+                    pass
+        assert None not in [answer.status for answer in running.run.answers]
 
 
 async def test_a_group_whose_last_lane_the_caller_stops_is_over_though_its_policy_raises(
@@ -403,8 +418,11 @@ async def test_a_limited_key_rests_however_its_lane_ended(
     assert [exchange.request.url for exchange in inner.exchanges] == ["http://two/"]
 
 
-async def test_a_loser_that_was_refused_counts_against_its_budget_and_no_other(autojump_clock: MockClock) -> None:
-    connections = Connections(memory(a=[0.05, Head(500), HANG], b=said("x"), c=[0.05, b"y", HANG], d=[HANG]))
+@pytest.mark.parametrize(("status", "tokens"), [(500, 9), (400, 9), (399, 10)])
+async def test_a_loser_that_was_refused_counts_against_its_budget_and_no_other(
+    status: int, tokens: int, autojump_clock: MockClock
+) -> None:
+    connections = Connections(memory(a=[0.05, Head(status), HANG], b=said("x"), c=[0.05, b"y", HANG], d=[HANG]))
     await fanout.ask("?", Race(*words("a", "b", "c", "d")), transport=connections)
     budgets = {name.split()[0]: budget.tokens for name, budget in connections.budgets.items()}
-    assert budgets == {"a": 9, "b": 10, "c": 10, "d": 10}
+    assert budgets == {"a": tokens, "b": 10, "c": 10, "d": 10}

@@ -1,11 +1,15 @@
 import gc
+from math import inf
+from random import Random
 
 from attrs import define, evolve
 
 from fanout.abc import Head, Provider, Reader, Request
+from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
-from fanout.engine.keys import FORMS, KEY_BLOCK, MAX_REMEMBERED, Keys, Known
-from fanout.errors import InvalidRequest, ProviderError, QuotaError, RateLimited, ServerError
+from fanout.engine.keys import Keys, Known
+from fanout.engine.retry import Budget, Retries
+from fanout.errors import InvalidRequest, LoginRequired, ProviderError, QuotaError, RateLimited, ServerError
 from fanout.providers.openai import OpenAI
 
 ONE, TWO = OpenAI("m", key=Secret("k1")), OpenAI("m", key=Secret("k2"))
@@ -19,7 +23,27 @@ def test_the_first_key_is_used_until_it_is_blocked() -> None:
     assert keys.usable(0) is TWO
     assert not keys.learn(TWO, RateLimited("x", retry_after=5), 0)
     assert keys.usable(0) is TWO  # the one that is soonest free
-    assert keys.usable(KEY_BLOCK) is ONE
+
+
+def test_a_key_that_has_rested_is_no_better_than_one_that_never_had_to() -> None:
+    keys = Keys((ONE, TWO))
+    keys.learn(TWO, RateLimited("x", retry_after=1), 1)
+    assert keys.usable(10) is ONE
+
+
+def test_what_is_learnt_again_is_not_the_oldest_that_is_known() -> None:
+    known = Known()
+    others = [evolve(TWO, key=Secret(f"other {number}")) for number in range(256)]
+    for limited in (ONE, *others[:-1], ONE, others[-1]):
+        Keys((limited, evolve(ONE, model="spare")), known).learn(limited, RateLimited("x"), 0)
+    assert ONE in known.blocked and others[0] not in known.blocked
+
+
+def test_a_limited_key_rests_for_a_minute_or_as_long_as_the_service_says() -> None:
+    for error, seconds in ((RateLimited("x"), 60), (QuotaError("x"), 60), (RateLimited("x", retry_after=90), 90)):
+        keys = Keys((ONE, TWO))
+        keys.learn(ONE, error, 5)
+        assert [keys.usable(5 + seconds - 0.1), keys.usable(5 + seconds)] == [TWO, ONE]
 
 
 def test_one_key_alone_is_never_blocked() -> None:
@@ -91,11 +115,26 @@ def test_a_lane_changes_to_each_other_key_once() -> None:
     assert [three.learn(three.usable(0), RateLimited("x"), 0) for _ in range(3)] == [True, True, False]
 
 
+def test_where_every_other_key_rests_too_no_key_is_changed() -> None:
+    known = Known()
+    Keys((ONE, TWO), known).learn(TWO, RateLimited("x", retry_after=9), 0)
+    assert not Keys((ONE, TWO), known).learn(ONE, RateLimited("x", retry_after=9), 1)
+    assert Keys((ONE, TWO), known).learn(ONE, RateLimited("x", retry_after=9), 9)  # the other is free in this moment
+
+
 def test_a_service_that_wants_to_be_asked_again_at_once_does_not_lose_its_key_for_a_minute() -> None:
     keys = Keys((ONE, TWO))
     assert keys.learn(ONE, RateLimited("x", retry_after=0), 0)
     assert keys.usable(0) is TWO
     assert keys.usable(0.1) is ONE
+
+
+async def test_where_nobody_keeps_logins_what_is_renewed_is_let_go() -> None:
+    keys = Keys((ONE,))
+    await keys.keep(Credentials("a", "https://a"))
+    needed = LoginRequired("x")
+    assert await keys.log_in(ONE, needed) is needed
+    assert Retries(keys, Budget(), 0, Random(0)).after(needed, False, 0, inf) is None
 
 
 @define
@@ -127,14 +166,14 @@ def test_a_provider_without_a_hash_is_never_taken_for_another_at_its_old_address
 
 def test_what_is_known_does_not_grow_for_ever_and_the_oldest_goes_first() -> None:
     known = Known()
-    for number in range(2 * MAX_REMEMBERED):
+    for number in range(2 * 256):
         last = evolve(ONE, model=f"m{number}")
         keys = Keys((last, TWO), known)
         keys.learn(last, InvalidRequest("unknown field stream_options"), 0)
         keys.learn(last, RateLimited("x"), 0)
-    assert (len(known.forms), len(known.blocked)) == (MAX_REMEMBERED, MAX_REMEMBERED)
+    assert (len(known.forms), len(known.blocked)) == (256, 256)
     assert keys.usable(0) is TWO
-    assert keys.usable(KEY_BLOCK) == evolve(last, stream_usage=False)
+    assert keys.usable(60) == evolve(last, stream_usage=False)
     first = evolve(ONE, model="m0")
     assert Keys((first,), known).usable(0) is first
 
@@ -144,5 +183,5 @@ def test_a_provider_that_always_has_another_form_is_not_followed_for_ever() -> N
     changes = 0
     while keys.learn(keys.usable(0), ServerError("gone"), 0):
         changes += 1
-        assert changes <= FORMS
-    assert changes == FORMS
+        assert changes <= 8
+    assert changes == 8

@@ -113,6 +113,19 @@ async def test_an_observer_that_breaks_breaks_no_run_and_is_logged(
     ]
 
 
+def test_a_mistake_of_an_observer_without_a_name_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Nameless:
+        def __call__(self) -> None:
+            raise ZeroDivisionError
+
+        def __repr__(self) -> str:
+            return "<nameless>"
+
+    tell(Nameless())
+    assert [record.getMessage() for record in caplog.records] == ["an observer failed in <nameless>"]
+    assert caplog.records[0].exc_info
+
+
 def test_what_ends_the_program_is_no_mistake_of_an_observer() -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt

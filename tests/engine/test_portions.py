@@ -1,19 +1,22 @@
 import trio
 import trio.lowlevel
 
-from fanout.engine.portions import PORTION, Portions
+from fanout.engine.portions import Portions, start
 from tests.steps import watched
 
 MANY = 100
+PORTION = 8
 
 
 async def test_tasks_that_come_at_once_go_through_in_portions_and_in_order() -> None:
     portions = Portions()
+    came: list[int] = []
     order: list[int] = []
     turns: dict[int, int] = {}
     turn = 0
 
     async def start(number: int) -> None:
+        came.append(number)
         await portions.take_turn()
         order.append(number)
         turns[turn] = turns.get(turn, 0) + 1
@@ -25,6 +28,8 @@ async def test_tasks_that_come_at_once_go_through_in_portions_and_in_order() -> 
             await trio.lowlevel.checkpoint()
             turn += 1
     assert sorted(order) == list(range(MANY))
+    portion_of = {number: index // PORTION for index, number in enumerate(came)}  # in one, Trio chooses the order
+    assert [portion_of[number] for number in order] == [index // PORTION for index in range(MANY)]
     assert max(turns.values()) <= 2 * PORTION  # a turn of this task may see the end of one portion and the next
 
 
@@ -55,3 +60,19 @@ async def test_a_task_that_is_cancelled_while_it_waits_takes_no_place() -> None:
         for _ in range(MANY):
             nursery.start_soon(start)
     assert done == MANY
+
+
+async def test_all_lanes_of_one_loop_share_their_portions() -> None:
+    turns: dict[int, int] = {}
+    turn = 0
+
+    async def count(step: int) -> None:
+        turns[turn] = turns.get(turn, 0) + step
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MANY):
+            nursery.start_soon(start, count, 1)
+        while sum(turns.values()) < MANY:
+            await trio.lowlevel.checkpoint()
+            turn += 1
+    assert max(turns.values()) <= 2 * PORTION

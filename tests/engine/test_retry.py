@@ -6,8 +6,8 @@ import pytest
 from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
-from fanout.engine.keys import KEY_BLOCK, Keys
-from fanout.engine.retry import LONGEST_WAIT, Budget, Relogin, Retries, Wait, pause
+from fanout.engine.keys import Keys
+from fanout.engine.retry import Budget, Relogin, Retries, Wait, pause
 from fanout.errors import AuthError, InvalidRequest, LoginRequired, ProviderError, RateLimited, ServerError
 from fanout.providers.openai import OpenAI
 
@@ -47,7 +47,8 @@ def test_a_wait_before_now_is_none_at_all() -> None:
 
 
 def test_a_wait_beyond_two_minutes_is_not_slept() -> None:
-    assert pause(RateLimited("no", retry_after=LONGEST_WAIT + 1), 1, Random(0)) is None
+    assert pause(RateLimited("no", retry_after=120), 1, Random(0)) == 120
+    assert pause(RateLimited("no", retry_after=120.1), 1, Random(0)) is None
 
 
 def test_without_a_word_the_wait_doubles_and_is_jittered() -> None:
@@ -75,6 +76,10 @@ def test_a_budget_forbids_retries_below_half_and_recovers_slowly() -> None:
     assert budget.tokens == budget.full
 
 
+def test_before_its_first_try_a_lanes_provider_is_that_with_the_first_key() -> None:
+    assert retries(ONE, TWO, tried=0).provider is ONE
+
+
 def test_what_is_retryable_follows_after_its_pause_as_often_as_allowed() -> None:
     lane = retries(allowed=2)
     assert after(lane, RateLimited("x", retry_after=7)) == Wait(7)
@@ -87,7 +92,7 @@ def test_what_is_retryable_follows_after_its_pause_as_often_as_allowed() -> None
 def test_nothing_follows_what_has_begun_to_answer_but_what_it_teaches_is_learnt() -> None:
     lane = retries(ONE, TWO, allowed=5, login=Desk())
     assert lane.after(RateLimited("x"), True, 0, inf) is None
-    assert (lane.keys.known.blocked, lane.budget.tokens, lane.allowed) == ({ONE: KEY_BLOCK}, 9, 5)
+    assert (lane.keys.known.blocked, lane.budget.tokens, lane.allowed) == ({ONE: 60}, 9, 5)
     assert lane.after(LoginRequired("x"), True, 0, inf) is None
     assert lane.budget.tokens == 9
 
@@ -104,7 +109,7 @@ def test_nothing_follows_in_a_lane_that_is_closed_but_what_it_teaches_is_learnt(
     lane.close()
     for error in (RateLimited("x"), ServerError("x"), LoginRequired("x")):
         assert after(lane, error) is None
-    assert (lane.keys.known.blocked, lane.budget.tokens) == ({ONE: KEY_BLOCK}, 8)
+    assert (lane.keys.known.blocked, lane.budget.tokens) == ({ONE: 60}, 8)
 
 
 def test_a_try_that_is_cut_off_teaches_too() -> None:
@@ -113,6 +118,16 @@ def test_a_try_that_is_cut_off_teaches_too() -> None:
     assert lane.budget.tokens == 10
     lane.learn(RateLimited("x", retry_after=7), 1)
     assert (lane.keys.known.blocked, lane.budget.tokens, lane.allowed) == ({ONE: 8}, 9, 5)
+
+
+def test_a_provider_that_fails_to_learn_from_a_try_that_is_cut_off_hurts_nobody() -> None:
+    class Failing(OpenAI):
+        def adapted(self, error: ProviderError) -> OpenAI | None:
+            raise RateLimited("of all things")
+
+    lane = retries(Failing("m", key=Secret("k1")), allowed=5)
+    lane.learn(ServerError("x"), 1)
+    assert lane.budget.tokens == 10
 
 
 @pytest.mark.parametrize(("due", "then"), [(7.1, Wait(7)), (7, None), (0, None), (-inf, None)])
@@ -124,7 +139,7 @@ def test_once_a_clock_has_fired_neither_login_nor_key_nor_form_is_tried_but_they
     lane = retries(ONE, TWO, allowed=5, login=Desk())
     for error in (RateLimited("x"), InvalidRequest("unknown field stream_options"), LoginRequired("x")):
         assert after(lane, error, now=5, due=5) is None
-    assert (lane.allowed, lane.keys.known.blocked) == (5, {ONE: 5 + KEY_BLOCK})
+    assert (lane.allowed, lane.keys.known.blocked) == (5, {ONE: 65})
     assert lane.keys.known.forms == {ONE: OpenAI("m", key=Secret("k1"), stream_usage=False)}
     assert lane.budget.tokens == 9
 
@@ -136,7 +151,7 @@ def test_another_key_or_form_is_tried_at_once_and_is_no_retry() -> None:
     assert after(lane, InvalidRequest("unknown field stream_options")) == Wait(0)
     assert lane.begin(0) == OpenAI("m", key=Secret("k2"), stream_usage=False)
     assert after(lane, RateLimited("x")) is None
-    assert lane.keys.known.blocked == {ONE: KEY_BLOCK, TWO: KEY_BLOCK}
+    assert lane.keys.known.blocked == {ONE: 60, TWO: 60}
     assert lane.budget.tokens == 9  # only the last was no change of key or form
 
 

@@ -13,7 +13,6 @@ from trio.testing import MockClock
 import fanout
 from fanout import Race, Status
 from fanout.abc import Head, Provider, Reader, Request
-from fanout.engine.clocks import LINGER
 from fanout.engine.trial import judge
 from fanout.errors import ProtocolError, ProviderError, TimedOut, Truncated
 from fanout.events import Delta, End, Event, ToolCall, Usage
@@ -38,6 +37,7 @@ def test_an_answer_with_nothing_in_it_is_truncated_and_may_be_repeated(reason: s
         "r1",
         {"x": "1"},
     )
+    assert end.finish_reason is None
 
 
 @pytest.mark.parametrize("usage", [Usage(9, 0), Usage(9), Usage(9, 5, estimated=True)])
@@ -85,6 +85,27 @@ def test_an_answer_with_content_is_taken_as_it_is_however_it_was_counted() -> No
 def test_a_clock_of_ours_is_a_time_out_and_a_services_own_is_a_failure() -> None:
     for clock, status in (("first", Status.TIMED_OUT), (None, Status.FAILED)):
         assert judge([End(Status.FAILED, error=TimedOut("late", clock=clock))], had_content=False).status is status
+
+
+def test_a_complete_answer_with_nothing_in_it_is_a_time_out_if_a_clock_cut_it_off_unless_it_was_counted() -> None:
+    fired = TimedOut("late", clock="idle")
+    late = judge([End(Status.FINISHED, "stop")], had_content=False, fired=fired)
+    assert (late.status, late.error) == (Status.TIMED_OUT, fired)
+    counted = judge([Usage(9, 48), End(Status.FINISHED, "stop")], had_content=False, fired=fired)
+    assert (counted.status, type(counted.error)) == (Status.FAILED, ProtocolError)
+
+
+def test_the_last_count_is_the_one_that_is_told() -> None:
+    end = judge([Usage(9, 3), Usage(9, 5), Usage(9, 48), End(Status.FINISHED, "stop")], had_content=False)
+    assert "known: 48 tokens were counted" in str(end.error)
+
+
+@pytest.mark.parametrize("raw", [None, "odd"])
+def test_a_note_on_the_reason_hides_none_on_a_part(raw: str | None) -> None:
+    notes = ("the service ended with the reason 'odd', which is not known", "a part is None, which is not known")
+    end = judge([End(Status.FINISHED, "unknown", raw=raw, notes=notes)], had_content=False)
+    assert isinstance(end.error, ProtocolError)
+    assert "'odd', which is not known; a part is None" in str(end.error)
 
 
 # What is paid for is asked for once: counted at the server.
@@ -188,20 +209,20 @@ async def test_content_after_a_finish_reason_is_the_answers_and_restarts_the_wai
     script: Script = [1, b"a F", 1.9, b"b", 1.9, b"c", HANG]
     lane = await Lane(MemoryTransport({"a": script}), Finishing("a")).run()
     assert (lane.end.status, lane.attempt.answer.text) == (Status.FINISHED, "abc")
-    assert lane.took == pytest.approx(4.8 + LINGER)
+    assert lane.took == pytest.approx(6.8)
 
 
 async def test_what_is_no_content_does_not_restart_the_wait(autojump_clock: MockClock) -> None:
     alive: list[float | bytes] = [0.5, b"~"]
     lane = await Lane(MemoryTransport({"a": [1, b"a F", *alive * 20]}), Finishing("a")).run()
     assert lane.end.status is Status.FINISHED
-    assert lane.took == pytest.approx(1 + LINGER)
+    assert lane.took == pytest.approx(3)
 
 
 async def test_a_finish_reason_before_any_content_is_no_end(autojump_clock: MockClock) -> None:
     lane = await Lane(MemoryTransport({"a": [1, b"F", 9, b"late", 1, b"r", HANG]}), Finishing("a")).run()
     assert (lane.end.status, lane.attempt.answer.text) == (Status.FINISHED, "later")
-    assert lane.took == pytest.approx(11 + LINGER)
+    assert lane.took == pytest.approx(13)
 
 
 async def test_after_a_finish_reason_before_any_content_the_other_clocks_rule(autojump_clock: MockClock) -> None:
@@ -289,3 +310,50 @@ class FirstVersion(Words):
 async def test_a_reader_that_is_made_of_the_head_alone_reads_too(autojump_clock: MockClock) -> None:
     answer = await fanout.race("?", FirstVersion("a"), transport=memory(a=said("x")))
     assert answer.text == "x"
+
+
+class TalkativeFirstVersion(Words):
+    """A plug-in whose `read` takes whatever it is given."""
+
+    def read(self, head: Head, *more: Any) -> Reader:
+        assert [type(value) for value in more] == [Request]
+        return super().read(head)
+
+
+class Callable_:  # noqa: N801
+    """What may be called, and is no function."""
+
+    def __call__(self, head: Head, request: Request) -> Reader:
+        assert isinstance(request, Request)
+        return WordsReader(head)
+
+
+class FromAnObject(Words):
+    """A plug-in whose `read` is no function."""
+
+    read = Callable_()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("provider", [TalkativeFirstVersion("a"), FromAnObject("a")])
+async def test_a_reader_is_made_with_the_request_wherever_it_can_be_given(
+    provider: Provider, autojump_clock: MockClock
+) -> None:
+    answer = await fanout.race("?", provider, transport=memory(a=said("x")))
+    assert answer.text == "x"
+
+
+class Recounting(Words):
+    """Counts again and again, as some services do."""
+
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        return RecountingReader(head)
+
+
+class RecountingReader(WordsReader):
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        return [Usage(3, 1), Usage(3, 2), Usage(3, 4), End(Status.FAILED, error=error)]
+
+
+async def test_the_last_count_is_that_of_a_lane_that_was_cut_off(autojump_clock: MockClock) -> None:
+    seen = await fanout.ask("?", Race(Recounting("a"), Words("b")), transport=memory(a=[b"x", HANG], b=said("y")))
+    assert seen.answers[0].usage == Usage(3, 4)

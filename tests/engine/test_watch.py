@@ -4,7 +4,6 @@ import trio
 from trio.testing import MockClock
 
 from fanout.engine.alarms import Alarms, Ring, open_alarms
-from fanout.engine.clocks import LINGER
 from fanout.engine.watch import Watch, format_age
 from fanout.errors import TimedOut
 from fanout.events import Delta
@@ -90,7 +89,7 @@ async def test_a_complete_answer_is_waited_for_from_its_last_content_on(autojump
                 content(lane)
                 lane.complete()
             await trio.sleep_forever()
-        assert (trio.current_time(), fired(lane)) == (7.5 + LINGER, ("linger", LINGER))
+        assert (trio.current_time(), fired(lane)) == (9.5, ("linger", 2))
 
 
 async def test_a_finish_before_any_content_starts_no_wait(autojump_clock: MockClock) -> None:
@@ -118,9 +117,17 @@ class Counted(Alarms):
 
     count = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.rung: list[tuple[float, bool | None]] = []
+
     def set(self, at: float, ring: Ring) -> None:
+        def note(at: float) -> bool | None:
+            self.rung.append((at, unsure := ring(at)))
+            return unsure
+
         self.count += 1
-        super().set(at, ring)
+        super().set(at, note)
 
 
 async def test_an_alarm_is_set_only_to_be_earlier_and_a_superseded_one_sets_none(autojump_clock: MockClock) -> None:
@@ -137,6 +144,7 @@ async def test_an_alarm_is_set_only_to_be_earlier_and_a_superseded_one_sets_none
         assert alarms.count == 3  # what is set is earlier still
         await trio.sleep(36)
         assert (fired(lane), alarms.count) == (None, 4)  # the one set first has rung too, and was not wanted
+        assert (60, False) in alarms.rung  # nor had anything to be read for it
         nursery.cancel_scope.cancel()
 
 

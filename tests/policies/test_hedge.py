@@ -17,6 +17,10 @@ def test_a_hedge_starts_another_lane_rather_than_repeating_one() -> None:
     assert Hedge.retries == 0
 
 
+def test_a_hedge_may_start_all_at_once() -> None:
+    assert Hedge("a", "b", after=0).pace == 0
+
+
 @pytest.mark.parametrize("after", [-1.0, float("nan")])
 def test_a_delay_must_be_a_time(after: float) -> None:
     with pytest.raises(UsageError, match="after"):

@@ -1,8 +1,11 @@
+from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
 
+from fanout.abc import Policy
 from fanout.answers import Answer
 from fanout.errors import ServerError, UsageError
 from fanout.events import (
@@ -19,6 +22,9 @@ from fanout.events import (
     ToolCall,
     Usage,
 )
+from fanout.policies.all import All
+from fanout.policies.fallback import Fallback
+from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from tests.policies.standings import Stood
@@ -106,3 +112,29 @@ def test_an_async_accept_is_refused_at_once_and_one_in_disguise_when_it_answers(
     later: Any = Later
     with pytest.raises(UsageError, match="not an async one"):
         Race(accept=lambda _: later()).losers(0, FINISHED, [Stood(Status.FINISHED)])
+
+
+def test_a_race_is_asked_about_that_alone_which_may_decide_it() -> None:
+    assert Race().heeds == frozenset({End})
+    first = Race(on="first_token").heeds
+    assert first and first >= {End, Delta, ToolCall, File, Reasoning}
+    assert not first & {Started, Usage, Refusal, Title, Conversation}
+    assert Race(on="first_token", reasoning=False).heeds == first - {Reasoning}
+    assert Quorum("a", k=1).heeds == frozenset({End})
+
+
+@pytest.mark.parametrize("make", [Race, partial(Hedge, after=1), Fallback, All, partial(Quorum, k=1)])
+def test_every_policy_keeps_its_lanes_its_deadline_and_what_becomes_of_losers(make: Callable[..., Policy]) -> None:
+    usual, given = make("a", "b"), make("a", "b", deadline=7, on_lose="keep")
+    assert (usual.lanes, usual.deadline, usual.on_lose) == (("a", "b"), inf, None)
+    assert (given.lanes, given.deadline, given.on_lose) == (("a", "b"), 7, "keep")
+
+
+@pytest.mark.parametrize("make", [Race, partial(Hedge, after=1), Fallback])
+def test_a_hedge_and_a_fallback_take_what_a_race_takes(make: Callable[..., Policy]) -> None:
+    lanes = [Stood(), Stood()]
+    assert list(make("a", "b").losers(0, Delta("x"), lanes)) == []
+    assert list(make("a", "b", on="first_token").losers(0, Reasoning("x"), lanes)) == [1]
+    assert list(make("a", "b", on="first_token", reasoning=False).losers(0, Reasoning("x"), lanes)) == []
+    lanes[0].status = Status.FINISHED
+    assert list(make("a", "b", accept=lambda _: False).losers(0, FINISHED, lanes)) == [0]
