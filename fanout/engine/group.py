@@ -143,8 +143,7 @@ class Group:
 
     def close(self) -> None:
         """Starts nothing new from now on: the lanes that run may end."""
-        open_seats = [seat for seat in self.seats if seat.started or seat.status is None]
-        call_all(seat.lane.close if seat.started else seat.lane.cancel for seat in open_seats)
+        call_all(s.lane.close if s.started else s.lane.cancel for s in self.seats if s.status is None)
 
     def _leave(self) -> None:
         """Ends all, above and below: a task of the group is cancelled from outside. No policy is asked any more."""
@@ -155,7 +154,7 @@ class Group:
         for index, seat in enumerate(self.seats):
             if index and self._policy.pace > 0 and seat.status is None:
                 await self._wait_for_turn(until)
-            if seat.status is None and not seat.lost:
+            if seat.status is None:
                 seat.started = True
                 self._spoke_at = trio.current_time()
                 self._failures = max(0, self._failures - 1)
@@ -168,7 +167,7 @@ class Group:
         arrived has been read, and is not held against the lanes where we have been late ourselves.
         """
         certain = False
-        while not self._failures and not self.over and self._any_runs():
+        while not self._failures and self._any_runs():
             due = min(self._spoke_at + self._policy.pace, until)
             now = trio.current_time()
             if now < due:
@@ -230,7 +229,8 @@ class Group:
             return
         self._open -= 1
         if seat.started and end.status is not Status.FINISHED:
-            self._count_failure()
+            self._failures += 1
+        self._turn.set()  # whoever waits looks whether another lane runs
         try:
             self._ask(index, end, at)
         finally:
@@ -256,21 +256,15 @@ class Group:
             seat.lost = True
             seat.refused = seat is self.seats[index] and seat.status is Status.FINISHED
             self._open -= seat.status is None
-            if seat.started and seat.status in (None, Status.FINISHED):
-                self._count_failure()
+            self._failures += seat.started and seat.status in (None, Status.FINISHED)
+        self._turn.set()
         running = [seat for seat in seats if seat.status is None]
         call_all(seat.lane.close if self._keep and seat.started else seat.lane.cancel for seat in running)
-
-    def _count_failure(self) -> None:
-        """Lets one more lane start at once."""
-        self._failures += 1
-        self._turn.set()
 
     def _end_if_over(self, at: float) -> None:
         if self.over or self._open:
             return
         self.ended_at = at
-        self._turn.set()
         statuses = {seat.status for seat in self.seats if not seat.lost}
         if self._cancelling and Status.CANCELLED in statuses:
             status = Status.CANCELLED

@@ -11,6 +11,7 @@ import fanout
 from fanout import All, Fallback, Hedge, Quorum, Race, Status, Timeouts
 from fanout.abc import Head, Reader, Request
 from fanout.catalog import LaneSpec
+from fanout.engine.group import Group
 from fanout.errors import ProviderError, Refused, ServerError, TimedOut
 from fanout.events import Delta, End, Reasoning, Refusal, Started, Usage
 from fanout.transports.memory import HANG, MemoryTransport, Script
@@ -437,6 +438,25 @@ async def test_the_time_in_which_the_process_was_stopped_is_no_silence(
     assert [exchange.began - began for exchange in transport.exchanges] == pytest.approx(starts)
 
 
+async def test_a_hedge_that_is_late_reads_for_as_long_as_it_was_late(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    lates: list[float] = []
+
+    async def note(late: float) -> None:
+        lates.append(late)
+
+    monkeypatch.setattr("fanout.engine.group.let_read", note)
+    async with fanout.open_fanout(
+        "?", Hedge(*words("a", "b"), after=0.8), transport=memory(a=[HANG], b=said("x"))
+    ) as running:
+        await trio.sleep(0.2)
+        autojump_clock.jump(3)
+        async for _ in running:
+            pass
+    assert lates == pytest.approx([2.4, 0])
+
+
 class CountingReader(WordsReader):
     def _event(self, word: str) -> Any:
         return Usage(output=int(word[1:])) if word[:1] == "#" else super()._event(word)
@@ -712,6 +732,14 @@ async def test_a_plan_that_never_started_is_cancelled_and_has_not_failed_though_
         async for _ in running:
             pass
     assert [seat.status for seat in running._group.seats] == [Status.FINISHED, Status.CANCELLED]
+    inner = Fallback(*words("b"), Fallback(*words("c", "d")))
+    race = Race(*words("a"), inner, on_lose="keep")
+    async with fanout.open_fanout("?", race, transport=memory(a=said("x", first=1), b=said("y", first=2))) as running:
+        async for _ in running:
+            pass
+    kept = running._group.seats[1].lane
+    assert isinstance(kept, Group)
+    assert [seat.status for seat in kept.seats] == [Status.FINISHED, Status.CANCELLED]
 
 
 @pytest.mark.parametrize(
@@ -735,3 +763,13 @@ async def test_a_plan_within_a_plan_ends_as_its_lanes_did(
             async for _ in running:
                 pass
         assert running._group.seats[0].status is status
+
+
+async def test_where_no_lane_runs_any_more_the_next_starts_though_none_has_failed(autojump_clock: MockClock) -> None:
+    class InTurn(Quorum):
+        pace = inf
+
+    transport = memory(a=said("x", first=1), b=said("y", first=1), c=said("z"))
+    seen = await watch(InTurn(*words("a", "b", "c"), k=2), transport, deadline=60)
+    assert [seen.start_at(lane) for lane in "ab"] == [0, 1]
+    assert [answer.status for answer in seen.run.answers] == ["finished", "finished", "cancelled"]

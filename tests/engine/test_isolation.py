@@ -18,7 +18,7 @@ from fanout.errors import InternalError, RateLimited, UsageError
 from fanout.events import Delta, End, Event
 from fanout.plan import Connections
 from fanout.prompt import Prompt
-from fanout.transports.memory import HANG, MemoryTransport
+from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.engine.test_attempt import GOOD, Desk, Lane, Site, login_as
 from tests.words import Words, WordsReader, memory, said, watch, words
 
@@ -249,7 +249,8 @@ async def test_a_policy_that_raises_at_the_deadline_leaves_no_lane_without_its_e
         def losers(self, lane: int, event: Event, lanes: Any) -> Any:
             return bug() if lane == 1 else ()
 
-    for script in ([HANG], [1, b"!no"]):
+    scripts: list[Script] = [[HANG], [1, b"!no"]]
+    for script in scripts:
         plan = AtTheDeadline(*words("a", "b", "c"))
         with pytest.raises(Bug):
             async with fanout.open_fanout("?", plan, transport=memory(a=script), deadline=1, retries=0) as running:
