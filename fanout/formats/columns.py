@@ -7,7 +7,7 @@ each has a line.
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len, get_character_cell_size
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -17,6 +17,7 @@ from fanout.answers import Answer, Fold
 from fanout.events import Delta, Reasoning, Refusal, Replace, Started, Status, Tagged
 from fanout.formats.summary import figures, one_line, reason, state
 from fanout.formats.terminal import Sanitiser
+from fanout.formats.wrapping import Wrapped
 
 NARROWEST = 28
 """The least width of a panel."""
@@ -28,52 +29,9 @@ LOWEST = 5
 _STYLES = {None: "cyan", Status.FINISHED: "white", Status.FAILED: "red", Status.TIMED_OUT: "red"}
 _GREY = "bright_black"
 _WINNER = "bold green"
-_TAB = "    "
-
-CHARACTERS = 4
-"""Characters of a line for each of its cells, at most: accents and the like have no width, and need not end."""
 BEHIND = 3
 """Of so many times what can be seen at once the text is laid out at most: what comes faster is skipped."""
 _FRAME = 4
-
-
-class Wrapped:
-    """Text broken into lines of one width, piece by piece: a line once broken stays as it is, so nothing jumps."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.lines = [""]
-
-    def add(self, text: str) -> None:
-        """Takes the next piece."""
-        first, *others = text.replace("\t", _TAB).split("\n")
-        self._extend(self.lines.pop() + first)
-        for line in others:
-            self._extend(line)
-
-    def _extend(self, line: str) -> None:
-        start, width, most = 0, self.width, CHARACTERS * self.width
-        while True:
-            # So many characters hold the first line, unless most of them have no width: then they are cut there.
-            ahead = line[start : start + most]
-            whole = width if ahead.isascii() else _fit(ahead, width)
-            if len(ahead) <= whole:
-                break
-            space = ahead.rfind(" ", 1, whole + 1)
-            cut = space + 1 if space > 0 else whole
-            self.lines.append(ahead[:cut].rstrip(" "))
-            start += cut
-        self.lines.append(line[start:])
-
-
-def _fit(text: str, width: int) -> int:
-    """Returns how many characters fit into a line of so many cells, at least one."""
-    used = 0
-    for number, character in enumerate(text):
-        used += get_character_cell_size(character)
-        if used > width:
-            return max(number, 1)
-    return max(len(text) if len(text) < CHARACTERS * width else len(text) - 1, 1)
 
 
 class Column:
