@@ -7,12 +7,7 @@ from fanout.events import Status
 from fanout.formats import Output
 from fanout.formats.plain import alone
 from fanout.formats.summary import Who, explain, one_line, select_answers, state
-from fanout.formats.wrapping import put_beside, wrap
-
-NARROWEST = 28
-"""The least width of a column."""
-SIDE_BY_SIDE = 96
-"""The least width for columns."""
+from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, put_beside, wrap
 
 _LONGEST_RULE = 100
 _BETWEEN = "  "

@@ -18,7 +18,7 @@ from fanout.formats.summary import (
     state,
     total,
 )
-from fanout.formats.wrapping import pad
+from fanout.formats.wrapping import fit, pad
 
 Style = Literal["plain", "winner", "failed"]
 
@@ -44,10 +44,10 @@ def lines(run: Run, width: int | None = None) -> list[Line]:
     out: list[Line] = []
     for answer, row in zip(run.answers, _align([_row(a, a.lane == winner) for a in run.answers], width), strict=True):
         style: Style = "winner" if answer.lane == winner else "failed" if is_failure(answer) else "plain"
-        out.append(Line(_fit(row, width), style))
+        out.append(Line(fit(row, width), style))
         if why := explain(answer):
-            out.append(Line(_fit(f"     {why}", width), style))
-    return [*out, *(Line(_fit(text, width)) for text in (*notes(run), *describe_waste(run)))]
+            out.append(Line(fit(f"     {why}", width), style))
+    return [*out, *(Line(fit(text, width)) for text in (*notes(run), *describe_waste(run)))]
 
 
 def _row(answer: Answer, won: bool) -> tuple[str, ...]:
@@ -67,13 +67,3 @@ def _align(rows: Sequence[tuple[str, ...]], width: int | None) -> Iterator[str]:
     for row in rows:
         cells = (pad(row[place], widths[place], right=place > 2) for place in shown)
         yield "  ".join(cells).rstrip()
-
-
-def _fit(text: str, width: int | None) -> str:
-    """The text, cut off at the end where it is too wide."""
-    if width is None or cell_len(text) <= width:
-        return text
-    cut = text[:width]
-    while cell_len(cut) > max(width - 1, 0):
-        cut = cut[:-1]
-    return f"{cut.rstrip()}…"

@@ -5,6 +5,11 @@ from itertools import zip_longest
 
 from rich.cells import cell_len, get_character_cell_size
 
+NARROWEST = 28
+"""The least width of a lane's column."""
+SIDE_BY_SIDE = 96
+"""The least width of a terminal for all lanes in one row."""
+
 CHARACTERS = 4
 """Characters of a line for each of its cells, at most: accents and the like have no width, and need not end."""
 
@@ -55,6 +60,16 @@ def wrap(text: str, width: int) -> list[str]:
     wrapped = Wrapped(max(width, 1))
     wrapped.add(text)
     return [line.rstrip(" ") for line in wrapped.lines]
+
+
+def fit(text: str, width: int | None) -> str:
+    """Returns the text, cut off at the end where it is wider than so many cells; None: as it is."""
+    if width is None or cell_len(text) <= width:
+        return text
+    cut = text[:width]
+    while cell_len(cut) > max(width - 1, 0):
+        cut = cut[:-1]
+    return f"{cut.rstrip()}…"
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:

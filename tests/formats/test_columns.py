@@ -81,6 +81,23 @@ def test_a_low_narrow_terminal_has_a_line_for_each_lane() -> None:
     ]
 
 
+def test_lanes_that_have_no_room_in_one_row_share_the_rows_there_are() -> None:
+    lines = drawn(running(*"abcdef", text="Blue. " * 200), 120, 29)
+    assert len(lines) == 28
+    assert [line.count("╭─") for line in lines if "╭─" in line] == [3, 3]
+    assert sum("Blue." in line for line in lines) == 24
+
+
+def test_lanes_that_have_no_room_for_frames_have_some_lines_of_text_each() -> None:
+    lines = drawn(running(*"abcdefgh", text="one two three four five six seven eight nine ten eleven twelve"), 50, 24)
+    assert lines[:3] == [
+        "a · running · TTFT 0.50 s · ~16 tok",
+        "  one two three four five six seven eight nine ten",
+        "  eleven twelve",
+    ]
+    assert len(lines) == 24
+
+
 def test_lanes_that_do_not_fit_are_counted() -> None:
     assert drawn(running("a", "b", "c", "d"), 60, 3)[-1] == "… and 2 more"
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live as Region
 
-HIGHEST = 24
-"""Lines that the columns take at most."""
-
 
 class Screen:
     """Shows nothing. It is told every event, and draws when it is asked to."""
@@ -140,7 +137,7 @@ class Live(Screen):
         width, height = self._console.size
         # The terminal echoes a Ctrl-C as two characters where the cursor is. If they began a new line, the way back
         # to the first line of the columns would be off by one; so it is on a region as high as the terminal.
-        picture = self._columns.draw(max(width - 2, 1), max(min(height - 1, HIGHEST), 1), now)
+        picture = self._columns.draw(max(width - 2, 1), max(height - 1, 1), now)
         self._region.update(picture, refresh=True)
 
     def clear(self) -> None:
