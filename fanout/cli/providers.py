@@ -121,7 +121,8 @@ def _cells(row: "Entry", login: bool | None, *, whole: bool) -> tuple[str, ...]:
     held = next((key for key in row.keys if any(keys_in_environment((key,)))), row.keys[0] if row.keys else "")
     more = f" +{len(row.keys) - 1}" if len(row.keys) > 1 else ""
     key = " or ".join(row.keys) if whole else f"{held}{more}"
-    note = f"{row.status}, evidence of {row.evidence}: {row.note}" if row.unofficial else row.note
+    evidence = f", evidence of {row.evidence}" if whole else f" {row.evidence}"
+    note = f"{row.status}{evidence}: {row.note}" if row.unofficial else row.note
     cells = (row.name, mark, key or ("no key" if login is None else "login"), note)
     return (*cells[:3], row.base_url, note) if whole else cells
 

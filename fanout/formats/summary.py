@@ -60,18 +60,20 @@ def explain(answer: Answer) -> str:
     if answer.error and answer.status is not Status.FINISHED:
         return reason(answer.error)
     if answer.status is Status.FINISHED and not answer.answered:
-        why = _explain_empty(answer)
-        return f"its answer was empty: {why}" if why else "its answer was empty"
+        counted = answer.usage is not None and answer.usage.reasoning
+        return explain_empty(answer.finish_reason, thought=bool(answer.reasoning or counted))
     return ""
 
 
-def _explain_empty(answer: Answer) -> str:
-    thought = answer.reasoning or (answer.usage is not None and answer.usage.reasoning)
-    if answer.finish_reason == "length":
-        return "max_tokens went into reasoning" if thought else "max_tokens was reached before any text"
-    if answer.finish_reason == "content_filter":
-        return "a content filter held it back"
-    return "all that came was reasoning" if thought else ""
+def explain_empty(finish_reason: str | None, *, thought: bool) -> str:
+    """Returns why an answer has nothing in it, as far as its finish reason and its reasoning tell."""
+    if finish_reason == "length":
+        why = "max_tokens went into reasoning" if thought else "max_tokens was reached before any text"
+    elif finish_reason == "content_filter":
+        why = "a content filter held it back"
+    else:
+        why = "all that came was reasoning" if thought else ""
+    return f"its answer was empty: {why}" if why else "its answer was empty"
 
 
 def reason(error: ProviderError) -> str:

@@ -127,7 +127,8 @@ def test_logins_that_others_can_read_count_for_nothing_and_are_named_once(call: 
 
 
 def test_what_nobody_offers_says_what_was_seen_of_it_and_when(call: Call) -> None:
-    lines = columns(call("providers"))
+    assert "verified-real-server 2026-08-21" in " ".join(columns(call("providers"))["huggingchat"])
+    lines = columns(call("providers", "-v"))
     assert "verified-real-server, evidence of 2026-08-21:" in " ".join(lines["huggingchat"])
     assert "presumed-offline, evidence of 2023-10-14:" in " ".join(lines["vitalentum"])
 

@@ -74,11 +74,10 @@ def test_a_narrow_terminal_has_the_lanes_one_above_the_other() -> None:
     assert lines[5].startswith("╭─ b ─")
 
 
-def test_a_low_narrow_terminal_has_a_line_for_each_lane() -> None:
-    assert drawn(running("a", "b", text="Blue."), 60, 6) == [
-        "a · running · TTFT 0.50 s · ~2 tok",
-        "b · running · TTFT 0.50 s · ~2 tok",
-    ]
+def test_a_low_narrow_terminal_has_a_line_for_each_lane_and_text_where_there_are_lines_left() -> None:
+    a, b = "a · running · TTFT 0.50 s · ~2 tok", "b · running · TTFT 0.50 s · ~2 tok"
+    assert drawn(running("a", "b", text="Blue."), 50, 3) == [a, b]
+    assert drawn(running("a", "b", text="Blue."), 50, 6) == [a, "  Blue.", b, "  Blue."]
 
 
 def test_lanes_that_have_no_room_in_one_row_share_the_rows_there_are() -> None:

@@ -168,7 +168,7 @@ def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
     return _make_output(choices.output or usual, prompt, who, terminal=terminal)
 
 
-def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool) -> Output:
+def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True) -> Output:
     """Makes the format of this name; only that one is imported. What is for a terminal's safety is for terminals."""
     match name:
         case "json":
