@@ -68,8 +68,16 @@ class Answer:
 
     @property
     def tokens(self) -> int:
-        """Output tokens: the service's count, or an estimate; while the lane runs, one for each piece of content."""
-        return self.chunks if self.usage is None or self.usage.output is None else self.usage.output
+        """Output tokens: the service's count, or an estimate, while the lane runs as at its end."""
+        if self.usage is not None and self.usage.output is not None:
+            return self.usage.output
+        arguments = sum(len(call.arguments) for call in self.tool_calls)
+        return estimate_tokens(self.chunks, len(self.text) + len(self.reasoning) + len(self.refusal) + arguments)
+
+    @property
+    def estimated(self) -> bool:
+        """True if its output tokens are an estimate, because the service has counted none."""
+        return self.usage is None or self.usage.output is None or self.usage.estimated
 
 
 @frozen
@@ -112,6 +120,11 @@ class Run:
             if answer.lane == lane:
                 return answer
         raise KeyError(lane)
+
+
+def estimate_tokens(pieces: int, characters: int) -> int:
+    """Returns about how many tokens came: one for each four characters, at least one for each piece of content."""
+    return max(pieces, -(-characters // 4))
 
 
 PACKED = 4096
@@ -252,9 +265,9 @@ class Fold:
         return evolve(usage, input=asked, output=self._estimate(), estimated=True)
 
     def _estimate(self) -> int:
-        """About how many tokens came: one for each four characters, at least one for each piece of content."""
+        """Estimates how many tokens came."""
         characters = sum(map(len, chain(*self._texts.values(), *(call[2] for call in self._calls.values()))))
-        return max(self.chunks, -(-characters // 4))
+        return estimate_tokens(self.chunks, characters)
 
     def _since(self, moment: float | None) -> float | None:
         return None if moment is None or self.started is None else moment - self.started
