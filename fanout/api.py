@@ -10,7 +10,7 @@ import trio
 from attrs import evolve, fields_dict
 
 from fanout import catalog
-from fanout.abc import Login, Observer, OnLose, Policy, Provider, Transport
+from fanout.abc import Accept, Login, Observer, OnLose, Policy, Provider, Transport
 from fanout.answers import Answer, Run, Wasted
 from fanout.answers.prices import cost
 from fanout.catalog.config import Config, load
@@ -24,7 +24,7 @@ from fanout.errors.unwrapped import unwrapping
 from fanout.events import File, Status, Tagged
 from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
-from fanout.policies.race import Accept, On, Race
+from fanout.policies.race import On, Race
 from fanout.prompt import Message, Options, Prompt
 from fanout.prompt.history import History, Turns
 from fanout.settings import COUNT, Setting, check_settings, explain_unknown

@@ -21,7 +21,7 @@ from fanout.cli.screen.live import Screen, line_width, say, screen_for
 from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
-from fanout.formats.certain import Certain
+from fanout.answers.certain import Certain
 from fanout.formats.summary import Who
 
 if TYPE_CHECKING:
