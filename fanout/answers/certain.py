@@ -9,13 +9,14 @@ class Certain:
     """Is told every event; from the moment when no other lane can count any more, it returns that lane's text.
 
     That is the winner's from the verdict on, and that of the last lane that runs: if none before it gave an answer,
-    or where `all_count`.
+    or where `all_count`. Where an answer may still be refused, the last lane is not certain: `last_counts` is False.
     """
 
-    def __init__(self, lanes: Sequence[str], *, all_count: bool = False) -> None:
+    def __init__(self, lanes: Sequence[str], *, all_count: bool = False, last_counts: bool = True) -> None:
         self.lane: str | None = None
         self._texts: dict[str, list[str]] = {lane: [] for lane in lanes}
         self._all_count = all_count
+        self._last_counts = last_counts
         self._open = set(lanes)
         self._good: set[str] = set()
 
@@ -40,7 +41,7 @@ class Certain:
             self._texts[lane].append(_text(event))
 
     def _last(self) -> str | None:
-        alone = len(self._open) == 1 and (self._all_count or self._good <= self._open)
+        alone = self._last_counts and len(self._open) == 1 and (self._all_count or self._good <= self._open)
         return next(iter(self._open)) if alone else None
 
 

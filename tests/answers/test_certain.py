@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
-from fanout.events import Delta, End, Event, Reasoning, Refusal, Replace, Started, Status, Tagged
 from fanout.answers.certain import Certain
+from fanout.events import Delta, End, Event, Reasoning, Refusal, Replace, Started, Status, Tagged
 
 
 def feed(certain: Certain, *events: tuple[str, Event], winner: str | None = None) -> list[str]:

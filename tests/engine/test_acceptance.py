@@ -160,7 +160,7 @@ async def test_the_winner_is_known_from_its_first_token_on(autojump_clock: MockC
     async with fanout.open_fanout("?", plan, transport=transport) as events:
         async for tagged in events:
             if isinstance(tagged.event, Delta):
-                seen.append((tagged.event.text, events.winner and events.winner.lane))
+                seen += [(tagged.event.text, events.winner and events.winner.lane)]
         assert events.winner
         assert events.winner.status is Status.FINISHED
     assert seen == [("b1", "b"), ("b2", "b")]

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from fanout import History, Prompt, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
+from fanout.answers.certain import Certain
 from fanout.catalog.config import Config, load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
@@ -21,7 +22,6 @@ from fanout.cli.screen.live import Screen, line_width, say, screen_for
 from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
-from fanout.answers.certain import Certain
 from fanout.formats.summary import Who
 
 if TYPE_CHECKING:
