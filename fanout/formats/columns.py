@@ -17,7 +17,7 @@ from fanout.answers import Answer, Fold
 from fanout.events import Delta, Reasoning, Refusal, Replace, Started, Status, Tagged
 from fanout.formats.summary import figures, one_line, reason, state
 from fanout.formats.terminal import Sanitiser
-from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, Wrapped
+from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, Wrapped, fill_rows
 
 LOWEST = 5
 """The least height of a lane in a stack, its frame included."""
@@ -142,11 +142,11 @@ class Columns:
             lines.append(Text(f"… and {many - len(shown)} more", style=_GREY, no_wrap=True))
         return Group(*lines[:height])
 
-    def _grid(self, rows: list[list[Column]], width: int, most: int, now: float) -> RenderableType:
+    def _grid(self, rows: Sequence[Sequence[Column]], width: int, most: int, now: float) -> RenderableType:
         """Rows of lanes side by side, each at most so many lines high."""
         return Group(*(self._side_by_side(row, width // len(rows[0]), most, now) for row in rows))
 
-    def _side_by_side(self, columns: list[Column], wide: int, most: int, now: float) -> RenderableType:
+    def _side_by_side(self, columns: Sequence[Column], wide: int, most: int, now: float) -> RenderableType:
         table = Table.grid(padding=0)
         for _ in columns:
             table.add_column(width=wide, no_wrap=True)
@@ -202,14 +202,11 @@ def _fitting(words: list[str], width: int, *, least: int) -> str:
     return one_line(" · ".join(words), max(width, 2))
 
 
-def _fill_rows(columns: list[Column], width: int, height: int) -> list[list[Column]]:
+def _fill_rows(columns: list[Column], width: int, height: int) -> list[Sequence[Column]]:
     """The lanes in as few rows as there is room for, all but the last of one length; none where there is no room."""
     most = width // NARROWEST
-    number = -(-len(columns) // most) if most else 0
-    if most < 2 or height // max(number, 1) < LOWEST:
-        return []
-    each = -(-len(columns) // number)
-    return [columns[start : start + each] for start in range(0, len(columns), each)]
+    rows = fill_rows(columns, most) if most > 1 else []
+    return rows if rows and height // len(rows) >= LOWEST else []
 
 
 def _height(columns: Sequence[Column], width: int, most: int) -> int:

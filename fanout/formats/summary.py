@@ -112,7 +112,10 @@ def first_words(answer: Answer) -> str:
     """The time to first token; of a lane that thinks, when its thoughts began and when its answer did."""
     if answer.ttft is None:
         return ""
-    return f"TTFT {answer.ttft:.2f} s"
+    if answer.ttfo == answer.ttft or not answer.reasoning:
+        return f"TTFT {answer.ttft:.2f} s"
+    answers = "" if answer.ttfo is None else f", answers at {answer.ttfo:.2f} s"
+    return f"thinks at {answer.ttft:.2f} s{answers}"
 
 
 def total(answer: Answer) -> str:

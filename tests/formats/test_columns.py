@@ -36,7 +36,7 @@ def test_a_wide_terminal_has_the_lanes_side_by_side() -> None:
         "│ Blue.                         ││ Hm                            ││                               │",
         "│                               ││                               ││                               │",
         "│                               ││                               ││                               │",
-        "╰─ running · TTFT 0.25 s ───────╯╰─ thinking · TTFT 0.10 s ──────╯╰─ waiting ─────────────────────╯",
+        "╰─ running · TTFT 0.25 s ───────╯╰─ thinking · thinks at 0.10 s ─╯╰─ waiting ─────────────────────╯",
     ]
 
 

@@ -143,7 +143,7 @@ async def read_until(text: str, *arguments: str) -> bytes:
 )
 async def test_a_pipe_gets_the_text_as_it_comes_once_it_is_certain_to_count(arguments: list[str], out: str) -> None:
     async with open_server() as server:
-        others = {"FAILS": server.lane("b", status=400), "ENDS": server.lane("b", say="x")}
+        others = {"FAILS": server.lane("b", status=400), "ENDS": server.lane("b", ttft=0.5, say="x")}
         given = [others.get(argument, argument) for argument in arguments]
         assert (await read_until("w1", *given, "-m", server.lane("a", n=2, hang=2))).decode() == out
 
