@@ -38,6 +38,9 @@ ANSWERED, FAILED, USAGE, PARTLY, DEADLINE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3
 """The exit codes; the last two are what a shell makes of SIGINT and SIGPIPE."""
 
 
+_COMPLETE = "_FANOUT_COMPLETE"
+"""The variable in which a shell asks for completions; see `shells`."""
+
 MESSAGE_LENGTH = 2000
 """Characters of what is said of a mistake."""
 
@@ -103,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A closed descriptor makes these None, which hardly anything that prints expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
-    if "_FANOUT_COMPLETE" in os.environ:
-        from fanout.cli.completion import register
+    if os.environ.get(_COMPLETE):
+        from fanout.cli.shells import register
 
         register()
     try:

@@ -83,7 +83,7 @@ def _object(row: "Entry", login: bool | None) -> dict[str, object]:
 
 def _list(rows: "Sequence[tuple[Entry, bool | None]]", others: "Sequence[Name]", width: int | None) -> Iterator[str]:
     """Yields the lines: one's own first, then what has a key; cut off at `width`, and with all there is without one."""
-    sections = {
+    sections: dict[str, list[tuple[str, ...]]] = {
         f"YOUR {kind.upper()}S": [(n.name, n.note) for n in others if n.kind == kind] for kind in ("lane", "group")
     }
     sections["PLUG-INS"] = [(each.name, each.note) for each in others if each.kind == "plug-in"]

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from fanout.answers import Answer, Fold
 from fanout.events import Delta, Reasoning, Refusal, Replace, Started, Status, Tagged
-from fanout.formats.summary import figures, one_line, reason, state
+from fanout.formats.summary import figures, has_thought, one_line, reason, state
 from fanout.formats.terminal import Sanitiser
-from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, Wrapped
+from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, Wrapped, fill_rows
 
 LOWEST = 5
 """The least height of a lane in a stack, its frame included."""
@@ -99,8 +99,11 @@ class Column:
         """True if the text is the model's reasoning, because the answer has not begun."""
         return self._kind is Reasoning
 
-    def standing(self, answer: Answer, now: float) -> list[str]:
-        """The lane in a few words, the most important first: its state, how fast it is, why it failed."""
+    def standing(self, answer: Answer, now: float, width: int) -> list[str]:
+        """The lane in a few words, the most important first: its state, how fast it is, why it failed.
+
+        Of a lane that thinks, the time of its first thought is among them where there is room.
+        """
         if self.fold.started is None and answer.status is None:
             return ["waiting"]
         so_far = now - (self.fold.started or 0.0)
@@ -109,7 +112,10 @@ class Column:
         word = "thinking" if answer.status is None and self.thinking else state(answer)
         if answer.ttft is None and answer.status is None:
             return [word, f"{so_far:.1f} s"]
-        return [word, *filter(None, figures(answer, so_far))]
+        first, *others = figures(answer, so_far)
+        if has_thought(answer) and answer.ttfo is not None and cell_len(f"{word} · {first}") > width:
+            first = f"answers at {answer.ttfo:.2f} s"
+        return [word, *filter(None, (first, *others))]
 
 
 class Columns:
@@ -142,11 +148,11 @@ class Columns:
             lines.append(Text(f"… and {many - len(shown)} more", style=_GREY, no_wrap=True))
         return Group(*lines[:height])
 
-    def _grid(self, rows: list[list[Column]], width: int, most: int, now: float) -> RenderableType:
+    def _grid(self, rows: Sequence[Sequence[Column]], width: int, most: int, now: float) -> RenderableType:
         """Rows of lanes side by side, each at most so many lines high."""
         return Group(*(self._side_by_side(row, width // len(rows[0]), most, now) for row in rows))
 
-    def _side_by_side(self, columns: list[Column], wide: int, most: int, now: float) -> RenderableType:
+    def _side_by_side(self, columns: Sequence[Column], wide: int, most: int, now: float) -> RenderableType:
         table = Table.grid(padding=0)
         for _ in columns:
             table.add_column(width=wide, no_wrap=True)
@@ -166,7 +172,7 @@ class Columns:
         style = self._style(answer)
         lines = column.lines(width - _FRAME, height)[-(height - 2) :]
         quiet = style == _GREY or column.thinking
-        standing = _fitting(column.standing(answer, now), width - 6, least=1)
+        standing = _fitting(column.standing(answer, now, width - 6), width - 6, least=1)
         return Panel(
             Text("\n".join(lines), style=_GREY if quiet else "", no_wrap=True, overflow="crop"),
             title=Text(self._name(column, width - 6), style=style),
@@ -180,7 +186,8 @@ class Columns:
 
     def _line(self, column: Column, width: int, now: float) -> Text:
         answer = column.fold.answer
-        words = [self._name(column, max(width // 3, 8)), *column.standing(answer, now)]
+        name = self._name(column, max(width // 3, 8))
+        words = [name, *column.standing(answer, now, width - cell_len(name) - 3)]
         return Text(_fitting(words, width, least=2), style=self._style(answer), no_wrap=True, overflow="crop")
 
     def _name(self, column: Column, width: int) -> str:
@@ -202,14 +209,11 @@ def _fitting(words: list[str], width: int, *, least: int) -> str:
     return one_line(" · ".join(words), max(width, 2))
 
 
-def _fill_rows(columns: list[Column], width: int, height: int) -> list[list[Column]]:
+def _fill_rows(columns: list[Column], width: int, height: int) -> list[Sequence[Column]]:
     """The lanes in as few rows as there is room for, all but the last of one length; none where there is no room."""
     most = width // NARROWEST
-    number = -(-len(columns) // most) if most else 0
-    if most < 2 or height // max(number, 1) < LOWEST:
-        return []
-    each = -(-len(columns) // number)
-    return [columns[start : start + each] for start in range(0, len(columns), each)]
+    rows = fill_rows(columns, most) if most > 1 else []
+    return rows if rows and height // len(rows) >= LOWEST else []
 
 
 def _height(columns: Sequence[Column], width: int, most: int) -> int:

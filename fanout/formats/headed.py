@@ -1,4 +1,4 @@
-"""The answers as they are read on a terminal: in columns where there is room, else one above the other."""
+"""The answers as they are read on a terminal: in columns where the terminal is wide, else one above the other."""
 
 from rich.cells import cell_len
 
@@ -7,7 +7,7 @@ from fanout.events import Status
 from fanout.formats import Output
 from fanout.formats.plain import alone
 from fanout.formats.summary import Who, explain, one_line, select_answers, state
-from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, put_beside, wrap
+from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, fill_rows, put_beside, wrap
 
 _LONGEST_RULE = 100
 _BETWEEN = "  "
@@ -32,9 +32,12 @@ class Headed(Output):
         shown = kept if self.who == "quorum" and kept else run.answers
         if not any(answer.answered or explain(answer) for answer in shown):
             return ""
-        wide = (self.width - len(_BETWEEN) * (len(shown) - 1)) // len(shown)
-        if len(shown) > 1 and self.width >= SIDE_BY_SIDE and wide >= NARROWEST:
-            return _join(put_beside([_section(answer, wide, wide) for answer in shown], wide, _BETWEEN))
+        if len(shown) > 1 and self.width >= SIDE_BY_SIDE:
+            rows = fill_rows(shown, (self.width + len(_BETWEEN)) // (NARROWEST + len(_BETWEEN)))
+            wide = (self.width + len(_BETWEEN)) // len(rows[0]) - len(_BETWEEN)
+            return "\n".join(
+                _join(put_beside([_section(answer, wide, wide) for answer in row], wide, _BETWEEN)) for row in rows
+            )
         return "\n".join(_join(_section(answer, self.width, min(self.width, _LONGEST_RULE))) for answer in shown)
 
 

@@ -63,6 +63,7 @@ def answer_object(answer: Answer) -> Object:
         "error": error_object(answer.error),
         "reason": explain(answer) or None,
         "ttft": seconds(answer.ttft),
+        "ttfo": seconds(answer.ttfo),
         "itl": seconds(answer.itl),
         "elapsed": seconds(answer.elapsed),
         "conversation": dict(answer.conversation.state) if answer.conversation else None,

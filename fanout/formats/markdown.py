@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_MARKS = re.compile(r"[\\`*_\[\]<>#|&~@]|^[-+=]|(?<=^\d)[.)](?=\s|$)|(?<=\w):(?=//)")
+_MARKS = re.compile(r"[\\`*_\[\]<>#|&~@]|^[-+=]|(?<=^\d)[.)](?=\s|$)|(?<=\w):(?=//)|(?<=[Ww]{3})[.]")
 """The characters that are marks of Markdown wherever they stand, and those that are some at the beginning of a line."""
 
 LEVEL = 3
@@ -31,7 +31,7 @@ PASSES = 5
 
 _CODE = r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)"
 _INLINE = re.compile(rf"\\.|{_CODE}|<https?://[^\s<>`]*>|(?P<mark>!(?=\[)|<(?=[A-Za-z/!?]))", re.DOTALL)
-"""What is left alone (escapes, code, links to pages), and what would be a picture or a tag."""
+"""Escapes, code and links to pages, which are left alone, and the marks that would begin a picture or a tag."""
 
 
 class Markdown(Output):

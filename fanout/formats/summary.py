@@ -108,11 +108,19 @@ def figures(answer: Answer, so_far: float | None = None) -> tuple[str, str, str]
     )
 
 
+def has_thought(answer: Answer) -> bool:
+    """True if reasoning came before the answer, or in its place."""
+    return bool(answer.reasoning) and answer.ttft is not None and answer.ttfo != answer.ttft
+
+
 def first_words(answer: Answer) -> str:
     """The time to first token; of a lane that thinks, when its thoughts began and when its answer did."""
     if answer.ttft is None:
         return ""
-    return f"TTFT {answer.ttft:.2f} s"
+    if not has_thought(answer):
+        return f"TTFT {answer.ttft:.2f} s"
+    answers = "" if answer.ttfo is None else f", answers at {answer.ttfo:.2f} s"
+    return f"thinks at {answer.ttft:.2f} s{answers}"
 
 
 def total(answer: Answer) -> str:

@@ -11,6 +11,8 @@ from fanout.formats.summary import (
     describe_waste,
     explain,
     figures,
+    first_words,
+    has_thought,
     is_failure,
     money,
     notes,
@@ -45,13 +47,15 @@ def lines(run: Run, width: int | None = None) -> list[Line]:
     for answer, row in zip(run.answers, _align([_row(a, a.lane == winner) for a in run.answers], width), strict=True):
         style: Style = "winner" if answer.lane == winner else "failed" if is_failure(answer) else "plain"
         out.append(Line(fit(row, width), style))
-        if why := explain(answer):
-            out.append(Line(fit(f"     {why}", width), style))
+        below = first_words(answer) if has_thought(answer) else "", explain(answer)
+        out += [Line(fit(f"     {words}", width), style) for words in below if words]
     return [*out, *(Line(fit(text, width)) for text in (*notes(run), *describe_waste(run)))]
 
 
 def _row(answer: Answer, won: bool) -> tuple[str, ...]:
     first, rate, tokens = figures(answer)
+    if has_thought(answer):
+        first = ""  # two times have a line of their own
     cost = "" if answer.cost is None else money(answer.cost)
     return ("*" if won else " ", one_line(answer.lane, _NAME), state(answer), first, total(answer), rate, tokens, cost)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import TypeVar
 
 from rich.cells import cell_len, get_character_cell_size
 
@@ -76,6 +77,15 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
     """Returns the text with spaces after it, or before it, that make it so many cells wide."""
     room = " " * (width - cell_len(text))
     return room + text if right else text + room
+
+
+Item = TypeVar("Item")
+
+
+def fill_rows(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+    """Returns the items in as few rows of at most so many as there can be, all but the last of one length."""
+    each = -(-len(items) // -(-len(items) // most))
+    return [items[start : start + each] for start in range(0, len(items), each)]
 
 
 def put_beside(columns: Sequence[Sequence[str]], width: int, between: str) -> list[str]:

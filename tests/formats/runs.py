@@ -13,6 +13,7 @@ WON = Answer(
     usage=Usage(input=3, output=11),
     finish_reason="stop",
     ttft=0.25,
+    ttfo=0.25,
     itl=0.1,
     elapsed=1.25,
     chunks=5,

@@ -36,7 +36,7 @@ def test_a_wide_terminal_has_the_lanes_side_by_side() -> None:
         "│ Blue.                         ││ Hm                            ││                               │",
         "│                               ││                               ││                               │",
         "│                               ││                               ││                               │",
-        "╰─ running · TTFT 0.25 s ───────╯╰─ thinking · TTFT 0.10 s ──────╯╰─ waiting ─────────────────────╯",
+        "╰─ running · TTFT 0.25 s ───────╯╰─ thinking · thinks at 0.10 s ─╯╰─ waiting ─────────────────────╯",
     ]
 
 
@@ -171,3 +171,12 @@ def test_a_picture_takes_no_longer_whatever_has_come(kind: str, size: int | None
         columns.event(Tagged("a", 0.5, Delta(text[:100_000])))
         assert len(drawn(columns, width, 24)) <= 24
     assert (process_time() - begun) / 4 < 0.1  # a hundredth of a second each, mostly
+
+
+def test_a_lane_that_thought_first_shows_both_times_where_there_is_room_else_that_of_its_answer() -> None:
+    columns = running("r")
+    columns.event(Tagged("r", 0.1, Reasoning("Hm")))
+    assert "thinking · thinks at 0.10 s" in drawn(columns, 40, 10)[-1]
+    columns.event(Tagged("r", 1.5, Delta("Blue.")))
+    assert "running · thinks at 0.10 s, answers at 1.50 s" in drawn(columns, 60, 10, now=2.0)[-1]
+    assert "running · answers at 1.50 s" in drawn(columns, 40, 10, now=2.0)[-1]

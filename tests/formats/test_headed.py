@@ -34,6 +34,12 @@ def test_where_there_is_room_the_lanes_stay_side_by_side() -> None:
     )
 
 
+def test_many_lanes_stand_in_rows_of_columns() -> None:
+    answers = tuple(evolve(WON, lane=lane) for lane in "abcde")
+    lines = Headed(119).run(evolve(RUN, answers=answers, winner=None)).splitlines()
+    assert [line.count("finished") for line in lines] == [3, 0, 0, 0, 2, 0, 0]
+
+
 @pytest.mark.parametrize("width", [20, 60, 80, 120, 200])
 @pytest.mark.parametrize("lanes", [1, 2, 3, 6, 9])
 def test_no_line_is_wider_than_the_terminal_and_none_breaks_in_a_word(width: int, lanes: int) -> None:

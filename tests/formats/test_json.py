@@ -40,6 +40,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "error": None,
         "reason": None,
         "ttft": 0.25,
+        "ttfo": 0.25,
         "itl": 0.1,
         "elapsed": 1.25,
         "conversation": None,

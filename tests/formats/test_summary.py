@@ -3,7 +3,18 @@ from attrs import evolve
 
 from fanout.answers import Answer
 from fanout.events import File, Status, Usage
-from fanout.formats.summary import body, describe_waste, explain, figures, money, one_line, reason, speed, state
+from fanout.formats.summary import (
+    body,
+    describe_waste,
+    explain,
+    figures,
+    first_words,
+    money,
+    one_line,
+    reason,
+    speed,
+    state,
+)
 from fanout.prompt import ToolUse
 from tests.formats.runs import FAILED, LIMITED, LOST, NOBODY, RUN, WON
 
@@ -89,3 +100,10 @@ def test_a_lane_that_gave_no_answer_has_a_reason_in_words(answer: Answer, why: s
 )
 def test_an_amount_of_money_has_three_figures(dollars: float, words: str) -> None:
     assert money(dollars) == words
+
+
+def test_a_lane_that_thinks_first_says_when_it_thinks_and_when_it_answers() -> None:
+    thinking = Answer(lane="r", reasoning="Hm", ttft=0.01)
+    assert first_words(thinking) == "thinks at 0.01 s"
+    assert first_words(evolve(thinking, text="Blue.", ttfo=1.5)) == "thinks at 0.01 s, answers at 1.50 s"
+    assert first_words(evolve(thinking, reasoning="", ttfo=0.01)) == "TTFT 0.01 s"

@@ -83,3 +83,12 @@ def test_a_note_has_a_line_of_its_own_and_is_safe() -> None:
         "  a: the reason 'wow' is not known",
         "  wasted: 2 tok",
     ]
+
+
+def test_a_lane_that_thought_first_has_both_times_on_a_line_of_its_own() -> None:
+    thought = evolve(WON, lane="r", reasoning="Hm", ttft=0.01, ttfo=0.5)
+    assert texts(evolve(RUN, answers=(WON, thought)), width=61)[:3] == [
+        "*  a  finished  TTFT 0.25 s  total 1.25 s  10.0 tok/s  11 tok",
+        "   r  finished               total 1.25 s   8.1 tok/s  11 tok",
+        "     thinks at 0.01 s, answers at 0.50 s",
+    ]

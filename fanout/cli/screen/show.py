@@ -117,15 +117,16 @@ async def _follow(
         async for tagged in f:
             screen.event(tagged)
             text = output.event(tagged)
-            if certain and (piece := certain.event(tagged, partial(_name_winner, f))):
-                text += output.piece(certain.lane or "", piece)
-                if not screen.holds and not stdout.is_file():  # a picture in the middle of a line would wipe it
-                    away.enter_context(screen.hold())
             if isinstance(tagged.event, End):
                 run = f.run
                 text += output.answer(run[tagged.lane])
                 if run.winner:
                     screen.mark_winner(run.winner.lane)
+            # After the answer of a lane whose end leaves another one the last.
+            if certain and (piece := certain.event(tagged, partial(_name_winner, f))):
+                text += output.piece(certain.lane or "", piece)
+                if not screen.holds and not stdout.is_file():  # a picture in the middle of a line would wipe it
+                    away.enter_context(screen.hold())
             if text:
                 # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
                 async with person.asking if person and sys.stdout.isatty() else nullcontext():

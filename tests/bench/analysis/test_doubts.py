@@ -34,7 +34,7 @@ def test_of_a_plain_lane_there_is_nothing_to_say() -> None:
 
 def test_a_lane_that_slowed_down_is_named() -> None:
     (first, *_) = said(noisy(100, late=1.3))
-    assert first.startswith("a got ")
+    assert first.startswith("a took ")
     assert first.endswith(" % more time in the second half of the run than in the first")
 
 

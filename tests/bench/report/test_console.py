@@ -160,4 +160,4 @@ def test_markdown_has_the_same_table() -> None:
     text = markdown(summary(records("a|b", 0.2), failed("a|b", 1, first=100)), "Title")
     assert text.startswith("# Title\n\n| lane | done |")
     assert "| a\\|b | 100 | 1 |" in text
-    assert r"* a\|b\: 1 x rate\_limit\: slow down" in text
+    assert r"* a\|b: 1 x rate\_limit: slow down" in text

@@ -136,6 +136,8 @@ async def read_until(text: str, *arguments: str) -> bytes:
         (["compare"], "[a] w0 w1 "),
         (["compare", "-q"], "w0 w1 "),
         (["race", "-m", "FAILS"], "w0 w1 "),
+        (["race", "--on", "first_token", "-m", "LATE"], "w0 w1 "),
+        (["hedge", "--on", "first_token", "-m", "LATE"], "w0 w1 "),
         (["fallback", "-m", "FAILS"], "w0 w1 "),
         (["compare", "-m", "ENDS"], "[b] x\n[a] w0 w1 "),
     ],
@@ -143,7 +145,8 @@ async def read_until(text: str, *arguments: str) -> bytes:
 )
 async def test_a_pipe_gets_the_text_as_it_comes_once_it_is_certain_to_count(arguments: list[str], out: str) -> None:
     async with open_server() as server:
-        others = {"FAILS": server.lane("b", status=400), "ENDS": server.lane("b", say="x")}
+        others = {"FAILS": server.lane("b", status=400), "ENDS": server.lane("b", ttft=0.5, say="x")}
+        others["LATE"] = server.lane("b", ttft=30)
         given = [others.get(argument, argument) for argument in arguments]
         assert (await read_until("w1", *given, "-m", server.lane("a", n=2, hang=2))).decode() == out
 

@@ -145,7 +145,7 @@ def x_axis(scale: Scale, height: float, written: Writer, name: str = "") -> list
 
 @frozen
 class _Label:
-    """What is written at a tick; `main` ones are written where there is little room too."""
+    """The text at a tick; `main` ones are written where there is little room too."""
 
     at: float
     text: str
