@@ -1,6 +1,7 @@
 """Names to providers: the wires, the table of hosts, the lanes and groups of `fanout.toml`, and plug-ins."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import count
@@ -14,6 +15,7 @@ from fanout.addresses import check_base_url, check_secrecy
 from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.catalog.config import Config, GroupTable
 from fanout.catalog.entries import Entry, entries, keys_in_environment
+from fanout.catalog.families import find_lanes
 from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials, command
@@ -157,11 +159,20 @@ def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]
 
 def _explain_unknown(spec: Spec, config: Config) -> str:
     known = [*entries(), *config.lanes, *config.groups]
+    if lanes := find_lanes(spec.name):
+        return f"which provider? {spec.name} is a model's name; write {' or '.join(lanes)}"
     if spec.model:
         return explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all")
-    # Mostly a model without its provider, whose name is like nothing here: only what is very near is meant.
+    # Mostly a model without its provider, whose name is like nothing here: only what is very near is meant, and of
+    # what has a digit or a hyphen as models have, not even that.
     form = "a lane is PROVIDER/MODEL, such as openai/gpt-5-mini, or a name in fanout.toml"
-    return explain_unknown("provider, lane or group", spec.provider, known, form, nearness=0.75)
+    return explain_unknown(
+        "provider, lane or group",
+        spec.provider,
+        known,
+        form,
+        nearness=0.9 if re.search(r"[\d-]", spec.provider) else 0.75,
+    )
 
 
 def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider], Timeouts]:

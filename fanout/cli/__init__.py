@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -86,9 +87,11 @@ def fanout() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; a mistake or a stop is one line, never a traceback."""
     if arguments is None and threading.current_thread() is threading.main_thread():
-        # Until Trio takes over, Ctrl-C ends the process without an exception: raised in the middle of an import it
-        # could crash an extension module that is just initialising.
-        signal.signal(signal.SIGINT, _leave)
+        # Until Trio takes over, and at a second signal, the process ends without an exception: raised in the middle of
+        # an import it could crash an extension module that is just initialising. What nohup ignores stays ignored.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, _leave)
     # A closed descriptor makes these None, which hardly anything that prints expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
@@ -108,9 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(code or ANSWERED)
 
 
-def _leave(*_: object) -> None:
-    os.write(2, b"fanout: interrupted\n")
-    os._exit(INTERRUPTED)
+def _leave(number: int, _: object) -> None:
+    from fanout.cli import pictures
+
+    pictures.give_cursor_back()
+    with suppress(OSError):  # a terminal that is gone
+        os.write(2, b"fanout: interrupted\n")
+    os._exit(128 + number)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -63,12 +63,17 @@ async def _pull() -> int:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+        from fanout.cli.screen.live import Region
+
         columns = (TextColumn("the embedded model"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
-            task = progress.add_task("", total=None)
+        progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
+        task = progress.add_task("", total=None)
+        with Region(progress.stop) as picture:
 
             def report(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total, refresh=True)
+                if not picture.away:
+                    progress.start()
+                    progress.update(task, completed=done, total=total, refresh=True)
 
             path = await weights.pull(report)
     await stdout.write(f"{path}\n")

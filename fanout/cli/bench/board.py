@@ -11,7 +11,7 @@ import trio
 from fanout.bench.load.loop import Load
 from fanout.bench.report.console import align, seconds
 from fanout.bench.run import Board
-from fanout.cli.screen.live import region
+from fanout.cli.screen.live import Region, region
 from fanout.formats.summary import one_line
 
 FRAME_SECONDS = 0.5
@@ -49,15 +49,15 @@ def make_table_board() -> Board:
 
     async def show(load: Load) -> None:
         recent: dict[str, list[float]] = {}
-        try:
+        with Region(shown.stop) as picture:  # which also gives the cursor back
             while True:
                 await trio.sleep(FRAME_SECONDS)
+                if picture.away:
+                    continue
                 shown.start()
                 width = max(console.size.width - 2, 1)  # a Ctrl-C is echoed as two characters
                 text = "\n".join(row[:width] for row in table(load, recent))
                 shown.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
-        finally:
-            shown.stop()  # also gives the cursor back
 
     return show
 

@@ -1,5 +1,7 @@
 """Advice for the user about a lane that failed."""
 
+import re
+
 from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
 from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
@@ -22,11 +24,15 @@ _ADVICE = {
 }
 
 
+_MEDIA = re.compile(r"\b(image|picture|vision|audio|attachment|multimodal|mmproj)s?\b", re.IGNORECASE)
+_ABOUT_MEDIA = "ask without the attachment, or a model that takes it"
+
+
 def failure(answer: Answer, error: ProviderError) -> str:
     """Makes one line of the lane, why it failed, and what to do."""
     what = advice(answer, error)
     said = f"{one_line(answer.lane)}: {reason(error)}"
-    return f"{said}; {what}" if what and "`" not in error.message else said
+    return f"{said}; {what}" if what and "`fanout " not in error.message else said
 
 
 def advice(answer: Answer, error: ProviderError) -> str:
@@ -40,6 +46,10 @@ def advice(answer: Answer, error: ProviderError) -> str:
         return _login(error.command)
     if error.kind == "auth" and error.status:
         return f"{_ADVICE['auth']}; a lane with a base_url of its own names it with key_env"
+    if error.kind == "invalid_request":
+        # Without a status it is our own refusal, which says what can be done.
+        about = _ABOUT_MEDIA if _MEDIA.search(error.message) else _ADVICE["invalid_request"]
+        return about if error.status else ""
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")

@@ -2,48 +2,24 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+from fanout.cli.pictures import Picture
 from fanout.events import Delta, End, Reasoning, Started, Tagged
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.live import Live as Region
+    from rich.live import Live as Drawn
 
 HIGHEST = 24
 """Lines that the columns take at most."""
 
 
-class Screen:
+class Screen(Picture):
     """Shows nothing. It is told every event, and draws when it is asked to."""
-
-    holds = 0
-    """The number of those who want the picture away."""
-
-    @property
-    def away(self) -> bool:
-        """True while no picture may be drawn."""
-        return self.holds > 0
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Takes the picture away and keeps it away, for something else to be written."""
-        self.clear()
-        self.holds += 1
-        try:
-            yield
-        finally:
-            self.holds -= 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.clear()
 
     def event(self, tagged: Tagged) -> None:
         """Takes an event."""
@@ -53,9 +29,6 @@ class Screen:
 
     def draw(self, now: float) -> None:
         """Draws the picture at `now`, in seconds after the prompt was put."""
-
-    def clear(self) -> None:
-        """Takes the picture away; the next draw brings it back."""
 
 
 class Line(Screen):
@@ -97,11 +70,11 @@ class Line(Screen):
             self._shown = False
 
 
-def region(console: "Console") -> "Region":
+def region(console: "Console") -> "Drawn":
     """A part of the terminal that is drawn over when it is told to, and leaves nothing behind."""
-    from rich.live import Live as Region
+    from rich.live import Live as Drawn
 
-    return Region(
+    return Drawn(
         console=console,
         auto_refresh=False,
         transient=True,
@@ -109,6 +82,17 @@ def region(console: "Console") -> "Region":
         redirect_stderr=False,
         vertical_overflow="crop",
     )
+
+
+class Region(Picture):
+    """A part of the terminal that others draw; `stop` takes it away."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    def clear(self) -> None:
+        """Takes it away."""
+        self._stop()
 
 
 class Live(Screen):

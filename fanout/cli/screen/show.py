@@ -5,14 +5,16 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fanout import History, Prompt, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
+from fanout.api import Fanout
 from fanout.catalog.config import load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
@@ -26,6 +28,9 @@ from fanout.formats.summary import Who
 if TYPE_CHECKING:
     from fanout.cli.last import Last
     from fanout.cli.screen.person import Person
+
+SHORTEST = 0.001
+"""Seconds that are left at least to ask in, so that a deadline which has passed ends the lanes as one does."""
 
 FRAME = 0.1
 """Seconds between two pictures."""
@@ -45,10 +50,17 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
         from fanout.cli.screen import files
 
         files.check(choices.save_files)
-    prompt = choices.prompt()
+    began = monotonic()
+    try:
+        prompt = choices.prompt()
+    except TimedOut as late:
+        click.echo(f"fanout: {late.message}", err=True)
+        return DEADLINE
+    # Standard input has had its share of the time.
+    choices = evolve(choices, deadline=max(choices.deadline - (monotonic() - began), SHORTEST))
     output = output_for(choices, prompt, who)
     asked = Question(prompt, plan, specs, before.conversation if before else None)
-    return stop.run(partial(_show, asked, choices, output, who))
+    return stop.run_gracefully(partial(_show, asked, choices, output, who))
 
 
 def _load_last() -> "Last":
@@ -67,7 +79,7 @@ class Question:
     conversation: History | None
 
 
-async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> int:
+async def _show(asked: Question, choices: Choices, output: Output, who: Who, stopping: stop.Stopping) -> int:
     person = _person(choices)
     settings = {**_settings(choices), "conversation": asked.conversation}
     async with (
@@ -83,18 +95,38 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> 
                 person.screen = screen
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_redraw, screen, f.started)
+                nursery.start_soon(_end_when_asked, f, stopping)
                 await _follow(f, screen, output, person)
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
         await stdout.write(output.run(run))
+        if stopping.asked.is_set():
+            await stdout.write(_unfinished(run, choices, who))
         _sum_up(run, choices, who)
         code = exit_code(run, who, strict=choices.strict)
         if run.conversation and not choices.no_save:
             await _save(asked.specs, run.conversation, choices)
+        stopping.grace = 0.0  # from now on there is nothing to lose
+        if stopping.asked.is_set():
+            return code
         if not await _save_files(run, choices, who, transport):
             code = code or FAILED
     return code
+
+
+async def _end_when_asked(f: Fanout, stopping: stop.Stopping) -> None:
+    """Ends the lanes at a signal, so that what has come of them is shown like any other end."""
+    await stopping.asked.wait()
+    f.cancel()
+
+
+def _unfinished(run: Run, choices: Choices, who: Who) -> str:
+    """What had come for a reader at a terminal, under headings, where no answer counts and the format shows none."""
+    heads = who == "winner" and choices.output is None and not choices.quiet and sys.stdout.isatty()
+    if not heads or summary.select_answers(run, who) or not any(answer.answered for answer in run.answers):
+        return ""
+    return _make_output("headed", Prompt.of("-"), "all").run(run)
 
 
 async def _redraw(screen: Screen, started: float) -> None:
@@ -104,7 +136,7 @@ async def _redraw(screen: Screen, started: float) -> None:
         await trio.sleep(FRAME)
 
 
-async def _follow(f: Any, screen: Screen, output: Output, person: "Person | None" = None) -> None:
+async def _follow(f: Fanout, screen: Screen, output: Output, person: "Person | None" = None) -> None:
     """Shows every event, and prints what is due, until all lanes have ended."""
     async for tagged in f:
         screen.event(tagged)
