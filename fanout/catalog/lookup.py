@@ -14,8 +14,9 @@ from fanout.abc import Access, Policy, Provider
 from fanout.addresses import check_base_url, check_secrecy
 from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.catalog.config import Config, GroupTable
-from fanout.catalog.entries import Entry, entries, keys_in_environment
+from fanout.catalog.entries import Entry, entries
 from fanout.catalog.families import find_lanes
+from fanout.catalog.keys import find_keys
 from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials, command
@@ -212,7 +213,8 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         quirks=entry.quirks,
         given={name: given.values[name] for name in FOR_PROVIDERS if name in given.values},
     )
-    keys = list(keys_in_environment(names)) if wire.takes("key") else []
+    found = find_keys(names) if wire.takes("key") else None
+    keys = found.keys if found else ()
     if (keys or credentials) and not given.get("insecure"):
         secret = f"the key in {' or '.join(names)}" if keys else "the login"
         proxy = as_proxy(given.get("proxy"))

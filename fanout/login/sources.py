@@ -213,8 +213,8 @@ def _json_cookies(value: Any) -> Iterator[Cookie | Unreadable]:
                 end = next((row[key] for key in ("expirationDate", "expires", "expiry") if row.get(key)), None)
                 yield Cookie(name, Secret(text), domain, row.get("hostOnly") is True, _time(end))
             case _:
-                name = row.get("name") if isinstance(row, dict) else None
-                words = [name] if isinstance(name, str) else []
+                named = row.get("name") if isinstance(row, dict) else None
+                words = [named] if isinstance(named, str) else []
                 yield Unreadable(f"entry {number} of the JSON", "is not a cookie with name, value and domain", words)
 
 

@@ -159,9 +159,6 @@ def _block(media: Media) -> dict[str, Any]:
         return {"type": "image", "source": _source(media, media_type)}
     if media_type == "application/pdf":
         return _document(media, _source(media, media_type))
-    if media_type.startswith("text/") and media.data is not None:
-        text = media.data.decode("utf-8", "replace")
-        return _document(media, {"type": "text", "media_type": "text/plain", "data": text})
     address = " by address" if media.data is None else ""
     raise InvalidRequest(f"pictures, PDFs and texts can be sent along, not {media_type}{address}")
 

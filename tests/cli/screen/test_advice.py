@@ -5,6 +5,7 @@ from fanout.cli.screen.advice import failure
 from fanout.errors import (
     AuthError,
     ConnectError,
+    InvalidRequest,
     LoginRequired,
     NotFound,
     ProtocolError,
@@ -47,6 +48,28 @@ ANSWER = Answer(lane="a", provider="groq")
         ),
         (TimedOut("the service gave up", status=504), "a: timeout (504): the service gave up; try again later"),
         (ProtocolError("nonsense"), "a: protocol: nonsense"),
+        (
+            NotFound("The model `gpt-9` does not exist or you do not have access to it.", status=404),
+            (
+                "a: not_found (404): The model `gpt-9` does not exist or you do not have access to it.; "
+                "`fanout models groq` lists what there is"
+            ),
+        ),
+        (
+            InvalidRequest("image input is not supported", status=500),
+            (
+                "a: invalid_request (500): image input is not supported; "
+                "ask without the attachment, or a model that takes it"
+            ),
+        ),
+        (
+            InvalidRequest("a.heic is image/heic; make it a PNG"),
+            "a: invalid_request: a.heic is image/heic; make it a PNG",
+        ),
+        (
+            InvalidRequest("no", status=400),
+            "a: invalid_request (400): no; check the lane's options and the length of the prompt",
+        ),
         (AuthError("log in with `fanout login x`"), "a: auth: log in with `fanout login x`"),
         (
             LoginRequired("it needs a login", command="fanout login huggingchat"),
