@@ -66,14 +66,15 @@ async def _pull() -> int:
         from fanout.cli.screen.live import Region
 
         columns = (TextColumn("the embedded model"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
+        console = Console(stderr=True)
+        progress = Progress(*columns, console=console)
         task = progress.add_task("", total=None)
-        with Region(progress.stop) as picture:
+        with Region(console) as picture:
 
             def report(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
                 if not picture.away:
-                    progress.start()
-                    progress.update(task, completed=done, total=total, refresh=True)
+                    picture.show(progress.get_renderable())
 
             path = await weights.pull(report)
     await stdout.write(f"{path}\n")

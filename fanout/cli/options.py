@@ -83,7 +83,7 @@ class Choices:
         return Prompt.of([Message("user", text, media)], self.system)
 
     def _read_stdin(self, *, other: bool) -> str:
-        """What came on standard input, where it is read; `other` says that there is a prompt besides."""
+        """Returns the text of standard input, where it is read; `other` says that there is a prompt besides."""
         if "-" in self.files:
             if self.no_stdin or self.files.count("-") > 1:
                 raise click.UsageError("-f - reads standard input, once; leave out --no-stdin and the second -f -")

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 
 import pytest
@@ -30,9 +31,15 @@ def later(seconds: float, act: Callable[[], object]) -> None:
     threading.Timer(seconds, act).start()
 
 
+def end(pipe: int, data: bytes) -> None:
+    """Writes the last of it."""
+    os.write(pipe, data)
+    os.close(pipe)
+
+
 def test_a_pipe_is_read_to_its_end(pipe: int) -> None:
     os.write(pipe, b"one ")
-    later(0.05, lambda: (os.write(pipe, b"two"), os.close(pipe)))
+    later(0.05, partial(end, pipe, b"two"))
     assert stdin.read(deadline=20, patience=20) == b"one two"
 
 
@@ -48,7 +55,7 @@ def test_a_silent_pipe_is_left_after_a_while_with_a_word(pipe: int, capsys: pyte
 
 def test_a_pipe_that_has_begun_to_speak_is_waited_for(pipe: int) -> None:
     os.write(pipe, b"one ")
-    later(0.3, lambda: (os.write(pipe, b"two"), os.close(pipe)))
+    later(0.3, partial(end, pipe, b"two"))
     assert stdin.read(patience=0.1) == b"one two"
 
 

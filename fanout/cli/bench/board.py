@@ -11,7 +11,7 @@ import trio
 from fanout.bench.load.loop import Load
 from fanout.bench.report.console import align, seconds
 from fanout.bench.run import Board
-from fanout.cli.screen.live import Region, region
+from fanout.cli.screen.live import Region
 from fanout.formats.summary import one_line
 
 FRAME_SECONDS = 0.5
@@ -45,19 +45,17 @@ def make_table_board() -> Board:
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    shown = region(console)
 
     async def show(load: Load) -> None:
         recent: dict[str, list[float]] = {}
-        with Region(shown.stop) as picture:  # which also gives the cursor back
+        with Region(console) as picture:
             while True:
                 await trio.sleep(FRAME_SECONDS)
                 if picture.away:
                     continue
-                shown.start()
                 width = max(console.size.width - 2, 1)  # a Ctrl-C is echoed as two characters
                 text = "\n".join(row[:width] for row in table(load, recent))
-                shown.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
+                picture.show(Text(text, no_wrap=True, overflow="crop"))
 
     return show
 

@@ -1,6 +1,7 @@
 """Advice for the user about a lane that failed."""
 
 import re
+from collections.abc import Iterable
 
 from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
@@ -33,6 +34,14 @@ def failure(answer: Answer, error: ProviderError) -> str:
     what = advice(answer, error)
     said = f"{one_line(answer.lane)}: {reason(error)}"
     return f"{said}; {what}" if what and "`fanout " not in error.message else said
+
+
+def join_alike(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Joins the lines of lanes to which the same happened, each given with its lane's name, under all their names."""
+    names: dict[str, list[str]] = {}
+    for lane, line in lines:
+        names.setdefault(line.removeprefix(f"{one_line(lane)}: "), []).append(one_line(lane))
+    return [f"{', '.join(lanes)}: {words}" for words, lanes in names.items()]
 
 
 def advice(answer: Answer, error: ProviderError) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +11,7 @@ from fanout.cli.pictures import Picture
 from fanout.events import Delta, End, Reasoning, Started, Tagged
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.live import Live as Drawn
 
 HIGHEST = 24
@@ -70,8 +70,28 @@ class Line(Screen):
             self._shown = False
 
 
-def region(console: "Console") -> "Drawn":
+class Region(Picture):
     """A part of the terminal that is drawn over when it is told to, and leaves nothing behind."""
+
+    def __init__(self, console: "Console") -> None:
+        self.console = console
+        self._drawn: Drawn | None = None
+
+    def show(self, picture: "RenderableType") -> None:
+        """Draws the picture over the one before."""
+        if self._drawn is None:
+            self._drawn = _open_region(self.console)
+            self._drawn.start()
+        self._drawn.update(picture, refresh=True)
+
+    def clear(self) -> None:
+        """Takes it away, and gives the cursor back."""
+        if self._drawn is not None:
+            self._drawn.stop()
+            self._drawn = None  # one that begins again would draw over as many lines as it had, whatever they hold now
+
+
+def _open_region(console: "Console") -> "Drawn":
     from rich.live import Live as Drawn
 
     return Drawn(
@@ -84,17 +104,6 @@ def region(console: "Console") -> "Drawn":
     )
 
 
-class Region(Picture):
-    """A part of the terminal that others draw; `stop` takes it away."""
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-
-    def clear(self) -> None:
-        """Takes it away."""
-        self._stop()
-
-
 class Live(Screen):
     """The lanes side by side, on stderr, or on stdout where only that is a terminal."""
 
@@ -104,8 +113,7 @@ class Live(Screen):
         from fanout.formats.columns import Columns
 
         self._columns = Columns(lanes)
-        self._console = Console(stderr=sys.stderr.isatty())
-        self._region = region(self._console)
+        self._region = Region(Console(stderr=sys.stderr.isatty()))
 
     def event(self, tagged: Tagged) -> None:
         """Adds it to its lane."""
@@ -117,16 +125,15 @@ class Live(Screen):
 
     def draw(self, now: float) -> None:
         """Draws the columns, a little smaller than the terminal at most."""
-        self._region.start()
-        width, height = self._console.size
+        width, height = self._region.console.size
         # The terminal echoes a Ctrl-C as two characters where the cursor is. If they began a new line, the way back
         # to the first line of the columns would be off by one; so it is on a region as high as the terminal.
         picture = self._columns.draw(max(width - 2, 1), max(min(height - 1, HIGHEST), 1), now)
-        self._region.update(picture, refresh=True)
+        self._region.show(picture)
 
     def clear(self) -> None:
         """Takes the columns away and gives the cursor back."""
-        self._region.stop()
+        self._region.clear()
 
 
 def screen_for(lanes: Sequence[str], output: str | None, *, quiet: bool) -> Screen:

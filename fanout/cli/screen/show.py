@@ -122,7 +122,7 @@ async def _end_when_asked(f: Fanout, stopping: stop.Stopping) -> None:
 
 
 def _unfinished(run: Run, choices: Choices, who: Who) -> str:
-    """What had come for a reader at a terminal, under headings, where no answer counts and the format shows none."""
+    """Returns, for a reader at a terminal, all that had come under headings, where no answer counts and the format shows none."""
     heads = who == "winner" and choices.output is None and not choices.quiet and sys.stdout.isatty()
     if not heads or summary.select_answers(run, who) or not any(answer.answered for answer in run.answers):
         return ""
@@ -205,11 +205,13 @@ def _sum_up(run: Run, choices: Choices, who: Who) -> None:
 
     if not summary.select_answers(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
+        mute = [(a.lane, advice.failure(a, a.error)) for a in run.answers if a.error and not a.text]
+        for line in advice.join_alike(mute):
+            click.echo(f"  {line}", err=True)
         for answer in run.answers:
-            if answer.error:
+            if answer.error and answer.text:
                 click.echo(f"  {advice.failure(answer, answer.error)}", err=True)
-                if answer.text:
-                    click.echo(f"    {len(answer.text)} characters of text had come; --json shows them", err=True)
+                click.echo(f"    {len(answer.text)} characters of text had come; --json shows them", err=True)
     elif not choices.quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
             say("")

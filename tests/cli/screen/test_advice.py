@@ -1,7 +1,7 @@
 import pytest
 
 from fanout.answers import Answer
-from fanout.cli.screen.advice import failure
+from fanout.cli.screen.advice import failure, join_alike
 from fanout.errors import (
     AuthError,
     ConnectError,
@@ -93,3 +93,8 @@ ANSWER = Answer(lane="a", provider="groq")
 )
 def test_a_failed_lane_is_one_line_that_says_what_to_do(error: ProviderError, line: str) -> None:
     assert failure(ANSWER, error) == line
+
+
+def test_what_happened_to_several_lanes_is_said_once() -> None:
+    lines = [("a", "a: local_model: no"), ("b", "b: auth: no"), ("c", "c: local_model: no")]
+    assert join_alike(lines) == ["a, c: local_model: no", "b: auth: no"]
