@@ -42,7 +42,7 @@ _CONTAINERS = ("audio/ogg", "audio/mp4", "video/mp4", "video/quicktime", "video/
 """The types whose bytes do not tell whether there is sound or film in them."""
 
 _BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-"""Characters that no text holds (WHATWG, MIME Sniffing, binary data byte); the escape of coloured logs is not among it."""
+"""Characters that no text holds (WHATWG, MIME Sniffing, binary data byte); coloured logs have the escape, which may."""
 
 _SVG = re.compile(r"\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*>|\s)*<(\w+:)?svg[\s>/]", re.DOTALL)
 _LOOK = 4096

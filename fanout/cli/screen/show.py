@@ -122,7 +122,7 @@ async def _end_when_asked(f: Fanout, stopping: stop.Stopping) -> None:
 
 
 def _unfinished(run: Run, choices: Choices, who: Who) -> str:
-    """Returns, for a reader at a terminal, all that had come under headings, where no answer counts and the format shows none."""
+    """Returns all that had come, under headings, for a reader at a terminal to whom the format would show nothing."""
     heads = who == "winner" and choices.output is None and not choices.quiet and sys.stdout.isatty()
     if not heads or summary.select_answers(run, who) or not any(answer.answered for answer in run.answers):
         return ""
