@@ -215,8 +215,16 @@ _OUTPUTS = {
     "raw": "The winner's text exactly as it came; not for a terminal.",
 }
 
+
+def _take_one(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Returns the value of an option that is taken once: click would drop all but the last without a word."""
+    if len(values) > 1:
+        raise click.UsageError(f"{param.opts[0]} is given {len(values)} times; it is taken once")
+    return values[0] if values else None
+
+
 OF_EVERY_LANE = (
-    click.option("-s", "--system", help="The system prompt."),
+    click.option("-s", "--system", multiple=True, callback=_take_one, help="The system prompt."),
     click.option(
         "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
         help="An option for every lane, e.g. -o temperature 0.",

@@ -236,7 +236,7 @@ def har(value: Any, site: Site, base_url: str) -> Found:
     """
     host = urlsplit(base_url).hostname or ""
     try:
-        requests = [entry["request"] for entry in value["log"]["entries"]]
+        requests = _requests_of(value["log"]["entries"])
         hosts = [urlsplit(request["url"]).hostname or "" for request in requests]
         below = [request for request, to in zip(requests, hosts, strict=True) if to.endswith(f".{host}")]
         exact = [request for request, to in zip(requests, hosts, strict=True) if to == host]
@@ -249,6 +249,20 @@ def har(value: Any, site: Site, base_url: str) -> Found:
         why = "the HAR was saved without cookies and tokens: export it again, with sensitive data"
         return evolve(found, notes=(why,))
     return found
+
+
+def _requests_of(entries: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """Returns the requests of a HAR's entries, of which others may be damaged. Raises LookupError if all are."""
+    requests = [request for entry in entries if (request := _request_of(entry))]
+    if entries and not requests:
+        raise LookupError("no entry has a request")
+    return requests
+
+
+def _request_of(entry: Any) -> Mapping[str, Any] | None:
+    """Returns the request of an entry; None for an entry without one, which may be of another site."""
+    request = entry.get("request") if isinstance(entry, dict) else None
+    return request if isinstance(request, dict) and isinstance(request.get("url"), str) else None
 
 
 def _requests(site: Site, requests: Iterable[Mapping[str, Any]]) -> Found:

@@ -44,13 +44,16 @@ class Media:
 
     @classmethod
     def from_data_uri(cls, uri: str, name: str | None = None) -> "Media":
-        """The bytes in a `data:TYPE;base64,…` URI. Raises UsageError if it is not one."""
+        """The bytes in a `data:TYPE;base64,…` URI. Raises UsageError if it is not one, or has none."""
         head, _, data = uri.partition(",")
         media_type, _, coding = head.removeprefix("data:").partition(";")
         try:
-            return cls(b64decode(data, validate=True), media_type=media_type, name=name)
+            decoded = b64decode(data, validate=True)
         except ValueError:
             raise UsageError(f"a data URI needs base64 data, not {coding!r}: {uri[:40]!r}…") from None
+        if not decoded:
+            raise UsageError(f"{name or 'a data URI'} is empty: {uri[:40]!r}")
+        return cls(decoded, media_type=media_type, name=name)
 
 
 @frozen

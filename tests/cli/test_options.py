@@ -212,3 +212,8 @@ def test_an_empty_attachment_is_a_mistake(piped: Callable[[str], None], tmp_path
     (tmp_path / "a.png").touch()
     with pytest.raises(UsageError, match=r"a\.png is empty"):
         Choices(words=("?",), attachments=(str(tmp_path / "a.png"),)).prompt()
+
+
+def test_a_second_system_prompt_is_a_mistake_and_not_the_only_one() -> None:
+    with pytest.raises(click.UsageError, match="-s is given 2 times"):
+        race.main(["-s", "one", "-s", "two", "hi"], standalone_mode=False)

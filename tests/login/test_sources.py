@@ -149,6 +149,12 @@ def test_entries_of_an_export_that_are_no_cookies_are_left_out_unless_they_are_n
         imported(json.dumps([{"name": "hf-chat", "value": 5}, *EXPORT[1:]]))
 
 
+def test_entries_of_a_har_without_a_request_are_of_other_sites() -> None:
+    good = entry("https://huggingface.co/chat", headers={"Cookie": "hf-chat=s; token=t"})
+    text = har({}, {"request": None}, {"request": {"url": 5}}, good)
+    assert cookies(text) == {"hf-chat": "s", "token": "t"}
+
+
 EXPORT = [
     {"domain": "huggingface.co", "hostOnly": True, "name": "hf-chat", "value": "s", "expirationDate": LATER + 0.5},
     {"domain": ".huggingface.co", "hostOnly": False, "name": "token", "value": "t", "session": True},

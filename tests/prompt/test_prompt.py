@@ -131,3 +131,8 @@ def test_a_text_in_another_coding_is_refused_by_name() -> None:
     media = Media("é".encode("latin-1"), media_type="text/plain", name="a.txt")
     with pytest.raises(UsageError, match=r"a\.txt is not text in UTF-8"):
         Prompt.of([Message("user", "?", media=(media,))])
+
+
+def test_a_data_uri_without_bytes_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"a\.pdf is empty: 'data:application/pdf;base64,'"):
+        Media.from_data_uri("data:application/pdf;base64,", "a.pdf")

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -65,8 +66,9 @@ class Line(Screen):
     def clear(self) -> None:
         """Wipes the line."""
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            with suppress(OSError):  # a terminal that is gone
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
             self._shown = False
 
 
@@ -87,7 +89,8 @@ class Region(Picture):
     def clear(self) -> None:
         """Takes it away, and gives the cursor back."""
         if self._drawn is not None:
-            self._drawn.stop()
+            with suppress(OSError):  # a terminal that is gone
+                self._drawn.stop()
             self._drawn = None  # one that begins again would draw over as many lines as it had, whatever they hold now
 
 

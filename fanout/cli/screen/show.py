@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -100,16 +100,18 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
-        await stdout.write(output.run(run))
+        keep = partial(_save, asked.specs, run.conversation, choices)
         if stopping.asked.is_set():
-            await stdout.write(_unfinished(run, choices, who))
+            await keep()  # first, because the terminal may be gone
+            await stdout.write(output.run(run) + _unfinished(run, choices, who))
+        else:
+            await stdout.write(output.run(run))
         _sum_up(run, choices, who)
         code = exit_code(run, who, strict=choices.strict)
-        if run.conversation and not choices.no_save:
-            await _save(asked.specs, run.conversation, choices)
-        stopping.grace = 0.0  # from now on there is nothing to lose
         if stopping.asked.is_set():
             return code
+        await keep()
+        stopping.grace = 0.0  # from now on there is nothing to lose
         if not await _save_files(run, choices, who, transport):
             code = code or FAILED
     return code
@@ -132,7 +134,8 @@ def _unfinished(run: Run, choices: Choices, who: Who) -> str:
 async def _redraw(screen: Screen, started: float) -> None:
     while True:
         if not screen.away:
-            screen.draw(trio.current_time() - started)
+            with suppress(OSError):  # a terminal that is gone
+                screen.draw(trio.current_time() - started)
         await trio.sleep(FRAME)
 
 
@@ -263,8 +266,10 @@ async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport
     return await files.save_all(answers, directory, transport, quiet=choices.quiet)
 
 
-async def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
-    """Keeps the run for -c; if that fails, the answer is there all the same."""
+async def _save(specs: Sequence[str], conversation: History | None, choices: Choices) -> None:
+    """Keeps the run for -c, unless nothing was said in it; if that fails, the answer is there all the same."""
+    if conversation is None or choices.no_save:
+        return
     from fanout.catalog.meaning import find_meanings
     from fanout.cli import last
 
