@@ -25,7 +25,7 @@ VERBS = {
     "log": "The runs of bench that are kept: list, show, export, delete.",
     "models": "What models there are; `models pull` fetches the embedded one.",
     "providers": "What providers there are, and which keys or logins are set.",
-    "keys": "Where keys come from, and whether services take them; set, unset.",
+    "keys": "Where keys come from; check them, set or unset one.",
     "login": "Log in to a service with a browser, and keep the login.",
     "auth": "Which logins are kept; import, check or delete one.",
     "completion": "Completion for bash, zsh and fish.",
