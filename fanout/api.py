@@ -131,8 +131,11 @@ class Fanout:
         errors = list(self._group.errors())
         return AllLanesFailed("no lane gave an answer", errors) if errors else None
 
-    def cancel(self, lane: str) -> None:
-        """Ends one lane; to its policy that is a failure."""
+    def cancel(self, lane: str | None = None) -> None:
+        """Ends one lane, which to its policy is a failure; without a name all of them, and starts no other."""
+        if lane is None:
+            self._group.cancel()
+            return
         for attempt, _ in self._group.attempts():
             if attempt.name == lane:
                 attempt.cancel()

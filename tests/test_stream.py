@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout import All, AllLanesFailed, Fallback, Race, UsageError
+from fanout import All, AllLanesFailed, Fallback, ProviderError, Race, UsageError
 from fanout.catalog.config import Config, GroupTable
 from tests.words import memory, said, words
 
@@ -45,9 +45,9 @@ async def test_the_last_lane_left_is_heard_from_the_others_failure_on(autojump_c
 
 async def test_the_run_and_the_lane_are_known_afterwards(autojump_clock: MockClock) -> None:
     async with fanout.stream("?", words("a", "b"), transport=memory(a=said("a"), b=said("b", first=9))) as text:
-        assert text.lane is None
+        lanes = [text.lane]
         assert [piece async for piece in text] == ["a"]
-        assert text.lane == "a"
+        assert [*lanes, text.lane] == [None, "a"]
     assert text.run.winner
     assert text.run.winner.text == "a"
 
@@ -61,7 +61,9 @@ async def test_no_answer_is_an_error_also_after_the_beginning_of_one(autojump_cl
             async for piece in text:
                 heard.append(piece)  # noqa: PERF401  # what came before the error
     assert heard == ["a1"]
-    assert caught.value.exceptions[0].partial == "a1"
+    [error] = caught.value.exceptions
+    assert isinstance(error, ProviderError)
+    assert error.partial == "a1"
 
 
 async def test_to_leave_the_block_ends_all_lanes(autojump_clock: MockClock) -> None:

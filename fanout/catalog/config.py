@@ -182,6 +182,12 @@ def load(project: Path | None = None, user: Path | None = None) -> Config:
     )
 
 
+def find_files() -> list[Path]:
+    """The files that `load` reads, of those that are there: the project's, then the user's."""
+    files = [Path().absolute() / FILE, _users_file(None)]
+    return [file for file in files if file and file.is_file()]
+
+
 def _is_same(file: Path, other: Path) -> bool:
     try:
         return file.samefile(other)
@@ -256,7 +262,7 @@ def _read_text(path: Path) -> str:
         data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
         raise ValueError(f"this has more than {LONGEST} bytes")
-    return data.decode()
+    return data.decode("utf-8-sig")  # editors of some systems begin a file with this mark
 
 
 def _show(value: Any) -> str:

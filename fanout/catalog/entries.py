@@ -5,13 +5,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from fanout.addresses import read_ollama_host
+from fanout.catalog.keys import find_keys
 from fanout.errors import UsageError
 from fanout.settings.timeouts import Timeouts
 
@@ -52,8 +52,8 @@ class Entry:
 
     @property
     def key_present(self) -> bool:
-        """True if one of its variables is set, and those in its address too."""
-        return not self.unset and any(True for _ in keys_in_environment(self.keys))
+        """True if there is a key for one of its variables, and those in its address are set."""
+        return not self.unset and find_keys(self.keys) is not None
 
     @property
     def unofficial(self) -> bool:
@@ -101,16 +101,3 @@ def _rows(file: str) -> Iterator[dict[str, Any]]:
     table = tomllib.loads(Path(__file__).with_name(file).read_text("utf-8"))
     for name, row in table.items():
         yield {"name": name, **row, **{key: tuple(row.get(key, ())) for key in ("keys", "quirks")}}
-
-
-def keys_in_environment(names: tuple[str, ...]) -> Iterator[str]:
-    """The keys of the first of these variables that is set: itself, NAME_2 and so on, each perhaps a comma list."""
-    for name in names:
-        numbered = (f"{name}_{number}" for number in count(2))
-        values = [os.environ.get(name, "")]
-        while more := os.environ.get(next(numbered)):
-            values.append(more)
-        keys = [key.strip() for value in values for key in value.split(",") if key.strip()]
-        if keys:
-            yield from keys
-            return

@@ -14,7 +14,9 @@ from fanout.abc import Access, Policy, Provider
 from fanout.addresses import check_base_url, check_secrecy
 from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.catalog.config import Config, GroupTable
-from fanout.catalog.entries import Entry, entries, keys_in_environment
+from fanout.catalog.entries import Entry, entries
+from fanout.catalog.families import find_lanes
+from fanout.catalog.keys import find_keys
 from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials, command
@@ -172,11 +174,20 @@ def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]
 
 def _explain_unknown(spec: Spec, config: Config) -> str:
     known = [*entries(), *config.lanes, *config.groups]
+    if lanes := find_lanes(spec.name):
+        return f"which provider? {spec.name} is a model's name; write {' or '.join(lanes)}"
     if spec.model:
         return explain_unknown("provider", spec.provider, known, "`fanout providers` lists them all")
-    # Mostly a model without its provider, whose name is like nothing here: only what is very near is meant.
+    # Mostly a model without its provider, whose name is like nothing here: only what is very near is meant, and of
+    # what has a digit or a hyphen as models have, not even that.
     form = "a lane is PROVIDER/MODEL, such as openai/gpt-5-mini, or a name in fanout.toml"
-    return explain_unknown("provider, lane or group", spec.provider, known, form, nearness=0.75)
+    return explain_unknown(
+        "provider, lane or group",
+        spec.provider,
+        known,
+        form,
+        nearness=0.9 if re.search(r"[\d-]", spec.provider) else 0.75,
+    )
 
 
 def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Provider], Timeouts]:
@@ -216,7 +227,8 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         quirks=entry.quirks,
         given={name: given.values[name] for name in FOR_PROVIDERS if name in given.values},
     )
-    keys = list(keys_in_environment(names)) if wire.takes("key") else []
+    found = find_keys(names) if wire.takes("key") else None
+    keys = found.keys if found else ()
     if (keys or credentials) and not given.get("insecure"):
         secret = f"the key in {' or '.join(names)}" if keys else "the login"
         proxy = as_proxy(given.get("proxy"))

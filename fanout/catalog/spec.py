@@ -90,6 +90,7 @@ class Given:
     def add_query(self, spec: Spec, file: Path | None = None) -> None:
         """Takes the options of a spec. Raises UsageError for one that is unknown or has a wrong value."""
         pairs = _pairs(spec.query)
+        _check_commas(spec)
         names = {name for name, _ in pairs}
         self._move(dict(pairs).get("base_url"), keyed="key_env" in names)
         for name in names & _MANY:
@@ -155,6 +156,17 @@ class Given:
 def _pairs(query: str) -> list[tuple[str, str]]:
     """Returns the options in a spec, by their names as settings."""
     return [(ALIASES.get(name, name), text) for name, text in parse_qsl(query, keep_blank_values=True)]
+
+
+def _check_commas(spec: Spec) -> None:
+    """Raises UsageError for a comma in an address: mostly another lane stands behind it, which would be lost."""
+    for pair in spec.query.split("&"):
+        name, _, value = pair.partition("=")
+        if name == "base_url" and "," in value:
+            raise UsageError(
+                f"{spec.text}: there is a comma in the base_url; a lane after it is PROVIDER/MODEL or a lane of its "
+                "own, and a comma that belongs to the address is written %2C"
+            )
 
 
 def _json_or_text(value: str) -> Any:

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ VERBS = {
     "log": "The runs of bench that are kept: list, show, export, delete.",
     "models": "What models there are; `models pull` fetches the embedded one.",
     "providers": "What providers there are, and which keys or logins are set.",
-    "keys": "Whether the services take the keys that are set.",
+    "keys": "Where keys come from; check them, set or unset one.",
     "login": "Log in to a service with a browser, and keep the login.",
     "auth": "Which logins are kept; import, check or delete one.",
     "completion": "Completion for bash, zsh and fish.",
@@ -100,9 +101,11 @@ def fanout() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; a mistake or a stop is one line, never a traceback."""
     if arguments is None and threading.current_thread() is threading.main_thread():
-        # Until Trio takes over, Ctrl-C ends the process without an exception: raised in the middle of an import it
-        # could crash an extension module that is just initialising.
-        signal.signal(signal.SIGINT, _leave)
+        # Until Trio takes over, and at a second signal, the process ends without an exception: raised in the middle of
+        # an import it could crash an extension module that is just initialising. What nohup ignores stays ignored.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, _leave)
     # A closed descriptor makes these None, which hardly anything that prints expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
@@ -126,9 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(code or ANSWERED)
 
 
-def _leave(*_: object) -> None:
-    os.write(2, b"fanout: interrupted\n")
-    os._exit(INTERRUPTED)
+def _leave(number: int, _: object) -> None:
+    from fanout.cli import pictures
+
+    pictures.give_cursor_back()
+    with suppress(OSError):  # a terminal that is gone
+        os.write(2, b"fanout: interrupted\n")
+    os._exit(128 + number)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -1,13 +1,17 @@
 """fanout ask: a plan of the configuration, by its name."""
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import evolve
 
 from fanout.abc import Policy
 from fanout.cli.names import complete_own
-from fanout.cli.options import Choices, add_choices
+from fanout.cli.options import Choices, add_choices, known_names
+
+if TYPE_CHECKING:
+    from fanout.catalog.config import Config
 
 
 @click.command()
@@ -26,7 +30,10 @@ def ask(plan: str, **values: Any) -> int:
     choices = Choices(**values)
     if choices.lanes:
         raise click.UsageError("ask takes one name and no -m; fanout race -m takes several")
-    found = catalog.resolve(plan, load())
+    config = load()
+    if plan not in {*config.lanes, *config.groups} and not re.search("[/:?=]", plan) and plan not in known_names():
+        raise click.UsageError(_explain_missing(plan, config))
+    found = catalog.resolve(plan, config)
     policy = found if isinstance(found, Policy) else Race(found)
     who: Who = "all" if isinstance(policy, All) else "quorum" if isinstance(policy, Quorum) else "winner"
 
@@ -34,3 +41,16 @@ def ask(plan: str, **values: Any) -> int:
         return policy if specs == [plan] else Race(*specs)
 
     return show(evolve(choices, lanes=(plan,)), plan_of, who)
+
+
+def _explain_missing(name: str, config: "Config") -> str:
+    """The sentence that there is no such lane or group, with those that there are and the files that they stand in."""
+    from fanout.catalog.config import find_files
+    from fanout.settings import explain_unknown
+
+    files = " and ".join(map(str, find_files()))
+    if not files:
+        return f"there is no group or lane {name!r}: there is no fanout.toml, neither here nor among your settings"
+    named = (("groups", config.groups), ("lanes", config.lanes))
+    there = "; ".join(f"{kind} {', '.join(names)}" for kind, names in named if names) or "neither groups nor lanes"
+    return explain_unknown("group or lane", name, [*config.groups, *config.lanes], f"{files} has {there}")

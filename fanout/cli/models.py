@@ -67,12 +67,18 @@ async def _pull() -> int:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+        from fanout.cli.screen.live import Region
+
         columns = (TextColumn("the embedded model"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
-            task = progress.add_task("", total=None)
+        console = Console(stderr=True)
+        progress = Progress(*columns, console=console)
+        task = progress.add_task("", total=None)
+        with Region(console) as picture:
 
             def report(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total, refresh=True)
+                progress.update(task, completed=done, total=total)
+                if not picture.away:
+                    picture.show(progress.get_renderable())
 
             path = await weights.pull(report)
     await stdout.write(f"{path}\n")

@@ -2,27 +2,23 @@
 
 import re
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Sequence
 from functools import reduce, wraps
 from math import inf
 from pathlib import Path
-from select import select
 from typing import Any
 
 import click
 from attrs import frozen
 
 from fanout import Media, Message, Prompt, Timeouts
+from fanout.cli import stdin
 from fanout.cli.names import complete_file, complete_lane
 from fanout.errors import UsageError
 from fanout.settings import Setting, clock, duration, settings_of
 from fanout.storage.places import expand_home
 
 Command = Callable[..., Any]
-
-PATIENCE = 1.0
-"""Seconds of silence on standard input before the user is told that it is waited for."""
 
 
 @frozen
@@ -34,7 +30,8 @@ class Choices:
     system: str | None = None
     options: tuple[tuple[str, str], ...] = ()
     attachments: tuple[str, ...] = ()
-    file: str | None = None
+    files: tuple[str, ...] = ()
+    no_stdin: bool = False
     timeouts: Timeouts = Timeouts()
     deadline: float = inf
     on_lose: str = "cancel"
@@ -56,7 +53,7 @@ class Choices:
         from fanout import catalog
         from fanout.catalog.spec import add_options
 
-        given = [spec for text in self.lanes for spec in split_lanes(text)]
+        given = [spec for text in self.lanes for spec in split_lanes(text, known_names())]
         if self.lanes and not given:
             raise click.UsageError("-m names no lane")
         if given:
@@ -65,8 +62,16 @@ class Choices:
         return [add_options(without(spec, self.options), self.options) for spec in usual]
 
     def prompt(self) -> Prompt:
-        """The prompt: the argument, the file, and standard input where it is a pipe, joined by empty lines."""
-        parts = [" ".join(self.words), _read_file(self.file) if self.file else _read_pipe()]
+        """The prompt: the argument, the files in their order, and standard input where it is a pipe.
+
+        Empty lines stand between them.
+
+        Raises UsageError, and TimedOut where standard input lasts beyond the deadline.
+        """
+        parts = [" ".join(self.words), *(_text(_read_file(name), name) for name in self.files if name != "-")]
+        piped = self._read_stdin(other=any(part.strip() for part in parts))
+        at = self.files.index("-") + 1 if "-" in self.files else len(parts)
+        parts.insert(at, piped)
         text = "\n\n".join(part for part in parts if part.strip())
         if not text:
             raise click.UsageError("there is no prompt: give it as an argument, with -f FILE, or on standard input")
@@ -74,6 +79,18 @@ class Choices:
             Media(url=a) if a.startswith(("http://", "https://")) else Media.from_file(a) for a in self.attachments
         )
         return Prompt.of([Message("user", text, media)], self.system)
+
+    def _read_stdin(self, *, other: bool) -> str:
+        """Returns the text of standard input, where it is read; `other` says that there is a prompt besides."""
+        if "-" in self.files:
+            if self.no_stdin or self.files.count("-") > 1:
+                raise click.UsageError("-f - reads standard input, once; leave out --no-stdin and the second -f -")
+            if sys.stdin is None or sys.stdin.closed:
+                raise click.UsageError("-f -: standard input is closed")
+        elif self.no_stdin or not stdin.is_there():
+            return ""
+        wait = inf if "-" in self.files or not other else min(stdin.PATIENCE, self.deadline / 2)
+        return _text(stdin.read(self.deadline, wait) or b"", "standard input")
 
 
 def seconds(text: str) -> float:
@@ -121,18 +138,34 @@ CLOCK_FLAGS = {name: flag_of(name, one) for name, one in settings_of(Timeouts).i
 _OPENS_A_LANE = re.compile(r"\s*([\w.-]+=)?[\w.-]+[/:]")
 
 
-def split_lanes(text: str) -> list[str]:
-    """The lanes of a comma list. After a `?` a comma opens a lane only where a PROVIDER/ follows: `a/x?stop=1,2,b/y`.
+def known_names() -> frozenset[str]:
+    """The names that are lanes as they stand: lanes and groups of fanout.toml, and providers that need no model."""
+    from fanout import catalog
+    from fanout.catalog.config import load
 
-    So a value may hold commas, and a lane without a model (`local`) comes before those with options, or in its own -m.
+    config = load()
+    alone = (row.name for row in catalog.providers() if row.default_model or row.any_model)
+    return frozenset((*config.lanes, *config.groups, *alone))
+
+
+def split_lanes(text: str, known: Container[str] = ()) -> list[str]:
+    """The lanes of a comma list: `a/x,b/y`, and with options `a/x?stop=1,2,b/y`.
+
+    After a `?` a comma opens a lane where a PROVIDER/ or a name among those `known` follows, and belongs to the value
+    before it otherwise.
     """
     lanes: list[str] = []
     for piece in text.split(","):
-        if lanes and "?" in lanes[-1] and not _OPENS_A_LANE.match(piece):
+        if lanes and "?" in lanes[-1] and not (_OPENS_A_LANE.match(piece) or _name_of(piece) in known):
             lanes[-1] += f",{piece}"
         else:
             lanes.append(piece)
     return [lane.strip() for lane in lanes if lane.strip()]
+
+
+def _name_of(piece: str) -> str:
+    """The name that a spec without a model begins with, without its label."""
+    return piece.partition("?")[0].rpartition("=")[2].strip()
 
 
 def without(spec: str, options: tuple[tuple[str, str], ...]) -> str:
@@ -143,34 +176,17 @@ def without(spec: str, options: tuple[tuple[str, str], ...]) -> str:
     return f"{head}?{'&'.join(kept)}" if kept and query else head
 
 
-def _read_file(name: str) -> str:
-    if name == "-":
-        if sys.stdin is None or sys.stdin.closed:
-            raise click.UsageError("-f -: standard input is closed")
-        return _text(_read_stdin(), "standard input")
+def _read_file(name: str) -> bytes:
     try:
-        return _text(expand_home(name).read_bytes(), name)
+        return expand_home(name).read_bytes()
     except OSError as error:
         raise click.UsageError(f"-f {name}: {error.strerror}") from None
 
 
-def _read_pipe() -> str:
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        return ""
-    return _text(_read_stdin(), "standard input")
-
-
-def _read_stdin() -> bytes:
-    """All of standard input. A pipe that stays open and silent would hang us without a word: so there is one."""
-    with suppress(OSError, ValueError):  # not everything that can be read can be waited for
-        if not select([sys.stdin], [], [], PATIENCE)[0]:
-            click.echo("fanout: waiting for standard input; </dev/null if there is none", err=True)
-    return sys.stdin.buffer.read()
-
-
 def _text(data: bytes, source: str) -> str:
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # as PowerShell writes files
     try:
-        return data.decode("utf-8-sig").strip("\r\n")
+        return data.decode("utf-16" if wide else "utf-8-sig").strip("\r\n")
     except UnicodeDecodeError:
         raise click.UsageError(f"{source} is not text in UTF-8") from None
 
@@ -183,8 +199,16 @@ _OUTPUTS = {
     "raw": "The winner's text exactly as it came; not for a terminal.",
 }
 
+
+def _take_one(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Returns the value of an option that is taken once: click would drop all but the last without a word."""
+    if len(values) > 1:
+        raise click.UsageError(f"{param.opts[0]} is given {len(values)} times; it is taken once")
+    return values[0] if values else None
+
+
 OF_EVERY_LANE = (
-    click.option("-s", "--system", help="The system prompt."),
+    click.option("-s", "--system", multiple=True, callback=_take_one, help="The system prompt."),
     click.option(
         "-o", "--option", "options", nargs=2, multiple=True, metavar="KEY VALUE",
         help="An option for every lane, e.g. -o temperature 0.",
@@ -208,9 +232,10 @@ _SHARED: list[Callable[[Command], Command]] = [
         help="A picture, sound or file to send."
     ),
     click.option(
-        "-f", "--file", metavar="FILE", shell_complete=complete_file,
-        help="The prompt, or what belongs to it, from a file; - is stdin.",
+        "-f", "--file", "files", multiple=True, metavar="FILE", shell_complete=complete_file,
+        help="The prompt, or what belongs to it, from a file; repeat it. - is standard input, in its place.",
     ),
+    click.option("--no-stdin", is_flag=True, help="Do not read standard input, also where it is a pipe."),
     *(
         click.option(CLOCK_FLAGS[name], name, type=_reader_of(name, one), metavar=one.form.metavar, help=_help_of(one))
         for name, one in settings_of(Timeouts).items()

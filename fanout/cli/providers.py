@@ -114,11 +114,12 @@ def _sections(sections: Mapping[str, list[tuple[str, ...]]], width: int | None) 
 
 def _cells(row: "Entry", login: bool | None, *, whole: bool) -> tuple[str, ...]:
     """A provider's name, whether its key or login is set, what holds it, and the rest."""
-    from fanout.catalog.entries import keys_in_environment
+    from fanout.catalog.keys import find_keys
 
     present = row.key_present if row.keys else login
     mark = "-" if present is None else "yes" if present else "no"
-    held = next((key for key in row.keys if any(keys_in_environment((key,)))), row.keys[0] if row.keys else "")
+    found = find_keys(row.keys)
+    held = found.variable if found else row.keys[0] if row.keys else ""
     more = f" +{len(row.keys) - 1}" if len(row.keys) > 1 else ""
     key = " or ".join(row.keys) if whole else f"{held}{more}"
     evidence = f", evidence of {row.evidence}" if whole else f" {row.evidence}"

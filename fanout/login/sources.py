@@ -125,10 +125,36 @@ def parse(text: str, site: Site, base_url: str) -> Found:
             raise UsageError("this begins like JSON and is none") from None
         if isinstance(value, dict) and "log" in value:
             return har(value, site, base_url)
-        return Found(tuple(_json_cookies(value)))
+        return _take(_json_cookies(value), site)
     if re.search(r"^([^\t\n]*\t){6}|^# (Netscape )?HTTP Cookie File", text, re.MULTILINE):
-        return Found(tuple(_netscape_cookies(text)))
+        return _take(_netscape_cookies(text), site)
     return token(text, site) if site.secrets and not site.cookies else cookie_text(text, site)
+
+
+@frozen
+class Unreadable:
+    """An entry of a source that is no cookie: where it stands, what it lacks, and all that may be its name."""
+
+    place: str
+    lacks: str
+    words: Sequence[str] = field(repr=False)
+
+
+def _take(entries: Iterable[Cookie | Unreadable], site: Site) -> Found:
+    """Takes the cookies of a source. Raises UsageError for an entry without sense that may be one the site needs.
+
+    A jar holds those of all sites, of which others may be damaged as they will.
+    """
+    cookies: list[Cookie] = []
+    notes: list[str] = []
+    for entry in entries:
+        if isinstance(entry, Cookie):
+            cookies.append(entry)
+        elif set(entry.words) & set(site.cookies):
+            raise UsageError(f"{entry.place} {entry.lacks}")
+        else:
+            notes.append(f"{entry.place} was left out: it {entry.lacks}")
+    return Found(cookies, notes=notes)
 
 
 def token(text: str, site: Site) -> Found:
@@ -153,20 +179,26 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
             yield name.strip(), value.strip()
 
 
-def _netscape_cookies(text: str) -> Iterator[Cookie]:
-    """Domain, whether subdomains too, path, whether only over TLS, end, name and value, with tabs between them."""
+def _netscape_cookies(text: str) -> Iterator[Cookie | Unreadable]:
+    """Domain, whether subdomains too, path, whether only over TLS, end, name and value, with tabs between them.
+
+    Where the value is empty, an editor may have taken the last tab away.
+    """
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.removeprefix("#HttpOnly_")
         if not line.strip() or line.startswith("#"):
             continue
         parts = line.split("\t")
+        parts += [""] * (len(parts) == 6)
         if len(parts) != 7 or not re.fullmatch(r"-?\d+(\.\d+)?", parts[4]):
-            raise UsageError(f"line {number} of the cookies.txt has not its seven fields with tabs between them")
+            place = f"line {number} of the cookies.txt"
+            yield Unreadable(place, "has not its seven fields with tabs between them", line.split())
+            continue
         domain, subdomains, _path, _secure, end, name, value = parts
         yield Cookie(name, Secret(value), domain, subdomains.upper() == "FALSE", _time(float(end)))
 
 
-def _json_cookies(value: Any) -> Iterator[Cookie]:
+def _json_cookies(value: Any) -> Iterator[Cookie | Unreadable]:
     """The list that browser extensions export, perhaps in an object under `cookies`; or plain names and values."""
     if isinstance(value, dict) and isinstance(value.get("cookies"), list):
         value = value["cookies"]
@@ -181,7 +213,9 @@ def _json_cookies(value: Any) -> Iterator[Cookie]:
                 end = next((row[key] for key in ("expirationDate", "expires", "expiry") if row.get(key)), None)
                 yield Cookie(name, Secret(text), domain, row.get("hostOnly") is True, _time(end))
             case _:
-                raise UsageError(f"entry {number} of the JSON is not a cookie with name, value and domain")
+                named = row.get("name") if isinstance(row, dict) else None
+                words = [named] if isinstance(named, str) else []
+                yield Unreadable(f"entry {number} of the JSON", "is not a cookie with name, value and domain", words)
 
 
 def _time(value: Any) -> datetime | None:
@@ -202,7 +236,7 @@ def har(value: Any, site: Site, base_url: str) -> Found:
     """
     host = urlsplit(base_url).hostname or ""
     try:
-        requests = [entry["request"] for entry in value["log"]["entries"]]
+        requests = _requests_of(value["log"]["entries"])
         hosts = [urlsplit(request["url"]).hostname or "" for request in requests]
         below = [request for request, to in zip(requests, hosts, strict=True) if to.endswith(f".{host}")]
         exact = [request for request, to in zip(requests, hosts, strict=True) if to == host]
@@ -215,6 +249,20 @@ def har(value: Any, site: Site, base_url: str) -> Found:
         why = "the HAR was saved without cookies and tokens: export it again, with sensitive data"
         return evolve(found, notes=(why,))
     return found
+
+
+def _requests_of(entries: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """Returns the requests of a HAR's entries, of which others may be damaged. Raises LookupError if all are."""
+    requests = [request for entry in entries if (request := _request_of(entry))]
+    if entries and not requests:
+        raise LookupError("no entry has a request")
+    return requests
+
+
+def _request_of(entry: Any) -> Mapping[str, Any] | None:
+    """Returns the request of an entry; None for an entry without one, which may be of another site."""
+    request = entry.get("request") if isinstance(entry, dict) else None
+    return request if isinstance(request, dict) and isinstance(request.get("url"), str) else None
 
 
 def _requests(site: Site, requests: Iterable[Mapping[str, Any]]) -> Found:

@@ -1,6 +1,7 @@
 """Prompts: messages, media and options, the same for every provider."""
 
 import os
+import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Self
 from attrs import evolve, field, fields, frozen
 
 from fanout.errors import UsageError
+from fanout.prompt.media_types import OF_ANY_BYTES, decode_text, find_type, guess_type_of, is_textual
 from fanout.settings import NUMBER, TABLE, TEXT, TEXTS, WHOLE, check_arguments, setting
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -28,24 +30,30 @@ class Media:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Media":
-        """The file at `path`, its type guessed from its name. Raises UsageError if it cannot be read."""
+        """The file at `path`, of the type that its bytes tell, or else its name.
+
+        Raises UsageError if it cannot be read or is empty.
+        """
         try:
             data = Path(path).read_bytes()
         except OSError as error:
             raise UsageError(f"cannot read {os.fspath(path)}: {error.strerror}") from None
-        from mimetypes import guess_type  # noqa: PLC0415  # reads the system's tables; few prompts have files
-
-        return cls(data, media_type=guess_type(path)[0] or "application/octet-stream", name=Path(path).name)
+        if not data:
+            raise UsageError(f"{os.fspath(path)} is empty")
+        return cls(data, media_type=find_type(data, guess_type_of(os.fspath(path))), name=Path(path).name)
 
     @classmethod
     def from_data_uri(cls, uri: str, name: str | None = None) -> "Media":
-        """The bytes in a `data:TYPE;base64,…` URI. Raises UsageError if it is not one."""
+        """The bytes in a `data:TYPE;base64,…` URI. Raises UsageError if it is not one, or has none."""
         head, _, data = uri.partition(",")
         media_type, _, coding = head.removeprefix("data:").partition(";")
         try:
-            return cls(b64decode(data, validate=True), media_type=media_type, name=name)
+            decoded = b64decode(data, validate=True)
         except ValueError:
             raise UsageError(f"a data URI needs base64 data, not {coding!r}: {uri[:40]!r}…") from None
+        if not decoded:
+            raise UsageError(f"{name or 'a data URI'} is empty: {uri[:40]!r}")
+        return cls(decoded, media_type=media_type, name=name)
 
 
 @frozen
@@ -92,6 +100,39 @@ class Message:
             name=message.get("name"),
             reasoning=_reasoning(message),
         )
+
+    def with_texts_inline(self) -> "Message":
+        """The message with the types that its attachments' bytes tell, and texts among them in its own text.
+
+        Every wire has a place for text, and few for files of it. Raises UsageError for text that cannot be read.
+        """
+        if not self.media:
+            return self
+        media = tuple(map(_type_by_bytes, self.media))
+        texts = [_under_its_name(one) for one in media if _is_text(one)]
+        left = tuple(one for one in media if not _is_text(one))
+        return evolve(self, text="\n\n".join(filter(None, (self.text, *texts))), media=left)
+
+
+def _type_by_bytes(media: Media) -> Media:
+    """The same with the type that its bytes tell. What a caller says of bytes that tell none holds."""
+    if media.data is None or not (media.media_type or media.name):
+        return media
+    told = find_type(media.data, media.media_type or guess_type_of(media.name or ""))
+    declared = media.media_type not in (None, OF_ANY_BYTES) and not is_textual(media.media_type or "")
+    return media if declared and is_textual(told) else evolve(media, media_type=told)
+
+
+def _is_text(media: Media) -> bool:
+    return media.data is not None and is_textual(media.media_type or "")
+
+
+def _under_its_name(media: Media) -> str:
+    name, text = media.name or "file", decode_text(media.data or b"")
+    if text is None:
+        raise UsageError(f"{name} is not text in UTF-8; iconv -t UTF-8 makes it so")
+    ticks = max(map(len, re.findall("`{3,}", text)), default=2) + 1
+    return f"{name}:\n{'`' * ticks}\n{text.rstrip()}\n{'`' * ticks}"
 
 
 def _messages(given: Any) -> tuple[Message, ...]:
@@ -179,13 +220,18 @@ class Prompt:
 
     @classmethod
     def of(cls, prompt: "str | Sequence[Message | Mapping[str, Any]] | Prompt", system: str | None = None) -> "Prompt":
-        """A Prompt from a string, a list of OpenAI message dicts, or a Prompt. Raises UsageError when it is empty."""
+        """A Prompt from a string, a list of OpenAI message dicts, or a Prompt, with attached texts in its text.
+
+        Raises UsageError when it is empty.
+        """
         if not isinstance(prompt, Prompt):
             prompt = cls(_messages(prompt))
         if not prompt.messages:
             raise UsageError("the prompt is empty")
         if system:
             prompt = evolve(prompt, messages=(Message("system", system), *prompt.messages))
+        if any(message.media for message in prompt.messages):
+            prompt = evolve(prompt, messages=tuple(message.with_texts_inline() for message in prompt.messages))
         return prompt
 
     def with_options(self, options: Options) -> "Prompt":

@@ -13,7 +13,7 @@ from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.citations import Citations
-from fanout.providers.media import base64_of, type_of
+from fanout.providers.media import base64_of, check_picture, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, rows_of, text_of
 from fanout.wire.json_text import JsonText, encode
 
@@ -155,12 +155,10 @@ def _tool_use(use: ToolUse) -> dict[str, Any]:
 def _block(media: Media) -> dict[str, Any]:
     media_type = type_of(media)
     if media_type.startswith("image/"):
+        check_picture(media)
         return {"type": "image", "source": _source(media, media_type)}
     if media_type == "application/pdf":
         return _document(media, _source(media, media_type))
-    if media_type.startswith("text/") and media.data is not None:
-        text = media.data.decode("utf-8", "replace")
-        return _document(media, {"type": "text", "media_type": "text/plain", "data": text})
     address = " by address" if media.data is None else ""
     raise InvalidRequest(f"pictures, PDFs and texts can be sent along, not {media_type}{address}")
 

@@ -6,7 +6,8 @@ from typing import Any
 from attrs import define, field
 
 from fanout.events import File
-from fanout.providers.media import file_of, file_of_base64, type_of_bytes
+from fanout.prompt.media_types import type_of_bytes
+from fanout.providers.media import file_of, file_of_base64
 from fanout.providers.reader import text_of
 
 PCM = "audio/pcm"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from attrs import frozen
 
 from fanout.prompt import Media, Message
-from fanout.providers.media import base64_of, data_uri, type_of
+from fanout.providers.media import base64_of, check_document, check_picture, data_uri, type_of
 
 SHORT = 9
 """Letters and digits that the id of a tool call has at Mistral, neither more nor less."""
@@ -115,9 +115,11 @@ def _part(media: Media) -> dict[str, Any]:
     """A picture by its address or bytes; sound and other files by their bytes."""
     kind = type_of(media)
     if kind.startswith("image/"):
+        check_picture(media)
         url = media.url if media.data is None else data_uri(media)
         return {"type": "image_url", "image_url": {"url": url}}
     if kind.startswith("audio/"):
         form = _SOUNDS.get(kind, kind.removeprefix("audio/"))
         return {"type": "input_audio", "input_audio": {"data": base64_of(media), "format": form}}
+    check_document(media)
     return {"type": "file", "file": {"filename": media.name or "file", "file_data": data_uri(media)}}

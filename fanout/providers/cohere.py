@@ -12,7 +12,7 @@ from fanout.events import Delta, End, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers import terms
 from fanout.providers.citations import Citations
-from fanout.providers.media import data_uri, type_of
+from fanout.providers.media import check_picture, data_uri, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, text_of
 from fanout.wire.faults import MESSAGE_LENGTH
 from fanout.wire.json_text import excerpt, show
@@ -129,6 +129,7 @@ class Cohere(Provider):
     def _address(self, media: Media) -> str:
         if not type_of(media).startswith("image/"):
             raise InvalidRequest(f"{self.name} takes only pictures, not {type_of(media)}")
+        check_picture(media)
         return data_uri(media) if media.data is not None else media.url or ""
 
 

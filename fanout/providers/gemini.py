@@ -11,9 +11,10 @@ from fanout.abc import Head, Provider, Reply, Request
 from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest, ProtocolError
 from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
+from fanout.prompt.media_types import guess_type_of
 from fanout.providers import terms
 from fanout.providers.gemini_reader import GeminiReader
-from fanout.providers.media import base64_of, guess_type_of, type_of
+from fanout.providers.media import base64_of, check_picture, type_of
 from fanout.providers.reader import text_of
 from fanout.wire.json_text import JsonText, excerpt
 
@@ -123,6 +124,7 @@ class Gemini(Provider):
 
     def _media(self, media: Media) -> dict[str, Any]:
         if media.data is not None:
+            check_picture(media, ("image/heic", "image/heif"))
             return {"inlineData": {"mimeType": type_of(media), "data": base64_of(media)}}
         url = media.url or ""
         # No guess without a sign: a video's address has no type, and needs none.

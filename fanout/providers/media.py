@@ -1,24 +1,21 @@
 """Pictures, sounds and files as text, in the forms that several wires share."""
 
+import re
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from fanout.errors import InvalidRequest
 from fanout.events import File
 from fanout.prompt import Media
+from fanout.prompt.media_types import guess_type_of, type_of_bytes
 
-_BEGINNINGS = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"ID3", "audio/mpeg"),
-    (b"\xff\xfb", "audio/mpeg"),
-    (b"\xff\xf3", "audio/mpeg"),
-    (b"OggS", "audio/ogg"),
-    (b"fLaC", "audio/flac"),
-)
-_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp"}
+TAKEN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp")
+"""The pictures that services take; most no BMP, but servers on one's own machine do."""
+
+DOCUMENTS = re.compile(r"application/(pdf|rtf|msword|vnd\.(ms-|openxmlformats-|oasis\.).+|epub\+zip)|text/.*")
+"""The files that some service reads."""
 
 
 def type_of(media: Media) -> str:
@@ -26,11 +23,24 @@ def type_of(media: Media) -> str:
     return media.media_type or guess_type_of(media.name or urlsplit(media.url or "").path) or "image/png"
 
 
-def guess_type_of(path: str) -> str | None:
-    """The media type that a file's name or path tells, or None."""
-    from mimetypes import guess_type  # noqa: PLC0415  # reads the system's tables; few prompts have files
+def check_picture(media: Media, also: Sequence[str] = ()) -> None:
+    """Raises InvalidRequest for a picture of a kind that services of this wire do not take, before it is sent.
 
-    return guess_type(path)[0]
+    `also` are kinds that this one takes besides. An address is the service's matter.
+    """
+    kind = type_of(media)
+    if media.data is None or not kind.startswith("image/") or kind in TAKEN or kind in also:
+        return
+    source = "; with -f its source goes along as text" if kind == "image/svg+xml" else ""
+    raise InvalidRequest(
+        f"{media.name or 'the picture'} is {kind}, which this service does not take; make it a PNG or JPEG{source}"
+    )
+
+
+def check_document(media: Media) -> None:
+    """Raises InvalidRequest for a file of a kind that no service reads, before it is sent."""
+    if media.data is not None and not DOCUMENTS.fullmatch(kind := type_of(media)):
+        raise InvalidRequest(f"{media.name or 'a file'} is {kind}; pictures, sounds, documents and texts can be sent")
 
 
 def base64_of(media: Media) -> str:
@@ -70,10 +80,3 @@ def file_of_base64(data: Any, media_type: str | None = None, name: str | None = 
     except ValueError:  # characters that are no ASCII, too
         return None
     return File(name, media_type or type_of_bytes(decoded), data=decoded) if decoded else None
-
-
-def type_of_bytes(data: bytes) -> str | None:
-    """Returns the media type that the beginning of a picture or sound tells, or None."""
-    if data.startswith(b"RIFF"):
-        return _RIFF.get(data[8:12])
-    return next((kind for beginning, kind in _BEGINNINGS if data.startswith(beginning)), None)

@@ -11,7 +11,7 @@ from fanout.errors import InvalidRequest, ProtocolError
 from fanout.events import Delta, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
-from fanout.providers.media import base64_of, file_of_base64, type_of
+from fanout.providers.media import base64_of, check_picture, file_of_base64, type_of
 from fanout.providers.reader import JsonReader, count_of, text_of
 from fanout.wire.json_text import JsonText, encode
 
@@ -108,6 +108,7 @@ class Ollama(Provider):
             raise InvalidRequest(f"{self.name} takes only pictures, not {type_of(media)}")
         if media.data is None:
             raise InvalidRequest(f"{self.name} takes pictures as bytes, and fetches none from {media.url}")
+        check_picture(media)
         return base64_of(media)
 
     def _call(self, use: ToolUse) -> dict[str, Any]:

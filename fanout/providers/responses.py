@@ -13,7 +13,7 @@ from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest
 from fanout.prompt import Media, Message, Options, Prompt
 from fanout.providers import terms
-from fanout.providers.media import base64_of, data_uri, type_of
+from fanout.providers.media import base64_of, check_document, check_picture, data_uri, type_of
 from fanout.providers.openai import BASE_URL
 from fanout.providers.quirks import account_of
 from fanout.providers.responses_calls import custom_tools
@@ -150,6 +150,7 @@ _SOUNDS = {
 def _part(media: Media) -> dict[str, Any]:
     media_type = type_of(media)
     if media_type.startswith("image/"):
+        check_picture(media)
         return {"type": "input_image", "detail": "auto", "image_url": _address(media)}
     if sound := _SOUNDS.get(media_type):
         return {"type": "input_audio", "input_audio": {"data": base64_of(media), "format": sound}}
@@ -157,6 +158,7 @@ def _part(media: Media) -> dict[str, Any]:
         raise InvalidRequest(f"pictures, files, wav and mp3 can be sent along, not {media_type}")
     if media.data is None:
         return {"type": "input_file", "file_url": media.url}
+    check_document(media)
     name = media.name or f"file{guess_extension(media_type) or ''}"  # bytes without a name are refused
     return {"type": "input_file", "filename": name, "file_data": data_uri(media)}
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from fanout.abc import Request
 from fanout.events import Event, File
-from fanout.providers.media import file_of, file_of_base64, guess_type_of
+from fanout.prompt.media_types import guess_type_of
+from fanout.providers.media import file_of, file_of_base64
 from fanout.providers.reader import JsonReader, rows_of, text_of
 from fanout.providers.responses_items import Item, Row
 from fanout.wire.json_text import repair

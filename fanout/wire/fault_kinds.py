@@ -121,6 +121,14 @@ _LIMIT = re.compile(r"rate[ _-]?limit|too many requests", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"request (?:is )?too large", re.IGNORECASE)
 
 
+# llama.cpp answers 500 to a picture for a model that sees none, and others to options that they do not know: the same
+# request will never be taken.
+_UNSUPPORTED = re.compile(
+    r"(?:is|are) (?:not|un)\s?supported|does(?: not|n't) support|unsupported|not support(?:ed)? (?:by|for)",
+    re.IGNORECASE,
+)
+
+
 def kind_of_status(status: int) -> Kind:
     """The error that an HTTP status from 400 up stands for."""
     return _STATUSES.get(status) or (InvalidRequest if 400 <= status < 500 else ServerError)
@@ -144,6 +152,8 @@ def kind_of(names: Sequence[str], number: int | None, status: int | None, words:
     if named in _MAY_BE_MONEY and _MONEY.search(words):
         return QuotaError
     if found is RateLimited and _TOO_LARGE.search(words):
+        return InvalidRequest
+    if found is ServerError and _UNSUPPORTED.search(words):
         return InvalidRequest
     if found is ServerError and not number and (status is None or status < 300) and _LIMIT.search(words):
         return RateLimited

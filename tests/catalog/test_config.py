@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fanout import catalog
-from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable, load
+from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable, find_files, load
 from fanout.errors import UsageError
 
 CLOCKS = ("connect", "first", "idle", "total")
@@ -187,3 +187,17 @@ def test_what_comes_to_many_lanes_is_one_mistake_and_no_long_wait(tmp_path: Path
         catalog.resolve("l0", config)
     with pytest.raises(UsageError, match="'n0' contains more than 50 groups"):
         catalog.resolve("n0", config)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert set(configured(tmp_path, "\ufeff[lanes.mine]\nspec = 'local'").lanes) == {"mine"}
+
+
+def test_the_files_that_are_there_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fanout").mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert find_files() == []
+    (tmp_path / "fanout" / "fanout.toml").touch()
+    (tmp_path / "fanout.toml").touch()
+    assert find_files() == [tmp_path / "fanout.toml", tmp_path / "fanout" / "fanout.toml"]

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from fanout.catalog.entries import Entry, entries, keys_in_environment
+from fanout.catalog.entries import Entry, entries
 from fanout.errors import UsageError
 
 UNOFFICIAL = ["huggingchat", "hailuo", "aura", "koala", "vitalentum"]
@@ -30,16 +30,6 @@ def test_an_interface_that_nobody_offers_says_what_was_seen_of_it_and_when(name:
 
 def test_no_entry_promises_that_a_live_site_works() -> None:
     assert not [entry.name for entry in entries().values() if re.search(r"\bworks\b", entry.note)]
-
-
-def test_numbered_variables_and_comma_lists_are_pools_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FIRST_KEY", raising=False)
-    monkeypatch.setenv("SECOND_KEY", "a, b,")
-    monkeypatch.setenv("SECOND_KEY_2", "c")
-    monkeypatch.setenv("SECOND_KEY_4", "not reached")
-    monkeypatch.setenv("THIRD_KEY", "another service's")
-    assert list(keys_in_environment(("FIRST_KEY", "SECOND_KEY", "THIRD_KEY"))) == ["a", "b", "c"]
-    assert list(keys_in_environment(("FIRST_KEY",))) == []
 
 
 def test_an_address_is_filled_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,12 @@ def test_the_default_lanes_are_good_specs(spec: str) -> None:
     ("spec", "words"),
     [
         ("opnai/m", "there is no provider 'opnai'; did you mean openai"),
-        ("gpt-5-mini", "no provider, lane or group 'gpt-5-mini'; a lane is PROVIDER/MODEL, such as openai/gpt-5-mini"),
+        (
+            "gpt-5-mini",
+            "which provider\\? gpt-5-mini is a model's name; write openai/gpt-5-mini or azure/gpt-5-mini or",
+        ),
+        ("gemin-2x", "there is no provider, lane or group 'gemin-2x'; a lane is PROVIDER/MODEL"),
+        ("openai/m?base_url=http://127.0.0.1/v1,fast", "comma in the base_url; .* written %2C"),
         ("mine", "there is no provider, lane or group 'mine'; a lane is PROVIDER/MODEL, .* or a name in fanout.toml"),
         ("opena", "did you mean openai"),
         ("zzz/m", "`fanout providers` lists them all"),

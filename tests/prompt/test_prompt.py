@@ -110,3 +110,29 @@ def test_a_lanes_options_go_over_the_prompts() -> None:
 
 def test_bytes_stay_out_of_the_repr() -> None:
     assert "secret" not in repr(Media(data=b"secret picture"))
+
+
+def test_attached_texts_stand_in_the_text_under_their_names_and_pictures_stay() -> None:
+    picture = Media(b"\x89PNG\0", media_type="image/jpeg", name="a.jpg")
+    media = (Media(b"a,b\n", media_type="text/csv", name="t.csv"), picture, Media(b"```py\n```", name="notes"))
+    prompt = Prompt.of([Message("user", "Look", media=media)])
+    (message,) = prompt.messages
+    assert message.text == "Look\n\nt.csv:\n```\na,b\n```\n\nnotes:\n````\n```py\n```\n````"
+    assert [(one.name, one.media_type) for one in message.media] == [("a.jpg", "image/png")]
+    assert Prompt.of(prompt) == prompt
+
+
+def test_what_a_caller_says_of_bytes_that_tell_nothing_holds() -> None:
+    media = (Media(b"x", media_type="audio/wav"), Media(b"x"), Media(url="https://x/a.txt"))
+    assert Prompt.of([Message("user", "?", media=media)]).messages[0].media == media
+
+
+def test_a_text_in_another_coding_is_refused_by_name() -> None:
+    media = Media("é".encode("latin-1"), media_type="text/plain", name="a.txt")
+    with pytest.raises(UsageError, match=r"a\.txt is not text in UTF-8"):
+        Prompt.of([Message("user", "?", media=(media,))])
+
+
+def test_a_data_uri_without_bytes_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"a\.pdf is empty: 'data:application/pdf;base64,'"):
+        Media.from_data_uri("data:application/pdf;base64,", "a.pdf")

@@ -106,8 +106,7 @@ def test_media_come_before_the_words_about_them() -> None:
             "title": "a.pdf",
         },
         {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}},
-        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "é"}, "title": "a.md"},
-        {"type": "text", "text": "Look"},
+        {"type": "text", "text": "Look\n\na.md:\n```\né\n```"},
     ]
 
 

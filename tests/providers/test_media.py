@@ -5,7 +5,7 @@ import pytest
 from fanout.errors import InvalidRequest
 from fanout.events import File
 from fanout.prompt import Media
-from fanout.providers.media import base64_of, data_uri, file_of, file_of_base64, type_of
+from fanout.providers.media import base64_of, check_document, check_picture, data_uri, file_of, file_of_base64, type_of
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,25 @@ def test_bytes_in_base64_are_a_file_of_the_answer() -> None:
     assert file_of_base64({"b64": 1}) is None
     for beginning, kind in (("iVBORw0KGgo=", "image/png"), ("R0lGODlh", "image/gif"), ("aGVsbG8=", None)):
         assert (made := file_of_base64(beginning)) is not None and made.media_type == kind
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif", "svg+xml", "tiff", "jxl", "x-icon"])
+def test_a_picture_of_a_kind_that_services_do_not_take_is_refused_before_it_is_sent(kind: str) -> None:
+    picture = Media(data=b"x", media_type=f"image/{kind}", name="a.pic")
+    with pytest.raises(InvalidRequest, match=r"a\.pic is image/.*make it a PNG or JPEG"):
+        check_picture(picture)
+    check_picture(picture, (f"image/{kind}",))
+    check_picture(Media(url="https://example.com/a.heic", media_type=f"image/{kind}"))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp", "bmp"])
+def test_a_picture_of_a_usual_kind_goes(kind: str) -> None:
+    check_picture(Media(data=b"x", media_type=f"image/{kind}"))
+
+
+def test_only_files_that_some_service_reads_go() -> None:
+    for kind in ("application/pdf", "text/csv", "application/vnd.ms-excel"):
+        check_document(Media(data=b"x", media_type=kind))
+    for kind in ("application/octet-stream", "application/zip", "video/mp4"):
+        with pytest.raises(InvalidRequest, match=f"x.bin is {kind}; .* can be sent"):
+            check_document(Media(data=b"x", media_type=kind, name="x.bin"))

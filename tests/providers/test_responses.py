@@ -41,11 +41,10 @@ def test_a_system_message_alone_is_the_input() -> None:
 
 def test_media_are_parts_of_the_message() -> None:
     assert body(MEDIA)["input"][0]["content"] == [
-        {"type": "input_text", "text": "Look"},
+        {"type": "input_text", "text": "Look\n\nfile:\n```\na,b\n```"},
         {"type": "input_image", "detail": "auto", "image_url": "https://example.com/a.png"},
         {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,iVBORw=="},
         {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERg=="},
-        {"type": "input_file", "filename": "file.csv", "file_data": "data:text/csv;base64,YSxi"},
         {"type": "input_file", "file_url": "https://example.com/a.pdf"},
         {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
         {"type": "input_audio", "input_audio": {"data": "SUQz", "format": "mp3"}},

@@ -141,3 +141,21 @@ def test_a_limit_of_a_minute_is_no_matter_of_money(message: str) -> None:
 def test_more_than_a_minute_allows_is_not_repeated(status: int, error: dict[str, Any]) -> None:
     found = response_error(Head(status, {"retry-after": "1"}), orjson.dumps({"error": error}))
     assert (type(found), found.retryable) == (InvalidRequest, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", None),
+        (500, "This model does not support tools", None),
+        (501, "unsupported parameter: seed", None),
+        (500, "the machine is on fire", ServerError),
+        (503, "image input is not supported", Overloaded),
+    ],
+)
+def test_what_a_service_will_never_support_is_a_bad_request_and_not_its_failure(
+    status: int, words: str, kind: type[ProviderError] | None
+) -> None:
+    error = response_error(Head(status, {}), orjson.dumps({"error": {"message": words}}))
+    assert type(error) is (kind or InvalidRequest)
+    assert error.retryable == (kind is not None)

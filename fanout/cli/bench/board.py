@@ -12,7 +12,7 @@ from fanout.bench.analysis.metrics import ALL_TOKENS
 from fanout.bench.load.loop import Load
 from fanout.bench.report.console import align, seconds
 from fanout.bench.run import Board
-from fanout.cli.screen.live import region
+from fanout.cli.screen.live import Region
 from fanout.formats.summary import one_line
 
 FRAME_SECONDS = 0.5
@@ -46,19 +46,17 @@ def make_table_board() -> Board:
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    shown = region(console)
 
     async def show(load: Load) -> None:
         recent: dict[str, list[float]] = {}
-        try:
+        with Region(console) as picture:
             while True:
                 await trio.sleep(FRAME_SECONDS)
-                shown.start()
+                if picture.away:
+                    continue
                 width = max(console.size.width - 2, 1)  # a Ctrl-C is echoed as two characters
                 text = "\n".join(row[:width] for row in table(load, recent))
-                shown.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
-        finally:
-            shown.stop()  # also gives the cursor back
+                picture.show(Text(text, no_wrap=True, overflow="crop"))
 
     return show
 

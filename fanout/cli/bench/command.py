@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 
 import click
 
-from fanout.cli.options import split_lanes
+from fanout.cli.options import known_names, split_lanes
 
 _GIVEN = "fanout.bench.arguments"
 
@@ -37,7 +37,7 @@ def _words(name: str, value: Any) -> list[str]:
     if name == "options":
         key, text = value
         return [key, hide_secret_option(key, text)]
-    return [",".join(map(_lane, split_lanes(value)))] if name == "lanes" else [str(value)]
+    return [",".join(map(_lane, split_lanes(value, known_names())))] if name == "lanes" else [str(value)]
 
 
 def _lane(spec: str) -> str:

@@ -1,6 +1,5 @@
 """The options of `fanout bench`, and what the user wrote as a RunWish."""
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
@@ -22,8 +21,9 @@ from fanout.bench.load.wish import (
     Cache,
     RunWish,
 )
+from fanout.cli import stdin
 from fanout.cli.names import complete_lane
-from fanout.cli.options import OF_EVERY_LANE, TRANSPORT, delay, split_lanes
+from fanout.cli.options import OF_EVERY_LANE, TRANSPORT, delay, known_names, split_lanes
 from fanout.storage.places import expand_home
 
 Number = TypeVar("Number", int, float)
@@ -45,16 +45,16 @@ def read_choices(values: Mapping[str, Any]) -> tuple[RunWish, ResultOptions]:
     """Makes a wish of the options' values, and of those that are not the run's business an ResultOptions."""
     output = ResultOptions(**{name: values[name] for name in fields_dict(ResultOptions)})
     given = {name: value for name, value in values.items() if name not in fields_dict(ResultOptions)}
-    lanes = [spec for text in given.pop("lanes") for spec in split_lanes(text)]
+    lanes = [spec for text in given.pop("lanes") for spec in split_lanes(text, known_names())]
     if values["lanes"] and not lanes:
         raise click.UsageError("-m names no lane")
     return RunWish(lanes=lanes, read_stdin=_read_stdin, **given), output
 
 
 def _read_stdin() -> bytes:
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+    if not stdin.is_there():
         raise click.UsageError("--prompts - reads standard input: put the prompts into a pipe, one a line")
-    return sys.stdin.buffer.read()
+    return stdin.read() or b""
 
 
 def _usual(name: str) -> Any:

@@ -1,5 +1,8 @@
 """Advice for the user about a lane that failed."""
 
+import re
+from collections.abc import Iterable
+
 from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
 from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
@@ -23,6 +26,9 @@ _ADVICE = {
 
 _AFTER_CUT = "-o max_tokens N allows more"
 
+_MEDIA = re.compile(r"\b(image|picture|vision|audio|attachment|multimodal|mmproj)s?\b", re.IGNORECASE)
+_ABOUT_MEDIA = "ask without the attachment, or a model that takes it"
+
 _TOO_FEW = {"finished": "too few others did", "cancelled": "only when too few others could answer"}
 """The words for lanes of which nothing was wrong, where a quorum came to nothing."""
 
@@ -37,8 +43,16 @@ def failure(answer: Answer, who: Who = "winner") -> str:
     if error is None:
         what = _AFTER_CUT if answer.finish_reason == "length" and not answer.answered else ""
     else:
-        what = "" if "`" in error.message else advice(answer, error)
+        what = "" if "`fanout " in error.message else advice(answer, error)
     return f"{said}; {what}" if what else said
+
+
+def join_alike(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Joins the lines of lanes to which the same happened, each given with its lane's name, under all their names."""
+    names: dict[str, list[str]] = {}
+    for lane, line in lines:
+        names.setdefault(line.removeprefix(f"{one_line(lane)}: "), []).append(one_line(lane))
+    return [f"{', '.join(lanes)}: {words}" for words, lanes in names.items()]
 
 
 def advice(answer: Answer, error: ProviderError) -> str:
@@ -52,6 +66,10 @@ def advice(answer: Answer, error: ProviderError) -> str:
         return _login(error.command)
     if error.kind == "auth" and error.status:
         return f"{_ADVICE['auth']}; a lane with a base_url of its own names it with key_env"
+    if error.kind == "invalid_request":
+        # Without a status it is our own refusal, which says what can be done.
+        about = _ABOUT_MEDIA if _MEDIA.search(error.message) else _ADVICE["invalid_request"]
+        return about if error.status else ""
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")

@@ -2,46 +2,23 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fanout.answers import estimate_tokens
+from fanout.cli.pictures import Picture
 from fanout.events import Delta, End, Reasoning, Started, Tagged
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.live import Live as Region
+    from rich.console import Console, RenderableType
+    from rich.live import Live as Drawn
 
 
-class Screen:
+class Screen(Picture):
     """Shows nothing. It is told every event, and draws when it is asked to."""
-
-    holds = 0
-    """The number of those who want the picture away."""
-
-    @property
-    def away(self) -> bool:
-        """True while no picture may be drawn."""
-        return self.holds > 0
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Takes the picture away and keeps it away, for something else to be written."""
-        self.clear()
-        self.holds += 1
-        try:
-            yield
-        finally:
-            self.holds -= 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.clear()
 
     def event(self, tagged: Tagged) -> None:
         """Takes an event."""
@@ -51,9 +28,6 @@ class Screen:
 
     def draw(self, now: float) -> None:
         """Draws the picture at `now`, in seconds after the prompt was put."""
-
-    def clear(self) -> None:
-        """Takes the picture away; the next draw brings it back."""
 
 
 class Line(Screen):
@@ -92,16 +66,38 @@ class Line(Screen):
     def clear(self) -> None:
         """Wipes the line."""
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            with suppress(OSError):  # a terminal that is gone
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
             self._shown = False
 
 
-def region(console: "Console") -> "Region":
+class Region(Picture):
     """A part of the terminal that is drawn over when it is told to, and leaves nothing behind."""
-    from rich.live import Live as Region
 
-    return Region(
+    def __init__(self, console: "Console") -> None:
+        self.console = console
+        self._drawn: Drawn | None = None
+
+    def show(self, picture: "RenderableType") -> None:
+        """Draws the picture over the one before."""
+        if self._drawn is None:
+            self._drawn = _open_region(self.console)
+            self._drawn.start()
+        self._drawn.update(picture, refresh=True)
+
+    def clear(self) -> None:
+        """Takes it away, and gives the cursor back."""
+        if self._drawn is not None:
+            with suppress(OSError):  # a terminal that is gone
+                self._drawn.stop()
+            self._drawn = None  # one that begins again would draw over as many lines as it had, whatever they hold now
+
+
+def _open_region(console: "Console") -> "Drawn":
+    from rich.live import Live as Drawn
+
+    return Drawn(
         console=console,
         auto_refresh=False,
         transient=True,
@@ -120,8 +116,7 @@ class Live(Screen):
         from fanout.formats.columns import Columns
 
         self._columns = Columns(lanes)
-        self._console = Console(stderr=sys.stderr.isatty())
-        self._region = region(self._console)
+        self._region = Region(Console(stderr=sys.stderr.isatty()))
 
     def event(self, tagged: Tagged) -> None:
         """Adds it to its lane."""
@@ -133,16 +128,14 @@ class Live(Screen):
 
     def draw(self, now: float) -> None:
         """Draws the columns, a little smaller than the terminal at most."""
-        self._region.start()
-        width, height = self._console.size
+        width, height = self._region.console.size
         # The terminal echoes a Ctrl-C as two characters where the cursor is. If they began a new line, the way back
         # to the first line of the columns would be off by one; so it is on a region as high as the terminal.
-        picture = self._columns.draw(max(width - 2, 1), max(height - 1, 1), now)
-        self._region.update(picture, refresh=True)
+        self._region.show(self._columns.draw(max(width - 2, 1), max(height - 1, 1), now))
 
     def clear(self) -> None:
         """Takes the columns away and gives the cursor back."""
-        self._region.stop()
+        self._region.clear()
 
 
 def screen_for(lanes: Sequence[str], output: str | None, *, quiet: bool) -> Screen:

@@ -3,17 +3,19 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext, suppress
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fanout import History, Prompt, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
 from fanout.answers.certain import Certain
+from fanout.api import Fanout
 from fanout.catalog.config import Config, load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
@@ -27,6 +29,9 @@ from fanout.formats.summary import Who
 if TYPE_CHECKING:
     from fanout.cli.last import Last
     from fanout.cli.screen.person import Person
+
+SHORTEST = 0.001
+"""Seconds that are left at least to ask in, so that a deadline which has passed ends the lanes as one does."""
 
 FRAME = 0.1
 """Seconds between two pictures."""
@@ -49,10 +54,17 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
         from fanout.cli.screen import files
 
         files.check(choices.save_files)
-    prompt = choices.prompt()
+    began = monotonic()
+    try:
+        prompt = choices.prompt()
+    except TimedOut as late:
+        click.echo(f"fanout: {late.message}", err=True)
+        return DEADLINE
+    # Standard input has had its share of the time.
+    choices = evolve(choices, deadline=max(choices.deadline - (monotonic() - began), SHORTEST))
     output = output_for(choices, prompt, who)
     asked = Question(prompt, plan, specs, before.conversation if before else None)
-    return stop.run(partial(_show, asked, choices, output, who))
+    return stop.run_gracefully(partial(_show, asked, choices, output, who))
 
 
 def _load_last() -> "Last":
@@ -71,7 +83,7 @@ class Question:
     conversation: History | None
 
 
-async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> int:
+async def _show(asked: Question, choices: Choices, output: Output, who: Who, stopping: stop.Stopping) -> int:
     person = _person(choices)
     settings = {**_settings(choices), "conversation": asked.conversation}
     async with (
@@ -87,30 +99,53 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> 
                 person.screen = screen
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_redraw, screen, f.started)
+                nursery.start_soon(_end_when_asked, f, stopping)
                 certain = _find_certain(f.lanes, asked.plan, output, who)
                 await _follow(f, screen, output, person, certain)
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
-        await stdout.write(output.run(run))
+        keep = partial(_save, asked.specs, run.conversation, choices)
+        if stopping.asked.is_set():
+            await keep()  # first, because the terminal may be gone
+            await stdout.write(output.run(run) + _unfinished(run, choices, who))
+        else:
+            await stdout.write(output.run(run))
         _sum_up(run, choices, who, certain.lane if certain else None)
         code = exit_code(run, who, strict=choices.strict)
-        if run.conversation and not choices.no_save:
-            await _save(asked.specs, run.conversation, choices)
+        if stopping.asked.is_set():
+            return code
+        await keep()
+        stopping.grace = 0.0  # from now on there is nothing to lose
         if not await _save_files(run, choices, who, transport):
             code = code or FAILED
     return code
 
 
+async def _end_when_asked(f: Fanout, stopping: stop.Stopping) -> None:
+    """Ends the lanes at a signal, so that what has come of them is shown like any other end."""
+    await stopping.asked.wait()
+    f.cancel()
+
+
+def _unfinished(run: Run, choices: Choices, who: Who) -> str:
+    """Returns all that had come, under headings, for a reader at a terminal to whom the format would show nothing."""
+    heads = who == "winner" and choices.output is None and not choices.quiet and sys.stdout.isatty()
+    if not heads or summary.select_answers(run, who) or not any(answer.answered for answer in run.answers):
+        return ""
+    return _make_output("headed", Prompt.of("-"), "all").run(run)
+
+
 async def _redraw(screen: Screen, started: float) -> None:
     while True:
         if not screen.away:
-            screen.draw(trio.current_time() - started)
+            with suppress(OSError):  # a terminal that is gone
+                screen.draw(trio.current_time() - started)
         await trio.sleep(FRAME)
 
 
 async def _follow(
-    f: Any, screen: Screen, output: Output, person: "Person | None" = None, certain: Certain | None = None
+    f: Fanout, screen: Screen, output: Output, person: "Person | None" = None, certain: Certain | None = None
 ) -> None:
     """Shows every event, and prints what is due, until all lanes have ended."""
     with ExitStack() as away:
@@ -216,11 +251,15 @@ def _sum_up(run: Run, choices: Choices, who: Who, streamed: str | None = None) -
 
     if not summary.select_answers(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
+        mute = [(a.lane, advice.failure(a, who)) for a in run.answers if not a.text]
+        for line in advice.join_alike(mute):
+            click.echo(f"  {line}", err=True)
         for answer in run.answers:
-            click.echo(f"  {advice.failure(answer, who)}", err=True)
-            if answer.text and not (who == "quorum" and answer.status is Status.FINISHED):
-                where = "are printed" if answer.lane == streamed else "had come; --json shows them"
-                click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
+            if answer.text:
+                click.echo(f"  {advice.failure(answer, who)}", err=True)
+                if not (who == "quorum" and answer.status is Status.FINISHED):
+                    where = "are printed" if answer.lane == streamed else "had come; --json shows them"
+                    click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
     elif not choices.quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
             say("")
@@ -276,8 +315,10 @@ async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport
     return await files.save_all(answers, directory, transport, quiet=choices.quiet)
 
 
-async def _save(specs: Sequence[str], conversation: History, choices: Choices) -> None:
-    """Keeps the run for -c; if that fails, the answer is there all the same."""
+async def _save(specs: Sequence[str], conversation: History | None, choices: Choices) -> None:
+    """Keeps the run for -c, unless nothing was said in it; if that fails, the answer is there all the same."""
+    if conversation is None or choices.no_save:
+        return
     from fanout.catalog.meaning import find_meanings
     from fanout.cli import last
 

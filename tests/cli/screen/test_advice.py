@@ -2,10 +2,11 @@ import pytest
 from attrs import evolve
 
 from fanout.answers import Answer
-from fanout.cli.screen.advice import failure
+from fanout.cli.screen.advice import failure, join_alike
 from fanout.errors import (
     AuthError,
     ConnectError,
+    InvalidRequest,
     LoginRequired,
     NotFound,
     ProtocolError,
@@ -49,6 +50,28 @@ ANSWER = Answer(lane="a", provider="groq")
         ),
         (TimedOut("the service gave up", status=504), "a: timeout (504): the service gave up; try again later"),
         (ProtocolError("nonsense"), "a: protocol: nonsense"),
+        (
+            NotFound("The model `gpt-9` does not exist or you do not have access to it.", status=404),
+            (
+                "a: not_found (404): The model `gpt-9` does not exist or you do not have access to it.; "
+                "`fanout models groq` lists what there is"
+            ),
+        ),
+        (
+            InvalidRequest("image input is not supported", status=500),
+            (
+                "a: invalid_request (500): image input is not supported; "
+                "ask without the attachment, or a model that takes it"
+            ),
+        ),
+        (
+            InvalidRequest("a.heic is image/heic; make it a PNG"),
+            "a: invalid_request: a.heic is image/heic; make it a PNG",
+        ),
+        (
+            InvalidRequest("no", status=400),
+            "a: invalid_request (400): no; check the lane's options and the length of the prompt",
+        ),
         (AuthError("log in with `fanout login x`"), "a: auth: log in with `fanout login x`"),
         (
             LoginRequired("it needs a login", command="fanout login huggingchat"),
@@ -89,3 +112,8 @@ def test_a_failed_lane_is_one_line_that_says_what_to_do(error: ProviderError, li
 )
 def test_a_lane_without_an_error_is_explained_too(answer: Answer, line: str) -> None:
     assert failure(answer) == line
+
+
+def test_what_happened_to_several_lanes_is_said_once() -> None:
+    lines = [("a", "a: local_model: no"), ("b", "b: auth: no"), ("c", "c: local_model: no")]
+    assert join_alike(lines) == ["a, c: local_model: no", "b: auth: no"]

@@ -1,11 +1,13 @@
+import io
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from fanout.cli.screen.live import Line, Live, Screen, screen_for
+from fanout.cli.screen.live import Line, Live, Region, Screen, screen_for
 from fanout.events import Delta, End, Started, Status, Tagged
 from tests.cli.command import on_terminal
 from tests.servers.openai import open_server
@@ -151,3 +153,18 @@ async def test_a_small_terminal_is_not_overdrawn() -> None:
     assert "\x1b[?25l" not in quiet.written
     frames = terminal.written[: terminal.written.rfind("\x1b[?25h")].split("\x1b[2K")
     assert max(frame.count("\n") for frame in frames) <= 5
+
+
+def test_a_region_that_comes_back_leaves_the_lines_that_were_written_meanwhile() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=20, height=10)
+    region = Region(console)
+    region.show("one\ntwo\nthree")
+    region.clear()
+    assert isinstance(console.file, io.StringIO)
+    console.file.write("from the shell\n")
+    written = len(console.file.getvalue())
+    region.show("one\ntwo\nthree")
+    again = console.file.getvalue()[written:]
+    region.clear()
+    assert "\x1b[1A" not in again  # up
+    assert "three" in again

@@ -17,6 +17,7 @@ from fanout.cli.options import Choices
 from fanout.cli.screen import person, show
 from fanout.cli.screen.live import Screen
 from fanout.cli.screen.person import Person
+from fanout.cli.stop import Stopping
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
 from fanout.formats.json import Json
@@ -199,7 +200,7 @@ async def compared(
     chat = f"chat=huggingchat/org/text?base_url={server.base_url}"
     choices = Choices(lanes=(chat, *others), login=login, no_save=True)
     prompt, lanes = Prompt.of("Why?"), choices.specs()
-    code = await show._show(show.Question(prompt, All(*lanes), lanes, None), choices, Json(), "all")
+    code = await show._show(show.Question(prompt, All(*lanes), lanes, None), choices, Json(), "all", Stopping())
     return Done(code, *capsys.readouterr())
 
 

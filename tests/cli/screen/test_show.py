@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -236,6 +237,94 @@ async def test_a_signal_to_the_group_ends_everything_and_restores_the_terminal(
     assert written.rstrip().endswith("fanout: interrupted")
     assert written.rfind("\x1b[?25h") > written.rfind("\x1b[?25l")
     assert "Traceback" not in written
+
+
+@pytest.mark.slow
+async def test_at_an_interrupt_what_has_finished_is_shown_with_the_table_and_kept_for_c() -> None:
+    async with open_server() as server:
+        lanes = ("-m", server.lane("fast", say="Blue."), "-m", server.lane("slow", n=500, gap=0.02))
+        async with on_terminal("compare", *lanes, "Why?") as terminal:
+            await terminal.until(r"finished[^\n]*TTFT(.|\n)*w9 ")
+            terminal.process.send_signal(signal.SIGINT)
+            assert await terminal.end() == 130
+        again = await fanout("race", "-c", "-q", "-m", server.lane("fast", say="Still."), "And now?")
+        asked = json.loads(server.served[-1].request.body)
+    last = terminal.written[terminal.written.rindex("\x1b[?25h") :]
+    assert "Blue." in last and re.search(r"\bw9\b", last)
+    assert re.search(r"fast +finished(.|\n)*slow +cancelled", last)
+    assert last.rstrip().endswith("fanout: interrupted")
+    assert again.code == 0
+    assert [message["content"] for message in asked["messages"]] == ["Why?", "Blue.", "And now?"]
+
+
+@pytest.mark.slow
+async def test_an_interrupted_race_shows_what_had_come_under_headings() -> None:
+    async with (
+        open_server() as server,
+        on_terminal("race", "--no-save", "-m", server.lane("a", n=500, gap=0.02), "hi") as terminal,
+    ):
+        await terminal.until("w9 ")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert await terminal.end() == 143
+    last = terminal.written[terminal.written.rindex("\x1b[?25h") :]
+    assert re.search(r"a: cancelled(.|\n)*w9 (.|\n)*no lane answered", last)
+
+
+@pytest.mark.slow
+async def test_an_interrupted_run_is_whole_json_too() -> None:
+    async with open_server() as server:
+        lanes = ("-m", server.lane("fast", say="Blue."), "-m", server.lane("slow", n=500, gap=0.02))
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "compare", "--json", "--no-save", *lanes, "Why?"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+        )
+        await trio.sleep(2)  # the fast lane has ended long before, the slow one takes ten seconds
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        async with process.stdout:
+            run = json.loads(b"".join([chunk async for chunk in process.stdout]))
+        assert await process.wait() == 130
+    assert [(a["status"], a["text"][:5]) for a in run["answers"]] == [("finished", "Blue."), ("cancelled", "w0 w1")]
+
+
+@pytest.mark.slow
+async def test_a_second_signal_ends_at_once_also_where_nobody_reads_what_is_printed() -> None:
+    async with open_server() as server:
+        reader, writer = os.pipe()
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "compare", "--jsonl", "--no-save", "-m", server.lane("a", n=20000), "hi"],
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+        )
+        os.close(writer)
+        await server_done(server.served)
+        process.send_signal(signal.SIGINT)
+        await trio.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        with trio.fail_after(1):
+            assert await process.wait() == 130
+        os.close(reader)
+
+
+@pytest.mark.slow
+async def test_ctrl_z_takes_the_picture_away_and_going_on_brings_it_back() -> None:
+    async with open_server() as server:
+        lane = server.lane("a", n=500, gap=0.02)
+        async with on_terminal("race", "--no-save", "-m", lane, "hi") as terminal:
+            await terminal.until("running.*TTFT")
+            terminal.process.send_signal(signal.SIGTSTP)  # in a session of its own the system stops nothing
+            await terminal.until("Ctrl-Z again brings the picture back")
+            assert terminal.written.rindex("\x1b[?25h") > terminal.written.rindex("\x1b[?25l")
+            before = len(terminal.written)
+            await trio.sleep(0.5)
+            assert len(terminal.written) == before
+            terminal.process.send_signal(signal.SIGCONT)
+            await terminal.until(r"Ctrl-Z again(.|\n)*\x1b\[\?25l")
 
 
 @pytest.mark.slow
