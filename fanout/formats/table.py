@@ -43,8 +43,10 @@ def lines(run: Run, width: int | None = None) -> list[Line]:
     The winner is marked with *. Where there is no room, figures are left out, the speed first, and reasons are cut off.
     """
     winner = run.winner.lane if run.winner else None
+    priced = any(answer.cost for answer in run.answers)  # where all is for nothing, nobody asks
+    rows = [_row(answer, won=answer.lane == winner, priced=priced) for answer in run.answers]
     out: list[Line] = []
-    for answer, row in zip(run.answers, _align([_row(a, a.lane == winner) for a in run.answers], width), strict=True):
+    for answer, row in zip(run.answers, _align(rows, width), strict=True):
         style: Style = "winner" if answer.lane == winner else "failed" if is_failure(answer) else "plain"
         out.append(Line(fit(row, width), style))
         below = first_words(answer) if has_thought(answer) else "", explain(answer)
@@ -52,11 +54,11 @@ def lines(run: Run, width: int | None = None) -> list[Line]:
     return [*out, *(Line(fit(text, width)) for text in (*notes(run), *describe_waste(run)))]
 
 
-def _row(answer: Answer, won: bool) -> tuple[str, ...]:
+def _row(answer: Answer, *, won: bool, priced: bool) -> tuple[str, ...]:
     first, rate, tokens = figures(answer)
     if has_thought(answer):
         first = ""  # two times have a line of their own
-    cost = "" if answer.cost is None else money(answer.cost)
+    cost = "" if answer.cost is None or not priced else money(answer.cost)
     return ("*" if won else " ", one_line(answer.lane, _NAME), state(answer), first, total(answer), rate, tokens, cost)
 
 

@@ -92,3 +92,9 @@ def test_a_lane_that_thought_first_has_both_times_on_a_line_of_its_own() -> None
         "   r  finished               total 1.25 s   8.1 tok/s  11 tok",
         "     thinks at 0.01 s, answers at 0.50 s",
     ]
+
+
+def test_where_all_is_for_nothing_there_is_no_column_for_it() -> None:
+    assert "USD" not in "".join(texts(evolve(RUN, answers=(evolve(WON, cost=0.0),))))
+    both = evolve(RUN, answers=(evolve(WON, cost=0.0), evolve(WON, lane="b", cost=0.01)))
+    assert [line.rpartition("  ")[2] for line in texts(both)[:2]] == ["0 USD", "0.0100 USD"]

@@ -91,9 +91,7 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
         open_fanout(asked.prompt, asked.plan, transport=transport, **settings) as f,
     ):
         if not (choices.lanes or asked.conversation or choices.quiet):
-            say(
-                f"asking the embedded model in {len(f.lanes)} lanes: {', '.join(f.lanes)}; others: -m, fanout providers"
-            )
+            say(f"asking the embedded model in {len(f.lanes)} lanes: {', '.join(f.lanes)}; others: -m")
         with screen_for(f.lanes, choices.output, quiet=choices.quiet) as screen:
             if person:
                 person.screen = screen
