@@ -337,11 +337,14 @@ async def fetch_file(file: File, *, transport: Transport | str | None = None, to
 async def list_models(
     name: str, *, transport: Transport | str | None = None, config: Config | None = None
 ) -> list[str]:
-    """Returns the names of the models that the provider `name` offers now. Raises ProviderError, UsageError."""
+    """Returns the names of the models that the provider, or the service of the lane, `name` offers now.
+
+    Raises ProviderError, UsageError.
+    """
     _check_loop()
-    provider = catalog.find_for_listing(name, load() if config is None else config)[0]
+    lane = catalog.find_listed(name, load() if config is None else config)
     async with AsyncExitStack() as stack:
-        return await fetch_models(await _connections(transport, stack), provider)
+        return await fetch_models((await _connections(transport, stack)).by_proxy_of(lane), lane.provider)
 
 
 async def check_keys(name: str, *, transport: Transport | str | None = None) -> list[ProviderError | None]:

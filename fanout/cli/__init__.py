@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fanout import __version__
 from fanout.errors import FanoutError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS = {
     "race": "First good answer wins, the other lanes are stopped.",
@@ -35,6 +39,9 @@ ANSWERED, FAILED, USAGE, PARTLY, DEADLINE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3
 """The exit codes; the last two are what a shell makes of SIGINT and SIGPIPE."""
 
 
+_COMPLETE = "_FANOUT_COMPLETE"
+"""The variable in which a shell asks for completions; see `shells`."""
+
 MESSAGE_LENGTH = 2000
 """Characters of what is said of a mistake."""
 
@@ -52,6 +59,13 @@ class Verbs(click.Group):
             return None
         command: click.Command = getattr(import_module(f"fanout.cli.{cmd_name}"), cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """The verbs with their short help, without importing them, and the options."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(verb, help=help_) for verb, help_ in VERBS.items() if verb.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the verbs into the help without importing them."""
@@ -95,6 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A closed descriptor makes these None, which hardly anything that prints expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
+    if os.environ.get(_COMPLETE):
+        from fanout.cli.shells import register
+
+        register()
     try:
         try:
             code = fanout.main(arguments, prog_name="fanout", standalone_mode=False)

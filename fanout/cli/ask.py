@@ -7,6 +7,7 @@ import click
 from attrs import evolve
 
 from fanout.abc import Policy
+from fanout.cli.names import complete_own
 from fanout.cli.options import Choices, add_choices, known_names
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("plan", metavar="NAME")
+@click.argument("plan", metavar="NAME", shell_complete=complete_own)
 @add_choices
 def ask(plan: str, **values: Any) -> int:
     """Put one prompt to a group or a lane that fanout.toml names.

@@ -1,4 +1,4 @@
-"""fanout completion: the script that completes verbs, options and providers."""
+"""fanout completion: the script that completes verbs, options, lanes and providers."""
 
 import os
 from pathlib import Path
@@ -19,10 +19,12 @@ def completion(shell: str | None) -> None:
     from click.shell_completion import get_completion_class
 
     from fanout.cli import fanout
+    from fanout.cli.shells import COMPLETE, register
 
+    register()
     shell = shell or Path(os.environ.get("SHELL", "")).name
     maker = get_completion_class(shell)
     if shell not in _INSTALL or maker is None:
         raise click.UsageError(f"which shell? Write fanout completion {'|'.join(_INSTALL)}")
-    click.echo(maker(fanout, {}, "fanout", "_FANOUT_COMPLETE").source())
+    click.echo(maker(fanout, {}, "fanout", COMPLETE).source(), nl=False)
     click.echo(f"To install it: {_INSTALL[shell]}", err=True)

@@ -9,6 +9,7 @@ import click
 from fanout import catalog
 from fanout.catalog.entries import Entry
 from fanout.catalog.keys import DOTENV, Found, delete, find_keys, save
+from fanout.cli.names import complete_keyed
 
 if TYPE_CHECKING:
     from fanout.errors import ProviderError
@@ -35,7 +36,7 @@ def keys() -> None:
 
 
 @keys.command()
-@click.argument("providers", nargs=-1, metavar="[PROVIDER]...")
+@click.argument("providers", nargs=-1, metavar="[PROVIDER]...", shell_complete=complete_keyed)
 @click.option("--offline", is_flag=True, help="Only say which are set; ask nobody.")
 def check(providers: tuple[str, ...], offline: bool) -> int:
     """Check the keys with their services, by asking for their lists of models, and say where each comes from.
@@ -57,7 +58,7 @@ def check(providers: tuple[str, ...], offline: bool) -> int:
 
 
 @keys.command("set")
-@click.argument("provider")
+@click.argument("provider", shell_complete=complete_keyed)
 @click.option("--keyring", is_flag=True, help="Keep it in the system's keyring, with the package keyring.")
 def store(provider: str, keyring: bool) -> int:
     """Store a provider's key: asked for without echo, or read from standard input. A comma separates several.
@@ -75,7 +76,7 @@ def store(provider: str, keyring: bool) -> int:
 
 
 @keys.command()
-@click.argument("provider")
+@click.argument("provider", shell_complete=complete_keyed)
 def unset(provider: str) -> int:
     """Delete the key that is stored for a provider."""
     variable = _variable_of(provider)

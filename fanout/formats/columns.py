@@ -7,7 +7,7 @@ each has a line.
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len, get_character_cell_size
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -15,65 +15,21 @@ from rich.text import Text
 
 from fanout.answers import Answer, Fold
 from fanout.events import Delta, Reasoning, Refusal, Replace, Started, Status, Tagged
-from fanout.formats.summary import figures, one_line, reason, state
+from fanout.formats.summary import figures, has_thought, one_line, reason, state
 from fanout.formats.terminal import Sanitiser
+from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, Wrapped, fill_rows
 
-NARROWEST = 28
-"""The least width of a panel."""
-SIDE_BY_SIDE = 96
-"""The least width for columns."""
 LOWEST = 5
 """The least height of a lane in a stack, its frame included."""
+HIGHEST = 24
+"""The lines that lanes in one row or one stack take at most; more lanes than that share all the lines there are."""
 
 _STYLES = {None: "cyan", Status.FINISHED: "white", Status.FAILED: "red", Status.TIMED_OUT: "red"}
 _GREY = "bright_black"
 _WINNER = "bold green"
-_TAB = "    "
-
-CHARACTERS = 4
-"""Characters of a line for each of its cells, at most: accents and the like have no width, and need not end."""
 BEHIND = 3
 """Of so many times what can be seen at once the text is laid out at most: what comes faster is skipped."""
 _FRAME = 4
-
-
-class Wrapped:
-    """Text broken into lines of one width, piece by piece: a line once broken stays as it is, so nothing jumps."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.lines = [""]
-
-    def add(self, text: str) -> None:
-        """Takes the next piece."""
-        first, *others = text.replace("\t", _TAB).split("\n")
-        self._extend(self.lines.pop() + first)
-        for line in others:
-            self._extend(line)
-
-    def _extend(self, line: str) -> None:
-        start, width, most = 0, self.width, CHARACTERS * self.width
-        while True:
-            # So many characters hold the first line, unless most of them have no width: then they are cut there.
-            ahead = line[start : start + most]
-            whole = width if ahead.isascii() else _fit(ahead, width)
-            if len(ahead) <= whole:
-                break
-            space = ahead.rfind(" ", 1, whole + 1)
-            cut = space + 1 if space > 0 else whole
-            self.lines.append(ahead[:cut].rstrip(" "))
-            start += cut
-        self.lines.append(line[start:])
-
-
-def _fit(text: str, width: int) -> int:
-    """Returns how many characters fit into a line of so many cells, at least one."""
-    used = 0
-    for number, character in enumerate(text):
-        used += get_character_cell_size(character)
-        if used > width:
-            return max(number, 1)
-    return max(len(text) if len(text) < CHARACTERS * width else len(text) - 1, 1)
 
 
 class Column:
@@ -143,8 +99,11 @@ class Column:
         """True if the text is the model's reasoning, because the answer has not begun."""
         return self._kind is Reasoning
 
-    def standing(self, answer: Answer, now: float) -> list[str]:
-        """The lane in a few words, the most important first: its state, how fast it is, why it failed."""
+    def standing(self, answer: Answer, now: float, width: int) -> list[str]:
+        """The lane in a few words, the most important first: its state, how fast it is, why it failed.
+
+        Of a lane that thinks, the time of its first thought is among them where there is room.
+        """
         if self.fold.started is None and answer.status is None:
             return ["waiting"]
         so_far = now - (self.fold.started or 0.0)
@@ -153,7 +112,10 @@ class Column:
         word = "thinking" if answer.status is None and self.thinking else state(answer)
         if answer.ttft is None and answer.status is None:
             return [word, f"{so_far:.1f} s"]
-        return [word, *filter(None, figures(answer, so_far))]
+        first, *others = figures(answer, so_far)
+        if has_thought(answer) and answer.ttfo is not None and cell_len(f"{word} · {first}") > width:
+            first = f"answers at {answer.ttfo:.2f} s"
+        return [word, *filter(None, (first, *others))]
 
 
 class Columns:
@@ -172,31 +134,45 @@ class Columns:
         columns = list(self._columns.values())
         many = len(columns)
         if width >= SIDE_BY_SIDE and width // many >= NARROWEST and height >= LOWEST:
-            return self._side_by_side(columns, width, height, now)
+            return self._grid([columns], width, min(height, HIGHEST), now)
         if width >= NARROWEST and height // many >= LOWEST:
-            most = height // many
+            most = min(height, HIGHEST) // many if HIGHEST // many >= LOWEST else height // many
             return Group(*(self._panel(lane, width, _height([lane], width, most), now) for lane in columns))
+        if rows := _fill_rows(columns, width, height):
+            return self._grid(rows, width, height // len(rows), now)
+        if height // many > 1:
+            return Group(*(self._lines(column, width, height // many, now) for column in columns))
         shown = columns if many <= height else columns[: max(height - 1, 0)]
         lines = [self._line(column, width, now) for column in shown]
         if many > len(shown):
             lines.append(Text(f"… and {many - len(shown)} more", style=_GREY, no_wrap=True))
         return Group(*lines[:height])
 
-    def _side_by_side(self, columns: list[Column], width: int, height: int, now: float) -> RenderableType:
+    def _grid(self, rows: Sequence[Sequence[Column]], width: int, most: int, now: float) -> RenderableType:
+        """Rows of lanes side by side, each at most so many lines high."""
+        return Group(*(self._side_by_side(row, width // len(rows[0]), most, now) for row in rows))
+
+    def _side_by_side(self, columns: Sequence[Column], wide: int, most: int, now: float) -> RenderableType:
         table = Table.grid(padding=0)
-        wide = width // len(columns)
         for _ in columns:
             table.add_column(width=wide, no_wrap=True)
-        high = _height(columns, wide, height)
+        high = _height(columns, wide, most)
         table.add_row(*(self._panel(column, wide, high, now) for column in columns))
         return table
+
+    def _lines(self, column: Column, width: int, most: int, now: float) -> RenderableType:
+        """A lane without a frame: its state, and the end of its text below."""
+        shown = [line for line in column.lines(max(width - 2, 1), most) if line.strip()][1 - most :]
+        style = _GREY if column.thinking or self._style(column.fold.answer) == _GREY else ""
+        text = Text("\n".join(f"  {line}" for line in shown), style=style, no_wrap=True, overflow="crop")
+        return Group(self._line(column, width, now), *([text] if shown else []))
 
     def _panel(self, column: Column, width: int, height: int, now: float) -> Panel:
         answer = column.fold.answer
         style = self._style(answer)
         lines = column.lines(width - _FRAME, height)[-(height - 2) :]
         quiet = style == _GREY or column.thinking
-        standing = _fitting(column.standing(answer, now), width - 6, least=1)
+        standing = _fitting(column.standing(answer, now, width - 6), width - 6, least=1)
         return Panel(
             Text("\n".join(lines), style=_GREY if quiet else "", no_wrap=True, overflow="crop"),
             title=Text(self._name(column, width - 6), style=style),
@@ -210,7 +186,8 @@ class Columns:
 
     def _line(self, column: Column, width: int, now: float) -> Text:
         answer = column.fold.answer
-        words = [self._name(column, max(width // 3, 8)), *column.standing(answer, now)]
+        name = self._name(column, max(width // 3, 8))
+        words = [name, *column.standing(answer, now, width - cell_len(name) - 3)]
         return Text(_fitting(words, width, least=2), style=self._style(answer), no_wrap=True, overflow="crop")
 
     def _name(self, column: Column, width: int) -> str:
@@ -230,6 +207,13 @@ def _fitting(words: list[str], width: int, *, least: int) -> str:
     while len(words) > least and cell_len(" · ".join(words)) > width:
         words = words[:-1]
     return one_line(" · ".join(words), max(width, 2))
+
+
+def _fill_rows(columns: list[Column], width: int, height: int) -> list[Sequence[Column]]:
+    """The lanes in as few rows as there is room for, all but the last of one length; none where there is no room."""
+    most = width // NARROWEST
+    rows = fill_rows(columns, most) if most > 1 else []
+    return rows if rows and height // len(rows) >= LOWEST else []
 
 
 def _height(columns: Sequence[Column], width: int, most: int) -> int:

@@ -48,6 +48,7 @@ def test_text_and_times_come_from_the_reads() -> None:
         usage=Usage(3, 2),
         finish_reason="stop",
         ttft=0.5,
+        ttfo=0.5,
         itl=0.125,
         elapsed=1.5,
         request_id="r1",
@@ -130,3 +131,12 @@ def test_a_run_gives_an_answer_by_its_lane() -> None:
     assert run["b"].lane == "b"
     with pytest.raises(KeyError):
         run["c"]
+
+
+def test_the_first_output_is_the_first_content_that_is_no_reasoning() -> None:
+    fold = Fold("a", started=10.0)
+    fold.add([Started(), Reasoning("Hm")], 10.1)
+    assert [fold.answer.ttft] == pytest.approx([0.1]) and fold.answer.ttfo is None
+    fold.add([Reasoning("!"), Delta("x")], 11.5)
+    fold.add([Delta("y")], 11.6)
+    assert [fold.answer.ttft, fold.answer.ttfo] == pytest.approx([0.1, 1.5])

@@ -9,7 +9,8 @@ import pytest
 
 from fanout import catalog
 from fanout.catalog.spec import add_options
-from fanout.cli.options import Choices, complete_lane, delay, known_names, seconds, split_lanes, without
+from fanout.cli.names import complete_lane
+from fanout.cli.options import Choices, delay, known_names, seconds, split_lanes, without
 from fanout.cli.race import race
 from fanout.errors import UsageError
 from fanout.prompt import Media

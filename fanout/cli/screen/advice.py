@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
 from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
-from fanout.formats.summary import one_line, reason
+from fanout.formats.summary import Who, explain, one_line, state
 
 _CLOCKS = {**CLOCK_FLAGS, "deadline": "--deadline"}
 _ADVICE = {
@@ -24,16 +24,27 @@ _ADVICE = {
     "redirect_refused": "check the lane's base_url: it must be the final address",
 }
 
+_AFTER_CUT = "-o max_tokens N allows more"
+
+_TOO_FEW = {"finished": "too few others did", "cancelled": "only when too few others could answer"}
+"""The words for lanes of which nothing was wrong, where a quorum came to nothing."""
 
 _MEDIA = re.compile(r"\b(image|picture|vision|audio|attachment|multimodal|mmproj)s?\b", re.IGNORECASE)
 _ABOUT_MEDIA = "ask without the attachment, or a model that takes it"
 
 
-def failure(answer: Answer, error: ProviderError) -> str:
-    """Makes one line of the lane, why it failed, and what to do."""
-    what = advice(answer, error)
-    said = f"{one_line(answer.lane)}: {reason(error)}"
-    return f"{said}; {what}" if what and "`fanout " not in error.message else said
+def failure(answer: Answer, who: Who = "winner") -> str:
+    """Makes one line of the lane, why it gave no answer that counts, and what to do."""
+    error = answer.error
+    why = explain(answer) or state(answer)
+    if who == "quorum" and why in _TOO_FEW:
+        why = f"{why}, but {_TOO_FEW[why]}"
+    said = f"{one_line(answer.lane)}: {why}"
+    if error is None:
+        what = _AFTER_CUT if answer.finish_reason == "length" and not answer.answered else ""
+    else:
+        what = "" if "`fanout " in error.message else advice(answer, error)
+    return f"{said}; {what}" if what else said
 
 
 def join_alike(lines: Iterable[tuple[str, str]]) -> list[str]:

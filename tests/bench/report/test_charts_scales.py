@@ -1,9 +1,12 @@
+import re
+from itertools import pairwise
 from math import inf, nan
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanout.bench.report.charts import amounts, drawing
 from fanout.bench.report.charts.scales import Scale, around, thin
 
 FINITE = st.floats(-1e9, 1e9)
@@ -98,3 +101,28 @@ def test_thinning_keeps_both_ends_and_no_more_than_asked_for(count: int, most: i
     kept = thin(count, most)
     assert kept == sorted(set(kept)) and len(kept) == min(count, most)
     assert not count or (kept[0], kept[-1]) == (0, count - 1)
+
+
+def spans(axis: str, classes: tuple[str, ...], pixels: float) -> list[tuple[float, float]]:
+    """The pixels from left to right of the labels of these classes, with 7 to a letter."""
+    found = []
+    for text in re.findall(r"<text [^>]*>[^<]*</text>", axis):
+        said = dict(re.findall(r'([\w-]+)="([^"]*)"', text))
+        if said["class"] in classes:
+            wide = 7 * len(re.sub("<[^>]*>", "", text))
+            at = float(said["x"].rstrip("%")) / 100 * pixels
+            left = at - {"start": 0, "middle": wide / 2, "end": wide}[said["text-anchor"]]
+            found.append((left, left + wide))
+    return sorted(found)
+
+
+@given(low=st.floats(1e-4, 100), factor=st.floats(1.01, 1e5), log=st.booleans())
+def test_labels_of_an_axis_never_touch_on_a_small_screen_nor_on_a_wide_one(
+    low: float, factor: float, log: bool
+) -> None:
+    scale = Scale(low, low * factor, log=log)
+    axis = "".join(drawing.x_axis(scale, 100, amounts.log_seconds))
+    for classes, pixels in ((("t",), drawing.NARROW), (("t", "t w"), drawing.WIDE)):
+        labels = spans(axis, classes, pixels)
+        assert labels
+        assert all(right <= left for (_, right), (left, _) in pairwise(labels))

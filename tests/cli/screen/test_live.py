@@ -83,6 +83,16 @@ def test_a_picture_stays_away_until_all_who_wanted_room_are_done(capsys: pytest.
 
 
 @pytest.mark.slow
+async def test_the_winner_is_green_and_what_failed_is_red() -> None:
+    async with open_server() as server:
+        lanes = ["-m", server.lane("a", ttft=0.3), "-m", server.lane("b", status=400)]
+        async with on_terminal("race", *lanes, "hi", width=60) as terminal:
+            assert await terminal.end() == 0
+    assert re.search(r"\x1b\[32m\x1b\[1m\*  a  finished", terminal.written)
+    assert re.search(r"\x1b\[31m   b  failed", terminal.written)
+
+
+@pytest.mark.slow
 async def test_the_columns_come_live_and_then_the_answers_once() -> None:
     async with open_server() as server:
         lanes = ["-m", server.lane("a", n=6, gap=0.15), "-m", server.lane("b", n=3, gap=0.15)]
