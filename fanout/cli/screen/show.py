@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from time import monotonic
@@ -105,14 +105,16 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
-        streamed = certain.lane if certain else None
+        printed = {certain.lane} if certain and certain.lane else set()
         keep = partial(_save, asked.specs, run.conversation, choices)
         if stopping.asked.is_set():
             await keep()  # first, because the terminal may be gone
-            await stdout.write(output.run(run) + _unfinished(run, choices, who))
+            unfinished = _unfinished(run, choices, who)
+            printed |= {answer.lane for answer in run.answers if unfinished}
+            await stdout.write(output.run(run) + unfinished)
         else:
             await stdout.write(output.run(run))
-        _sum_up(run, choices, who, streamed)
+        _sum_up(run, choices, who, printed)
         code = exit_code(run, who, strict=choices.strict)
         if stopping.asked.is_set():
             return code
@@ -242,10 +244,10 @@ def exit_code(run: Run, who: Who, *, strict: bool) -> int:
     return PARTLY if strict and failed else ANSWERED
 
 
-def _sum_up(run: Run, choices: Choices, who: Who, streamed: str | None = None) -> None:
+def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = ()) -> None:
     """Says on stderr how each lane did, and if none answered, why and what to do.
 
-    `streamed` is the lane whose text stands on stdout already.
+    `printed` are the lanes whose text stands on stdout already.
     """
     from fanout.cli.screen import advice
     from fanout.formats import table
@@ -259,7 +261,7 @@ def _sum_up(run: Run, choices: Choices, who: Who, streamed: str | None = None) -
             if answer.text:
                 click.echo(f"  {advice.failure(answer, who)}", err=True)
                 if not (who == "quorum" and answer.status is Status.FINISHED):
-                    where = "are printed" if answer.lane == streamed else "had come; --json shows them"
+                    where = "are printed" if answer.lane in printed else "had come; --json shows them"
                     click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
     elif not choices.quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
