@@ -20,7 +20,7 @@ from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
 from fanout.cli.screen import stdout
 from fanout.cli.screen.live import Screen, line_width, say, screen_for
-from fanout.errors import LoginRequired, TimedOut, UsageError
+from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
 from fanout.formats.certain import Certain
@@ -254,15 +254,15 @@ def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = ()) 
 
     if not summary.select_answers(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
-        mute = [(a.lane, advice.failure(a, who)) for a in run.answers if not a.text]
-        for line in advice.join_alike(mute):
+        # One process answers all lanes of the embedded model: what is wrong with it is said once.
+        local = [answer for answer in run.answers if isinstance(answer.error, LocalModelError) and not answer.text]
+        for line in advice.join_alike((answer.lane, advice.failure(answer, who)) for answer in local):
             click.echo(f"  {line}", err=True)
-        for answer in run.answers:
-            if answer.text:
-                click.echo(f"  {advice.failure(answer, who)}", err=True)
-                if not (who == "quorum" and answer.status is Status.FINISHED):
-                    where = "are printed" if answer.lane in printed else "had come; --json shows them"
-                    click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
+        for answer in (answer for answer in run.answers if answer not in local):
+            click.echo(f"  {advice.failure(answer, who)}", err=True)
+            if answer.text and not (who == "quorum" and answer.status is Status.FINISHED):
+                where = "are printed" if answer.lane in printed else "had come; --json shows them"
+                click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
     elif not choices.quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
             say("")
