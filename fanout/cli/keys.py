@@ -58,7 +58,7 @@ def check(providers: tuple[str, ...], offline: bool) -> int:
 
 
 @keys.command("set")
-@click.argument("provider")
+@click.argument("provider", shell_complete=complete_keyed)
 @click.option("--keyring", is_flag=True, help="Keep it in the system's keyring, with the package keyring.")
 def store(provider: str, keyring: bool) -> int:
     """Store a provider's key: asked for without echo, or read from standard input. A comma separates several.
@@ -76,7 +76,7 @@ def store(provider: str, keyring: bool) -> int:
 
 
 @keys.command()
-@click.argument("provider")
+@click.argument("provider", shell_complete=complete_keyed)
 def unset(provider: str) -> int:
     """Delete the key that is stored for a provider."""
     variable = _variable_of(provider)

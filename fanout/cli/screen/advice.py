@@ -26,11 +26,11 @@ _ADVICE = {
 
 _AFTER_CUT = "-o max_tokens N allows more"
 
-_MEDIA = re.compile(r"\b(image|picture|vision|audio|attachment|multimodal|mmproj)s?\b", re.IGNORECASE)
-_ABOUT_MEDIA = "ask without the attachment, or a model that takes it"
-
 _TOO_FEW = {"finished": "too few others did", "cancelled": "only when too few others could answer"}
 """The words for lanes of which nothing was wrong, where a quorum came to nothing."""
+
+_MEDIA = re.compile(r"\b(image|picture|vision|audio|attachment|multimodal|mmproj)s?\b", re.IGNORECASE)
+_ABOUT_MEDIA = "ask without the attachment, or a model that takes it"
 
 
 def failure(answer: Answer, who: Who = "winner") -> str:

@@ -131,7 +131,8 @@ class Live(Screen):
         width, height = self._region.console.size
         # The terminal echoes a Ctrl-C as two characters where the cursor is. If they began a new line, the way back
         # to the first line of the columns would be off by one; so it is on a region as high as the terminal.
-        self._region.show(self._columns.draw(max(width - 2, 1), max(height - 1, 1), now))
+        picture = self._columns.draw(max(width - 2, 1), max(height - 1, 1), now)
+        self._region.show(picture)
 
     def clear(self) -> None:
         """Takes the columns away and gives the cursor back."""

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from time import monotonic
@@ -14,16 +14,16 @@ from attrs import evolve, frozen
 
 from fanout import History, Prompt, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
-from fanout.answers.certain import Certain
 from fanout.api import Fanout
 from fanout.catalog.config import Config, load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
 from fanout.cli.screen import stdout
 from fanout.cli.screen.live import Screen, line_width, say, screen_for
-from fanout.errors import LoginRequired, TimedOut, UsageError
+from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
+from fanout.formats.certain import Certain
 from fanout.formats.summary import Who
 
 if TYPE_CHECKING:
@@ -103,13 +103,16 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
+        printed = {certain.lane} if certain and certain.lane else set()
         keep = partial(_save, asked.specs, run.conversation, choices)
         if stopping.asked.is_set():
             await keep()  # first, because the terminal may be gone
-            await stdout.write(output.run(run) + _unfinished(run, choices, who))
+            unfinished = _unfinished(run, choices, who)
+            printed |= {answer.lane for answer in run.answers if unfinished}
+            await stdout.write(output.run(run) + unfinished)
         else:
             await stdout.write(output.run(run))
-        _sum_up(run, choices, who, certain.lane if certain else None)
+        _sum_up(run, choices, who, printed)
         code = exit_code(run, who, strict=choices.strict)
         if stopping.asked.is_set():
             return code
@@ -131,7 +134,7 @@ def _unfinished(run: Run, choices: Choices, who: Who) -> str:
     heads = who == "winner" and choices.output is None and not choices.quiet and sys.stdout.isatty()
     if not heads or summary.select_answers(run, who) or not any(answer.answered for answer in run.answers):
         return ""
-    return _make_output("headed", Prompt.of("-"), "all").run(run)
+    return _make_output("headed", Prompt.of("-"), "all", terminal=True).run(run)
 
 
 async def _redraw(screen: Screen, started: float) -> None:
@@ -239,25 +242,25 @@ def exit_code(run: Run, who: Who, *, strict: bool) -> int:
     return PARTLY if strict and failed else ANSWERED
 
 
-def _sum_up(run: Run, choices: Choices, who: Who, streamed: str | None = None) -> None:
+def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = ()) -> None:
     """Says on stderr how each lane did, and if none answered, why and what to do.
 
-    `streamed` is the lane whose text stands on stdout already.
+    `printed` are the lanes whose text stands on stdout already.
     """
     from fanout.cli.screen import advice
     from fanout.formats import table
 
     if not summary.select_answers(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
-        mute = [(a.lane, advice.failure(a, who)) for a in run.answers if not a.text]
-        for line in advice.join_alike(mute):
+        # One process answers all lanes of the embedded model: what is wrong with it is said once.
+        local = [answer for answer in run.answers if isinstance(answer.error, LocalModelError) and not answer.text]
+        for line in advice.join_alike((answer.lane, advice.failure(answer, who)) for answer in local):
             click.echo(f"  {line}", err=True)
-        for answer in run.answers:
-            if answer.text:
-                click.echo(f"  {advice.failure(answer, who)}", err=True)
-                if not (who == "quorum" and answer.status is Status.FINISHED):
-                    where = "are printed" if answer.lane == streamed else "had come; --json shows them"
-                    click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
+        for answer in (answer for answer in run.answers if answer not in local):
+            click.echo(f"  {advice.failure(answer, who)}", err=True)
+            if answer.text and not (who == "quorum" and answer.status is Status.FINISHED):
+                where = "are printed" if answer.lane in printed else "had come; --json shows them"
+                click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
     elif not choices.quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
             say("")

@@ -97,6 +97,11 @@ def test_a_failed_lane_is_one_line_that_says_what_to_do(error: ProviderError, li
     assert failure(evolve(ANSWER, status=Status.FAILED, error=error)) == line
 
 
+def test_what_happened_to_several_lanes_is_said_once() -> None:
+    lines = [("a", "a: local_model: no"), ("b", "b: auth: no"), ("c", "c: local_model: no")]
+    assert join_alike(lines) == ["a, c: local_model: no", "b: auth: no"]
+
+
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
@@ -112,8 +117,3 @@ def test_a_failed_lane_is_one_line_that_says_what_to_do(error: ProviderError, li
 )
 def test_a_lane_without_an_error_is_explained_too(answer: Answer, line: str) -> None:
     assert failure(answer) == line
-
-
-def test_what_happened_to_several_lanes_is_said_once() -> None:
-    lines = [("a", "a: local_model: no"), ("b", "b: auth: no"), ("c", "c: local_model: no")]
-    assert join_alike(lines) == ["a, c: local_model: no", "b: auth: no"]
