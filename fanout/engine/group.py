@@ -11,6 +11,7 @@ from fanout.abc import Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
+from fanout.engine.portions import PORTION
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
@@ -157,6 +158,10 @@ class Group:
         for index, seat in enumerate(self.seats):
             if index and self._policy.pace > 0 and seat.status is None:
                 await self._wait_for_turn(until)
+            elif index and index % PORTION == 0 and not self.over:
+                await (
+                    trio.lowlevel.checkpoint()
+                )  # a thousand at once would be one long step, and the first request late
             if seat.status is None and not seat.lost:
                 seat.started = True
                 self._spoke_at = trio.current_time()
