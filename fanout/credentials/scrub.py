@@ -41,6 +41,8 @@ _ESCAPE = (  # compiled with the first text that has one: a start need not wait 
     r"%([0-9a-fA-F]{2})|\\u00([0-9a-fA-F]{2})|\\x([0-9a-fA-F]{2})|&#[xX]0{0,6}([0-9a-fA-F]{2});"
     r"|&#0{0,6}([0-9]{2,3});|&(amp|lt|gt|quot|apos);|\\(.)"
 )
+_CUT_BEHIND = r"(?:&[#\w]{0,9}|%(?:25)*[0-9a-fA-F]?|\\+(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?)\Z"
+_CUT_BEFORE = r"\A[#\w]{0,9};|\A(?:u?[0-9a-fA-F]{1,4}|x[0-9a-fA-F]{2})(?=[%\\])"
 _CODED = r"(?:%(?:25)*{0:02x}|\\+u00{0:02x}|\\+x{0:02x}|&#x0*{0:02x};|&#0*{0};)"
 
 
@@ -152,6 +154,7 @@ class Scrubber:
                 text = re.sub("".join(map(_any_coding, word)), BLANK, text)
                 if any(word in plain for plain in _unescape(text[:LONGEST_ESCAPED])):
                     return BLANK  # coded more than once, in ways that no pattern follows
+            text = "…".join(BLANK if _holds_escaped_part(part, word) else part for part in text.split("…"))
         return text
 
 
@@ -199,6 +202,16 @@ def _without_part(text: str, word: str) -> str:
             return f"{BLANK}{text[end + SHORTEST :]}"
         end = text.rfind(word[-SHORTEST:], 0, end + SHORTEST - 1)
     return text
+
+
+def _holds_escaped_part(text: str, word: str) -> bool:
+    """True if a coded beginning of the word is at the text's end, or a coded end at its beginning.
+
+    The cut may have gone through an escape; what is left of that one is not looked at.
+    """
+    last, first = text[-LONGEST_ESCAPED:], text[:LONGEST_ESCAPED]
+    cut = (last, re.sub(_CUT_BEHIND, "", last), first, re.sub(_CUT_BEFORE, "", first))
+    return any(_without_part(plain, word) != plain for each in cut for plain in _unescape(each))
 
 
 def _has_escapes(text: str) -> bool:

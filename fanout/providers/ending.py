@@ -43,7 +43,7 @@ class AnswerEnding:
         known = request_id(self._head.headers)
         if self.complete:
             if self._reason == "unknown" and self._raw:
-                self.note(f"the service ended with the reason {self._raw[:100]!r}, which is not known")
+                self.note(f"the service ended with the reason {excerpt(self._raw, 100)!r}, which is not known")
             notes = tuple(self._notes)
             return End(Status.FINISHED, self._reason, None, self._raw, self.model, known, headers, notes)
         error.request_id = error.request_id or known

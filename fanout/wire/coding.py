@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from fanout.errors import ProtocolError, ProviderError, TooLarge, Truncated
+from fanout.wire.json_text import excerpt
 
 CAP = 64 << 20
 """Bytes of one decoded body."""
@@ -32,7 +33,9 @@ class Decoder:
         names = [name for name in names if name not in ("", "identity", "none")]
         unknown = [name for name in names if name not in ("gzip", "x-gzip", "deflate")]
         if unknown:
-            self.error = ProtocolError(f"the body is encoded in a way that was not asked for: {unknown[0][:40]!r}")
+            self.error = ProtocolError(
+                f"the body is encoded in a way that was not asked for: {excerpt(unknown[0], 40)!r}"
+            )
         elif len(names) > MAX_CODINGS:
             self.error = ProtocolError(f"the body is encoded {len(names)} times")
         else:

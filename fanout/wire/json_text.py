@@ -110,6 +110,7 @@ def excerpt(text: str, length: int = EXCERPT) -> str:
 
 
 _BRIEF = Repr()
+_BRIEF.fillvalue = "…"
 _BRIEF.maxlevel, _BRIEF.maxdict, _BRIEF.maxlist, _BRIEF.maxstring = 3, 3, 4, 100
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from fanout.abc import Head
-from fanout.credentials.scrub import SHORTEST, scrub
+from fanout.credentials.scrub import SHORTEST, Scrubber, scrub
 from fanout.credentials.secret import Secret
 from fanout.errors import AuthError
 from fanout.wire.faults import MESSAGE_LENGTH, response_error
@@ -63,3 +63,25 @@ def test_wherever_the_excerpt_of_a_service_s_words_ends_no_more_than_a_few_chara
     error = response_error(Head(401), b"x" * before + b" " + key.encode())
     scrub(error, [Secret(key)])
     assert key[:SHORTEST] not in error.message
+
+
+@pytest.mark.parametrize(
+    "coding", ["&#{};", "&#x{:x};", "%{:02x}", "%25{:02x}", "\\u{:04x}", "\\x{:02x}", "\\\\u{:04x}"]
+)
+@pytest.mark.parametrize("side", ["end", "beginning"])
+def test_wherever_an_excerpt_cuts_a_key_in_disguise_no_more_than_a_few_characters_of_it_are_left(
+    coding: str, side: str
+) -> None:
+    letters = [coding.format(ord(letter)) for letter in "sk-canary-0123"]
+    coded, first, last = ("".join(part) for part in (letters, letters[:SHORTEST], letters[-SHORTEST:]))
+    scrubber = Scrubber([KEY])
+    for length in range(len(coded) + 1):
+        shown = f"no such key '{coded[:length]}…'" if side == "end" else f"'…{coded[length:]}' is no key"
+        clean = scrubber.scrub_text(shown)
+        assert first not in clean
+        assert last not in clean
+
+
+def test_a_text_with_escapes_and_a_cut_is_left_alone_where_no_key_is_in_it() -> None:
+    text = "100% of &lt;p&gt; sk-cana… and …ry-0123 \\u0041\\u0042"
+    assert Scrubber([KEY]).scrub_text(text) == text

@@ -126,7 +126,7 @@ def test_a_value_is_shown_in_bounded_time_whatever_it_shares() -> None:
     value: Any = "x"
     for _ in range(60):
         value = [value, value]
-    assert show({"messages": value}) == "{'messages': [[[...], [...]], [[...], [...]]]}"
+    assert show({"messages": value}) == "{'messages': [[[…], […]], [[…], […]]]}"
     assert show("x" * 10_000_000, 20) == "'" + "x" * 18 + "…"
     assert show(5) == "5"
 
