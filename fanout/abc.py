@@ -7,6 +7,7 @@ anything that can run, be cancelled, and end.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from functools import cache
 from math import inf
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
@@ -122,6 +123,12 @@ class Access:
     given: Mapping[str, Any] = field(factory=dict)
 
 
+@cache
+def _fields_of(kind: Any) -> frozenset[str]:
+    """Returns the names of an attrs class's fields; attrs makes them anew each time, ten times for a lane."""
+    return frozenset(fields_dict(kind))
+
+
 class Provider(ABC):
     """Speaks one service's language. It holds configuration only, so one object may serve many lanes at once.
 
@@ -147,14 +154,13 @@ class Provider(ABC):
 
         A provider that knows more of its service, or has settings for its quirks, adds them to `more`.
         """
-        values = {name: getattr(access, name) for name in fields_dict(Access)} | dict(access.given) | more
+        values = {name: getattr(access, name) for name in _fields_of(Access)} | dict(access.given) | more
         return cls(**{name: value for name, value in values.items() if cls.takes(name)})
 
     @classmethod
     def takes(cls, setting: str) -> bool:
         """Tells whether a setting of this name is one of the provider's fields."""
-        made_of: Any = cls  # an attrs class, where the catalog makes it
-        return setting in fields_dict(made_of)
+        return setting in _fields_of(cls)  # an attrs class, where the catalog makes it
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""

@@ -33,6 +33,9 @@ from fanout.settings.timeouts import Timeouts
 from fanout.transports.download import download
 from fanout.transports.fetch import fetch_models
 
+PRICED = 64
+"""Lanes whose prices are looked up between two looks at the sockets, which takes some milliseconds."""
+
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 """A prompt as callers have it: a string, a list of OpenAI message dicts, or a Prompt."""
 
@@ -101,13 +104,13 @@ class Fanout:
         return Run(
             answers=tuple(answers.values()),
             winner=answers[winner.answer.lane] if winner else None,
-            conversation=self._history(winner.answer.lane if winner else None) if self._group.over else None,
+            conversation=self._history(answers, winner.answer.lane if winner else None) if self._group.over else None,
             wasted=Wasted.of(lost),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
         )
 
-    def _history(self, shown: str | None) -> History | None:
+    def _history(self, answers: Mapping[str, Answer], shown: str | None) -> History | None:
         """The conversations of the lanes that answered, for a later prompt."""
         said = {
             attempt.name: Turns.after(
@@ -118,7 +121,7 @@ class Fanout:
                 answer.reasoning,
             )
             for attempt, _ in self._group.attempts()
-            if (answer := attempt.answer).status is Status.FINISHED
+            if (answer := answers[attempt.name]).status is Status.FINISHED
         }
         usual = said.get(shown or next(iter(said), ""))
         return History(said, Turns(usual.messages) if usual else None) if said else None
@@ -204,11 +207,20 @@ async def _open(
     async with AsyncExitStack() as stack:
         connections = await _connections(given.get("transport") or settings.config.defaults.transport, stack)
         alarms = await stack.enter_async_context(open_alarms())
-        group = Builder(connections, settings, channel, alarms).build(plan)
+        group = await Builder(connections, settings, channel, alarms).build(plan)
         fanout = Fanout(group, channel)
         with unwrapping():
             until = fanout.started + given.get("deadline", inf)
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
+
+
+async def _look_up_prices(group: Group) -> None:
+    """Looks up the prices of many lanes a portion at a time: `Fanout.run` finds them then, in one short step."""
+    attempts = [attempt for attempt, _ in group.attempts()]
+    for number, attempt in enumerate(attempts if len(attempts) > PRICED else ()):
+        if number % PRICED == 0:
+            await trio.lowlevel.checkpoint()
+        cost(attempt.answer)
 
 
 def _check_loop() -> None:
@@ -261,6 +273,7 @@ async def _run_to_end(
 ) -> None:
     try:
         await group.run(prompt, until)
+        await _look_up_prices(group)
     finally:
         if observer is not None:
             lanes = [attempt for attempt, _ in group.attempts()]

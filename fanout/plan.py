@@ -21,6 +21,9 @@ from fanout.policies.race import Race
 from fanout.prompt.history import History
 from fanout.settings.timeouts import Timeouts
 
+MAKE = 64
+"""Lanes that are made between two looks at the sockets, which takes some milliseconds."""
+
 Plan = Policy | Provider | catalog.LaneSpec | str
 """Anything that can stand as a lane: a spec, a provider, or another plan."""
 
@@ -117,26 +120,32 @@ class Builder:
     alarms: Alarms | None = None
     names: set[str] = field(factory=set)
     counts: dict[str, int] = field(factory=dict)
+    _enough: int = field(default=MAKE, init=False)
 
-    def build(self, plan: Plan | Sequence[Plan]) -> Group:
-        """The plan as a group. Raises UsageError."""
+    async def build(self, plan: Plan | Sequence[Plan]) -> Group:
+        """Makes the plan a group, a portion of lanes at a time where there are many. Raises UsageError."""
         if isinstance(plan, str):
             found = catalog.resolve(plan, self.settings.config)
             plan = found if isinstance(found, Policy) else Race(found)
         policy = plan if isinstance(plan, Policy) else Race(*as_lanes(plan))
-        return self._group(policy)
+        return await self._group(policy)
 
-    def _group(self, policy: Policy) -> Group:
+    async def _group(self, policy: Policy) -> Group:
         if not policy.lanes:
             raise UsageError("a plan needs at least one lane")
-        lanes = [self._lane(lane, policy) for lane in policy.lanes]
+        lanes: list[Attempt | Group] = []
+        for lane in policy.lanes:
+            if len(self.names) >= self._enough:
+                await trio.lowlevel.checkpoint()
+                self._enough = len(self.names) + MAKE
+            lanes.append(await self._lane(lane, policy))
         return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose)
 
-    def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
+    async def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
         if isinstance(lane, str):
             lane = catalog.resolve(lane, self.settings.config)
         if isinstance(lane, Policy):
-            return self._group(lane)
+            return await self._group(lane)
         if isinstance(lane, Provider):
             lane = catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
         if not isinstance(lane, catalog.LaneSpec):

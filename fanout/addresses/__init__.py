@@ -1,6 +1,7 @@
 """Hosts and base URLs: this machine, the networks around it, and where a secret may go in clear."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -115,6 +116,7 @@ def show_url(url: str) -> str:
     return "this one (it is not repeated, for it may hold a password)"
 
 
+@lru_cache(1024)  # the lanes of a call are often many of one service; what is refused is not kept
 def check_base_url(url: str) -> None:
     """Raises UsageError unless it is an http or https address (or the embedded model's) without credentials in it."""
     password = UsageError("a base URL carries no user or password; put the key into a variable and name it by key_env")
@@ -182,6 +184,7 @@ def read_ollama_host(text: str) -> str | None:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
+@lru_cache(1024)
 def origin_of(parts: SplitResult) -> tuple[str, str | None, int | None]:
     """Returns scheme, host and port of an address, the usual port where it names none. Raises ValueError."""
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -25,7 +25,7 @@ def cost(answer: Answer) -> float | None:
     return _price(answer.provider, answer.model, usage.input or 0, usage.output, usage.cached or 0)
 
 
-@lru_cache(256)  # the table is searched anew each time, which takes longer than all else at the end of an answer
+@lru_cache(8192)  # the table is searched anew each time, which takes longer than all else at the end of an answer
 def _price(provider: str, model: str, given: int, output: int, cached: int) -> float | None:
     from genai_prices import Usage, calc_price  # noqa: PLC0415  # see `installed`
 

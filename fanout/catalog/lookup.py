@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -213,7 +214,7 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         _check_switched_on(entry, config)
     names = key_variables(entry, base_url, given)
     own = is_own(entry, base_url)
-    wire = _load_wire(entry)
+    wire = _load_wire(f"fanout.{'chats' if entry.unofficial else 'providers'}.{entry.wire}")
     if "web_search" in given.values and not wire.takes("web_search"):
         raise UsageError(f"{spec.text}: {entry.name} has no option web_search")
     access = Access(
@@ -258,10 +259,12 @@ def _check_switched_on(entry: Entry, config: Config) -> None:
         )
 
 
-def _load_wire(entry: Entry) -> type[Provider]:
-    """Returns the class that speaks an entry's wire: it alone has the name of its module."""
-    module = import_module(f"fanout.{'chats' if entry.unofficial else 'providers'}.{entry.wire}")
-    wire: type[Provider] = next(getattr(module, found) for found in vars(module) if found.lower() == entry.wire)
+@cache
+def _load_wire(name: str) -> type[Provider]:
+    """Returns the class that speaks the wire of a module: it alone has the module's name."""
+    module = import_module(name)
+    own = name.rpartition(".")[2]
+    wire: type[Provider] = next(getattr(module, found) for found in vars(module) if found.lower() == own)
     return wire
 
 

@@ -12,6 +12,7 @@ from fanout.abc import Accept, Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
+from fanout.engine.portions import PORTION
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
@@ -190,6 +191,9 @@ class Group:
         for index, seat in enumerate(self.seats):
             if index and self._policy.pace > 0 and seat.status is None:
                 await self._wait_for_turn(until)
+            elif index and index % PORTION == 0 and not self.over:
+                # A thousand at once would be one long step, and the first request late.
+                await trio.lowlevel.checkpoint()
             if seat.status is None:
                 seat.started = True
                 self._spoke_at = trio.current_time()

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from math import inf, isfinite
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from attrs import Factory, field, fields, frozen
@@ -91,9 +92,10 @@ def setting(form: Form, *, default: Any = None, factory: Callable[[], Any] | Non
     return field(default=default if factory is None else Factory(factory), metadata={KEY: Setting(form, **about)})
 
 
-def settings_of(kind: type) -> dict[str, Setting]:
+@cache
+def settings_of(kind: type) -> Mapping[str, Setting]:
     """Returns the settings among the fields of an attrs class, by name."""
-    return {a.name: a.metadata[KEY] for a in fields(kind) if KEY in a.metadata}
+    return MappingProxyType({a.name: a.metadata[KEY] for a in fields(kind) if KEY in a.metadata})
 
 
 def usual_of(kind: type) -> dict[str, Any]:

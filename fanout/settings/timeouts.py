@@ -2,9 +2,9 @@
 
 from typing import Self
 
-from attrs import define, evolve, fields, frozen
+from attrs import define, evolve, frozen
 
-from fanout.settings import CLOCK, RATE, check_arguments, setting, usual_of
+from fanout.settings import CLOCK, RATE, check_arguments, setting, settings_of, usual_of
 
 
 @check_arguments("clock")
@@ -25,7 +25,7 @@ class Timeouts:
 
     def over(self, base: Self) -> Self:
         """These clocks, and those of `base` where these say nothing."""
-        given = {a.name: v for a in fields(type(self)) if (v := getattr(self, a.name)) is not None}
+        given = {name: v for name in settings_of(type(self)) if (v := getattr(self, name)) is not None}
         return evolve(base, **given) if given else base
 
 

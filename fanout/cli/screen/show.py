@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from fanout import History, Prompt, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
+from fanout.answers.certain import Certain
 from fanout.api import Fanout
 from fanout.catalog.config import Config, load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
@@ -23,7 +24,6 @@ from fanout.cli.screen.live import Screen, line_width, say, screen_for
 from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
-from fanout.formats.certain import Certain
 from fanout.formats.summary import Who
 
 if TYPE_CHECKING:
