@@ -156,6 +156,15 @@ class Provider(ABC):
         made_of: Any = cls  # an attrs class, where the catalog makes it
         return setting in fields_dict(made_of)
 
+    @property
+    def maker(self) -> Mapping[str, Any]:
+        """The mark of what this provider's answers hold for their own service alone: its wire, address and model.
+
+        Nothing that carries another mark goes into a request of this provider.
+        """
+        wire = type(self).__name__.lower()
+        return {"wire": wire, "service": self.base_url.rstrip("/"), "model": self.model}
+
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
         # The author's mistake: every lane with this provider ends with an InternalError.

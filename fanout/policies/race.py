@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fanout.abc import OnLose, Policy, Standing
 from fanout.answers import Answer
 from fanout.errors import Refused, UsageError
-from fanout.events import ANSWERING, End, Event, Reasoning, Status
+from fanout.events import ANSWERING, End, Event, Reasoning, Status, is_content
 
 On = Literal["finish", "first_token"]
 Accept = Callable[[Answer], bool]
@@ -76,6 +76,6 @@ class Race(Policy):
                 return ()
             if not takes(self.accept, lanes[lane].answer):
                 return (lane,)
-        elif not (self._on_first_token and type(event) in self._first):
+        elif not (self._on_first_token and type(event) in self._first and is_content(event)):
             return ()
         return [i for i, other in enumerate(lanes) if i != lane and not other.lost]

@@ -61,7 +61,11 @@ class ToolUse:
 class Message:
     """One turn: role (system, developer, user, assistant, tool), text, and what hangs on it.
 
-    `reasoning` is an assistant's, which goes back only to services that demand it.
+    `reasoning` is an assistant's, which goes back only to services that demand it. `opaque` is what only the service
+    that made the message may have back, and must: plain data (JSON) with the mark of its maker (`wire`, `service`,
+    `model`) and `parts`. Each part has the maker's `data` and its place: behind so many characters of the text (`text`)
+    and so many tool calls (`calls`), or with the tool call of an id (`call`). Other services never see it. The mark
+    counts for `reasoning` too; without one, that is the caller's own.
     """
 
     role: str
@@ -71,10 +75,14 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     reasoning: str = ""
+    opaque: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
 
     @classmethod
     def of(cls, message: Any) -> "Message":
-        """A Message from an OpenAI message dict, or as it is. Raises UsageError for what is not one."""
+        """A Message from an OpenAI message dict, which may have our `opaque`, or as it is.
+
+        Raises UsageError for what is not one.
+        """
         if isinstance(message, Message):
             return message
         if not isinstance(message, Mapping):
@@ -91,7 +99,30 @@ class Message:
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
             reasoning=_reasoning(message),
+            opaque=check_opaque(message.get("opaque")),
         )
+
+
+def check_opaque(value: Any) -> Mapping[str, Any] | None:
+    """Returns the opaque part of a message as it is. Raises UsageError if it has another form than Message says."""
+    match value:
+        case None:
+            return None
+        case {"wire": str(), "service": str(), "model": str() | None, "parts": list() | tuple() as parts}:
+            if all(map(_is_part, parts)):
+                return value  # type: ignore[no-any-return]  # a Mapping, as matched
+    raise UsageError(
+        f"opaque is what an answer had there (wire, service, model and parts), unchanged; got {value!r:.80}"
+    )
+
+
+def _is_part(part: Any) -> bool:
+    match part:
+        case {"data": Mapping(), "call": str()}:
+            return True
+        case {"data": Mapping(), "text": int(text), "calls": int(calls)}:
+            return text >= 0 and calls >= 0
+    return False
 
 
 def _messages(given: Any) -> tuple[Message, ...]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.errors.parsing import PARSE_ERRORS
-from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, ToolCall, Usage
+from fanout.events import Delta, End, Event, Reasoning, Refusal, ToolCall, Usage, is_content
 from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault
@@ -93,7 +93,7 @@ class JsonReader(AnswerEnding, ABC):
 
     def _has_come(self, out: list[Event]) -> bool:
         """True if there is content in the answer, before this read or among its events."""
-        return self._came or any(type(event) in CONTENT for event in out)
+        return self._came or any(map(is_content, out))
 
     def refuse(self, value: object, *, named: bool = False) -> None:
         """Raises the error that `value` is, if it is one."""
@@ -194,7 +194,7 @@ class JsonReader(AnswerEnding, ABC):
             self._take([frame], self.read, out)
             if self._error:
                 break
-            if any(type(event) in CONTENT for event in out):
+            if any(map(is_content, out)):
                 self._came = True
                 return [] if self._error else frames[number + 1 :]
             self.complete = finished = finished or self.complete
@@ -290,11 +290,11 @@ class JsonReader(AnswerEnding, ABC):
             match event:
                 case Delta() | Reasoning() | Refusal():
                     event.text = self._joiner(type(event)).join(event.text)
-                    keep = bool(event.text)
+                    keep = bool(event.text or getattr(event, "opaque", None))
                 case ToolCall():
                     event.id, event.name = event.id and repair(event.id), event.name and repair(event.name)
                     event.arguments = self._joiner(ToolCall, event.index).join(event.arguments)
-                    keep = bool(event.id or event.name or event.arguments)
+                    keep = bool(event.id or event.name or event.arguments or event.opaque)
                 case End():
                     event.raw, event.model = event.raw and repair(event.raw), event.model and repair(event.model)
                     out += self._halves()
