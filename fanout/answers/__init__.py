@@ -132,7 +132,7 @@ PACKED = 4096
 """Pieces of content after which those of a text are joined."""
 
 MOST_OPAQUE = 2 << 20
-"""Characters of opaque data that are kept of one answer. 128,000 tokens of signed thoughts have 1.3 million.
+"""Characters of opaque data that are kept of one answer. The encrypted form of 128,000 tokens has 0.7 million.
 
 Of more, nothing is kept, because a service refuses a part of what it made, and the answer says so in its notes.
 """
@@ -227,7 +227,8 @@ class Fold:
         if isinstance(event, ToolCall):
             self._parts.append((event.index, {"data": data}))
         else:
-            place = {"text": sum(map(len, self._texts[Delta])), "calls": len(self._calls)}
+            text, reasoning = (sum(map(len, self._texts[kind])) for kind in (Delta, Reasoning))
+            place = {"text": text, "reasoning": reasoning, "calls": len(self._calls)}
             self._parts.append((None, {**place, "data": data}))
 
     @property

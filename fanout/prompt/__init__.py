@@ -63,9 +63,9 @@ class Message:
 
     `reasoning` is an assistant's, which goes back only to services that demand it. `opaque` is what only the service
     that made the message may have back, and must: plain data (JSON) with the mark of its maker (`wire`, `service`,
-    `model`) and `parts`. Each part has the maker's `data` and its place: behind so many characters of the text (`text`)
-    and so many tool calls (`calls`), or with the tool call of an id (`call`). Other services never see it. The mark
-    counts for `reasoning` too; without one, that is the caller's own.
+    `model`) and `parts`. Each part has the maker's `data` and its place: behind so many characters of the `text` and of
+    the `reasoning` and so many `calls` of tools, or with the tool call of an id (`call`). Other services never see it.
+    The mark counts for `reasoning` too; without one, that is the caller's own. Raises UsageError for any other form.
     """
 
     role: str
@@ -75,7 +75,9 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     reasoning: str = ""
-    opaque: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    opaque: Mapping[str, Any] | None = field(
+        default=None, repr=False, hash=False, validator=lambda _message, _field, value: _check_opaque(value)
+    )
 
     @classmethod
     def of(cls, message: Any) -> "Message":
@@ -99,18 +101,17 @@ class Message:
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
             reasoning=_reasoning(message),
-            opaque=check_opaque(message.get("opaque")),
+            opaque=message.get("opaque"),
         )
 
 
-def check_opaque(value: Any) -> Mapping[str, Any] | None:
-    """Returns the opaque part of a message as it is. Raises UsageError if it has another form than Message says."""
+def _check_opaque(value: Any) -> None:
     match value:
         case None:
-            return None
+            return
         case {"wire": str(), "service": str(), "model": str() | None, "parts": list() | tuple() as parts}:
             if all(map(_is_part, parts)):
-                return value  # type: ignore[no-any-return]  # a Mapping, as matched
+                return
     raise UsageError(
         f"opaque is what an answer had there (wire, service, model and parts), unchanged; got {value!r:.80}"
     )
@@ -120,8 +121,8 @@ def _is_part(part: Any) -> bool:
     match part:
         case {"data": Mapping(), "call": str()}:
             return True
-        case {"data": Mapping(), "text": int(text), "calls": int(calls)}:
-            return text >= 0 and calls >= 0
+        case {"data": Mapping(), "text": int(text), "reasoning": int(reasoning), "calls": int(calls)}:
+            return min(text, reasoning, calls) >= 0
     return False
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from attrs import asdict, evolve, field, frozen
 
 from fanout.errors import UsageError
-from fanout.prompt import ROLES, SYSTEM, Media, Message, Prompt, ToolUse, check_opaque
+from fanout.prompt import ROLES, SYSTEM, Media, Message, Prompt, ToolUse
 
 VERSION = 1
 """Of the form in which it is written."""
@@ -35,11 +35,12 @@ class Turns:
     ) -> "Turns":
         """The conversation after an answer to what was asked, with its reasoning if tools were called in this turn.
 
-        What is opaque in the answer is always kept: its service may have it back in every later turn.
+        What is opaque in it is always kept, with the reasoning that belongs to it.
         """
         called = bool(tool_uses) or (bool(asked) and asked[-1].role == "tool")
-        kept = opaque if called or (opaque and opaque["parts"]) else None
-        answer = Message("assistant", text, tool_uses=tool_uses, reasoning=reasoning if called else "", opaque=kept)
+        if not called and not (opaque and opaque["parts"]):
+            reasoning, opaque = "", None
+        answer = Message("assistant", text, tool_uses=tool_uses, reasoning=reasoning, opaque=opaque)
         return cls((*asked, answer), state)
 
     def before(self, prompt: Prompt) -> Prompt:
@@ -121,7 +122,7 @@ def _message(data: Any) -> Message:
         tool_call_id=call and _of(str, call),
         name=name and _of(str, name),
         reasoning=_of(str, data.get("reasoning", "")),
-        opaque=check_opaque(data.get("opaque")),
+        opaque=data.get("opaque"),
     )
 
 

@@ -46,6 +46,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "request_id": None,
         "chunks": 5,
         "tokens": 11,
+        "opaque": None,
     }
 
 
