@@ -45,7 +45,7 @@ def split(message: Message, maker: Mapping[str, Any] | None) -> Iterator[str | T
     yield from message.tool_uses[calls:]
 
 
-def data_of_calls(message: Message, maker: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+def data_of_calls(message: Message, maker: Mapping[str, Any] | None) -> Mapping[str, Mapping[str, Any]]:
     """Returns what must go back with tool calls, by their ids."""
     return {part["call"]: part["data"] for part in _parts(message, maker) if "call" in part}
 
