@@ -296,8 +296,8 @@ class Fold:
         return "".join(self._calls[index][0]) or f"call_{index}"
 
     def _collect(self) -> Mapping[str, Any] | None:
-        """What is opaque in the answer, with its maker's mark; reasoning has the mark alone."""
-        if self.maker is None or not (self._parts or self._texts[Reasoning]):
+        """The opaque parts of the answer under its maker's mark; reasoning has the mark alone."""
+        if self.maker is None or not (self._parts or self._join(Reasoning)):
             return None
         parts = (part if index is None else {"call": self._call_id(index), **part} for index, part in self._parts)
         return {**self.maker, "parts": list(parts)}
