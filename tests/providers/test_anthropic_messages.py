@@ -38,7 +38,7 @@ def test_a_blank_text_between_thoughts_is_left_out() -> None:
 
 @pytest.mark.parametrize("data", [{"type": "thinking", "signature": ""}, {"type": "new"}, {}, {"type": "thinking"}])
 def test_what_is_no_block_of_thoughts_is_left_out(data: dict[str, str]) -> None:
-    assert contents(signed(thought(0, 0, **data), tool_uses=())) == ["So."]
+    assert contents(signed({**thought(0, 0), "data": data}, tool_uses=())) == ["So."]
 
 
 def test_thinking_goes_on_within_a_loop_only_where_it_began_with_it() -> None:
