@@ -201,3 +201,11 @@ def test_as_much_as_is_kept_is_kept() -> None:
     answer = kept(*[sealed({"n": 1})] * MOST_PARTS, END)
     assert answer.opaque is not None and len(answer.opaque["parts"]) == MOST_PARTS
     assert answer.notes == ()
+
+
+def test_data_that_nests_without_end_is_not_kept() -> None:
+    deep: Any = {}
+    for _ in range(5_000):
+        deep = {"x": [deep]}
+    answer = kept(sealed(deep), Delta("Hi"), END)
+    assert (answer.opaque, len(answer.notes)) == (None, 1)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from fanout.events import Delta, Reasoning
+from fanout.events import Delta, End, Reasoning
 from fanout.providers.chat_details import Details
 from tests.providers.wires.chat import DONE, STOP, chunk, read
 
@@ -71,3 +71,12 @@ def test_they_are_told_once_when_the_answer_is_whole() -> None:
     assert isinstance(kept, Reasoning) and kept.opaque is not None
     assert (kept.text, kept.opaque["data"]) == ("", {"reasoning_details": [words("abc")]})
     assert read(*deltas)[:-1] == events[:-1]  # cut off
+
+
+def test_details_that_nest_too_deeply_are_left_out_and_told() -> None:
+    deep: Any = "x"
+    for _ in range(100):
+        deep = [deep]
+    *events, end = read(chunk(delta={"reasoning_details": [{"type": "x", "data": deep}], "content": "a"}), STOP, DONE)
+    assert events == [Delta("a")]
+    assert isinstance(end, End) and "nested too deeply" in end.notes[0]
