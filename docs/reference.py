@@ -8,7 +8,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -328,7 +328,7 @@ def _argument(one: inspect.Parameter) -> str:
     return one.name if one.default is one.empty else f"{one.name}={one.default!r}"
 
 
-def _rows(settings: dict[str, Setting]) -> list[tuple[str, str, str]]:
+def _rows(settings: Mapping[str, Setting]) -> list[tuple[str, str, str]]:
     return [(f"`{name}`", one.form.kind, one.help) for name, one in settings.items()]
 
 

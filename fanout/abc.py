@@ -162,6 +162,15 @@ class Provider(ABC):
         """Tells whether a setting of this name is one of the provider's fields."""
         return setting in _fields_of(cls)  # an attrs class, where the catalog makes it
 
+    @property
+    def maker(self) -> Mapping[str, Any]:
+        """The mark of what this provider's answers hold for their own service alone: its wire, address and model.
+
+        Nothing that carries another mark goes into a request of this provider.
+        """
+        wire = type(self).__name__.lower()
+        return {"wire": wire, "service": self.base_url.rstrip("/"), "model": self.model}
+
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises ProviderError if it cannot be asked, e.g. AuthError without a key."""
         # The author's mistake: every lane with this provider ends with an InternalError.

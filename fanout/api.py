@@ -119,6 +119,7 @@ class Fanout:
                 answer.tool_calls,
                 answer.conversation.state if answer.conversation else None,
                 answer.reasoning,
+                answer.opaque,
             )
             for attempt, _ in self._group.attempts()
             if (answer := answers[attempt.name]).status is Status.FINISHED

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 from attrs import define, field
@@ -36,9 +37,15 @@ class Delta:
 
 @define
 class Reasoning:
-    """A piece of the model's reasoning, never empty."""
+    """A piece of the model's reasoning.
+
+    `opaque` is what its service must have back at this place in a later turn, byte for byte: a signature, an encrypted
+    thought. It is plain data (JSON): `wire`, `service` and `model` mark who made it, `data` is theirs. A piece that has
+    it may have no text, and is no content then.
+    """
 
     text: str
+    opaque: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @define
@@ -52,13 +59,15 @@ class Refusal:
 class ToolCall:
     """A piece of a tool call; pieces with the same `index` belong together.
 
-    `arguments` concatenate to JSON, or to any text where a custom tool of OpenAI's is called.
+    `arguments` concatenate to JSON, or to any text where a custom tool of OpenAI's is called. `opaque` is what the
+    service must have back with this call, as in Reasoning.
     """
 
     index: int
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    opaque: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @define
@@ -173,6 +182,29 @@ CONTENT: frozenset[type] = frozenset({Delta, Reasoning, Refusal, ToolCall, File,
 
 ANSWERING: frozenset[type] = frozenset({Delta, ToolCall, File, Replace})
 """The events that an answer consists of: they can win a race on its first token."""
+
+
+def is_content(event: Event) -> bool:
+    """True if an event is content: of a kind in CONTENT, and no Reasoning that has only something opaque."""
+    kind = type(event)
+    return kind in CONTENT and (kind is not Reasoning or bool(event.text))  # type: ignore[union-attr]  # a Reasoning's
+
+
+DEEPEST = 32
+"""Levels of opaque data. It is written as JSON, whose encoders fail at some hundreds."""
+
+
+def weigh(data: Any, depth: int = 0) -> float:
+    """Returns about how many characters plain data has; infinity if it has more than DEEPEST levels."""
+    if isinstance(data, str):
+        return len(data)
+    if depth > DEEPEST:
+        return inf
+    if isinstance(data, Mapping):
+        return sum(len(str(name)) + weigh(value, depth + 1) for name, value in data.items())
+    if isinstance(data, list | tuple):
+        return sum(weigh(value, depth + 1) for value in data)
+    return 8  # a number, or less
 
 
 @define

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 
@@ -23,8 +24,9 @@ from fanout.events import (
     Title,
     ToolCall,
     Usage,
+    weigh,
 )
-from fanout.prompt import ToolUse
+from fanout.prompt import Message, ToolUse
 from fanout.prompt.history import History
 
 
@@ -36,7 +38,7 @@ class Answer:
     content; they differ where a model thinks before it answers. `itl` is the mean gap between pieces of content,
     `elapsed` the time to its end, None if it never started. `headers` are those of the response that tell of rate
     limits. `notes` say what should be known of the answer, a sentence each: a finish reason or a part of it that is
-    not known.
+    not known. `opaque` is what its service must have back in later turns, as a Message has it.
     """
 
     lane: str
@@ -63,6 +65,18 @@ class Answer:
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     chunks: int = 0
     notes: tuple[str, ...] = ()
+    opaque: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def message(self) -> Message:
+        """The answer as the assistant's message in a later prompt, with all that its service must have back."""
+        return Message(
+            "assistant",
+            self.text or self.refusal,
+            tool_uses=self.tool_calls,
+            reasoning=self.reasoning,
+            opaque=self.opaque,
+        )
 
     @property
     def answered(self) -> bool:
@@ -137,12 +151,24 @@ def _is_output(event: Event) -> bool:
 PACKED = 4096
 """Pieces of content after which those of a text are joined."""
 
+MOST_OPAQUE = 2 << 20
+"""Characters of opaque data that are kept of one answer. The encrypted form of 128,000 tokens has 0.7 million.
+
+Of more, nothing is kept, because a service refuses a part of what it made, and the answer says so in its notes.
+"""
+
+MOST_PARTS = 1024
+"""Pieces of opaque data that are kept of one answer."""
+
+_TOO_OPAQUE = "the answer had more data for its own service than is kept, so a later turn goes without any of it"
+
 
 @define
 class Fold:
     """Grows one lane's Answer, event by event. Times are those of the arrival, on any one clock.
 
     `asked` is the length of the prompt in characters, from which tokens are estimated where the service counts none.
+    `maker` is the mark of the provider, under which the answer's reasoning and opaque data are kept.
     """
 
     lane: str
@@ -150,6 +176,7 @@ class Fold:
     model: str | None = None
     started: float | None = None
     asked: int = 0
+    maker: Mapping[str, Any] | None = None
     chunks: int = 0
     _first: float | None = None
     _output: float | None = None
@@ -162,6 +189,8 @@ class Fold:
     _kept: dict[type, Event] = field(factory=dict)
     _full: int = PACKED
     _packed: dict[type, int] = field(factory=dict)
+    _parts: list[tuple[int | None, Mapping[str, Any]]] = field(factory=list)  # with the index of a tool call
+    _opaque: float = 0
 
     def add(self, events: Sequence[Event], at: float) -> int:
         """Takes the events of one read, which arrived at `at`; returns how many of them are content."""
@@ -172,6 +201,9 @@ class Fold:
             contents += kind in CONTENT
             if kind in texts:
                 texts[kind].append(event.text)  # type: ignore[union-attr]  # the keys of texts are kinds with a text
+                if kind is Reasoning and event.opaque is not None:  # type: ignore[union-attr]
+                    contents -= not event.text  # type: ignore[union-attr]
+                    self._keep(event)  # type: ignore[arg-type]
             elif isinstance(event, ToolCall):
                 self._add_call(event)
             elif isinstance(event, File):
@@ -182,6 +214,7 @@ class Fold:
                 self._end, self._ended = event, at
             elif kind is Started:
                 self._kept.clear()  # what a failed try counted is not of the next one's answer
+                self._parts, self._opaque = [], 0
             else:
                 self._kept[kind] = event
         if contents:
@@ -203,6 +236,23 @@ class Fold:
             names.append(piece.name)
         if piece.arguments:
             arguments.append(piece.arguments)
+        if piece.opaque is not None:
+            self._keep(piece)
+
+    def _keep(self, event: Reasoning | ToolCall) -> None:
+        """Keeps what is opaque in an event with its place in the answer; nothing at all once it is too much."""
+        assert event.opaque is not None
+        data = event.opaque["data"]
+        self._opaque += weigh(data)
+        if self._opaque > MOST_OPAQUE or len(self._parts) == MOST_PARTS:
+            self._parts, self._opaque = [], MOST_OPAQUE + 1  # and from now on
+            return
+        if isinstance(event, ToolCall):
+            self._parts.append((event.index, {"data": data}))
+        else:
+            text, reasoning = (sum(map(len, self._texts[kind])) for kind in (Delta, Reasoning))
+            place = {"text": text, "reasoning": reasoning, "calls": len(self._calls)}
+            self._parts.append((None, {**place, "data": data}))
 
     @property
     def text(self) -> str:
@@ -245,8 +295,8 @@ class Fold:
             reasoning=self._join(Reasoning),
             refusal=self._join(Refusal),
             tool_calls=tuple(
-                ToolUse("".join(ids) or f"call_{index}", "".join(names), "".join(arguments))
-                for index, (ids, names, arguments) in sorted(self._calls.items())
+                ToolUse(self._call_id(index), "".join(names), "".join(arguments))
+                for index, (_, names, arguments) in sorted(self._calls.items())
             ),
             files=tuple(self._files),
             sources=tuple(sources.items) if isinstance(sources, Sources) else (),
@@ -262,8 +312,19 @@ class Fold:
             request_id=end.request_id,
             headers=end.headers,
             chunks=self.chunks,
-            notes=end.notes,
+            notes=(*end.notes, _TOO_OPAQUE) if self._opaque > MOST_OPAQUE else end.notes,
+            opaque=self._collect(),
         )
+
+    def _call_id(self, index: int) -> str:
+        return "".join(self._calls[index][0]) or f"call_{index}"
+
+    def _collect(self) -> Mapping[str, Any] | None:
+        """The opaque parts of the answer under its maker's mark; reasoning has the mark alone."""
+        if self.maker is None or not (self._parts or self._join(Reasoning)):
+            return None
+        parts = (part if index is None else {"call": self._call_id(index), **part} for index, part in self._parts)
+        return {**self.maker, "parts": list(parts)}
 
     def _usage(self, late: Usage | None) -> Usage | None:
         """The service's count; after the end of an answer that it did not count, an estimate. No content costs 0."""

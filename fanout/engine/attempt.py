@@ -21,7 +21,7 @@ from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
 from fanout.errors import LoginRequired, ProviderError, TimedOut
-from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
+from fanout.events import End, Event, LoginNeeded, Started, Status, is_content
 from fanout.prompt import Options, Prompt
 from fanout.prompt.history import Turns
 from fanout.settings.timeouts import DEFAULTS, Timeouts
@@ -89,7 +89,7 @@ class Attempt:
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
-        self._fold = Fold(name, provider.name, provider.model)
+        self._fold = Fold(name, provider.name, provider.model, maker=provider.maker)
         self._channel = channel
         self._observer = observer
 
@@ -215,7 +215,7 @@ class Attempt:
         """Takes the last events of a try: its End is the lane's, unless another try is to follow."""
         trial = self._trial
         assert trial is not None
-        had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
+        had_content = self._fold.chunks > 0 or any(map(is_content, events))
         end = judge(events, had_content, self._watch.fired)
         try:
             trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)

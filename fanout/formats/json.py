@@ -71,6 +71,7 @@ def answer_object(answer: Answer) -> Object:
         "request_id": answer.request_id,
         "chunks": answer.chunks,
         "tokens": answer.tokens,
+        "opaque": answer.opaque,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from fanout.abc import Accept, OnLose, Policy, Standing
 from fanout.answers import Answer
 from fanout.errors import UsageError
-from fanout.events import ANSWERING, End, Event, Reasoning, Status
+from fanout.events import ANSWERING, End, Event, Reasoning, Status, is_content
 
 On = Literal["finish", "first_token", "first_thought"]
 
@@ -51,7 +51,7 @@ class Race(Policy):
                 return ()
             if not lanes[lane].good:
                 return (lane,)
-        elif not (self._on_output and type(event) in self._output):
+        elif not (self._on_output and type(event) in self._output and is_content(event)):
             return ()
         return [i for i, other in enumerate(lanes) if i != lane and not other.lost]
 

@@ -69,7 +69,11 @@ class ToolUse:
 class Message:
     """One turn: role (system, developer, user, assistant, tool), text, and what hangs on it.
 
-    `reasoning` is an assistant's, which goes back only to services that demand it.
+    `reasoning` is an assistant's, which goes back only to services that demand it. `opaque` is what only the service
+    that made the message may have back, and must: plain data (JSON) with the mark of its maker (`wire`, `service`,
+    `model`) and `parts`. Each part has the maker's `data` and its place: behind so many characters of the `text` and of
+    the `reasoning` and so many `calls` of tools, or with the tool call of an id (`call`). Other services never see it.
+    The mark counts for `reasoning` too; without one, that is the caller's own. Raises UsageError for any other form.
     """
 
     role: str
@@ -79,10 +83,16 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     reasoning: str = ""
+    opaque: Mapping[str, Any] | None = field(
+        default=None, repr=False, hash=False, validator=lambda _message, _field, value: _check_opaque(value)
+    )
 
     @classmethod
     def of(cls, message: Any) -> "Message":
-        """A Message from an OpenAI message dict, or as it is. Raises UsageError for what is not one."""
+        """A Message from an OpenAI message dict, which may have our `opaque`, or as it is.
+
+        Raises UsageError for what is not one.
+        """
         if isinstance(message, Message):
             return message
         if not isinstance(message, Mapping):
@@ -99,6 +109,7 @@ class Message:
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
             reasoning=_reasoning(message),
+            opaque=message.get("opaque"),
         )
 
     def with_texts_inline(self) -> "Message":
@@ -133,6 +144,27 @@ def _under_its_name(media: Media) -> str:
         raise UsageError(f"{name} is not text in UTF-8; iconv -t UTF-8 makes it so")
     ticks = max(map(len, re.findall("`{3,}", text)), default=2) + 1
     return f"{name}:\n{'`' * ticks}\n{text.rstrip()}\n{'`' * ticks}"
+
+
+def _check_opaque(value: Any) -> None:
+    match value:
+        case None:
+            return
+        case {"wire": str(), "service": str(), "model": str() | None, "parts": list() | tuple() as parts}:
+            if all(map(_is_part, parts)):
+                return
+    raise UsageError(
+        f"opaque is what an answer had there (wire, service, model and parts), unchanged; got {value!r:.80}"
+    )
+
+
+def _is_part(part: Any) -> bool:
+    match part:
+        case {"data": Mapping(), "call": str()}:
+            return True
+        case {"data": Mapping(), "text": int(text), "reasoning": int(reasoning), "calls": int(calls)}:
+            return min(text, reasoning, calls) >= 0
+    return False
 
 
 def _messages(given: Any) -> tuple[Message, ...]:

@@ -31,10 +31,16 @@ class Turns:
         tool_uses: tuple[ToolUse, ...],
         state: Mapping[str, Any] | None,
         reasoning: str = "",
+        opaque: Mapping[str, Any] | None = None,
     ) -> "Turns":
-        """The conversation after an answer to what was asked, with its reasoning if tools were called in this turn."""
+        """The conversation after an answer to what was asked, with its reasoning if tools were called in this turn.
+
+        What is opaque in it is always kept, with the reasoning that belongs to it.
+        """
         called = bool(tool_uses) or (bool(asked) and asked[-1].role == "tool")
-        answer = Message("assistant", text, tool_uses=tool_uses, reasoning=reasoning if called else "")
+        if not called and not (opaque and opaque["parts"]):
+            reasoning, opaque = "", None
+        answer = Message("assistant", text, tool_uses=tool_uses, reasoning=reasoning, opaque=opaque)
         return cls((*asked, answer), state)
 
     def before(self, prompt: Prompt) -> Prompt:
@@ -116,6 +122,7 @@ def _message(data: Any) -> Message:
         tool_call_id=call and _of(str, call),
         name=name and _of(str, name),
         reasoning=_of(str, data.get("reasoning", "")),
+        opaque=data.get("opaque"),
     )
 
 

@@ -1,13 +1,14 @@
 """The reader of JSON chat protocols: all but the meaning of one JSON object."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from typing import Any, ClassVar
 
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.errors.parsing import PARSE_ERRORS
-from fanout.events import CONTENT, Delta, End, Event, Reasoning, Refusal, ToolCall, Usage
+from fanout.events import Delta, End, Event, Reasoning, Refusal, ToolCall, Usage, is_content, weigh
 from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault
@@ -32,7 +33,7 @@ class JsonReader(AnswerEnding, ABC):
     Its `read` appends the events of one object, calls `count` for what the service counts, `finish` at the protocol's
     end mark, and `end` when nothing of interest can follow. It may take the shape of its objects for granted: a
     KeyError, TypeError and the like become a ProtocolError here. An object with a truthy `error`, or in an SSE event of
-    that name, does not get to it.
+    that name, does not get to it. `maker` is the mark of the provider; without it nothing is told that is opaque.
     """
 
     lines: ClassVar[bool] = False
@@ -47,8 +48,9 @@ class JsonReader(AnswerEnding, ABC):
     Where besides the text something else changes with every event, there is no use in it.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, maker: Mapping[str, Any] | None = None) -> None:
         super().__init__(head)
+        self._maker = maker
         self._json = JsonText()
         self._body = Body(head, self._json, lines=self.lines)
         self._over = False
@@ -93,7 +95,7 @@ class JsonReader(AnswerEnding, ABC):
 
     def _has_come(self, out: list[Event]) -> bool:
         """True if there is content in the answer, before this read or among its events."""
-        return self._came or any(type(event) in CONTENT for event in out)
+        return self._came or any(map(is_content, out))
 
     def refuse(self, value: object, *, named: bool = False) -> None:
         """Raises the error that `value` is, if it is one."""
@@ -124,6 +126,24 @@ class JsonReader(AnswerEnding, ABC):
         self._calls[index] = True
         piece.arguments = text
         return piece
+
+    def keep(self, data: Mapping[str, Any], out: list[Event]) -> None:
+        """Has the service get `data` back, byte for byte, at this place of the answer."""
+        if (sealed := self._seal(data)) is not None:
+            out.append(Reasoning("", sealed))
+
+    def keep_with(self, call: ToolCall, data: Mapping[str, Any]) -> None:
+        """Has the service get `data` back with this tool call."""
+        call.opaque = self._seal(data)
+
+    def _seal(self, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The data with the provider's mark; None where nobody can write it down, as nested as it is."""
+        if self._maker is None:
+            return None
+        if weigh(data) == inf:
+            self.note("data for the service alone is nested too deeply, so a later turn goes without it")
+            return None
+        return {**self._maker, "data": data}
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""
@@ -194,7 +214,7 @@ class JsonReader(AnswerEnding, ABC):
             self._take([frame], self.read, out)
             if self._error:
                 break
-            if any(type(event) in CONTENT for event in out):
+            if any(map(is_content, out)):
                 self._came = True
                 return [] if self._error else frames[number + 1 :]
             self.complete = finished = finished or self.complete
@@ -290,11 +310,11 @@ class JsonReader(AnswerEnding, ABC):
             match event:
                 case Delta() | Reasoning() | Refusal():
                     event.text = self._joiner(type(event)).join(event.text)
-                    keep = bool(event.text)
+                    keep = bool(event.text or getattr(event, "opaque", None))
                 case ToolCall():
                     event.id, event.name = event.id and repair(event.id), event.name and repair(event.name)
                     event.arguments = self._joiner(ToolCall, event.index).join(event.arguments)
-                    keep = bool(event.id or event.name or event.arguments)
+                    keep = bool(event.id or event.name or event.arguments or event.opaque)
                 case End():
                     event.raw, event.model = event.raw and repair(event.raw), event.model and repair(event.model)
                     out += self._halves()

@@ -92,10 +92,12 @@ def setting(form: Form, *, default: Any = None, factory: Callable[[], Any] | Non
     return field(default=default if factory is None else Factory(factory), metadata={KEY: Setting(form, **about)})
 
 
-@cache
-def settings_of(kind: type) -> Mapping[str, Setting]:
+def _read_settings(kind: type) -> Mapping[str, Setting]:
     """Returns the settings among the fields of an attrs class, by name."""
     return MappingProxyType({a.name: a.metadata[KEY] for a in fields(kind) if KEY in a.metadata})
+
+
+settings_of: Callable[[type], Mapping[str, Setting]] = cache(_read_settings)
 
 
 def usual_of(kind: type) -> dict[str, Any]:

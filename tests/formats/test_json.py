@@ -3,10 +3,18 @@ import json
 from attrs import evolve
 
 from fanout.answers import Answer
-from fanout.events import Conversation, File, Source, Status
+from fanout.events import Conversation, File, Reasoning, Source, Status, Tagged
+from fanout.formats import Output
+from fanout.formats.columns import Columns
+from fanout.formats.headed import Headed
 from fanout.formats.json import Json
+from fanout.formats.jsonl import JsonLines
+from fanout.formats.markdown import Markdown
+from fanout.formats.plain import Plain
+from fanout.formats.text import Raw, Text
 from fanout.prompt import ToolUse
 from tests.formats.runs import NOBODY, RUN, WON
+from tests.formats.test_columns import drawn
 
 
 def test_a_run_is_one_object_on_one_line() -> None:
@@ -48,6 +56,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "request_id": None,
         "chunks": 5,
         "tokens": 11,
+        "opaque": None,
     }
 
 
@@ -105,3 +114,23 @@ def test_a_lane_whose_turn_never_came_is_not_called_cancelled() -> None:
     answers = (Answer("a", status=Status.CANCELLED), Answer("b", status=Status.CANCELLED, elapsed=1.0))
     run = json.loads(Json().run(evolve(RUN, answers=answers)))
     assert [answer["status"] for answer in run["answers"]] == ["not_started", "cancelled"]
+
+
+SECRET = "c2lnbmVk"
+OPAQUE = {"wire": "w", "service": "https://a.example", "model": "m", "parts": [{"call": "c", "data": {"s": SECRET}}]}
+
+
+def test_what_is_opaque_is_in_json_and_in_nothing_that_people_read() -> None:
+    event = Tagged("a", 0.1, Reasoning("", {**OPAQUE, "data": {"s": SECRET}}))
+    won = evolve(WON, opaque=OPAQUE)
+    run = evolve(RUN, answers=(won, *RUN.answers[1:]), winner=won, kept=(won,))
+    assert json.loads(Json().run(run))["answers"][0]["opaque"] == OPAQUE
+    assert json.loads(JsonLines().event(event))["opaque"]["data"] == {"s": SECRET}
+    columns = Columns(["a"])
+    columns.event(event)
+    shown = drawn(columns, 80, 24)
+    outputs: list[Output] = [Text("winner"), Headed(80, "all"), Raw(), Plain("all"), Markdown("?")]
+    for output in outputs:
+        shown += [output.event(event), output.answer(won), output.run(run)]
+    assert SECRET not in "".join(map(str, shown))
+    assert SECRET not in repr(event) + repr(won) + repr(won.message) + repr(run)

@@ -49,12 +49,8 @@ def test_on_first_token_the_first_output_wins(event: Event) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        Started(),
-        Reasoning("x"),
-        Usage(1, 1),
-        Refusal("no"),
-        Title("t"),
-        Conversation({}),
+        *(Started(), Usage(1, 1), Refusal("no"), Title("t"), Conversation({}), Reasoning("x")),
+        Reasoning("", {"data": {}}),
         End(Status.FAILED, error=ServerError("x")),
     ],
     ids=lambda e: type(e).__name__,

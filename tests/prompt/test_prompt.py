@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +137,29 @@ def test_a_text_in_another_coding_is_refused_by_name() -> None:
 def test_a_data_uri_without_bytes_is_refused() -> None:
     with pytest.raises(UsageError, match=r"a\.pdf is empty: 'data:application/pdf;base64,'"):
         Media.from_data_uri("data:application/pdf;base64,", "a.pdf")
+
+
+OPAQUE = {"wire": "w", "service": "s", "model": "m", "parts": [{"text": 0, "reasoning": 0, "calls": 0, "data": {}}]}
+
+
+def test_a_message_dict_may_have_what_is_opaque() -> None:
+    [message] = Prompt.of([{"role": "assistant", "content": "Hi", "opaque": OPAQUE}]).messages
+    assert message == Message("assistant", "Hi", opaque=OPAQUE)
+    assert hash(message) == hash(Message("assistant", "Hi"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(5, "x", [], {}, {**OPAQUE, "model": 5}, {**OPAQUE, "parts": None}),
+        {**OPAQUE, "parts": [{"data": {}}]},
+        {**OPAQUE, "parts": [{"call": 5, "data": {}}]},
+        {**OPAQUE, "parts": [{"call": "c"}]},
+        {**OPAQUE, "parts": [{"text": -1, "reasoning": 0, "calls": 0, "data": {}}]},
+    ],
+)
+def test_something_else_for_what_is_opaque_is_refused(odd: Any) -> None:
+    with pytest.raises(UsageError, match=r"opaque is what .* \(wire, service, model and parts\), unchanged; got "):
+        Message("assistant", "Hi", opaque=odd)
+    with pytest.raises(UsageError, match="opaque is what"):
+        Prompt.of([{"role": "assistant", "content": "Hi", "opaque": odd}])

@@ -15,7 +15,7 @@ from attrs import define, field
 from fanout.abc import Head, Receiver
 from fanout.bench.records.tape import Tape
 from fanout.bench.records.timings import TIMING_MARKS
-from fanout.events import CONTENT, End, Event
+from fanout.events import End, Event, is_content
 from fanout.transports.stamps import Stamp
 
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
@@ -83,7 +83,7 @@ class Arrivals:
                 self.tape.add(event, at)
                 continue
             self.tape.add(event, self._at, kernel=self._kernel, coalesced=self._coalesced)
-            if type(event) not in CONTENT:
+            if not is_content(event):
                 continue
             if self._kernel:
                 self.lateness = max(self._seen - self._at, self.lateness or 0.0)

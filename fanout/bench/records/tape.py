@@ -9,7 +9,6 @@ from attrs import define, evolve, field
 from fanout.bench.records.record import Record
 from fanout.errors import Refused, TimedOut
 from fanout.events import (
-    CONTENT,
     Delta,
     End,
     Event,
@@ -20,6 +19,7 @@ from fanout.events import (
     Status,
     ToolCall,
     Usage,
+    is_content,
 )
 from fanout.formats.summary import explain_empty
 
@@ -70,7 +70,7 @@ class Tape:
     def add(self, event: Event, at: float, *, kernel: bool = False, coalesced: bool = False) -> None:
         """Takes an event that arrived at `at`; `kernel` and `coalesced` say how good that stamp is (see Record)."""
         kind = type(event)
-        if kind in CONTENT:
+        if is_content(event):
             text = _text(event)
             if kind is Replace:  # a rewritten text repeats what came before
                 text = text[self._said :]
