@@ -58,7 +58,8 @@ async def test_the_next_of_a_fallback_starts_when_an_async_accept_has_refused(au
     transport = memory(a=said("no", first=0.1), b=said("yes", first=0.1))
     run = await fanout.ask("?", Fallback(*words("a", "b"), accept=after(1, "yes")), transport=transport)
     assert run.winner
-    assert (run.winner.lane, run.elapsed) == ("b", pytest.approx(2.2))
+    assert run.winner.lane == "b"
+    assert run.elapsed == pytest.approx(2.2)
 
 
 @pytest.mark.parametrize("make", [Race, Fallback, Quorum])
@@ -160,7 +161,7 @@ async def test_the_winner_is_known_from_its_first_token_on(autojump_clock: MockC
     async with fanout.open_fanout("?", plan, transport=transport) as events:
         async for tagged in events:
             if isinstance(tagged.event, Delta):
-                seen += [(tagged.event.text, events.winner and events.winner.lane)]
+                seen += [(tagged.event.text, events.winner.lane if events.winner else None)]
         assert events.winner
         assert events.winner.status is Status.FINISHED
     assert seen == [("b1", "b"), ("b2", "b")]

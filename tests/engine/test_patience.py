@@ -26,7 +26,8 @@ async def test_total_still_ends_a_lane_that_is_waited_for(autojump_clock: MockCl
     seen = await watch(Race(*words("a")), memory(a=[HANG]), timeouts=Timeouts(total=90))
     error = seen.run["a"].error
     assert isinstance(error, TimedOut)
-    assert (error.clock, seen.run.elapsed) == ("total", pytest.approx(90))
+    assert error.clock == "total"
+    assert seen.run.elapsed == pytest.approx(90)
 
 
 async def test_of_two_silent_lanes_one_is_cut_off_and_the_last_is_waited_for(autojump_clock: MockClock) -> None:
@@ -62,4 +63,5 @@ async def test_a_first_that_was_given_always_cuts(where: str, autojump_clock: Mo
     run = await fanout.ask("?", [plan], transport=transport, timeouts=given if where == "call" else None, retries=0)
     error = run["a"].error
     assert isinstance(error, TimedOut)
-    assert (error.clock, trio.current_time() - began) == ("first", pytest.approx(60))
+    assert error.clock == "first"
+    assert trio.current_time() - began == pytest.approx(60)
