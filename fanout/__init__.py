@@ -79,11 +79,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "fanout.answers": (
-        "Answer",
-        "Run",
-        "Wasted",
-    ),
+    "fanout.answers": ("Answer", "Run", "Wasted"),
     "fanout.api": (
         "Fanout",
         "Stream",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 
@@ -127,6 +128,12 @@ class Run:
     elapsed: float
     kept: tuple[Answer, ...] = ()
     conversation: History | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the run as plain data, which json.dumps takes; `--json` prints the same, with a word on each end."""
+        from fanout.answers.objects import run_object  # noqa: PLC0415  # it is made of this module's classes
+
+        return run_object(self)
 
     def __getitem__(self, lane: str) -> Answer:
         """The answer of the lane with this name."""

@@ -101,7 +101,6 @@ class Group:
         self._failures = 0
         self._spoke_at = 0.0
         self._turn = trio.Event()
-        self._leniency = Leniency()
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -197,16 +196,17 @@ class Group:
         self.cancel()
 
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
+        leniency = Leniency()
         for index, seat in enumerate(self.seats):
             if index and self._policy.pace > 0 and seat.status is None:
-                await self._wait_for_turn(until)
+                await self._wait_for_turn(until, leniency)
             if seat.status is None and not seat.lost:
                 seat.started = True
                 self._spoke_at = trio.current_time()
                 self._failures = max(0, self._failures - 1)
                 nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
 
-    async def _wait_for_turn(self, until: float) -> None:
+    async def _wait_for_turn(self, until: float, leniency: Leniency) -> None:
         """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
 
         It also returns where no lane runs: none of them could fail any more. Silence is certain only when what has
@@ -224,7 +224,7 @@ class Group:
             elif certain:
                 break
             else:
-                self._spoke_at += 2 * self._leniency.pardon(now - due)
+                self._spoke_at += 2 * leniency.pardon(now - due)
                 await let_read(now - due)
                 certain = True
         if trio.current_time() >= until:

@@ -201,8 +201,8 @@ def _table(text: str) -> Any:
     raise ValueError(text)
 
 
-def _at_most_64_bits(number: int) -> bool:
-    return -(2**63) <= number < 2**63
+def _at_most_64_bits(number: Any) -> bool:
+    return type(number) is int and -(2**63) <= number < 2**63
 
 
 _NUMBERS = (int, float)

@@ -152,8 +152,7 @@ class HttpxTransport:
             try:
                 self._trust = ssl.create_default_context(cafile=file, capath=directory)
             except OSError as error:
-                why = f"the certificate authorities in {file or directory} cannot be read: {error.strerror or error}"
-                raise ConnectError(f"{why}; {name_authorities()}") from None
+                raise ConnectError(f"certificate authorities: {error}; {name_authorities()}") from None
         return self._trust
 
     async def _close_spare(self) -> None:
