@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from fanout.errors import (
         AllLanesFailed,
         AuthError,
+        ConfigurationError,
         ConnectError,
         FanoutError,
         InternalError,
         InvalidRequest,
         LocalModelError,
         LoginRequired,
+        Misconfigured,
         NotAStream,
         NotFound,
         Overloaded,
@@ -77,11 +79,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "fanout.answers": (
-        "Answer",
-        "Run",
-        "Wasted",
-    ),
+    "fanout.answers": ("Answer", "Run", "Wasted"),
     "fanout.api": (
         "Fanout",
         "Stream",
@@ -98,12 +96,14 @@ _HOMES = {
     "fanout.errors": (
         "AllLanesFailed",
         "AuthError",
+        "ConfigurationError",
         "ConnectError",
         "FanoutError",
         "InternalError",
         "InvalidRequest",
         "LocalModelError",
         "LoginRequired",
+        "Misconfigured",
         "NotAStream",
         "NotFound",
         "Overloaded",
@@ -161,6 +161,7 @@ __all__ = [
     "AllLanesFailed",
     "Answer",
     "AuthError",
+    "ConfigurationError",
     "ConnectError",
     "Conversation",
     "Delta",
@@ -179,6 +180,7 @@ __all__ = [
     "LoginRequired",
     "Media",
     "Message",
+    "Misconfigured",
     "NotAStream",
     "NotFound",
     "Options",

@@ -156,8 +156,9 @@ class CallSettings(TypedDict, total=False):
 
     `transport` is one that is open, or a name: curl or httpx. `timeouts` are the clocks of all lanes, in seconds;
     `retries` says how often a lane is tried again, `on_lose` whether losers are cut off (`cancel`) or run on (`keep`).
-    `deadline` bounds all lanes together, in seconds. `system` is a system prompt, `conversation` that of an earlier
-    run, to go on from, lane by lane. `config` is what `fanout.toml` says unless one is given.
+    `deadline` bounds all lanes together, in seconds. `options` go over those of the prompt, and a lane's own over them:
+    `options=Options(temperature=0)`. `system` is a system prompt, `conversation` that of an earlier run, to go on from,
+    lane by lane. `config` is what `fanout.toml` says unless one is given.
     """
 
     transport: Transport | str | None
@@ -165,6 +166,7 @@ class CallSettings(TypedDict, total=False):
     retries: int | None
     on_lose: OnLose
     deadline: float
+    options: Options | None
     system: str | None
     conversation: History | None
     config: Config | None
@@ -195,7 +197,7 @@ async def _open(
     """Makes all that a fan-out needs, and the function that runs it to its end; `channel` takes its events, if any."""
     _check_loop()
     _check_settings(given)
-    asked = Prompt.of(prompt, given.get("system"))
+    asked = Prompt.of(prompt, given.get("system")).with_options(given.get("options") or Options())
     check_settings(asked.options)
     config = given.get("config")
     settings = Settings.of(
@@ -237,6 +239,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "timeouts": (Timeouts, "Timeouts(first=10, total=60), in seconds"),
     "retries": (int, COUNT.words),
     "deadline": (int | float, "a number of seconds, math.inf for none"),
+    "options": (Options, "Options(temperature=0, max_tokens=100)"),
     "system": (str, "a text"),
     "conversation": (History, "the conversation of an earlier run: a History"),
     "config": (Config, "what fanout.catalog.config.load returns"),
@@ -260,7 +263,7 @@ def _check_settings(given: CallSettings) -> None:
 def _check_names(given: Mapping[str, object], known: Sequence[str]) -> None:
     """Raises UsageError for the first name that is none of a call's settings, and says where it belongs."""
     clocks = {name: f"timeouts=Timeouts({name}=…)" for name in fields_dict(Timeouts)}
-    options = {name: f"Options({name}=…) among the prompt's options" for name in fields_dict(Options)}
+    options = {name: f"options=Options({name}=…)" for name in fields_dict(Options)}
     for name in given:
         if name not in known:
             near = [*known, *clocks, *options]

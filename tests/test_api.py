@@ -93,8 +93,8 @@ async def test_a_lanes_clocks_go_before_the_calls_and_these_before_the_providers
     answers = await fanout.gather("?", lanes, transport=memory(a=[HANG]), timeouts=Timeouts(first=2))
     assert [answer.elapsed for answer in answers] == [1, 2]
     usual = fanout.catalog.LaneSpec("usual", words("a")[0], usual=Timeouts(first=9))
-    (answer,) = await fanout.gather("?", [usual], transport=memory(a=[HANG]))
-    assert answer.elapsed == 9
+    (answer,) = await fanout.gather("?", [usual], transport=memory(a=[HANG]), timeouts=Timeouts(total=20))
+    assert answer.notes == ("no content within 9 s; as the only lane left it was waited for",)
 
 
 async def test_retries_are_the_lanes_then_the_calls_then_the_policys(autojump_clock: MockClock) -> None:
@@ -187,7 +187,9 @@ async def test_a_mistyped_setting_is_named_with_the_right_one() -> None:
         await fanout.race("?", words("a"), acept=bool)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="there is no setting 'dead_line'; did you mean deadline"):
         await fanout.gather("?", words("a"), dead_line=5)  # type: ignore[call-arg]
-    with pytest.raises(UsageError, match=r"there is no setting 'temperature'; did you mean Options\(temperature=…\)"):
+    with pytest.raises(
+        UsageError, match=r"there is no setting 'temperature'; did you mean options=Options\(temperature=…\)"
+    ):
         await fanout.race("hi", "openai/m", temperature=0)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match=r"there is no setting 'first'; did you mean timeouts=Timeouts\(first=…\)"):
         await fanout.ask("hi", "openai/m", first=3)  # type: ignore[call-arg]
@@ -397,3 +399,31 @@ def test_without_trio_a_call_says_what_to_do() -> None:
     for call in (fanout.race("hi", "openai/m"), fanout.gather("hi", "openai/m"), stream(), connect()):
         with pytest.raises(UsageError, match=r"fanout runs on Trio: .* asyncio.to_thread\(trio.run, "):
             asyncio.run(call)
+
+
+async def test_options_of_a_call_go_over_the_prompts_and_a_lanes_own_over_these(autojump_clock: MockClock) -> None:
+    seen = []
+
+    class Noting(Words):
+        def request(self, prompt: Prompt) -> Any:
+            seen.append((prompt.options.temperature, prompt.options.max_tokens, prompt.options.seed))
+            return super().request(prompt)
+
+    lane = fanout.catalog.LaneSpec("a", Noting("a"), options=Options(seed=3))
+    prompt = Prompt.of("?").with_options(Options(temperature=1, max_tokens=9, seed=1))
+    given = Options(temperature=0, seed=2)
+    for _ in range(3):
+        await fanout.race(prompt, [lane], transport=memory(a=said("hello")), options=given)
+    assert seen == [(0, 9, 3)] * 3
+    with pytest.raises(UsageError, match=r"options=Options\(temperature=…\)"):
+        await fanout.race("?", [lane], temperature=0)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="max_tokens takes a whole number"):
+        await fanout.race("?", [lane], options=Options(max_tokens=0.5))  # type: ignore[arg-type]
+
+
+async def test_a_run_is_plain_data_too(autojump_clock: MockClock) -> None:
+    run = await fanout.ask("?", words("a", "b"), transport=memory(a=said("x"), b=said("y", first=9)))
+    data = json.loads(json.dumps(run.to_dict()))
+    assert data["winner"] == "a"
+    assert [answer["status"] for answer in data["answers"]] == ["finished", "cancelled"]
+    assert data["wasted"]["at_least"] is True

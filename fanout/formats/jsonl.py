@@ -6,10 +6,11 @@ from typing import Any
 from attrs import fields
 
 from fanout.answers import Run
+from fanout.answers.objects import Object, error_object, file_object, seconds
 from fanout.errors import ProviderError
 from fanout.events import Conversation, End, Event, File, Sources, Started, Status, Tagged
 from fanout.formats import Output
-from fanout.formats.json import NOT_STARTED, Object, error_object, file_object, line, run_object, seconds
+from fanout.formats.json import NOT_STARTED, line, run_object
 
 
 class JsonLines(Output):

@@ -37,6 +37,8 @@ class Form:
 
     def from_toml(self, value: Any) -> Any:
         """Returns a value from TOML. Raises ValueError for another type: "5" or true for a number is a mistake."""
+        if self.parse in (clock, duration) and type(value) is str and not value.strip()[-1:].isdecimal():
+            return self.parse(value)  # "800ms" as everywhere; "5" for 5 is a mistake, as it is of any number
         texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
         if type(value) not in self.kinds or not texts:
             raise ValueError(f"this should be {self.kind}")
@@ -203,8 +205,8 @@ def _table(text: str) -> Any:
     raise ValueError(text)
 
 
-def _at_most_64_bits(number: int) -> bool:
-    return -(2**63) <= number < 2**63
+def _at_most_64_bits(number: Any) -> bool:
+    return type(number) is int and -(2**63) <= number < 2**63
 
 
 _NUMBERS = (int, float)

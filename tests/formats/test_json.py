@@ -25,7 +25,7 @@ def test_a_run_is_one_object_on_one_line() -> None:
     assert list(run) == ["type", "winner", "kept", "elapsed", "wasted", "answers"]
     assert run["type"] == "run"
     assert run["winner"] == "a"
-    assert run["wasted"] == {"chunks": 1, "tokens": 2, "cost": None}
+    assert run["wasted"] == {"chunks": 1, "tokens": 2, "cost": None, "input": 0, "at_least": True}
     assert [answer["lane"] for answer in run["answers"]] == ["a", "b", "c", "d"]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
-from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
+from fanout.errors import LocalModelError, LoginRequired, NotFound, ProviderError, TimedOut
 from fanout.formats.summary import Who, explain, one_line, state
 
 _CLOCKS = {**CLOCK_FLAGS, "deadline": "--deadline"}
@@ -70,6 +70,8 @@ def advice(answer: Answer, error: ProviderError) -> str:
         # Without a status it is our own refusal, which says what can be done.
         about = _ABOUT_MEDIA if _MEDIA.search(error.message) else _ADVICE["invalid_request"]
         return about if error.status else ""
+    if isinstance(error, NotFound) and error.url and answer.elsewhere:
+        return f"{one_line(error.url)} was not found: check the model, and the base_url (does it end in /v1?)"
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")
