@@ -1,12 +1,15 @@
 """One prompt to many LLM providers at once, on Trio: the first good answer, or all of them.
 
-Trio only, and no HTTP server: the public names are below, loaded when they are first used.
+The public names are below, loaded when they are first used. They are for Trio; `fanout.aio` has the same calls for
+asyncio, `fanout.sync` for programs without a loop.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import fanout.aio as aio
+    import fanout.sync as sync
     from fanout.answers import Answer, Run, Wasted
     from fanout.api import Fanout, ask, check_keys, fetch_file, gather, list_models, open_fanout, open_transport, race
     from fanout.errors import AllLanesFailed, FanoutError, ProviderError, UsageError
@@ -87,7 +90,12 @@ __all__ = [
 ]
 
 
+_FACADES = ("aio", "sync")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FACADES:
+        return import_module(f"fanout.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'fanout' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)

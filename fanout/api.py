@@ -1,10 +1,11 @@
 """The public calls: race, gather, ask, open_fanout; and what a service offers: fetch_file, list_models, check_keys."""
 
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from math import inf
-from typing import Any, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 import trio
 from attrs import evolve, fields_dict
@@ -36,6 +37,18 @@ Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 """A prompt as callers have it: a string, a list of OpenAI message dicts, or a Prompt."""
 
 
+class Keeper(Protocol):
+    """Keeps connections open for all calls of a Trio run."""
+
+    async def connections(self, name: str | None) -> Connections:
+        """Returns the connections by the transport of this name. Raises UsageError."""
+        ...
+
+
+KEEPER: trio.lowlevel.RunVar[Keeper | None] = trio.lowlevel.RunVar("keeper", None)
+"""Opens the connections of calls that bring none; without it each call opens its own, and closes them at its end."""
+
+
 @asynccontextmanager
 async def open_transport(name: str | None = None, *, login: Login | None = None) -> AsyncGenerator[Connections]:
     """Opens connections for several calls: they are kept alive, and the embedded model keeps running, until the end.
@@ -43,12 +56,12 @@ async def open_transport(name: str | None = None, *, login: Login | None = None)
     `name` is curl or httpx; without it, curl carries the requests wherever it runs. `login` gets credentials for
     services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
     """
-    _check_loop()
+    _check_loop("open_transport")
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
     from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
     async with choose_transport(name) as http, LocalModel.open(http) as transport:
-        yield Connections(transport, login=login)
+        yield Connections(transport, login=login, home=trio.lowlevel.current_trio_token())
 
 
 class Fanout:
@@ -142,6 +155,10 @@ class Fanout:
     async def __anext__(self) -> Tagged:
         return await self._channel.__anext__()
 
+    async def take(self) -> Sequence[Tagged]:
+        """Waits for events, and takes all that are there. Raises StopAsyncIteration after the last."""
+        return await self._channel.take()
+
 
 class CallSettings(TypedDict, total=False):
     """The settings of `race`, `gather`, `ask` and `open_fanout`.
@@ -170,7 +187,7 @@ async def open_fanout(
 
     A list of lanes is a Race. CallSettings says what the settings are. Raises UsageError.
     """
-    _check_loop()
+    _check_loop("open_fanout")
     async with (
         _open(prompt, plan, settings, Channel(trio.current_time())) as (fanout, run),
         trio.open_nursery() as nursery,
@@ -185,7 +202,6 @@ async def _open(
     prompt: Asked, plan: Plan | Sequence[Plan], given: CallSettings, channel: Channel | None = None
 ) -> AsyncGenerator[tuple[Fanout, Callable[[], Awaitable[None]]]]:
     """Makes all that a fan-out needs, and the function that runs it to its end; `channel` takes its events, if any."""
-    _check_loop()
     _check_settings(given)
     asked = Prompt.of(prompt, given.get("system"))
     check_settings(asked.options)
@@ -207,13 +223,17 @@ async def _open(
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 
 
-def _check_loop() -> None:
-    """Raises UsageError where Trio does not run, with what an asyncio program does instead."""
-    if not trio.lowlevel.in_trio_run():
-        raise UsageError(
-            "fanout runs on Trio: call it in an async function that trio.run runs; from asyncio, in a thread: await "
-            "asyncio.to_thread(trio.run, functools.partial(fanout.race, prompt, lanes))"
-        )
+def _check_loop(name: str) -> None:
+    """Raises UsageError where Trio does not run, with the module whose function of this name is the one to use."""
+    if trio.lowlevel.in_trio_run():
+        return
+    if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:
+        call = f"fanout.aio.{name}(…)"
+        usage = f"async with {call}" if name.startswith("open_") else f"await {call}"
+        raise UsageError(f"fanout.{name} runs on Trio, and here runs asyncio: {usage}")
+    call = f"fanout.sync.{name}(…)"
+    usage = f"with {call}" if name.startswith("open_") else call
+    raise UsageError(f"fanout.{name} runs in an async function that trio.run runs; without a loop: {usage}")
 
 
 _KINDS: Mapping[str, tuple[Any, str]] = {
@@ -278,6 +298,7 @@ async def ask(prompt: Asked, plan: Plan | Sequence[Plan], **settings: Unpack[Cal
     Never raises for what a service did: where no lane gave an answer, `run.winner` is None and each answer has its
     error. Raises UsageError.
     """
+    _check_loop("ask")
     return (await _fan_out(prompt, plan, settings)).run
 
 
@@ -293,6 +314,7 @@ async def race(
 
     Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
     """
+    _check_loop("race")
     _check_names(settings, ("on", "accept", *CallSettings.__annotations__))
     if isinstance(lanes, Policy):
         if on != "finish" or accept:
@@ -313,6 +335,7 @@ async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Unpack
     CallSettings says what the settings are. Never raises for what a service did: a failed answer has its error and the
     text up to it. Raises UsageError.
     """
+    _check_loop("gather")
     plan = lanes if isinstance(lanes, Policy) else All(*as_lanes(lanes))
     return list((await _fan_out(prompt, plan, settings)).run.answers)
 
@@ -323,7 +346,7 @@ async def fetch_file(file: File, *, transport: Transport | str | None = None, to
     Only requests without credentials are redirected, and never away from https. Raises ProviderError when the bytes did
     not arrive or are too many, and UsageError for a file without bytes or an address of another kind.
     """
-    _check_loop()
+    _check_loop("fetch_file")
     await trio.lowlevel.checkpoint()
     if file.data is not None:
         return file.data
@@ -335,7 +358,7 @@ async def list_models(
     name: str, *, transport: Transport | str | None = None, config: Config | None = None
 ) -> list[str]:
     """Returns the names of the models that the provider `name` offers now. Raises ProviderError, UsageError."""
-    _check_loop()
+    _check_loop("list_models")
     provider = catalog.find_for_listing(name, load() if config is None else config)[0]
     async with AsyncExitStack() as stack:
         return await fetch_models(await _connections(transport, stack), provider)
@@ -346,7 +369,7 @@ async def check_keys(name: str, *, transport: Transport | str | None = None) -> 
 
     Asks for the list of models, which costs nothing. Raises UsageError.
     """
-    _check_loop()
+    _check_loop("check_keys")
     providers = catalog.find_for_listing(name)
     said: list[ProviderError | None] = [None] * len(providers)
 
@@ -366,7 +389,14 @@ async def check_keys(name: str, *, transport: Transport | str | None = None) -> 
 
 async def _connections(transport: Transport | str | None, stack: AsyncExitStack) -> Connections:
     if isinstance(transport, Connections):
+        if transport.home not in (None, trio.lowlevel.current_trio_token()):
+            raise UsageError(
+                "this transport was opened in another loop: open it by open_transport of the module that is called, "
+                "fanout, fanout.aio or fanout.sync; the last two share theirs"
+            )
         return transport
     if transport is not None and not isinstance(transport, str):
         return Connections(transport)
+    if keeper := KEEPER.get():
+        return await keeper.connections(transport)
     return await stack.enter_async_context(open_transport(transport))

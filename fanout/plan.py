@@ -31,7 +31,7 @@ class Connections:
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
     `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
-    `observer` is told of all lanes and runs.
+    `observer` is told of all lanes and runs. `home` is the run of Trio that they belong to, if only one can use them.
     """
 
     transport: Transport
@@ -40,6 +40,7 @@ class Connections:
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
     login: Login | None = None
     observer: Observer | None = None
+    home: trio.lowlevel.TrioToken | None = None
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response."""

@@ -5,6 +5,7 @@ from itertools import chain
 
 from attrs import define, evolve, field, frozen
 
+from fanout.answers.html import draw_columns
 from fanout.errors import ProviderError
 from fanout.events import (
     CONTENT,
@@ -61,6 +62,10 @@ class Answer:
     chunks: int = 0
     notes: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """The answer as a notebook shows it."""
+        return draw_columns([self])
+
     @property
     def answered(self) -> bool:
         """True if anything in it answers: text, a tool call, a file or a refusal."""
@@ -105,6 +110,10 @@ class Run:
     elapsed: float
     kept: tuple[Answer, ...] = ()
     conversation: History | None = field(default=None, repr=False)
+
+    def _repr_html_(self) -> str:
+        """The answers as a notebook shows them, side by side."""
+        return draw_columns(self.answers, self.winner.lane if self.winner else None)
 
     def __getitem__(self, lane: str) -> Answer:
         """The answer of the lane with this name."""

@@ -1,0 +1,189 @@
+"""The calls for asyncio: each runs in fanout's thread, while the task that awaits it leaves its loop free.
+
+Cancelled, a task cancels its call, and goes on when nothing of that is left. A loop may end and another begin, and
+several may run at once: nothing here belongs to a loop for longer than a call.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial, wraps
+from typing import Any, ParamSpec, Self, TypeVar
+
+import anyio
+import trio
+
+from fanout import api
+from fanout.errors import UsageError
+from fanout.events import Tagged
+from fanout.facades.bridge import Block, Call
+from fanout.facades.outside import Outside
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def find_loop() -> asyncio.AbstractEventLoop | None:
+    """Returns the loop that runs in this thread, if one does."""
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    return None
+
+
+class Flag:
+    """An event of the loop that runs here, which any thread may set."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        self.clear = self._event.clear
+        self.wait = self._event.wait
+
+    def set(self) -> None:
+        """Sets it. A loop that is closed has nobody who waits."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def end(self, call: Call[Any], end: Callable[[], None]) -> None:
+        """Has `end` end the call, and waits until it is over, however often the task is cancelled meanwhile.
+
+        Does not wait where it could not: in a forked process, and for a coroutine that is destroyed after its loop.
+        """
+        if not call.home.here:
+            return
+        end()
+        if find_loop() is not self._loop:
+            return
+        cancelled = None
+        with anyio.CancelScope(shield=True):  # the scopes of anyio, thus of Starlette, would cancel at every turn
+            while not call.over:
+                self.clear()
+                if not call.over:
+                    try:
+                        await self.wait()
+                    except asyncio.CancelledError as error:
+                        cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+
+def _check_loop(name: str) -> None:
+    """Raises UsageError where asyncio does not run, with the function of this name that is the one to use."""
+    if find_loop() is None:
+        here, usage = ("Trio", "fanout") if trio.lowlevel.in_trio_run() else ("no loop", "fanout.sync")
+        raise UsageError(f"fanout.aio.{name} is for asyncio, and here runs {here}: use {usage}.{name}(…)")
+
+
+async def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Runs `work` in fanout's thread, and returns what it returns or raises what it raises."""
+    flag = Flag()
+    call = Call(work, flag.set)
+    try:
+        call.start()
+        await flag.wait()
+    except BaseException:
+        await flag.end(call, call.cancel)
+        raise
+    return call.result()
+
+
+def _cross(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Returns the same function for asyncio."""
+
+    @wraps(function)
+    async def crossing(*args: P.args, **kwargs: P.kwargs) -> T:
+        _check_loop(function.__name__)
+        return await run(partial(function, *args, **kwargs))
+
+    return crossing
+
+
+@asynccontextmanager
+async def hold(block: Block[T], flag: Flag) -> AsyncGenerator[T]:
+    """Opens `block`, whose wake is `flag.set`, and closes it, here and in fanout's thread."""
+    call, end = block.call, block.call.cancel
+    try:
+        call.start()
+        await flag.wait()
+        if block.values:
+            end = block.leave
+            yield block.values[0]
+    except BaseException as error:
+        await flag.end(call, end)
+        if call.error in (None, error) or not isinstance(error, Exception):
+            call.error = None
+            raise
+        call.result()
+    else:
+        await flag.end(call, end)
+        call.result()
+
+
+def _cross_manager(
+    function: Callable[P, AbstractAsyncContextManager[T]],
+) -> Callable[P, AbstractAsyncContextManager[T]]:
+    """Returns the same context manager for asyncio, which gives the same value."""
+
+    @wraps(function)
+    @asynccontextmanager
+    async def crossing(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
+        _check_loop(function.__name__)
+        flag = Flag()
+        async with hold(Block(function(*args, **kwargs), flag.set), flag) as value:
+            yield value
+
+    return crossing
+
+
+class Fanout(Outside):
+    """A running fan-out: iterate over it for the Tagged events of all lanes, until all have ended."""
+
+    def __init__(self, manager: AbstractAsyncContextManager[api.Fanout], flag: Flag) -> None:
+        super().__init__(manager, flag.set)
+        self._flag = flag
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Tagged:
+        while not self._at_hand:
+            await self._refill()
+        return self._at_hand.popleft()
+
+    async def _refill(self) -> None:
+        if self._is_ready():
+            await asyncio.sleep(0)
+        else:
+            self._flag.clear()
+            self._crossing.awaited = True
+            if not self._is_ready():
+                await self._flag.wait()
+        if not self._take():
+            raise StopAsyncIteration
+
+
+def _cross_fanout(
+    function: Callable[P, AbstractAsyncContextManager[api.Fanout]],
+) -> Callable[P, AbstractAsyncContextManager[Fanout]]:
+    """Returns the same context manager for asyncio, with events that cross."""
+
+    @wraps(function)
+    @asynccontextmanager
+    async def crossing(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Fanout]:
+        _check_loop(function.__name__)
+        flag = Flag()
+        fanout = Fanout(function(*args, **kwargs), flag)
+        async with hold(fanout.block, flag):
+            yield fanout
+
+    return crossing
+
+
+ask = _cross(api.ask)
+check_keys = _cross(api.check_keys)
+fetch_file = _cross(api.fetch_file)
+gather = _cross(api.gather)
+list_models = _cross(api.list_models)
+open_fanout = _cross_fanout(api.open_fanout)
+open_transport = _cross_manager(api.open_transport)
+race = _cross(api.race)

@@ -1,0 +1,206 @@
+"""The bridge: how a call gets into fanout's thread, and how what comes of it gets back.
+
+A call is one task there, with a cancel scope. The other side waits for its end, also when it has cancelled it: so
+whoever returns leaves nothing behind. Items that a call produces on its way wait in a deque, batch by batch. Either
+side announces that it waits, looks once more, and only then sleeps; so the other wakes it once a burst, and neither
+takes a lock. Each counter is written by one side only.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
+from functools import partial
+from typing import Generic, TypeVar
+
+import trio
+
+from fanout.errors import FanoutError
+from fanout.facades.home import Home, find_home
+
+LIMIT = 256
+"""Items that may wait; at so many the producer pauses, until half are taken. One batch may go beyond it."""
+
+T = TypeVar("T")
+Wake = Callable[[], None]
+"""Wakes the other side; may be called from any thread."""
+
+
+class Call(Generic[T]):
+    """One task in fanout's thread, in the context of whoever makes it. `wake` is called when it is over.
+
+    The caller starts it, and waits for `over` before it reads the `result`.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[T]], wake: Wake) -> None:
+        self.home: Home = find_home()
+        self.over = False
+        self.error: BaseException | None = None
+        self._values: list[T] = []
+        self._work: Callable[[], Awaitable[T]] | None = work
+        self._wake = wake
+        self._scope = trio.CancelScope()
+        self._begun = False
+        self._context = copy_context()
+
+    def start(self) -> None:
+        """Starts it, from any thread."""
+        try:
+            self.home.token.run_sync_soon(self._begin)
+        except trio.RunFinishedError:
+            self._end_without_run()
+
+    def cancel(self) -> None:
+        """Cancels it, from any thread; it may not even have started."""
+        self.home.soon(self._withdraw)
+
+    def result(self) -> T:
+        """What came of it, once it is over: a value, or its exception with the traceback from there."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # else its frames and this object would hold each other
+        return self._values.pop()
+
+    def _begin(self) -> None:
+        if self._begun or self.over:
+            return
+        self._begun = True
+        if self.home.leaving:
+            self._end_without_run()
+        else:
+            self._context.run(self.home.calls.start_soon, self._run)
+
+    def _withdraw(self) -> None:
+        self._scope.cancel()
+        if not self._begun:
+            self._end_without_run()
+
+    def _end_without_run(self) -> None:
+        self.error, self.over = _ended(), True
+        self._wake()
+
+    async def _run(self) -> None:
+        work, self._work = self._work, None
+        assert work is not None
+        try:
+            with self._scope:
+                self._values.append(await work())
+        except trio.Cancelled:
+            self.error = _ended()
+            raise
+        except BaseException as error:  # noqa: BLE001  # the caller's: in this nursery it would end all other calls
+            self.error = error
+        finally:
+            if not self._values and self.error is None:
+                self.error = _ended()  # cancelled, by whoever does not ask any more
+            self.over = True
+            self._wake()
+
+
+def _ended() -> FanoutError:
+    return FanoutError("the call was cancelled: the process is about to end")
+
+
+class Crossing(Generic[T]):
+    """Items on their way from a task in fanout's thread to one consumer elsewhere, whom `wake` wakes."""
+
+    def __init__(self, home: Home, wake: Wake, limit: int = LIMIT) -> None:
+        self.awaited = False
+        """The consumer waits, or is about to."""
+        self._home = home
+        self._wake = wake
+        self._limit = limit
+        self._batches: deque[Sequence[T]] = deque()
+        self._sent = 0
+        self._taken = 0
+        self._room: trio.Event | None = None
+        self._closed = False
+
+    def is_ready(self) -> bool:
+        """True if `take` need not wait: there are items, or there will be no more."""
+        return bool(self._batches) or self._closed
+
+    def take(self) -> Sequence[T] | None:
+        """Takes a batch, on the consumer's side; none there gives an empty one, and the end None."""
+        if not self._batches:
+            return None if self._closed and not self._batches else ()
+        batch = self._batches.popleft()
+        self._taken += len(batch)
+        room = self._room
+        if room is not None and self._has_room():
+            self._room = None
+            self._home.soon(room.set)
+        return batch
+
+    def close(self) -> None:
+        """There are no more items: the consumer hears of it after those that wait."""
+        self._closed = True
+        self._rouse()
+
+    async def carry(self, take: Callable[[], Awaitable[Sequence[T]]]) -> None:
+        """Sends what `take` gives, batch by batch, until it raises StopAsyncIteration; runs in fanout's thread."""
+        while True:
+            try:
+                batch = await take()
+            except StopAsyncIteration:
+                return
+            self._batches.append(batch)
+            self._sent += len(batch)
+            self._rouse()
+            if self._sent - self._taken >= self._limit:
+                room = self._room = trio.Event()
+                if not self._has_room():
+                    await room.wait()
+
+    def _has_room(self) -> bool:
+        return self._sent - self._taken <= self._limit // 2
+
+    def _rouse(self) -> None:
+        if self.awaited:
+            self.awaited = False
+            self._wake()
+
+
+Opened = TypeVar("Opened")
+
+
+class Block(Generic[Opened]):
+    """A context manager of Trio's that one task in fanout's thread holds open while a block elsewhere runs.
+
+    `opened` is called there with what it gives, and may run something meanwhile; `wake` when it is open, and when it is
+    over.
+    """
+
+    def __init__(
+        self,
+        manager: AbstractAsyncContextManager[Opened],
+        wake: Wake,
+        meanwhile: Callable[[Opened], Awaitable[None]] | None = None,
+    ) -> None:
+        self._manager = manager
+        self._wake = wake
+        self._meanwhile = meanwhile
+        self._inside = trio.CancelScope()
+        self.values: list[Opened] = []
+        """What the manager has given, once it is open."""
+        self.call: Call[None] = Call(self._hold, wake)
+
+    @property
+    def settled(self) -> bool:
+        """True once it is open, or will never be."""
+        return bool(self.values) or self.call.over
+
+    def leave(self) -> None:
+        """Ends what runs inside, and closes it; from any thread."""
+        self.call.home.soon(self._inside.cancel)
+
+    async def _hold(self) -> None:
+        async with self._manager as value:
+            self.values.append(value)
+            self._wake()
+            with self._inside:
+                if self._meanwhile is not None:
+                    await self._meanwhile(value)
+                await trio.sleep_forever()
