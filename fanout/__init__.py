@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import fanout.aio as aio
-    import fanout.sync as sync
+    from fanout import aio, sync
     from fanout.answers import Answer, Run, Wasted
     from fanout.api import Fanout, ask, check_keys, fetch_file, gather, list_models, open_fanout, open_transport, race
     from fanout.errors import AllLanesFailed, FanoutError, ProviderError, UsageError
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "fanout": ("aio", "sync"),
     "fanout.answers": ("Answer", "Run", "Wasted"),
     "fanout.api": (
         "Fanout",
@@ -79,6 +79,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "Wasted",
+    "aio",
     "ask",
     "check_keys",
     "fetch_file",
@@ -87,18 +88,15 @@ __all__ = [
     "open_fanout",
     "open_transport",
     "race",
+    "sync",
 ]
 
 
-_FACADES = ("aio", "sync")
-
-
 def __getattr__(name: str) -> Any:
-    if name in _FACADES:
-        return import_module(f"fanout.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'fanout' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    home = _HOME_OF[name]
+    value = import_module(f"fanout.{name}") if home == "fanout" else getattr(import_module(home), name)
     globals()[name] = value
     return value
 

@@ -7,7 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fanout.facades.aio import Fanout, ask, check_keys, fetch_file, gather, list_models, open_fanout, open_transport, race
+    from fanout.facades.aio import (
+        Fanout,
+        ask,
+        check_keys,
+        fetch_file,
+        gather,
+        list_models,
+        open_fanout,
+        open_transport,
+        race,
+    )
     from fanout.facades.notebook import show
 
 __all__ = [

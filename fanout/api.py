@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from math import inf
 from typing import Any, Protocol, TypedDict, Unpack
@@ -227,13 +227,20 @@ def _check_loop(name: str) -> None:
     """Raises UsageError where Trio does not run, with the module whose function of this name is the one to use."""
     if trio.lowlevel.in_trio_run():
         return
-    if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:
+    if _runs_asyncio():
         call = f"fanout.aio.{name}(…)"
         usage = f"async with {call}" if name.startswith("open_") else f"await {call}"
         raise UsageError(f"fanout.{name} runs on Trio, and here runs asyncio: {usage}")
     call = f"fanout.sync.{name}(…)"
     usage = f"with {call}" if name.startswith("open_") else call
     raise UsageError(f"fanout.{name} runs in an async function that trio.run runs; without a loop: {usage}")
+
+
+def _runs_asyncio() -> bool:
+    asyncio = sys.modules.get("asyncio")  # if it was not even imported, it does not run
+    with suppress(RuntimeError):
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    return False
 
 
 _KINDS: Mapping[str, tuple[Any, str]] = {

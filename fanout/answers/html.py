@@ -22,13 +22,16 @@ def draw_columns(answers: "Sequence[Answer]", winner: str | None = None) -> str:
 
 def _draw(answer: "Answer", *, wins: bool) -> str:
     border = ";border-color:#2a8;border-width:2px" if wins else ""
-    parts = [f"<b>{_clean(answer.lane)}</b>{' has won' if wins else ''}", f'<div style="{_FAINT}">{_tell(answer)}</div>']
+    parts = [
+        f"<b>{_clean(answer.lane)}</b>{' has won' if wins else ''}",
+        f'<div style="{_FAINT}">{_tell(answer)}</div>',
+    ]
     if answer.reasoning:
         parts.append(f'<div style="{_TEXT};{_FAINT}">{_clean(answer.reasoning)}</div>')
     if said := answer.text or answer.refusal:
         parts.append(f'<div style="{_TEXT}">{_clean(said)}</div>')
-    for call in answer.tool_calls:
-        parts.append(f'<div style="{_TEXT}"><code>{_clean(call.name)}({_clean(call.arguments)})</code></div>')
+    calls = [f"{_clean(call.name)}({_clean(call.arguments)})" for call in answer.tool_calls]
+    parts += [f'<div style="{_TEXT}"><code>{call}</code></div>' for call in calls]
     if answer.error is not None:
         parts.append(f'<div style="{_TEXT};color:#c33">{_clean(str(answer.error))}</div>')
     return f'<div style="{_COLUMN}{border}">{"".join(parts)}</div>'

@@ -10,12 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
-from functools import partial
 from typing import Generic, TypeVar
 
 import trio
 
-from fanout.errors import FanoutError
 from fanout.facades.home import Home, find_home
 
 LIMIT = 256
@@ -70,7 +68,7 @@ class Call(Generic[T]):
         if self.home.leaving:
             self._end_without_run()
         else:
-            self._context.run(self.home.calls.start_soon, self._run)
+            self._context.run(self.home.start, self._run, self._scope)
 
     def _withdraw(self) -> None:
         self._scope.cancel()
@@ -87,20 +85,18 @@ class Call(Generic[T]):
         try:
             with self._scope:
                 self._values.append(await work())
-        except trio.Cancelled:
-            self.error = _ended()
-            raise
         except BaseException as error:  # noqa: BLE001  # the caller's: in this nursery it would end all other calls
             self.error = error
         finally:
             if not self._values and self.error is None:
-                self.error = _ended()  # cancelled, by whoever does not ask any more
+                self.error = _ended()
             self.over = True
             self._wake()
 
 
-def _ended() -> FanoutError:
-    return FanoutError("the call was cancelled: the process is about to end")
+def _ended() -> BaseException:
+    """What a call that was cancelled comes to. If nobody else has cancelled it, the process is about to end."""
+    return SystemExit("the call was cancelled, because the process ends")
 
 
 class Crossing(Generic[T]):

@@ -8,7 +8,7 @@ is; and an exception such as SystemExit in one task would end all others.
 import atexit
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent import futures
 from contextlib import suppress
 from typing import TypeVar
@@ -30,6 +30,7 @@ class Home:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+        self._running: set[trio.CancelScope] = set()
         self._opened = start_blocking_portal("trio", name="fanout")
         self._portal = self._opened.__enter__()
         started = self._portal.start_task(self._live)
@@ -41,11 +42,29 @@ class Home:
         self._leaving = trio.Event()
         async with trio.open_nursery() as connections:
             Kept(connections).serve()
-            async with trio.open_nursery() as self.calls:
+            async with trio.open_nursery() as self._calls:
                 task_status.started(trio.lowlevel.current_trio_token())
                 await self._leaving.wait()
-                self.calls.cancel_scope.cancel()
+                for scope in self._running:
+                    scope.cancel()  # one by one: each caller gets to know
             connections.cancel_scope.cancel()
+
+    def start(self, run: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+        """Starts `run`, which `scope` cancels, as a task of the thread, where this is called."""
+
+        async def run_call() -> None:
+            self._running.add(scope)
+            try:
+                await run()
+            finally:
+                self._running.discard(scope)
+
+        self._calls.start_soon(run_call)
+
+    @property
+    def running(self) -> int:
+        """The number of calls that run."""
+        return len(self._running)
 
     @property
     def leaving(self) -> bool:
@@ -67,7 +86,7 @@ class Home:
             raise UsageError("this was opened before the process was forked: open it again in the new process")
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Has the thread call `function` soon, and does not wait for that; where it has ended, nothing is left to do."""
+        """Has the thread call `function`, without waiting for it; if the thread has ended, nothing is left to do."""
         self.check()
         with suppress(trio.RunFinishedError):
             self.token.run_sync_soon(function)
@@ -90,8 +109,8 @@ class Home:
 
 
 _homes: dict[int, Home] = {}
-"""By process, so that a fork begins anew. What it inherits is kept, never used: to tidy it away would touch sockets that
-belong to the parent."""
+"""By process, so that a fork begins anew. What it inherits is kept and never used: to tidy it away would touch sockets
+that belong to the parent."""
 _locks: dict[int, threading.Lock] = {}
 
 

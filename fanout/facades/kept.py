@@ -1,4 +1,4 @@
-"""The connections that the calls of one process share, opened when the first call wants them and kept until the exit."""
+"""The connections that all calls of a process share, opened when the first wants them and kept until the exit."""
 
 import logging
 

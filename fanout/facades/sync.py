@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from fanout import api
 from fanout.errors import UsageError
 from fanout.events import Tagged
-from fanout.facades.bridge import Block, Call, Wake
+from fanout.facades.bridge import Block, Call
 from fanout.facades.outside import Outside
 
 P = ParamSpec("P")
