@@ -53,7 +53,7 @@ class Call(Generic[T]):
         self.home.soon(self._withdraw)
 
     def result(self) -> T:
-        """What came of it, once it is over: a value, or its exception with the traceback from there."""
+        """Returns its value, once it is over, or raises its exception, with the traceback from there."""
         if self.error is not None:
             try:
                 raise self.error
@@ -95,7 +95,7 @@ class Call(Generic[T]):
 
 
 def _ended() -> BaseException:
-    """What a call that was cancelled comes to. If nobody else has cancelled it, the process is about to end."""
+    """The end of a call that was cancelled. If its caller has not done it, the process is about to end."""
     return SystemExit("the call was cancelled, because the process ends")
 
 
@@ -180,7 +180,7 @@ class Block(Generic[Opened]):
         self._meanwhile = meanwhile
         self._inside = trio.CancelScope()
         self.values: list[Opened] = []
-        """What the manager has given, once it is open."""
+        """The value that the manager has given, once it is open."""
         self.call: Call[None] = Call(self._hold, wake)
 
     @property

@@ -17,7 +17,7 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 import fanout
-from fanout import Delta, End, Status, api
+from fanout import Delta, End, Status
 from fanout.errors import AuthError, ServerError, UsageError
 from fanout.facades.aio import run as run_in_home
 from fanout.facades.home import find_home
@@ -50,13 +50,6 @@ def test_it_has_the_calls_of_fanout_with_their_signatures() -> None:
         assert inspect.signature(theirs) == inspect.signature(ours)
         assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(ours)
         assert (theirs.__name__, theirs.__doc__) == (ours.__name__, ours.__doc__)
-
-
-def test_a_fan_out_has_what_trios_has() -> None:
-    def names(kind: type) -> set[str]:
-        return {name for name in dir(kind) if not name.startswith("_")}
-
-    assert names(fanout.aio.Fanout) - {"block"} == names(api.Fanout) - {"take"} | {"started"}
 
 
 def test_a_race_returns_the_answer(run: Run, server: OpenAIServer) -> None:

@@ -15,7 +15,7 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 import fanout
-from fanout import Delta, End, Status, api
+from fanout import Delta, End, Status
 from fanout.errors import ServerError, UsageError
 from fanout.facades.home import find_home
 from fanout.transports.memory import HANG
@@ -34,13 +34,6 @@ def test_it_has_the_calls_of_fanout_with_their_arguments_and_none_is_async() -> 
         assert inspect.signature(theirs) == inspect.signature(ours)
         assert not inspect.iscoroutinefunction(ours)
         assert hasattr(ours, "__wrapped__")
-
-
-def test_a_fan_out_has_what_trios_has() -> None:
-    def names(kind: type) -> set[str]:
-        return {name for name in dir(kind) if not name.startswith("_")}
-
-    assert names(fanout.sync.Fanout) - {"block"} == names(api.Fanout) - {"take"} | {"started"}
 
 
 def test_every_call_returns_what_it_returns_under_trio(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,18 +203,6 @@ def test_importing_it_imports_neither_trio_nor_an_http_client() -> None:
         print(fanout.aio, *sorted(set(sys.modules) & {"trio", "anyio", "asyncio", "httpx", "attrs", "curl_cffi"}))
     """
     assert run_program(code).count(" ") == 3  # those of the module's own description
-
-
-def test_the_questions_of_a_fan_out_can_be_asked_in_its_own_thread() -> None:
-    texts: list[str] = []
-
-    def accept(_: fanout.Answer) -> bool:
-        texts.append(events.run.answers[0].text)
-        return True
-
-    with fanout.sync.open_fanout("?", fanout.Race(LANE, accept=accept), transport=play(0.05, TOKEN, END)) as events:
-        list(events)
-    assert texts == ["word "]
 
 
 def test_the_thread_is_not_the_callers() -> None:
