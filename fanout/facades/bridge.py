@@ -3,7 +3,8 @@
 A call is one task there, with a cancel scope. The other side waits for its end, also when it has cancelled it: so
 whoever returns leaves nothing behind. Items that a call produces on its way wait in a deque, batch by batch. Either
 side announces that it waits, looks once more, and only then sleeps; so the other wakes it once a burst, and neither
-takes a lock. Each counter is written by one side only.
+takes a lock. Each counter and flag but one is written by one side only; `awaited` is set by the one and cleared by the
+other, who then wakes it.
 """
 
 from collections import deque
@@ -119,16 +120,16 @@ class Crossing(Generic[T]):
         return bool(self._batches) or self._closed
 
     def take(self) -> Sequence[T] | None:
-        """Takes a batch, on the consumer's side; none there gives an empty one, and the end None."""
-        if not self._batches:
-            return None if self._closed and not self._batches else ()
-        batch = self._batches.popleft()
-        self._taken += len(batch)
+        """Takes all items that wait, on the consumer's side; an empty sequence if none do, and None at the end."""
+        closed = self._closed  # before the items: what comes after it must not be lost
+        taken = [item for _ in range(len(self._batches)) for item in self._batches.popleft()]
+        if not taken:
+            return None if closed else taken
+        self._taken += len(taken)
         room = self._room
         if room is not None and self._has_room():
-            self._room = None
             self._home.soon(room.set)
-        return batch
+        return taken
 
     def close(self) -> None:
         """There are no more items: the consumer hears of it after those that wait."""
@@ -149,6 +150,7 @@ class Crossing(Generic[T]):
                 room = self._room = trio.Event()
                 if not self._has_room():
                     await room.wait()
+                self._room = None
 
     def _has_room(self) -> bool:
         return self._sent - self._taken <= self._limit // 2
@@ -165,8 +167,8 @@ Opened = TypeVar("Opened")
 class Block(Generic[Opened]):
     """A context manager of Trio's that one task in fanout's thread holds open while a block elsewhere runs.
 
-    `opened` is called there with what it gives, and may run something meanwhile; `wake` when it is open, and when it is
-    over.
+    `meanwhile` runs there while it is open, with what the manager gives. `wake` is called when it is open, and when it
+    is over.
     """
 
     def __init__(

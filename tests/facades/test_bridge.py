@@ -1,6 +1,7 @@
 """The bridge: calls in the other thread, and items that cross with a bound on what waits."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -17,10 +18,10 @@ from fanout.facades.home import find_home
 class Consumer:
     """The other side of a crossing, in a thread without a loop; it counts how often it is woken."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
         self.flag = threading.Event()
         self.wakes = 0
-        self.crossing: Crossing[int] = Crossing(find_home(), self.wake)
+        self.crossing: Crossing[int] = Crossing(find_home(), self.wake, limit)
 
     def wake(self) -> None:
         self.wakes += 1
@@ -71,6 +72,23 @@ def test_all_items_cross_in_their_order(batch: int) -> None:
     assert got == list(range(batch * 300))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [1, 2, 7])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_neither_side_misses_that_the_other_waits(batch: int, limit: int) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        consumer, producer = Consumer(limit), Producer(3000 * batch, batch)
+        start(consumer, producer)
+        count = 0
+        while (items := consumer.take()) is not None:
+            count += len(items)
+        assert count == 3000 * batch
+    finally:
+        sys.setswitchinterval(before)
+
+
 def settle() -> None:
     """Waits until the producer has done what it can."""
     for _ in range(5):
@@ -78,6 +96,7 @@ def settle() -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 16])
 def test_a_consumer_that_pauses_stops_the_producer_and_starts_it_again(batch: int) -> None:
     consumer, producer = Consumer(), Producer(1_000_000 // batch * batch, batch)

@@ -32,6 +32,7 @@ class Shown:
         self.pages.append(thing._repr_html_())
 
 
+@pytest.mark.slow
 def test_the_display_follows_the_stream_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Shown()
     monkeypatch.setitem(sys.modules, "IPython.display", shown)

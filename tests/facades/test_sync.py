@@ -144,6 +144,7 @@ def all_closed(portal: BlockingPortal, server: OpenAIServer) -> None:
     portal.call(wait)
 
 
+@pytest.mark.slow
 def test_a_program_ends_cleanly_though_calls_still_run(portal: BlockingPortal, server: OpenAIServer) -> None:
     code = """
         import asyncio, sys, threading, time
@@ -165,6 +166,7 @@ def test_a_program_ends_cleanly_though_calls_still_run(portal: BlockingPortal, s
     all_closed(portal, server)
 
 
+@pytest.mark.slow
 def test_a_fork_begins_anew(server: OpenAIServer) -> None:
     code = """
         import os, sys
