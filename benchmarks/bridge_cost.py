@@ -153,8 +153,8 @@ class Way:
 
 
 WAYS = {
-    UNIT: Way(partial(trio.run, through_memory_channel)),
-    "fanout's channel, on Trio": Way(partial(trio.run, within_trio)),
+    UNIT: Way(lambda load: trio.run(partial(through_memory_channel, load))),
+    "fanout's channel, on Trio": Way(lambda load: trio.run(partial(within_trio, load))),
     "`fanout.aio`, asyncio": Way(lambda load: asyncio.run(across_to_asyncio(load))),
     "`fanout.aio`, uvloop": Way(on_uvloop, "uvloop"),
     "`fanout.sync`": Way(across_to_a_thread),

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from fanout import Delta, Race
-from fanout.aio import open_fanout, race  # imported here, what they need is loaded before the first request
+import fanout.aio
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 LANES = ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5"]
 
@@ -18,13 +19,10 @@ app = FastAPI()
 
 
 async def write(question: str) -> AsyncIterator[str]:
-    """Yields the text of the lane that spoke first."""
-    winner = None
-    async with open_fanout(question, Race(*LANES, on="first_token", reasoning=False), deadline=60) as events:
-        async for tagged in events:
-            if isinstance(tagged.event, Delta) and winner in (None, tagged.lane):
-                winner = tagged.lane
-                yield tagged.event.text
+    """Yields the text of the lane that speaks first."""
+    async with fanout.aio.stream(question, LANES, deadline=60) as text:
+        async for piece in text:
+            yield piece
 
 
 @app.get("/stream")
@@ -36,5 +34,5 @@ async def stream(question: str) -> StreamingResponse:
 @app.get("/answer")
 async def answer(question: str) -> dict[str, str]:
     """Returns the first whole answer; which lane gave it is for the log."""
-    first = await race(question, LANES, deadline=60)
+    first = await fanout.aio.race(question, LANES, deadline=60)
     return {"lane": first.lane, "text": first.text}

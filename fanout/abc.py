@@ -6,7 +6,8 @@ anything that can run, be cancelled, and end.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from contextvars import ContextVar
 from math import inf
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
@@ -17,7 +18,7 @@ from fanout.answers import Answer, Run
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError, TimedOut
-from fanout.events import Event, Status
+from fanout.events import CONTENT, Event, Status
 from fanout.prompt import Prompt
 
 
@@ -244,10 +245,26 @@ class Standing(Protocol):
         ...
 
     @property
+    def good(self) -> bool:
+        """True if the lane has finished, the policy's `accept` has taken its answer, and it has not lost."""
+        ...
+
+    @property
     def answer(self) -> Answer:
         """The lane's answer so far."""
         ...
 
+
+Accept = Callable[[Answer], bool | Awaitable[bool]]
+"""Tells whether an answer is good. An async one is awaited under the clocks of the answer's lane.
+
+To raise Refused, or a ValueError (as json and pydantic do), is another way to say no, with the reason; any other
+exception is the caller's, and comes out of the call that runs the plan.
+"""
+
+Waiting = Callable[[Awaitable[bool]], Awaitable[bool]]
+WAITING: ContextVar[Waiting | None] = ContextVar("waiting", default=None)
+"""Awaits, in place of the engine, the verdict of an async `accept` that belongs to another loop; None: it is Trio's."""
 
 OnLose = Literal["cancel", "keep"]
 """The fate of a lane that has lost: it is cut off at once, or runs on to its end and is counted as waste."""
@@ -260,8 +277,11 @@ class Policy(ABC):
     before the next one starts: 0 all at once, infinity only after a failure. Whatever it is, a running lane that fails,
     or that has lost, starts the next at once. `retries` is how often a lane is tried again, unless the lane says
     otherwise. `deadline` is the number of seconds that all the lanes together may take; `on_lose` None leaves the
-    choice to the call.
+    choice to the call. `accept` is asked once about each answer, before `losers` hears that its lane has finished; None
+    takes all.
     """
+
+    accept: Accept | None = None
 
     pace: float = 0.0
     retries: ClassVar[int] = 1
@@ -270,6 +290,9 @@ class Policy(ABC):
 
     heeds: frozenset[type] | None = None
     """The kinds of events that `losers` is asked about; None: all. A burst brings hundreds of pieces in one read."""
+
+    speech: frozenset[type] = CONTENT
+    """The kinds of content with which a lane is not silent, so that the wait for the next lane begins anew."""
 
     def __init__(self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None) -> None:
         self.lanes = lanes
@@ -285,8 +308,8 @@ class Policy(ABC):
         """
 
     def winner(self, lanes: Sequence[Standing]) -> int | None:
-        """Returns the lane whose answer is the group's, when all is over: the first that finished and did not lose."""
-        kept = [(s.place, i) for i, s in enumerate(lanes) if s.status is Status.FINISHED and not s.lost]
+        """Returns the lane whose answer is the group's, from the verdict on: the first that is good, if any."""
+        kept = [(s.place, i) for i, s in enumerate(lanes) if s.good]
         return min(kept)[1] if kept else None
 
 
@@ -371,6 +394,11 @@ class Lane(Protocol):
     @property
     def answer(self) -> Answer:
         """The answer so far; a group's is that of its winner."""
+        ...
+
+    @property
+    def due(self) -> float:
+        """The Trio time until which the lane of that answer may take."""
         ...
 
     async def run(self, prompt: Prompt, until: float) -> None:

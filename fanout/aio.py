@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fanout.facades.aio import (
         Fanout,
+        Stream,
         ask,
         check_keys,
         fetch_file,
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
         open_fanout,
         open_transport,
         race,
+        stream,
     )
     from fanout.facades.notebook import show
 
 __all__ = [
     "Fanout",
+    "Stream",
     "ask",
     "check_keys",
     "fetch_file",
@@ -31,6 +34,7 @@ __all__ = [
     "open_transport",
     "race",
     "show",
+    "stream",
 ]
 
 

@@ -11,8 +11,9 @@ import trio
 from attrs import evolve, fields_dict
 
 from fanout import catalog
-from fanout.abc import Login, Observer, OnLose, Policy, Provider, Transport
+from fanout.abc import Accept, Login, Observer, OnLose, Policy, Provider, Transport
 from fanout.answers import Answer, Run, Wasted
+from fanout.answers.certain import Certain
 from fanout.answers.prices import cost
 from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
@@ -25,7 +26,7 @@ from fanout.errors.unwrapped import unwrapping
 from fanout.events import File, Status, Tagged
 from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
-from fanout.policies.race import Accept, On, Race
+from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Message, Options, Prompt
 from fanout.prompt.history import History, Turns
 from fanout.settings import COUNT, Setting, check_settings, explain_unknown
@@ -223,16 +224,20 @@ async def _open(
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 
 
+_BLOCKS = ("open_fanout", "open_transport", "stream")
+"""The calls that are context managers."""
+
+
 def _check_loop(name: str) -> None:
     """Raises UsageError where Trio does not run, with the module whose function of this name is the one to use."""
     if trio.lowlevel.in_trio_run():
         return
     if _runs_asyncio():
         call = f"fanout.aio.{name}(…)"
-        usage = f"async with {call}" if name.startswith("open_") else f"await {call}"
+        usage = f"async with {call}" if name in _BLOCKS else f"await {call}"
         raise UsageError(f"fanout.{name} runs on Trio, and here runs asyncio: {usage}")
     call = f"fanout.sync.{name}(…)"
-    usage = f"with {call}" if name.startswith("open_") else call
+    usage = f"with {call}" if name in _BLOCKS else call
     raise UsageError(f"fanout.{name} runs in an async function that trio.run runs; without a loop: {usage}")
 
 
@@ -290,6 +295,82 @@ async def _run_to_end(
             tell(observer.run_ended, fanout.run, lanes, trio.current_time())
         if channel is not None:
             channel.close()
+
+
+class Stream:
+    """The text of the lane that wins, as it comes: iterate over it, once."""
+
+    def __init__(self, fanout: Fanout, certain: Certain) -> None:
+        self._fanout = fanout
+        self._certain = certain
+
+    @property
+    def lane(self) -> str | None:
+        """The name of the lane whose text it is, None before that is certain."""
+        return self._certain.lane
+
+    @property
+    def run(self) -> Run:
+        """The run so far; complete, and with its cost, once the iteration has ended."""
+        return self._fanout.run
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> str:
+        async for tagged in self._fanout:
+            if piece := self._certain.event(tagged, self._name_winner):
+                return piece
+        if (failure := self._fanout.failure) is not None:
+            raise failure
+        raise StopAsyncIteration
+
+    async def take(self) -> Sequence[str]:
+        """Waits for text, and takes all that is there; otherwise like the iteration."""
+        pieces: list[str] = []
+        while not pieces:
+            try:
+                events = await self._fanout.take()
+            except StopAsyncIteration:
+                if (failure := self._fanout.failure) is not None:
+                    raise failure from None
+                raise
+            pieces = [piece for tagged in events if (piece := self._certain.event(tagged, self._name_winner))]
+        return pieces
+
+    def _name_winner(self) -> str | None:
+        winner = self._fanout.winner
+        return None if winner is None else winner.lane
+
+
+@asynccontextmanager
+async def stream(
+    prompt: Asked, plan: Plan | Sequence[Plan], **settings: Unpack[CallSettings]
+) -> AsyncGenerator[Stream]:
+    """Gives the winner's text from the verdict on, and that of a lane at once where no other is left to win.
+
+    `async with fanout.stream(prompt, lanes) as text:`, and in it `async for piece in text:`. A list of lanes is a Race
+    on the first token; CallSettings says what the settings are. When the block is left, nothing of it remains, here or
+    upstream. The iteration raises AllLanesFailed when no lane gives an answer, also after the beginning of one; a text
+    that its service rewrites afterwards is not taken back. Raises UsageError.
+    """
+    _check_loop("stream")
+    if isinstance(plan, str):
+        settings["config"] = config = settings.get("config") or load()
+        plan = catalog.resolve(plan, config)
+    if not isinstance(plan, Policy):
+        plan = Race(*as_lanes(plan), on="first_token")
+    if not plan.chooses:
+        raise UsageError(f"{type(plan).__name__} chooses no winner; use open_fanout")
+    async with open_fanout(prompt, plan, **settings) as fanout:
+        yield Stream(fanout, Certain(fanout.lanes, last_counts=_takes_all(plan)))
+
+
+def _takes_all(plan: Any) -> bool:
+    """True if no `accept` of the plan's author may refuse an answer."""
+    return not isinstance(plan, Policy) or (
+        plan.accept in (None, has_answer) and all(map(_takes_all, plan.lanes)) and isinstance(plan, Race)
+    )
 
 
 async def _fan_out(prompt: Asked, plan: Plan | Sequence[Plan], settings: CallSettings) -> Fanout:
@@ -364,11 +445,14 @@ async def fetch_file(file: File, *, transport: Transport | str | None = None, to
 async def list_models(
     name: str, *, transport: Transport | str | None = None, config: Config | None = None
 ) -> list[str]:
-    """Returns the names of the models that the provider `name` offers now. Raises ProviderError, UsageError."""
+    """Returns the names of the models that the provider, or the service of the lane, `name` offers now.
+
+    Raises ProviderError, UsageError.
+    """
     _check_loop("list_models")
-    provider = catalog.find_for_listing(name, load() if config is None else config)[0]
+    lane = catalog.find_listed(name, load() if config is None else config)
     async with AsyncExitStack() as stack:
-        return await fetch_models(await _connections(transport, stack), provider)
+        return await fetch_models((await _connections(transport, stack)).by_proxy_of(lane), lane.provider)
 
 
 async def check_keys(name: str, *, transport: Transport | str | None = None) -> list[ProviderError | None]:

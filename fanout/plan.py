@@ -46,6 +46,10 @@ class Connections:
         """Sends `request` and tells `receiver` of the response."""
         await self.transport.exchange(request, receiver, connect)
 
+    def by_proxy_of(self, lane: catalog.LaneSpec) -> Transport:
+        """These connections as the lane takes them: by way of its own proxy, if it has one."""
+        return self if lane.proxy is None else _ByProxy(self, lane)
+
     def budget(self, provider: Provider) -> Budget:
         """The budget for repeating requests to the service behind this provider."""
         return self.budgets.setdefault(f"{provider.name} {provider.base_url}", Budget())
@@ -151,7 +155,7 @@ class Builder:
         return Attempt(
             name,
             lane.provider,
-            self.connections if lane.proxy is None else _ByProxy(self.connections, lane),
+            self.connections.by_proxy_of(lane),
             timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
             retries=next(number for number in tries if number is not None),
             options=lane.options,

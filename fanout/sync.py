@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fanout.facades.sync import (
         Fanout,
+        Stream,
         ask,
         check_keys,
         fetch_file,
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
         open_fanout,
         open_transport,
         race,
+        stream,
     )
 
 __all__ = [
     "Fanout",
+    "Stream",
     "ask",
     "check_keys",
     "fetch_file",
@@ -29,6 +32,7 @@ __all__ = [
     "open_fanout",
     "open_transport",
     "race",
+    "stream",
 ]
 
 

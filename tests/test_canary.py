@@ -22,11 +22,12 @@ from fanout.credentials.secret import Secret
 from fanout.errors import AuthError
 from fanout.events import Tagged
 from fanout.formats import Output
+from fanout.formats.headed import Headed
 from fanout.formats.json import Json
 from fanout.formats.jsonl import JsonLines
 from fanout.formats.markdown import Markdown
 from fanout.formats.plain import Plain
-from fanout.formats.text import Headed, Raw, Text
+from fanout.formats.text import Raw, Text
 from fanout.prompt import Prompt
 from fanout.transports.choice import NAMES
 from tests.cli.command import fanout as command

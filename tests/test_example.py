@@ -1,7 +1,5 @@
 """The example plug-in, found through its entry points as an installed package would be."""
 
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,25 +9,15 @@ from fanout.abc import Head
 from fanout.catalog.config import Config, GroupTable
 from fanout.errors import NotFound
 from fanout.transports.memory import MemoryTransport, Script
+from tests.example import install_example
 from tests.servers.script import open_script_server
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "fanout-echo"
 PLAIN = Head(200, {"content-type": "text/plain; charset=utf-8"})
 
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves what pip leaves of a package: its module on the path, and its metadata beside."""
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    metadata = tmp_path / "fanout_echo-0.1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
-    groups = project["entry-points"].items()
-    lines = [
-        line for group, names in groups for line in (f"[{group}]", *(f"{n} = {where}" for n, where in names.items()))
-    ]
-    (metadata / "entry_points.txt").write_text("\n".join(lines))
-    monkeypatch.setattr(sys, "path", [str(tmp_path), str(EXAMPLE), *sys.path])
+    install_example(monkeypatch, tmp_path)
 
 
 async def test_its_provider_is_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ async def test_the_benchmark_prints_what_it_says(tmp_path: Path, monkeypatch: py
     shown, printed = output_after("fanout bench").splitlines(), done.out.splitlines()
     assert printed[0].split() == shown[0].split()
     assert [line.split()[:3] for line in printed[1:3]] == [line.split()[:3] for line in shown[1:3]]
-    sentence = re.compile(r"\w+ is \d+ % faster (to .+) than \w+, 95 % CI \d+ to \d+ %, wins \d+ % of prompts")
+    sentence = re.compile(r"\w+ takes \d+ % less time (to .+) than \w+, 95 % CI \d+ to \d+ %, wins \d+ % of prompts")
     assert all(sentence.fullmatch(line) for line in shown[3:])
     assert any(sentence.fullmatch(line) for line in printed)
     assert (tmp_path / "today" / "report.html").exists()

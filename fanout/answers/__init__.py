@@ -33,9 +33,11 @@ from fanout.prompt.history import History
 class Answer:
     """The answer of one lane. Times are seconds, from the lane's start; `status` is None while it runs.
 
-    `ttft` is the time to the first content, `itl` the mean gap between pieces of content. `elapsed` the
-    time to its end, None if it never started. `headers` are those of the response that tell of rate limits. `notes`
-    say what should be known of the answer, a sentence each: a finish reason or a part of it that is not known.
+    `ttft` is the time to the first content, reasoning among it, `ttfo` that to the first output, which is all other
+    content; they differ where a model thinks before it answers. `itl` is the mean gap between pieces of content,
+    `elapsed` the time to its end, None if it never started. `headers` are those of the response that tell of rate
+    limits. `notes` say what should be known of the answer, a sentence each: a finish reason or a part of it that is
+    not known.
     """
 
     lane: str
@@ -53,6 +55,7 @@ class Answer:
     finish_reason: str | None = None
     error: ProviderError | None = None
     ttft: float | None = None
+    ttfo: float | None = None
     itl: float | None = None
     elapsed: float | None = None
     conversation: Conversation | None = field(default=None, repr=False)
@@ -73,8 +76,16 @@ class Answer:
 
     @property
     def tokens(self) -> int:
-        """Output tokens: the service's count, or an estimate; while the lane runs, one for each piece of content."""
-        return self.chunks if self.usage is None or self.usage.output is None else self.usage.output
+        """Output tokens: the service's count, or an estimate, while the lane runs as at its end."""
+        if self.usage is not None and self.usage.output is not None:
+            return self.usage.output
+        arguments = sum(len(call.arguments) for call in self.tool_calls)
+        return estimate_tokens(self.chunks, len(self.text) + len(self.reasoning) + len(self.refusal) + arguments)
+
+    @property
+    def estimated(self) -> bool:
+        """True if its output tokens are an estimate, because the service has counted none."""
+        return self.usage is None or self.usage.output is None or self.usage.estimated
 
 
 @frozen
@@ -123,6 +134,15 @@ class Run:
         raise KeyError(lane)
 
 
+def estimate_tokens(pieces: int, characters: int) -> int:
+    """Returns about how many tokens came: one for each four characters, at least one for each piece of content."""
+    return max(pieces, -(-characters // 4))
+
+
+def _is_output(event: Event) -> bool:
+    return type(event) in CONTENT and type(event) is not Reasoning
+
+
 PACKED = 4096
 """Pieces of content after which those of a text are joined."""
 
@@ -141,6 +161,7 @@ class Fold:
     asked: int = 0
     chunks: int = 0
     _first: float | None = None
+    _output: float | None = None
     _last: float | None = None
     _ended: float | None = None
     _end: End | None = None
@@ -179,6 +200,8 @@ class Fold:
             self._last = at
             if self._first is None:
                 self._first = at
+            if self._output is None and any(map(_is_output, events)):
+                self._output = at
         return contents
 
     def _add_call(self, piece: ToolCall) -> None:
@@ -241,6 +264,7 @@ class Fold:
             finish_reason=end.finish_reason,
             error=end.error,
             ttft=self._since(self._first),
+            ttfo=self._since(self._output),
             itl=self._itl(),
             elapsed=self._since(self._ended),
             conversation=conversation if isinstance(conversation, Conversation) else None,
@@ -261,9 +285,9 @@ class Fold:
         return evolve(usage, input=asked, output=self._estimate(), estimated=True)
 
     def _estimate(self) -> int:
-        """About how many tokens came: one for each four characters, at least one for each piece of content."""
+        """Estimates how many tokens came."""
         characters = sum(map(len, chain(*self._texts.values(), *(call[2] for call in self._calls.values()))))
-        return max(self.chunks, -(-characters // 4))
+        return estimate_tokens(self.chunks, characters)
 
     def _since(self, moment: float | None) -> float | None:
         return None if moment is None or self.started is None else moment - self.started

@@ -1,6 +1,7 @@
 """Names to providers: the wires, the table of hosts, the lanes and groups of `fanout.toml`, and plug-ins."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import count
@@ -132,6 +133,20 @@ def find_for_listing(name: str, config: Config = NOTHING_CONFIGURED) -> list[Pro
     if name not in entries() and _load_plug_in("fanout.providers", name) is None:
         raise UsageError(explain_unknown("provider", name, entries(), "`fanout providers` lists them all"))
     return _make_providers(Spec(LISTING, None, name, ""), Given(), config)[0]
+
+
+def find_listed(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
+    """Returns the lane whose service's models are to be listed: a provider's name, or any lane. Raises UsageError."""
+    if text in config.groups:
+        lanes = ", ".join(config.groups[text].lanes)
+        raise UsageError(f"{text} is a group; ask for the models of one of its lanes: {lanes}")
+    known = {*entries(), *config.lanes}
+    if text in config.lanes or re.search("[/:=?]", text):
+        return find(text, config)
+    if text not in known and _load_plug_in("fanout.providers", text) is None:
+        form = "`fanout providers` lists what there is"
+        raise UsageError(explain_unknown("provider or lane", text, known, form))
+    return LaneSpec(text, find_for_listing(text, config)[0])
 
 
 def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...], file: Path | None) -> Spec:

@@ -7,11 +7,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fanout import __version__
 from fanout.errors import FanoutError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS = {
     "race": "First good answer wins, the other lanes are stopped.",
@@ -51,6 +55,13 @@ class Verbs(click.Group):
             return None
         command: click.Command = getattr(import_module(f"fanout.cli.{cmd_name}"), cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """The verbs with their short help, without importing them, and the options."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(verb, help=help_) for verb, help_ in VERBS.items() if verb.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the verbs into the help without importing them."""
@@ -92,6 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A closed descriptor makes these None, which hardly anything that prints expects.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open to the end
+    if "_FANOUT_COMPLETE" in os.environ:
+        from fanout.cli.completion import register
+
+        register()
     try:
         try:
             code = fanout.main(arguments, prog_name="fanout", standalone_mode=False)

@@ -6,11 +6,12 @@ import click
 from attrs import evolve
 
 from fanout.abc import Policy
+from fanout.cli.names import complete_own
 from fanout.cli.options import Choices, add_choices
 
 
 @click.command()
-@click.argument("plan", metavar="NAME")
+@click.argument("plan", metavar="NAME", shell_complete=complete_own)
 @add_choices
 def ask(plan: str, **values: Any) -> int:
     """Put one prompt to a group or a lane that fanout.toml names.

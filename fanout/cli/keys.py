@@ -7,13 +7,14 @@ import click
 
 from fanout import catalog
 from fanout.catalog.entries import Entry, keys_in_environment
+from fanout.cli.names import complete_keyed
 
 if TYPE_CHECKING:
     from fanout.errors import ProviderError
 
 
 @click.command()
-@click.argument("providers", nargs=-1, metavar="[PROVIDER]...")
+@click.argument("providers", nargs=-1, metavar="[PROVIDER]...", shell_complete=complete_keyed)
 @click.option("--offline", is_flag=True, help="Only say which are set; ask nobody.")
 def keys(providers: tuple[str, ...], offline: bool) -> int:
     """Check the keys of the environment with their services, by asking for their lists of models. Shows no key.

@@ -6,12 +6,16 @@ from functools import partial
 
 import click
 
+from fanout.cli.names import complete_listing
+
 
 @click.command()
-@click.argument("provider", required=False, metavar="[PROVIDER|pull]")
+@click.argument("provider", required=False, metavar="[PROVIDER|LANE|pull]", shell_complete=complete_listing)
 @click.option("--json", "as_json", is_flag=True, help="The list as JSON.")
 def models(provider: str | None, as_json: bool) -> int:
-    """List a provider's models, asked now; `pull` fetches the embedded model's weights and prints where they are.
+    """List the models of a provider, or of a lane's service, asked now.
+
+    `pull` fetches the embedded model's weights and prints where they are.
 
     Without an argument: what the embedded model is, and whether its weights are here.
     """

@@ -8,18 +8,16 @@ from functools import reduce, wraps
 from math import inf
 from pathlib import Path
 from select import select
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from attrs import frozen
 
 from fanout import Media, Message, Prompt, Timeouts
+from fanout.cli.names import complete_file, complete_lane
 from fanout.errors import UsageError
 from fanout.settings import Setting, clock, duration, settings_of
 from fanout.storage.places import expand_home
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 Command = Callable[..., Any]
 
@@ -120,20 +118,6 @@ CLOCK_FLAGS = {name: flag_of(name, one) for name, one in settings_of(Timeouts).i
 """The options that set a lane's clocks, by the clocks' names."""
 
 
-def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
-    """The providers whose names begin like the last lane of the list."""
-    from click.shell_completion import CompletionItem
-
-    from fanout import catalog
-
-    before, comma, last = incomplete.rpartition(",")
-    return [
-        CompletionItem(f"{before}{comma}{row.name}/", help=row.note)
-        for row in catalog.providers()
-        if row.name.startswith(last)
-    ]
-
-
 _OPENS_A_LANE = re.compile(r"\s*([\w.-]+=)?[\w.-]+[/:]")
 
 
@@ -220,9 +204,13 @@ _SHARED: list[Callable[[Command], Command]] = [
     ),
     *OF_EVERY_LANE,
     click.option(
-        "-a", "--attach", "attachments", multiple=True, metavar="FILE|URL", help="A picture, sound or file to send."
+        "-a", "--attach", "attachments", multiple=True, metavar="FILE|URL", shell_complete=complete_file,
+        help="A picture, sound or file to send."
     ),
-    click.option("-f", "--file", metavar="FILE", help="The prompt, or what belongs to it, from a file; - is stdin."),
+    click.option(
+        "-f", "--file", metavar="FILE", shell_complete=complete_file,
+        help="The prompt, or what belongs to it, from a file; - is stdin.",
+    ),
     *(
         click.option(CLOCK_FLAGS[name], name, type=_reader_of(name, one), metavar=one.form.metavar, help=_help_of(one))
         for name, one in settings_of(Timeouts).items()

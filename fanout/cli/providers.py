@@ -1,29 +1,50 @@
 """fanout providers: what a lane can name."""
 
 import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from fanout.errors import UsageError
+
 if TYPE_CHECKING:
     from fanout.catalog.entries import Entry
+    from fanout.cli.names import Name
+
+_READY = "READY"
+_NO_KEY = "WITHOUT A KEY"
+_CHATS = "WEB CHATS, which nobody offers as interfaces"
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def providers(as_json: bool) -> None:
-    """List the providers: their names, what holds their keys or logins, whether one is set, and where they are.
+@click.option("-v", "--verbose", is_flag=True, help="With addresses and all variables, however long the lines are.")
+def providers(as_json: bool, verbose: bool) -> None:
+    """List what a lane can name: your own lanes and groups, plug-ins, and the providers, those with a key first.
 
     A key is a variable of the environment; a login is one that `fanout auth list` shows. No service is asked.
     """
     from fanout import catalog
+    from fanout.catalog.config import Config, load
+    from fanout.cli.names import own_names, plug_in_names
 
     problems: list[Exception] = []
     rows = [(row, _login(row, problems)) for row in catalog.providers()]
+    try:
+        config = load()
+    except UsageError as error:
+        problems.append(error)
+        config = Config()
+    others = [*own_names(config), *plug_in_names()]
     if as_json:
-        click.echo(json.dumps([_object(row, login) for row, login in rows], indent=2))
+        named = [{"name": each.name, "kind": each.kind, "note": each.note} for each in others]
+        click.echo(json.dumps([*(_object(row, login) for row, login in rows), *named], indent=2))
     else:
-        _print(rows)
+        width = None if verbose else shutil.get_terminal_size().columns
+        click.echo("\n".join(_list(rows, others, width)).lstrip("\n"))
+        _explain(rows)
     for problem in problems:
         click.echo(f"fanout: {problem}", err=True)
 
@@ -32,7 +53,6 @@ def _login(row: "Entry", problems: list[Exception]) -> bool | None:
     """True if a login is kept, None where nobody logs in; a kept login that cannot be read goes to `problems`."""
     if not row.unofficial:
         return None
-    from fanout.errors import UsageError
     from fanout.login import store
     from fanout.login.services import SERVICES
 
@@ -49,6 +69,7 @@ def _login(row: "Entry", problems: list[Exception]) -> bool | None:
 def _object(row: "Entry", login: bool | None) -> dict[str, object]:
     return {
         "name": row.name,
+        "kind": "provider",
         "keys": list(row.keys),
         "key_present": row.key_present,
         "login_present": login,
@@ -60,23 +81,58 @@ def _object(row: "Entry", login: bool | None) -> dict[str, object]:
     }
 
 
-def _print(rows: "list[tuple[Entry, bool | None]]") -> None:
-    table = [("NAME", "KEY", "SET", "ADDRESS", "NOTE")]
-    for row, login in rows:
-        key = " or ".join(row.keys) or ("none" if login is None else "login")
-        present = row.key_present if row.keys else login
-        note = f"{row.status}, evidence of {row.evidence}: {row.note}" if row.unofficial else row.note
-        table.append((row.name, key, "-" if present is None else "yes" if present else "no", row.base_url, note))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        click.echo(line.rstrip())
+def _list(rows: "Sequence[tuple[Entry, bool | None]]", others: "Sequence[Name]", width: int | None) -> Iterator[str]:
+    """Yields the lines: one's own first, then what has a key; cut off at `width`, and with all there is without one."""
+    sections = {
+        f"YOUR {kind.upper()}S": [(n.name, n.note) for n in others if n.kind == kind] for kind in ("lane", "group")
+    }
+    sections["PLUG-INS"] = [(each.name, each.note) for each in others if each.kind == "plug-in"]
+    yield from _sections(sections, width)
+    ordered = sorted(rows, key=lambda row: not (row[0].key_present or row[1]))
+    found: dict[str, list[tuple[str, ...]]] = {_READY: [], _NO_KEY: [], _CHATS: []}
+    for row, login in ordered:
+        ready = row.key_present or not (row.needs_key or row.unset)
+        found[_CHATS if row.unofficial else _READY if ready else _NO_KEY].append(
+            _cells(row, login, whole=width is None)
+        )
+    yield from _sections(found, width)
+
+
+def _sections(sections: Mapping[str, list[tuple[str, ...]]], width: int | None) -> Iterator[str]:
+    """Yields sections whose columns have the same widths; empty ones are left out."""
+    from fanout.formats.summary import one_line
+    from fanout.formats.wrapping import fit
+
+    lines = [line for section in sections.values() for line in section]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for title, section in sections.items():
+        yield from ["", title] if section else ()
+        for cells in section:
+            line = "  ".join(one_line(cell).ljust(wide) for cell, wide in zip(cells, widths, strict=True))
+            yield fit(f"  {line}".rstrip(), width)
+
+
+def _cells(row: "Entry", login: bool | None, *, whole: bool) -> tuple[str, ...]:
+    """A provider's name, whether its key or login is set, what holds it, and the rest."""
+    from fanout.catalog.entries import keys_in_environment
+
+    present = row.key_present if row.keys else login
+    mark = "-" if present is None else "yes" if present else "no"
+    held = next((key for key in row.keys if any(keys_in_environment((key,)))), row.keys[0] if row.keys else "")
+    more = f" +{len(row.keys) - 1}" if len(row.keys) > 1 else ""
+    key = " or ".join(row.keys) if whole else f"{held}{more}"
+    evidence = f", evidence of {row.evidence}" if whole else f" {row.evidence}"
+    note = f"{row.status}{evidence}: {row.note}" if row.unofficial else row.note
+    cells = (row.name, mark, key or ("no key" if login is None else "login"), note)
+    return (*cells[:3], row.base_url, note) if whole else cells
+
+
+def _explain(rows: "Sequence[tuple[Entry, bool | None]]") -> None:
+    off = ", ".join(row.name for row, _ in rows if row.unofficial)
     click.echo(
-        "\nA lane is NAME/MODEL: -m groq/llama-3.3-70b-versatile; fanout models NAME lists its models.", err=True
-    )
-    off = [row.name for row, _ in rows if row.unofficial]
-    click.echo(
-        f"{', '.join(off)} are unofficial interfaces: off until FANOUT_UNOFFICIAL names them or a login is kept; your "
-        "own account and the site's terms apply.",
+        "\nA lane is NAME/MODEL: -m groq/llama-3.3-70b-versatile; a lane or group of yours is\n"
+        "its name. fanout models NAME lists models, fanout providers -v addresses.\n"
+        f"Web chats ({off}) are off until\n"
+        "FANOUT_UNOFFICIAL names them or a login is kept; your own account and the site's\nterms apply.",
         err=True,
     )

@@ -100,6 +100,11 @@ class Attempt:
         return self._fold.answer_with(late)
 
     @property
+    def due(self) -> float:
+        """The Trio time until which the lane may take, and an `accept` that is asked about its answer."""
+        return self._watch.limit
+
+    @property
     def provider(self) -> Provider:
         """The provider of its last try, with the key and in the form that it used."""
         return self._retries.provider

@@ -57,6 +57,11 @@ class Clocks:
         self.complete_at = at
         return True
 
+    @property
+    def limit(self) -> float:
+        """The time at which the lane's time as a whole is over."""
+        return min(self.until, inf if self.timeouts.total is None else self.started + self.timeouts.total)
+
     def next_alarm(self) -> Alarm:
         """Returns the alarm that comes first if nothing more arrives."""
         t = self.timeouts

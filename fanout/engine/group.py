@@ -1,13 +1,14 @@
 """A lane made of lanes: the nursery, and where the policy's word is carried out."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from inspect import isawaitable
 
 import trio
 from attrs import define
 
-from fanout.abc import Hear, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import WAITING, Accept, Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
@@ -39,16 +40,35 @@ from fanout.settings.timeouts import Leniency
 # plan. Nor is a lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
+LONGEST_REASON = 500
+"""Characters of a refusal's own words that an error repeats."""
+
+
 @define(eq=False)
 class Seat:
-    """One lane's place in a group, with what a policy may know of it."""
+    """One lane's place in a group, with what a policy may know of it.
+
+    `weighing` holds the policy's `accept` while it is awaited: the lane has finished, and its answer is not good yet.
+    `refusal` says why an answer was not taken.
+    """
 
     lane: "Attempt | Group"
     status: Status | None = None
     lost: bool = False
-    refused: bool = False
+    refusal: str | None = None
+    weighing: trio.CancelScope | None = None
     place: int = 0
     started: bool = False
+
+    @property
+    def open(self) -> bool:
+        """True as long as it is not known what becomes of the lane."""
+        return self.status is None or self.weighing is not None
+
+    @property
+    def good(self) -> bool:
+        """True if the lane has finished, its answer was taken, and it has not lost."""
+        return self.status is Status.FINISHED and self.weighing is None and self.refusal is None and not self.lost
 
     @property
     def answer(self) -> Answer:
@@ -80,6 +100,7 @@ class Group:
         self._spoke_at = 0.0
         self._turn = trio.Event()
         self._leniency = Leniency()
+        self._nursery: trio.Nursery | None = None
 
     @property
     def over(self) -> bool:
@@ -95,9 +116,17 @@ class Group:
     @property
     def answer(self) -> Answer:
         """The winner's answer; where nobody won, that of the first lane that finished, or of the first lane."""
-        kept = [seat for seat in self.seats if seat.status is Status.FINISHED and not seat.lost]
-        first = min(kept, key=lambda seat: seat.place) if kept else self.seats[0]
-        return (self.winner or first).answer
+        return self._best.answer
+
+    @property
+    def due(self) -> float:
+        """The Trio time until which the lane of that answer may take."""
+        return self._best.lane.due
+
+    @property
+    def _best(self) -> Seat:
+        kept = [seat for seat in self.seats if seat.good]
+        return self.winner or (min(kept, key=lambda seat: seat.place) if kept else self.seats[0])
 
     def __repr__(self) -> str:
         running = sum(seat.started and seat.status is None for seat in self.seats)
@@ -110,7 +139,7 @@ class Group:
         """
         chosen = not self._policy.chooses or self.winner is not None
         for seat in self.seats:
-            kept = chosen and seat.status is Status.FINISHED and not seat.lost
+            kept = chosen and seat.good
             if isinstance(seat.lane, Attempt):
                 yield seat.lane, kept
             else:
@@ -120,10 +149,10 @@ class Group:
     def errors(self) -> Iterator[ProviderError]:
         """The errors of the lanes below that gave no answer; those that were only cancelled have none."""
         for seat in self.seats:
-            if isinstance(seat.lane, Group) and not seat.refused:
+            if seat.refusal is not None:
+                yield _refuse(seat.answer, seat.refusal)
+            elif isinstance(seat.lane, Group):
                 yield from seat.lane.errors()
-            elif seat.refused:
-                yield _refusal(seat.answer)
             elif error := seat.answer.error:
                 yield error
 
@@ -131,9 +160,9 @@ class Group:
         """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
         until = min(until, trio.current_time() + self._policy.deadline)
         with unwrapping():
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as self._nursery:
                 try:
-                    await self._start_lanes(nursery, prompt, until)
+                    await self._start_lanes(self._nursery, prompt, until)
                 except BaseException:
                     self._leave()  # now, and not when the nursery is left: a lane may still say farewell
                     raise
@@ -141,7 +170,14 @@ class Group:
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, and with them the group."""
         self._cancelling = True
+        undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
+        for seat in undecided:
+            seat.status = Status.TIMED_OUT if error else Status.CANCELLED
+            _stop_weighing(seat)
+            self._open -= 1
         call_all(partial(seat.lane.cancel, error) for seat in self.seats if seat.status is None)
+        if undecided:
+            self._end_if_over(trio.current_time())
 
     def close(self) -> None:
         """Starts nothing new from now on: the lanes that run may end."""
@@ -191,7 +227,7 @@ class Group:
                     seat.lane.cancel(late)
 
     def _any_runs(self) -> bool:
-        return any(seat.started and seat.status is None and not seat.lost for seat in self.seats)
+        return any(seat.started and seat.open and not seat.lost for seat in self.seats)
 
     def judge(self, index: int, events: Sequence[Event], at: float) -> None:
         """Takes events of a lane as they arrive: the verdict falls here, and climbs to the group above.
@@ -202,7 +238,8 @@ class Group:
         seat = self.seats[index]
         if len(events) == 1 and (kind := type(events[0])) in CONTENT and self._ignores(kind):
             if not seat.lost:  # the commonest: a piece that decides nothing
-                self._spoke_at = at
+                if kind in self._policy.speech:
+                    self._spoke_at = at
                 self.hear(events, at)
             return
         end = events[-1] if isinstance(events[-1], End) else None
@@ -221,7 +258,8 @@ class Group:
 
     def _pass_on(self, contents: Sequence[Event], seat: Seat, at: float) -> None:
         if contents and not seat.lost:
-            self._spoke_at = at
+            if not self._policy.speech.isdisjoint(map(type, contents)):
+                self._spoke_at = at
             self.hear(contents, at)
 
     def _note_end(self, index: int, end: End, at: float) -> None:
@@ -230,6 +268,20 @@ class Group:
         seat.status, seat.place = end.status, self._ended_lanes
         if seat.lost:
             return
+        verdict = None
+        try:
+            if end.status is Status.FINISHED and self._policy.accept is not None and not self._cancelling:
+                verdict = _weigh(seat, self._policy.accept)
+        finally:
+            if verdict is None:
+                self._close_seat(index, end, at)
+        if verdict is not None and self._nursery is not None:
+            seat.weighing = trio.CancelScope(deadline=seat.lane.due)
+            self._nursery.start_soon(self._await_verdict, index, end, verdict, name=f"accept {seat.lane.name}")
+
+    def _close_seat(self, index: int, end: End, at: float) -> None:
+        """Takes note that it is known what becomes of a lane, and asks the policy what follows."""
+        seat = self.seats[index]
         self._open -= 1
         if seat.started and end.status is not Status.FINISHED:
             self._count_failure()
@@ -237,6 +289,22 @@ class Group:
             self._ask(index, end, at)
         finally:
             self._end_if_over(at)
+
+    async def _await_verdict(self, index: int, end: End, verdict: Awaitable[bool]) -> None:
+        """Waits for an async `accept`. Whatever it raises but a refusal ends all lanes, and comes out to the caller."""
+        seat = self.seats[index]
+        assert seat.weighing is not None
+        try:
+            with seat.weighing as scope:
+                seat.refusal = await _decide(verdict)
+        except BaseException:
+            self._leave()
+            raise
+        if seat.weighing is not None:  # and nobody has left it meanwhile
+            if scope.cancelled_caught:
+                seat.refusal = "accept did not decide within the time of its lane"
+            seat.weighing = None
+            self._close_seat(index, end, trio.current_time())
 
     def _ask(self, index: int, event: Event, at: float) -> None:
         """Asks the policy who has lost by an event, and stops them: a lane that has lost already decides nothing."""
@@ -255,9 +323,11 @@ class Group:
         """
         seats = [seat for i in lost if not (seat := self.seats[i]).lost]
         for seat in seats:
+            if seat is self.seats[index] and seat.status is Status.FINISHED and seat.refusal is None:
+                seat.refusal = ""  # by the policy itself
             seat.lost = True
-            seat.refused = seat is self.seats[index] and seat.status is Status.FINISHED
-            self._open -= seat.status is None
+            self._open -= seat.open
+            _stop_weighing(seat)
             if seat.started and seat.status in (None, Status.FINISHED):
                 self._count_failure()
         running = [seat for seat in seats if seat.status is None]
@@ -290,7 +360,40 @@ def call_all(calls: Iterable[Callable[[], None]]) -> None:
             stack.callback(call)
 
 
-def _refusal(answer: Answer) -> Refused:
-    error = Refused("its answer was not accepted" if answer.answered else "its answer was empty")
+def _weigh(seat: Seat, accept: Accept) -> Awaitable[bool] | None:
+    """Asks `accept` about the lane's answer: notes in the seat if it is refused, or returns what is to be awaited."""
+    try:
+        taken = accept(seat.answer)
+    except (Refused, ValueError) as error:
+        seat.refusal = str(error)
+        return None
+    except BaseException:
+        seat.refusal = "accept raised an exception"
+        raise
+    if isawaitable(taken):
+        return taken
+    seat.refusal = None if taken else ""
+    return None
+
+
+async def _decide(verdict: Awaitable[bool]) -> str | None:
+    """Awaits what `accept` returned. Returns None if the answer is taken, else why not, as far as it said."""
+    waiting = WAITING.get()
+    try:
+        return None if await (verdict if waiting is None else waiting(verdict)) else ""
+    except (Refused, ValueError) as error:
+        return str(error)
+
+
+def _stop_weighing(seat: Seat) -> None:
+    if seat.weighing is not None:
+        seat.weighing.cancel()
+        seat.weighing = None
+
+
+def _refuse(answer: Answer, reason: str) -> Refused:
+    """Makes the error of an answer that was not taken."""
+    words = "its answer was not accepted" if answer.answered else "its answer was empty"
+    error = Refused(f"{words}: {reason[:LONGEST_REASON]}" if reason else words)
     error.lane, error.partial = answer.lane, answer.text
     return error

@@ -37,6 +37,11 @@ class Watch:
         """The Trio time at which the next clock fires if nothing more arrives; in the past once one has fired."""
         return self._clocks.next_alarm()[0] if self.fired is None else -inf
 
+    @property
+    def limit(self) -> float:
+        """The Trio time at which the lane's time as a whole is over."""
+        return self._clocks.limit
+
     def start(self, until: float) -> float:
         """Starts the clocks now, which is returned; `until` (a Trio time) is the deadline of all lanes together."""
         now = trio.current_time()

@@ -7,6 +7,7 @@ several may run at once: nothing here belongs to a loop for longer than a call.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextvars import Context, copy_context
 from functools import partial, wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -14,13 +15,18 @@ import anyio
 import trio
 
 from fanout import api
-from fanout.errors import UsageError
+from fanout.abc import WAITING
+from fanout.errors import Refused, UsageError
 from fanout.events import Tagged
 from fanout.facades.bridge import Block, Call
-from fanout.facades.outside import Outside
+from fanout.facades.outside import Inner, Item, Outside, OutsideFanout, OutsideStream
 
 P = ParamSpec("P")
+LEAVE = 1.0
+"""Seconds that an async `accept` has to end which is cancelled."""
+
 T = TypeVar("T")
+Seen = TypeVar("Seen", bound=Outside[Any, Any])
 
 
 def find_loop() -> asyncio.AbstractEventLoop | None:
@@ -43,6 +49,41 @@ class Flag:
         """Sets it. A loop that is closed has nobody who waits."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)
+
+    def make_context(self) -> Context:
+        """A copy of the context that is current, in which async functions of the caller's are awaited by its loop."""
+        context = copy_context()
+        context.run(WAITING.set, self._await)
+        return context
+
+    async def _await(self, verdict: Awaitable[bool]) -> bool:
+        """Has the loop await `verdict`, while a task of fanout's thread waits for it."""
+        token, over = trio.lowlevel.current_trio_token(), trio.Event()
+        tasks: list[asyncio.Task[bool]] = []
+
+        async def wait() -> bool:
+            return await verdict
+
+        def tell(_: object) -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(over.set)
+
+        def start() -> None:
+            tasks.append(self._loop.create_task(wait(), context=context))
+            tasks[0].add_done_callback(tell)
+
+        context = copy_context()
+        self._loop.call_soon_threadsafe(start)
+        try:
+            await over.wait()
+        except trio.Cancelled:
+            with trio.move_on_after(LEAVE, shield=True), suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                await over.wait()
+            raise
+        if tasks[0].cancelled():
+            raise Refused("accept was cancelled")
+        return tasks[0].result()
 
     async def end(self, call: Call[Any], end: Callable[[], None]) -> None:
         """Has `end` end the call, and waits until it is over, however often the task is cancelled meanwhile.
@@ -77,7 +118,7 @@ def _check_loop(name: str) -> None:
 async def run(work: Callable[[], Awaitable[T]]) -> T:
     """Runs `work` in fanout's thread, and returns what it returns or raises what it raises."""
     flag = Flag()
-    call = Call(work, flag.set)
+    call = Call(work, flag.set, flag.make_context())
     try:
         call.start()
         await flag.wait()
@@ -135,17 +176,17 @@ def _cross_manager(
     return crossing
 
 
-class Fanout(Outside):
-    """A running fan-out: iterate over it for the Tagged events of all lanes, until all have ended."""
+class Iteration(Outside[Inner, Item]):
+    """The iteration in a loop of asyncio's."""
 
-    def __init__(self, manager: AbstractAsyncContextManager[api.Fanout], flag: Flag) -> None:
-        super().__init__(manager, flag.set)
+    def __init__(self, manager: AbstractAsyncContextManager[Inner], flag: Flag) -> None:
+        super().__init__(manager, flag.set, flag.make_context())
         self._flag = flag
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Tagged:
+    async def __anext__(self) -> Item:
         while not self._at_hand:
             await self._refill()
         return self._at_hand.popleft()
@@ -162,19 +203,27 @@ class Fanout(Outside):
             raise StopAsyncIteration
 
 
-def _cross_fanout(
-    function: Callable[P, AbstractAsyncContextManager[api.Fanout]],
-) -> Callable[P, AbstractAsyncContextManager[Fanout]]:
-    """Returns the same context manager for asyncio, with events that cross."""
+class Fanout(Iteration[api.Fanout, Tagged], OutsideFanout):
+    """A running fan-out: iterate over it for the Tagged events of all lanes, until all have ended."""
+
+
+class Stream(Iteration[api.Stream, str], OutsideStream):
+    """The text of the lane that wins, as it comes: iterate over it, once."""
+
+
+def _cross_iteration(
+    function: Callable[P, AbstractAsyncContextManager[Inner]], kind: Callable[[Any, Flag], Seen]
+) -> Callable[P, AbstractAsyncContextManager[Seen]]:
+    """Returns the same context manager for asyncio, with items that cross to a `kind`."""
 
     @wraps(function)
     @asynccontextmanager
-    async def crossing(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Fanout]:
+    async def crossing(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Seen]:
         _check_loop(function.__name__)
         flag = Flag()
-        fanout = Fanout(function(*args, **kwargs), flag)
-        async with hold(fanout.block, flag):
-            yield fanout
+        seen = kind(function(*args, **kwargs), flag)
+        async with hold(seen.block, flag):
+            yield seen
 
     return crossing
 
@@ -184,6 +233,7 @@ check_keys = _cross(api.check_keys)
 fetch_file = _cross(api.fetch_file)
 gather = _cross(api.gather)
 list_models = _cross(api.list_models)
-open_fanout = _cross_fanout(api.open_fanout)
+open_fanout = _cross_iteration(api.open_fanout, Fanout)
 open_transport = _cross_manager(api.open_transport)
 race = _cross(api.race)
+stream = _cross_iteration(api.stream, Stream)

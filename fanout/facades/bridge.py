@@ -10,11 +10,12 @@ other, who then wakes it.
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
 import trio
 
+from fanout.errors import AllLanesFailed
 from fanout.facades.home import Home, find_home
 
 LIMIT = 256
@@ -26,12 +27,12 @@ Wake = Callable[[], None]
 
 
 class Call(Generic[T]):
-    """One task in fanout's thread, in the context of whoever makes it. `wake` is called when it is over.
+    """One task in fanout's thread, in a copy of its maker's context, or in `context`. `wake` is called at its end.
 
     The caller starts it, and waits for `over` before it reads the `result`.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[T]], wake: Wake) -> None:
+    def __init__(self, work: Callable[[], Awaitable[T]], wake: Wake, context: Context | None = None) -> None:
         self.home: Home = find_home()
         self.over = False
         self.error: BaseException | None = None
@@ -40,7 +41,7 @@ class Call(Generic[T]):
         self._wake = wake
         self._scope = trio.CancelScope()
         self._begun = False
-        self._context = copy_context()
+        self._context = copy_context() if context is None else context
 
     def start(self) -> None:
         """Starts it, from any thread."""
@@ -114,6 +115,8 @@ class Crossing(Generic[T]):
         self._taken = 0
         self._room: trio.Event | None = None
         self._closed = False
+        self.failure: Exception | None = None
+        """The end of an iteration that raises."""
 
     def is_ready(self) -> bool:
         """True if `take` need not wait: there are items, or there will be no more."""
@@ -131,17 +134,18 @@ class Crossing(Generic[T]):
             self._home.soon(room.set)
         return taken
 
-    def close(self) -> None:
-        """There are no more items: the consumer hears of it after those that wait."""
-        self._closed = True
-        self._rouse()
-
     async def carry(self, take: Callable[[], Awaitable[Sequence[T]]]) -> None:
-        """Sends what `take` gives, batch by batch, until it raises StopAsyncIteration; runs in fanout's thread."""
+        """Sends what `take` gives, batch by batch, until it raises; runs in fanout's thread.
+
+        StopAsyncIteration is the end, AllLanesFailed one that the consumer hears of after what waits.
+        """
         while True:
             try:
                 batch = await take()
-            except StopAsyncIteration:
+            except (StopAsyncIteration, AllLanesFailed) as end:
+                self.failure = end if isinstance(end, AllLanesFailed) else None
+                self._closed = True
+                self._rouse()
                 return
             self._batches.append(batch)
             self._sent += len(batch)
@@ -176,6 +180,7 @@ class Block(Generic[Opened]):
         manager: AbstractAsyncContextManager[Opened],
         wake: Wake,
         meanwhile: Callable[[Opened], Awaitable[None]] | None = None,
+        context: Context | None = None,
     ) -> None:
         self._manager = manager
         self._wake = wake
@@ -183,7 +188,7 @@ class Block(Generic[Opened]):
         self._inside = trio.CancelScope()
         self.values: list[Opened] = []
         """The value that the manager has given, once it is open."""
-        self.call: Call[None] = Call(self._hold, wake)
+        self.call: Call[None] = Call(self._hold, wake, context)
 
     @property
     def settled(self) -> bool:

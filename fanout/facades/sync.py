@@ -13,10 +13,11 @@ from fanout import api
 from fanout.errors import UsageError
 from fanout.events import Tagged
 from fanout.facades.bridge import Block, Call
-from fanout.facades.outside import Outside
+from fanout.facades.outside import Inner, Item, Outside, OutsideFanout, OutsideStream
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Seen = TypeVar("Seen", bound=Outside[Any, Any])
 
 
 def _end(call: Call[Any], end: Callable[[], None], over: threading.Event) -> None:
@@ -97,23 +98,23 @@ def _cross_manager(function: Callable[P, AbstractAsyncContextManager[T]]) -> Cal
     return crossing
 
 
-class Fanout(Outside):
-    """A running fan-out: iterate over it for the Tagged events of all lanes, until all have ended."""
+class Iteration(Outside[Inner, Item]):
+    """The iteration in a thread."""
 
-    def __init__(self, manager: AbstractAsyncContextManager[api.Fanout], flag: threading.Event) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[Inner], flag: threading.Event) -> None:
         super().__init__(manager, flag.set)
         self._flag = flag
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Tagged:
+    def __next__(self) -> Item:
         while not self._at_hand:
             self._refill()
         return self._at_hand.popleft()
 
     def _refill(self) -> None:
-        self.block.call.home.check()
+        self._home.check()
         if not self._is_ready():
             self._flag.clear()
             self._crossing.awaited = True
@@ -123,18 +124,26 @@ class Fanout(Outside):
             raise StopIteration
 
 
-def _cross_fanout(
-    function: Callable[P, AbstractAsyncContextManager[api.Fanout]],
-) -> Callable[P, AbstractContextManager[Fanout]]:
-    """Returns the same context manager for `with`, with events that cross."""
+class Fanout(Iteration[api.Fanout, Tagged], OutsideFanout):
+    """A running fan-out: iterate over it for the Tagged events of all lanes, until all have ended."""
+
+
+class Stream(Iteration[api.Stream, str], OutsideStream):
+    """The text of the lane that wins, as it comes: iterate over it, once."""
+
+
+def _cross_iteration(
+    function: Callable[P, AbstractAsyncContextManager[Inner]], kind: Callable[[Any, threading.Event], Seen]
+) -> Callable[P, AbstractContextManager[Seen]]:
+    """Returns the same context manager for `with`, with items that cross to a `kind`."""
 
     @wraps(function)
     @contextmanager
-    def crossing(*args: P.args, **kwargs: P.kwargs) -> Generator[Fanout]:
+    def crossing(*args: P.args, **kwargs: P.kwargs) -> Generator[Seen]:
         flag = threading.Event()
-        fanout = Fanout(function(*args, **kwargs), flag)
-        with hold(function.__name__, fanout.block, flag):
-            yield fanout
+        seen = kind(function(*args, **kwargs), flag)
+        with hold(function.__name__, seen.block, flag):
+            yield seen
 
     return crossing
 
@@ -144,6 +153,7 @@ check_keys = _cross(api.check_keys)
 fetch_file = _cross(api.fetch_file)
 gather = _cross(api.gather)
 list_models = _cross(api.list_models)
-open_fanout = _cross_fanout(api.open_fanout)
+open_fanout = _cross_iteration(api.open_fanout, Fanout)
 open_transport = _cross_manager(api.open_transport)
 race = _cross(api.race)
+stream = _cross_iteration(api.stream, Stream)

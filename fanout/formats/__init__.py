@@ -14,10 +14,18 @@ class Output:
         """Returns what to print for one event."""
         return ""
 
+    def streams(self, lanes: int, /) -> bool:
+        """Tells whether, of a run of so many lanes, a text that is certain to count may be printed as it comes."""
+        return False
+
+    def piece(self, lane: str, text: str, /) -> str:
+        """Returns what to print of the next piece of that text."""
+        return ""
+
     def answer(self, answer: Answer, /) -> str:
         """Returns what to print for a lane that has just ended."""
         return ""
 
     def run(self, run: Run, /) -> str:
-        """Returns what to print when all is over."""
+        """Returns what to print when all is over, beside what was printed already."""
         return ""

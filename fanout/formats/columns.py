@@ -7,7 +7,7 @@ each has a line.
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len, get_character_cell_size
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -17,63 +17,19 @@ from fanout.answers import Answer, Fold
 from fanout.events import Delta, Reasoning, Refusal, Replace, Started, Status, Tagged
 from fanout.formats.summary import figures, one_line, reason, state
 from fanout.formats.terminal import Sanitiser
+from fanout.formats.wrapping import NARROWEST, SIDE_BY_SIDE, Wrapped
 
-NARROWEST = 28
-"""The least width of a panel."""
-SIDE_BY_SIDE = 96
-"""The least width for columns."""
 LOWEST = 5
 """The least height of a lane in a stack, its frame included."""
+HIGHEST = 24
+"""The lines that lanes in one row or one stack take at most; more lanes than that share all the lines there are."""
 
 _STYLES = {None: "cyan", Status.FINISHED: "white", Status.FAILED: "red", Status.TIMED_OUT: "red"}
 _GREY = "bright_black"
 _WINNER = "bold green"
-_TAB = "    "
-
-CHARACTERS = 4
-"""Characters of a line for each of its cells, at most: accents and the like have no width, and need not end."""
 BEHIND = 3
 """Of so many times what can be seen at once the text is laid out at most: what comes faster is skipped."""
 _FRAME = 4
-
-
-class Wrapped:
-    """Text broken into lines of one width, piece by piece: a line once broken stays as it is, so nothing jumps."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.lines = [""]
-
-    def add(self, text: str) -> None:
-        """Takes the next piece."""
-        first, *others = text.replace("\t", _TAB).split("\n")
-        self._extend(self.lines.pop() + first)
-        for line in others:
-            self._extend(line)
-
-    def _extend(self, line: str) -> None:
-        start, width, most = 0, self.width, CHARACTERS * self.width
-        while True:
-            # So many characters hold the first line, unless most of them have no width: then they are cut there.
-            ahead = line[start : start + most]
-            whole = width if ahead.isascii() else _fit(ahead, width)
-            if len(ahead) <= whole:
-                break
-            space = ahead.rfind(" ", 1, whole + 1)
-            cut = space + 1 if space > 0 else whole
-            self.lines.append(ahead[:cut].rstrip(" "))
-            start += cut
-        self.lines.append(line[start:])
-
-
-def _fit(text: str, width: int) -> int:
-    """Returns how many characters fit into a line of so many cells, at least one."""
-    used = 0
-    for number, character in enumerate(text):
-        used += get_character_cell_size(character)
-        if used > width:
-            return max(number, 1)
-    return max(len(text) if len(text) < CHARACTERS * width else len(text) - 1, 1)
 
 
 class Column:
@@ -172,24 +128,38 @@ class Columns:
         columns = list(self._columns.values())
         many = len(columns)
         if width >= SIDE_BY_SIDE and width // many >= NARROWEST and height >= LOWEST:
-            return self._side_by_side(columns, width, height, now)
+            return self._grid([columns], width, min(height, HIGHEST), now)
         if width >= NARROWEST and height // many >= LOWEST:
-            most = height // many
+            most = min(height, HIGHEST) // many if HIGHEST // many >= LOWEST else height // many
             return Group(*(self._panel(lane, width, _height([lane], width, most), now) for lane in columns))
+        if rows := _fill_rows(columns, width, height):
+            return self._grid(rows, width, height // len(rows), now)
+        if height // many > 1:
+            return Group(*(self._lines(column, width, height // many, now) for column in columns))
         shown = columns if many <= height else columns[: max(height - 1, 0)]
         lines = [self._line(column, width, now) for column in shown]
         if many > len(shown):
             lines.append(Text(f"… and {many - len(shown)} more", style=_GREY, no_wrap=True))
         return Group(*lines[:height])
 
-    def _side_by_side(self, columns: list[Column], width: int, height: int, now: float) -> RenderableType:
+    def _grid(self, rows: list[list[Column]], width: int, most: int, now: float) -> RenderableType:
+        """Rows of lanes side by side, each at most so many lines high."""
+        return Group(*(self._side_by_side(row, width // len(rows[0]), most, now) for row in rows))
+
+    def _side_by_side(self, columns: list[Column], wide: int, most: int, now: float) -> RenderableType:
         table = Table.grid(padding=0)
-        wide = width // len(columns)
         for _ in columns:
             table.add_column(width=wide, no_wrap=True)
-        high = _height(columns, wide, height)
+        high = _height(columns, wide, most)
         table.add_row(*(self._panel(column, wide, high, now) for column in columns))
         return table
+
+    def _lines(self, column: Column, width: int, most: int, now: float) -> RenderableType:
+        """A lane without a frame: its state, and the end of its text below."""
+        shown = [line for line in column.lines(max(width - 2, 1), most) if line.strip()][1 - most :]
+        style = _GREY if column.thinking or self._style(column.fold.answer) == _GREY else ""
+        text = Text("\n".join(f"  {line}" for line in shown), style=style, no_wrap=True, overflow="crop")
+        return Group(self._line(column, width, now), *([text] if shown else []))
 
     def _panel(self, column: Column, width: int, height: int, now: float) -> Panel:
         answer = column.fold.answer
@@ -230,6 +200,16 @@ def _fitting(words: list[str], width: int, *, least: int) -> str:
     while len(words) > least and cell_len(" · ".join(words)) > width:
         words = words[:-1]
     return one_line(" · ".join(words), max(width, 2))
+
+
+def _fill_rows(columns: list[Column], width: int, height: int) -> list[list[Column]]:
+    """The lanes in as few rows as there is room for, all but the last of one length; none where there is no room."""
+    most = width // NARROWEST
+    number = -(-len(columns) // most) if most else 0
+    if most < 2 or height // max(number, 1) < LOWEST:
+        return []
+    each = -(-len(columns) // number)
+    return [columns[start : start + each] for start in range(0, len(columns), each)]
 
 
 def _height(columns: Sequence[Column], width: int, most: int) -> int:

@@ -10,8 +10,12 @@ from fanout.answers import Answer, Run
 from fanout.errors import ProviderError
 from fanout.events import File
 from fanout.formats import Output
+from fanout.formats.summary import explain, was_not_started
 
 Object = dict[str, Any]
+
+NOT_STARTED = "not_started"
+"""The status of a lane whose turn never came: to its policy it is cancelled, but nothing was sent for it."""
 
 
 class Json(Output):
@@ -45,7 +49,7 @@ def answer_object(answer: Answer) -> Object:
         "lane": answer.lane,
         "provider": answer.provider,
         "model": answer.model,
-        "status": answer.status,
+        "status": NOT_STARTED if was_not_started(answer) else answer.status,
         "text": answer.text,
         "reasoning": answer.reasoning,
         "refusal": answer.refusal,
@@ -57,6 +61,7 @@ def answer_object(answer: Answer) -> Object:
         "finish_reason": answer.finish_reason,
         "notes": list(answer.notes),
         "error": error_object(answer.error),
+        "reason": explain(answer) or None,
         "ttft": seconds(answer.ttft),
         "itl": seconds(answer.itl),
         "elapsed": seconds(answer.elapsed),

@@ -7,17 +7,25 @@ from attrs import fields
 
 from fanout.answers import Run
 from fanout.errors import ProviderError
-from fanout.events import Conversation, Event, File, Sources, Tagged
+from fanout.events import Conversation, End, Event, File, Sources, Started, Status, Tagged
 from fanout.formats import Output
-from fanout.formats.json import Object, error_object, file_object, line, run_object, seconds
+from fanout.formats.json import NOT_STARTED, Object, error_object, file_object, line, run_object, seconds
 
 
 class JsonLines(Output):
     """A line for every event, then one for the run."""
 
+    def __init__(self) -> None:
+        self._started: set[str] = set()
+
     def event(self, tagged: Tagged) -> str:
         """Returns the event's line."""
-        return line(event_object(tagged))
+        shown = event_object(tagged)
+        if isinstance(tagged.event, Started):
+            self._started.add(tagged.lane)
+        elif isinstance(tagged.event, End) and tagged.event.status is Status.CANCELLED:
+            shown["status"] = tagged.event.status if tagged.lane in self._started else NOT_STARTED
+        return line(shown)
 
     def run(self, run: Run) -> str:
         """Returns the last line."""

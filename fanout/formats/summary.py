@@ -1,6 +1,6 @@
-"""One lane or run in a few words: how it ended, how fast it was, what was wasted."""
+"""One lane or run in a few words: how it ended and why, how fast it was, what was wasted."""
 
-from collections.abc import Sequence
+from math import floor, log10
 from typing import Literal
 
 from fanout.answers import Answer, Run
@@ -9,7 +9,7 @@ from fanout.events import Status
 from fanout.formats.terminal import sanitise
 
 Who = Literal["winner", "all", "quorum"]
-"""Whose answers count: the winner's, those of all who finished, or those that a quorum kept."""
+"""Whose answers count: the winner's, those of all who answered, or those that a quorum kept."""
 
 EXCERPT_LENGTH = 500
 """Characters of a service's own words that are repeated."""
@@ -24,15 +24,56 @@ def one_line(text: str, longest: int = EXCERPT_LENGTH) -> str:
 def select_answers(run: Run, who: Who) -> list[Answer]:
     """The answers that count, in the order of the lanes; none if the run came to nothing."""
     if who == "winner":
-        return [run.winner] if run.winner else []
+        return [run.winner] if run.winner and run.winner.status is Status.FINISHED else []
     if who == "quorum":
         return list(run.kept)
-    return [answer for answer in run.answers if answer.status is Status.FINISHED]
+    return [answer for answer in run.answers if answer.status is Status.FINISHED and answer.answered]
+
+
+CUTS = {"length": "cut at max_tokens", "content_filter": "cut by a content filter"}
+"""The finish reasons after which an answer is not whole, in words."""
 
 
 def state(answer: Answer) -> str:
     """The state of a lane, in the words of the user."""
+    if answer.status is Status.FINISHED:
+        return CUTS.get(answer.finish_reason or "", "finished") if answer.answered else "empty"
+    if was_not_started(answer):
+        return "not started"
     return answer.status.replace("_", " ") if answer.status else "running"
+
+
+def was_not_started(answer: Answer) -> bool:
+    """True for a lane whose turn never came: nothing was sent for it."""
+    return answer.status is Status.CANCELLED and answer.elapsed is None
+
+
+def is_failure(answer: Answer) -> bool:
+    """True if the lane ended by itself and gave no answer."""
+    return answer.status in (Status.FAILED, Status.TIMED_OUT) or (
+        answer.status is Status.FINISHED and not answer.answered
+    )
+
+
+def explain(answer: Answer) -> str:
+    """Returns why a lane gave no answer, or not a whole one; empty where its state says all."""
+    if answer.error and answer.status is not Status.FINISHED:
+        return reason(answer.error)
+    if answer.status is Status.FINISHED and not answer.answered:
+        counted = answer.usage is not None and answer.usage.reasoning
+        return explain_empty(answer.finish_reason, thought=bool(answer.reasoning or counted))
+    return ""
+
+
+def explain_empty(finish_reason: str | None, *, thought: bool) -> str:
+    """Returns why an answer has nothing in it, as far as its finish reason and its reasoning tell."""
+    if finish_reason == "length":
+        why = "max_tokens went into reasoning" if thought else "max_tokens was reached before any text"
+    elif finish_reason == "content_filter":
+        why = "a content filter held it back"
+    else:
+        why = "all that came was reasoning" if thought else ""
+    return f"its answer was empty: {why}" if why else "its answer was empty"
 
 
 def reason(error: ProviderError) -> str:
@@ -59,26 +100,31 @@ def speed(answer: Answer, so_far: float | None = None) -> float | None:
 def figures(answer: Answer, so_far: float | None = None) -> tuple[str, str, str]:
     """TTFT, tokens a second and tokens, each an empty string while it is unknown; ~ marks an estimate."""
     rate = speed(answer, so_far)
-    told = answer.usage is not None and answer.usage.output is not None and not answer.usage.estimated
+    mark = "~" if answer.estimated else ""
     return (
-        "" if answer.ttft is None else f"TTFT {answer.ttft:.2f} s",
-        "" if rate is None else f"{rate:.1f} tok/s",
-        f"{'' if told else '~'}{answer.tokens} tok" if answer.tokens else "",
+        first_words(answer),
+        "" if rate is None else f"{mark}{rate:.1f} tok/s",
+        f"{mark}{answer.tokens} tok" if answer.tokens else "",
     )
 
 
-def lines(run: Run) -> list[str]:
-    """A line for every lane, in columns, the winner's marked; then notes on answers, and what was wasted, if any."""
-    winner = run.winner.lane if run.winner else None
-    rows = [
-        ("*" if answer.lane == winner else " ", one_line(answer.lane, 40), state(answer), *figures(answer))
-        for answer in run.answers
-    ]
-    out = [
-        f"{line}  {reason(answer.error)}".rstrip() if answer.error and _to_explain(answer) else line.rstrip()
-        for line, answer in zip(_align(rows), run.answers, strict=True)
-    ]
-    return [*out, *notes(run), *describe_waste(run)]
+def first_words(answer: Answer) -> str:
+    """The time to first token; of a lane that thinks, when its thoughts began and when its answer did."""
+    if answer.ttft is None:
+        return ""
+    return f"TTFT {answer.ttft:.2f} s"
+
+
+def total(answer: Answer) -> str:
+    """The time from the lane's start to its end."""
+    return "" if answer.elapsed is None else f"total {answer.elapsed:.2f} s"
+
+
+def money(dollars: float) -> str:
+    """An amount of US dollars with three figures, however small."""
+    if not dollars:
+        return "0 USD"
+    return f"{dollars:.{min(max(2, 2 - floor(log10(abs(dollars)))), 12)}f} USD"
 
 
 def notes(run: Run) -> list[str]:
@@ -86,25 +132,9 @@ def notes(run: Run) -> list[str]:
     return [f"  {one_line(answer.lane, 40)}: {one_line(note)}" for answer in run.answers for note in answer.notes]
 
 
-def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The rows as columns: words to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i > 2 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
-def _to_explain(answer: Answer) -> bool:
-    return answer.status in (Status.FAILED, Status.TIMED_OUT)
-
-
 def describe_waste(run: Run) -> list[str]:
     """A line that says what the losers produced, or none."""
     if not run.wasted.tokens:
         return []
-    cost = f", {run.wasted.cost:.6f} USD" if run.wasted.cost else ""
+    cost = f", {money(run.wasted.cost)}" if run.wasted.cost else ""
     return [f"  wasted: {run.wasted.tokens} tok{cost}"]

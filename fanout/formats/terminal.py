@@ -6,8 +6,10 @@ ends with, CSI with its parameters, and the strings OSC, DCS, APC, PM and SOS, w
 dropped whole, wherever a stream cuts them. A string that does not end within a bound was none: its text is given back,
 so that no answer vanishes behind an opening OSC.
 
-What reorders or hides text without being a control character (bidi controls, invisible characters, tags; see
-CVE-2021-42574) is shown as its escape, such as \u202e.
+What reorders or hides text without being a control character (bidi embeddings, overrides and isolates, invisible
+characters, tags; see CVE-2021-42574) is shown as its escape, such as \u202e. What scripts need to be written stays:
+the breaks between words of Khmer and Thai, the marks of direction, Mongolian's vowel separator, the fillers of old
+Korean, the variants of Chinese characters.
 """
 
 import re
@@ -17,10 +19,7 @@ from functools import cache
 SEQUENCE_LENGTH = 4096
 """Characters that a sequence may have: hyperlinks and clipboard writes are shorter."""
 
-_INVISIBLE = (
-    "\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
-    "\U000e0000-\U000e0fff"
-)
+_INVISIBLE = "\u202a-\u202e\u2061-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
 _JOINERS = "\u200c\u200d"
 _LINES = "\u2028\u2029"
 _SPECIAL = re.compile(f"[\x00-\x08\x0a-\x1f\x7f-\x9f{_INVISIBLE}{_JOINERS}{_LINES}\ud800-\udfff]")

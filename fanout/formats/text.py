@@ -1,45 +1,52 @@
-"""The answers' text alone, for reading or for the next program, when all is over."""
+"""The answers' text alone, for the next program or for reading, when all is over."""
 
 from fanout.answers import Run
-from fanout.events import Status
 from fanout.formats import Output
-from fanout.formats.plain import alone
-from fanout.formats.summary import Who, one_line, reason, select_answers, state
+from fanout.formats.plain import Streamed, alone
+from fanout.formats.summary import Who, select_answers
+from fanout.formats.terminal import Sanitiser
 
 
 class Text(Output):
-    """The text of the answers that count, with an empty line between."""
+    """The text of the answers that count, with an empty line between; `safe` for a terminal, or exactly as it came."""
 
-    def __init__(self, who: Who) -> None:
+    def __init__(self, who: Who, *, safe: bool = True) -> None:
         self.who = who
+        self._safe = safe
+        self._streamed: Streamed | None = None
+
+    def streams(self, lanes: int) -> bool:
+        """Tells whether a text may be printed as it comes: several come in the order of their lanes."""
+        return self.who == "winner" or lanes == 1
+
+    def piece(self, lane: str, text: str) -> str:
+        """Returns what to print of the next piece of the one text that is certain to count."""
+        if self._streamed is None:
+            self._streamed = Streamed(lane, Sanitiser().feed if self._safe else str)
+        return self._streamed.add(text)
 
     def run(self, run: Run) -> str:
-        """Returns the text, safe for a terminal."""
-        return "\n".join(map(alone, select_answers(run, self.who)))
-
-
-class Headed(Output):
-    """Every lane under a heading, also what a failed lane had said before it failed."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-
-    def run(self, run: Run) -> str:
-        """Returns all answers in the order of the lanes."""
-        parts: list[str] = []
-        for answer in run.answers:
-            parts.append(f"── {one_line(answer.lane)}: {state(answer)} ".ljust(self.width, "─") + "\n")
-            if answer.answered:
-                parts.append(alone(answer))
-            if answer.error and answer.status is not Status.FINISHED:
-                parts.append(f"({reason(answer.error)})\n")
-            parts.append("\n")
-        return "".join(parts[:-1])
+        """Returns the text, or what is not printed yet of it."""
+        text = "\n".join(alone(answer, safe=self._safe) for answer in select_answers(run, self.who))
+        return self._streamed.finish(text) if self._streamed else text
 
 
 class Raw(Output):
     """The winner's text exactly as the service sent it, with nothing before or after: never for a terminal."""
 
+    def __init__(self) -> None:
+        self._printed: list[str] = []
+
+    def streams(self, lanes: int) -> bool:
+        """Tells that the text may be printed as it comes."""
+        return True
+
+    def piece(self, lane: str, text: str) -> str:
+        """Returns the piece."""
+        self._printed.append(text)
+        return text
+
     def run(self, run: Run) -> str:
-        """Returns the text."""
-        return run.winner.text if run.winner else ""
+        """Returns the text, or what is not printed yet of it."""
+        printed, text = "".join(self._printed), run.winner.text if run.winner else ""
+        return text.removeprefix(printed) if printed else text

@@ -7,13 +7,16 @@ cuts the tail for a few per cent of extra load.
 from math import inf
 from typing import Any, ClassVar
 
-from fanout.abc import OnLose
+from fanout.abc import Accept, OnLose
 from fanout.errors import UsageError
-from fanout.policies.race import Accept, On, Race
+from fanout.policies.race import On, Race
 
 
 class Hedge(Race):
-    """A Race whose next lane starts when the running ones have said nothing for `after` seconds, or one fails."""
+    """A Race whose next lane starts when the running ones have said nothing for `after` seconds, or one fails.
+
+    A lane that thinks has said something, unless the race is for the first token without `reasoning`.
+    """
 
     retries: ClassVar[int] = 0
 
@@ -23,7 +26,7 @@ class Hedge(Race):
         after: float,
         on: On = "finish",
         accept: Accept | None = None,
-        reasoning: bool = True,
+        reasoning: bool = False,
         deadline: float = inf,
         on_lose: OnLose | None = None,
     ) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from math import inf
 from typing import Any
 
-from fanout.abc import OnLose, Policy, Standing
+from fanout.abc import Accept, OnLose, Policy, Standing
 from fanout.errors import UsageError
 from fanout.events import End, Event, Status
-from fanout.policies.race import Accept, check_accept, takes
+from fanout.policies.race import has_answer
 
 
 class Quorum(Policy):
@@ -26,24 +26,23 @@ class Quorum(Policy):
             raise UsageError(f"k must be between 1 and the number of lanes, {len(lanes)}, not {k!r}")
         self.heeds = frozenset({End})
         self.k = k
-        self.accept = check_accept(accept)
+        self.accept = accept or has_answer
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """The unfinished once k are good; everybody once k are out of reach; a refused lane itself."""
         if not isinstance(event, End):
             return ()
-        refused = event.status is Status.FINISHED and not takes(self.accept, lanes[lane].answer)
+        refused = event.status is Status.FINISHED and not lanes[lane].good
         in_play = [i for i, s in enumerate(lanes) if not s.lost and s.status in (None, Status.FINISHED)]
         if refused:
             in_play.remove(lane)
         if len(in_play) < self.k:
             return range(len(lanes))
-        finished = [i for i in in_play if lanes[i].status is Status.FINISHED]
-        if len(finished) >= self.k:
-            return [i for i in range(len(lanes)) if i not in finished]
+        good = [i for i in in_play if lanes[i].good]
+        if len(good) >= self.k:
+            return [i for i in range(len(lanes)) if i not in good]
         return (lane,) if refused else ()
 
     def winner(self, lanes: Sequence[Standing]) -> int | None:
         """The first of the k good lanes; nobody before there are k."""
-        good = sum(lane.status is Status.FINISHED and not lane.lost for lane in lanes)
-        return super().winner(lanes) if good >= self.k else None
+        return super().winner(lanes) if sum(lane.good for lane in lanes) >= self.k else None

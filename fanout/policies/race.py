@@ -1,42 +1,15 @@
 """Race: all lanes start at once, the first good one wins and the others lose."""
 
-from collections.abc import Callable, Collection, Sequence
-from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from collections.abc import Collection, Sequence
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from fanout.abc import OnLose, Policy, Standing
+from fanout.abc import Accept, OnLose, Policy, Standing
 from fanout.answers import Answer
-from fanout.errors import Refused, UsageError
+from fanout.errors import UsageError
 from fanout.events import ANSWERING, End, Event, Reasoning, Status
 
-On = Literal["finish", "first_token"]
-Accept = Callable[[Answer], bool]
-
-_NOT_ASYNC = "accept is called while the answer arrives and cannot wait: give it a plain function, not an async one"
-
-
-def check_accept(accept: Accept | None) -> Accept:
-    """Returns `accept`, or the default for None. Raises UsageError for an async function, which could not be asked."""
-    if iscoroutinefunction(accept):
-        raise UsageError(_NOT_ASYNC)
-    return accept or has_answer
-
-
-def takes(accept: Accept, answer: Answer) -> bool:
-    """Tells whether `accept` takes the answer; to raise Refused is another way to say no.
-
-    Raises UsageError where it returns a coroutine, which would be true.
-    """
-    try:
-        taken: Any = accept(answer)
-    except Refused:
-        return False
-    if isawaitable(taken):
-        if iscoroutine(taken):
-            taken.close()
-        raise UsageError(_NOT_ASYNC)
-    return bool(taken)
+On = Literal["finish", "first_token", "first_thought"]
 
 
 def has_answer(answer: Answer) -> bool:
@@ -48,8 +21,8 @@ class Race(Policy):
     """The first good lane wins.
 
     `on="finish"`: good is the first finished answer that `accept` takes; a refused one counts as a failure.
-    `on="first_token"`: good is the first content; a winner that fails later is not replaced. `reasoning=False` leaves
-    reasoning out of what counts as content.
+    `on="first_token"`: good is the first output, which is text, a tool call or a file; with `reasoning=True` a thought
+    is one too, as it is with `on="first_thought"`. A winner that fails later is not replaced.
     """
 
     def __init__(
@@ -57,25 +30,38 @@ class Race(Policy):
         *lanes: Any,
         on: On = "finish",
         accept: Accept | None = None,
-        reasoning: bool = True,
+        reasoning: bool = False,
         deadline: float = inf,
         on_lose: OnLose | None = None,
     ) -> None:
         super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
-        if on not in ("finish", "first_token"):
-            raise UsageError(f"on must be finish or first_token, not {on!r}")
-        self.accept = check_accept(accept)
-        self._first = ANSWERING | {Reasoning} if reasoning else ANSWERING
-        self._on_first_token = on == "first_token"
-        self.heeds = frozenset({End}) | self._first if self._on_first_token else frozenset({End})
+        if on not in get_args(On):
+            raise UsageError(f"on must be finish, first_token or first_thought, not {on!r}")
+        self.accept = accept or has_answer
+        self._output = ANSWERING | {Reasoning} if reasoning or on == "first_thought" else ANSWERING
+        self._on_output = on != "finish"
+        if self._on_output:
+            self.speech = self._output
+        self.heeds = frozenset({End}) | self._output if self._on_output else frozenset({End})
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """All others once this lane is good; this lane itself if its answer is refused."""
         if isinstance(event, End):
             if event.status is not Status.FINISHED:
                 return ()
-            if not takes(self.accept, lanes[lane].answer):
+            if not lanes[lane].good:
                 return (lane,)
-        elif not (self._on_first_token and type(event) in self._first):
+        elif not (self._on_output and type(event) in self._output):
             return ()
         return [i for i, other in enumerate(lanes) if i != lane and not other.lost]
+
+    def winner(self, lanes: Sequence[Standing]) -> int | None:
+        """Returns the first good lane; or the one that runs, once its output has made all others lose."""
+        if self._on_output:
+            left = [i for i, lane in enumerate(lanes) if not lane.lost]
+            if len(left) == 1 and lanes[left[0]].status is None and self._has_spoken(lanes[left[0]].answer):
+                return left[0]
+        return super().winner(lanes)
+
+    def _has_spoken(self, answer: Answer) -> bool:
+        return (answer.ttft if Reasoning in self._output else answer.ttfo) is not None

@@ -10,6 +10,7 @@ from fanout.credentials.secret import Secret
 from fanout.login import store
 from fanout.login.services import SERVICES
 from tests.cli.command import Done
+from tests.example import install_example
 
 Call = Callable[..., Done]
 KEY = "sk-canary-1234567890"
@@ -26,44 +27,108 @@ def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 def columns(done: Done) -> dict[str, list[str]]:
     assert (done.code, KEY in done.out + done.err) == (0, False)
-    return {line.split()[0]: line.split()[1:] for line in done.out.splitlines()}
+    return {line.split()[0]: line.split()[1:] for line in done.out.splitlines() if line.startswith("  ")}
 
 
 def test_every_provider_has_a_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GROQ_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     lines = columns(call("providers"))
-    assert lines["groq"][:3] == ["GROQ_API_KEY", "yes", "https://api.groq.com/openai/v1"]
-    assert lines["openai"][:2] == ["OPENAI_API_KEY", "no"]
-    assert lines["local"][:2] == ["none", "-"]
+    assert lines["groq"] == ["yes", "GROQ_API_KEY"]
+    assert lines["openai"] == ["no", "OPENAI_API_KEY"]
+    assert lines["local"][:3] == ["-", "no", "key"]
+    assert next(iter(lines)) == "groq"
+
+
+def test_with_v_addresses_and_all_variables_are_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", KEY)
+    lines = columns(call("providers", "-v"))
+    assert lines["groq"] == ["yes", "GROQ_API_KEY", "https://api.groq.com/openai/v1"]
+    assert lines["gemini"][1:4] == ["GEMINI_API_KEY", "or", "GOOGLE_API_KEY"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_is_wider_than_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    done = call("providers")
+    assert max(map(len, done.out.splitlines())) <= width
+    assert max(map(len, done.err.splitlines())) <= 82
+
+
+def test_the_variable_that_is_set_is_the_one_that_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_API_KEY", KEY)
+    assert columns(call("providers"))["gemini"] == ["yes", "GOOGLE_API_KEY", "+1"]
+
+
+def test_own_lanes_groups_and_plug_ins_come_first(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = """
+    [lanes.mine]
+    spec = "openai/m"
+    base_url = "http://127.0.0.1:8000/v1"
+    [groups.quick]
+    policy = "race"
+    lanes = ["mine", "groq/x"]
+    """
+    (tmp_path / "fanout.toml").write_text(config)
+    monkeypatch.chdir(tmp_path)
+    install_example(monkeypatch, tmp_path)
+    lines = call("providers").out.splitlines()
+    assert lines[:8] == [
+        "YOUR LANES",
+        "  mine   openai/m at http://127.0.0.1:8000/v1",
+        "",
+        "YOUR GROUPS",
+        "  quick  race: mine, groq/x",
+        "",
+        "PLUG-INS",
+        "  echo   the package fanout-echo 0.1.0",
+    ]
+    rows = {row["name"]: row for row in json.loads(call("providers", "--json").out)}
+    assert [rows[name]["kind"] for name in ("mine", "quick", "echo", "groq")] == [
+        "lane",
+        "group",
+        "plug-in",
+        "provider",
+    ]
+
+
+def test_a_configuration_that_cannot_be_read_hides_no_provider(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "fanout.toml").write_text("[lanes")
+    monkeypatch.chdir(tmp_path)
+    done = call("providers")
+    assert "local" in columns(done)
+    assert "fanout.toml" in done.err
 
 
 def test_a_login_is_set_once_it_is_kept_or_in_its_variable(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     before = columns(call("providers"))
-    assert [before[name][:2] for name in ("huggingchat", "hailuo", "aura")] == [["login", "no"]] * 3
-    assert [before[name][:2] for name in ("koala", "vitalentum")] == [["none", "-"]] * 2
+    assert [before[name][:2] for name in ("huggingchat", "hailuo", "aura")] == [["no", "login"]] * 3
+    assert [before[name][:3] for name in ("koala", "vitalentum")] == [["-", "no", "key"]] * 2
     store.save(Credentials("huggingchat", HOME, {"hf-chat": Secret(KEY), "token": Secret(KEY)}))
     monkeypatch.setenv("FANOUT_HAILUO_TOKEN", KEY)
     after = columns(call("providers"))
-    assert [after[name][1] for name in ("huggingchat", "hailuo", "aura")] == ["yes", "yes", "no"]
+    assert [after[name][0] for name in ("huggingchat", "hailuo", "aura")] == ["yes", "yes", "no"]
 
 
 def test_a_login_to_another_address_is_not_that_of_this_one(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(Credentials("huggingchat", HOME, {"hf-chat": Secret(KEY), "token": Secret(KEY)}))
     monkeypatch.setenv("FANOUT_HUGGINGCHAT_BASE_URL", "https://chat.example.org")
-    assert columns(call("providers"))["huggingchat"][:2] == ["login", "no"]
+    assert columns(call("providers"))["huggingchat"][:2] == ["no", "login"]
 
 
 def test_logins_that_others_can_read_count_for_nothing_and_are_named_once(call: Call) -> None:
     store.save(Credentials("huggingchat", HOME, {"hf-chat": Secret(KEY), "token": Secret(KEY)}))
     store.directory().chmod(stat.S_IRWXU | stat.S_IROTH)
     done = call("providers")
-    assert columns(done)["huggingchat"][:2] == ["login", "no"]
+    assert columns(done)["huggingchat"][:2] == ["no", "login"]
     assert done.err.count("can be read by others; chmod 700") == 1
 
 
 def test_what_nobody_offers_says_what_was_seen_of_it_and_when(call: Call) -> None:
-    lines = columns(call("providers"))
+    assert "verified-real-server 2026-08-21" in " ".join(columns(call("providers"))["huggingchat"])
+    lines = columns(call("providers", "-v"))
     assert "verified-real-server, evidence of 2026-08-21:" in " ".join(lines["huggingchat"])
     assert "presumed-offline, evidence of 2023-10-14:" in " ".join(lines["vitalentum"])
 
@@ -83,6 +148,7 @@ def test_as_json_a_provider_is_an_object(call: Call, monkeypatch: pytest.MonkeyP
     assert rows["groq"]["key_present"] is True
     assert rows["local"] == {
         "name": "local",
+        "kind": "provider",
         "keys": [],
         "key_present": False,
         "login_present": None,

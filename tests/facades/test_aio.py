@@ -43,7 +43,7 @@ async def until(true: Callable[[], bool]) -> None:
 def test_it_has_the_calls_of_fanout_with_their_signatures() -> None:
     calls = [name for name in fanout.__all__ if inspect.isfunction(getattr(fanout, name))]
     assert len(calls) >= 8
-    assert set(fanout.aio.__all__) == {*calls, "Fanout", "show"}
+    assert set(fanout.aio.__all__) == {*calls, "Fanout", "Stream", "show"}
     assert fanout.aio.__all__ == sorted(fanout.aio.__all__)
     for name in calls:
         theirs, ours = getattr(fanout, name), getattr(fanout.aio, name)
@@ -69,7 +69,7 @@ def test_exceptions_cross_with_their_types_and_where_they_came_from(run: Run, se
         run(fanout.aio.race("?", lanes, timeout=3))  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("error", [ValueError("mine"), trio.TooSlowError()], ids=repr)
+@pytest.mark.parametrize("error", [LookupError("mine"), trio.TooSlowError()], ids=repr)
 def test_a_mistake_in_accept_comes_out_and_ends_nothing_else(error: Exception, run: Run) -> None:
     def accept(_: fanout.Answer) -> bool:
         raise error
@@ -115,12 +115,72 @@ def test_accept_sees_the_context_of_the_call_and_runs_in_the_other_thread(run: R
     assert sorted(seen) == [("a", "fanout"), ("b", "fanout")]
 
 
-def test_an_async_accept_is_refused_in_words(run: Run) -> None:
-    async def accept(_: fanout.Answer) -> bool:
+def test_an_async_accept_is_awaited_by_the_loop_of_the_caller(run: Run) -> None:
+    who: ContextVar[str] = ContextVar("who")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[str] = []
+
+        async def accept(answer: fanout.Answer) -> bool:
+            await asyncio.sleep(0.01)
+            assert asyncio.get_running_loop() is loop
+            seen.append(f"{who.get()} {answer.text}")
+            return len(seen) > 1
+
+        who.set("me")
+        answer = await fanout.aio.race("?", [LANE, LANE], accept=accept, transport=play(TOKEN, END))
+        assert answer.text == "word "
+        assert seen == ["me word "] * 2
+        async with fanout.aio.open_fanout("?", fanout.Race(LANE, accept=accept), transport=play(TOKEN, END)) as events:
+            assert [tagged async for tagged in events]
+        assert len(seen) == 3
+
+    run(main())
+
+
+def test_what_an_async_accept_raises_comes_out_and_a_cancelled_one_leaves_nothing(run: Run) -> None:
+    left: list[str] = []
+
+    async def fail(_: fanout.Answer) -> bool:
+        raise LookupError("mine")
+
+    async def hang(_: fanout.Answer) -> bool:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            left.append("clean")
         return True
 
-    with pytest.raises(UsageError, match="plain function"):
-        run(fanout.aio.race("?", LANE, accept=accept, transport=play(TOKEN, END)))  # type: ignore[arg-type]
+    async def main() -> None:
+        with pytest.raises(LookupError, match="mine"):
+            await fanout.aio.race("?", LANE, accept=fail, transport=play(TOKEN, END))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await fanout.aio.race("?", LANE, accept=hang, transport=play(TOKEN, END))
+        assert "clean" in left
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main())
+    assert running_tasks() == 0
+
+
+def test_a_stream_gives_the_winners_text(run: Run, server: OpenAIServer) -> None:
+    async def main() -> None:
+        lanes = [server.lane("slow", ttft=5), server.lane("fast", ttft=0.05, n=50)]
+        async with fanout.aio.stream("?", lanes) as text:
+            before = text.lane
+            pieces = [piece async for piece in text]
+        assert before is None
+        assert "".join(pieces) == "".join(f"w{number} " for number in range(50))
+        assert text.lane == "fast"
+        assert text.run.winner
+        async with fanout.aio.stream("?", server.lane("bad", status=500), retries=0) as text:
+            with pytest.RaisesGroup(ServerError):
+                async for _ in text:
+                    pass
+
+    run(main())
 
 
 def test_a_cancelled_call_returns_when_nothing_of_it_is_left(run: Run) -> None:
@@ -396,15 +456,15 @@ def test_a_wait_for_the_next_event_can_be_cut_short_and_loses_none(run: Run) -> 
 
 def test_what_a_fan_out_breaks_off_with_comes_out_of_the_iteration_and_of_the_block_once(run: Run) -> None:
     def accept(_: fanout.Answer) -> bool:
-        raise ValueError("mine")
+        raise LookupError("mine")
 
     async def main() -> None:
         plan = fanout.Race(LANE, accept=accept)
-        with pytest.raises(ValueError, match="mine"):
+        with pytest.raises(LookupError, match="mine"):
             async with fanout.aio.open_fanout("?", plan, transport=play(TOKEN, END)) as events:
                 async for _ in events:
                     pass
-        with pytest.raises(ValueError, match="mine"):
+        with pytest.raises(LookupError, match="mine"):
             async with fanout.aio.open_fanout("?", plan, transport=play(TOKEN, END)):
                 await asyncio.sleep(0.05)
 

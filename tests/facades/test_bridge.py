@@ -53,11 +53,7 @@ class Producer:
 
 
 def start(consumer: Consumer, producer: Producer) -> Call[None]:
-    async def carry() -> None:
-        await consumer.crossing.carry(producer.take)
-        consumer.crossing.close()
-
-    call = Call(carry, lambda: None)
+    call = Call(partial(consumer.crossing.carry, producer.take), lambda: None)
     call.start()
     return call
 
@@ -152,13 +148,11 @@ def test_a_block_is_open_until_it_is_left() -> None:
     block = Block(manager(), woken.set)
     block.call.start()
     assert woken.wait(1)
-    assert block.values == [3]
-    assert not block.call.over
+    assert (block.values, block.call.over) == ([3], False)
     woken.clear()
     block.leave()
     assert woken.wait(1)
-    assert block.call.over
-    assert block.call.error is None
+    assert (block.call.over, block.call.error) == (True, None)
 
 
 def test_a_result_keeps_neither_exception_nor_frames() -> None:
@@ -177,14 +171,14 @@ def test_a_result_keeps_neither_exception_nor_frames() -> None:
 def test_the_consumer_may_be_a_loop() -> None:
     async def main() -> int:
         loop, event = asyncio.get_running_loop(), asyncio.Event()
-        crossing: Crossing[int] = Crossing(find_home(), partial(loop.call_soon_threadsafe, event.set))
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(event.set)
+
+        crossing: Crossing[int] = Crossing(find_home(), wake)
         producer = Producer(5000)
 
-        async def carry() -> None:
-            await crossing.carry(producer.take)
-            crossing.close()
-
-        Call(carry, lambda: None).start()
+        Call(partial(crossing.carry, producer.take), lambda: None).start()
         total = 0
         while True:
             event.clear()

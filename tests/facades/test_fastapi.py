@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ PATH = Path(__file__).parents[2] / "examples" / "fastapi_app.py"
 
 
 @pytest.fixture
-def example() -> ModuleType:
+def example() -> Any:
     spec = importlib.util.spec_from_file_location("fastapi_app", PATH)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +30,7 @@ def example() -> ModuleType:
 
 
 @asynccontextmanager
-async def serving(example: ModuleType) -> AsyncGenerator[httpx.AsyncClient]:
+async def serving(example: Any) -> AsyncGenerator[httpx.AsyncClient]:
     config = uvicorn.Config(example.app, port=0, log_level="warning", lifespan="off", ws="none")
     service = uvicorn.Server(config)
     task = asyncio.create_task(service.serve())
@@ -44,7 +44,7 @@ async def serving(example: ModuleType) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 @pytest.mark.slow
-def test_it_answers_and_streams(example: ModuleType, server: OpenAIServer) -> None:
+def test_it_answers_and_streams(example: Any, server: OpenAIServer) -> None:
     example.LANES = [server.lane("slow", ttft=3), server.lane("fast", ttft=0.02, gap=0.02, n=4)]
 
     async def main() -> None:
@@ -60,9 +60,7 @@ def test_it_answers_and_streams(example: ModuleType, server: OpenAIServer) -> No
 
 
 @pytest.mark.slow
-def test_a_client_that_leaves_cancels_every_lane(
-    example: ModuleType, server: OpenAIServer, portal: BlockingPortal
-) -> None:
+def test_a_client_that_leaves_cancels_every_lane(example: Any, server: OpenAIServer, portal: BlockingPortal) -> None:
     example.LANES = [server.lane("a", gap=0.02, n=1000)]
     took: list[float] = []
 

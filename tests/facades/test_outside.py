@@ -19,6 +19,11 @@ def test_it_has_what_trios_has(kind: type) -> None:
     assert names(kind) - {"block"} == names(api.Fanout) - {"take"} | {"started"}
 
 
+@pytest.mark.parametrize("kind", [fanout.aio.Stream, fanout.sync.Stream])
+def test_a_stream_has_what_trios_has(kind: type) -> None:
+    assert names(kind) - {"block"} == names(api.Stream) - {"take"}
+
+
 def test_the_questions_of_a_fan_out_can_be_asked_in_its_own_thread() -> None:
     texts: list[str] = []
 

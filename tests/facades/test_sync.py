@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_it_has_the_calls_of_fanout_with_their_arguments_and_none_is_async() -> None:
     calls = [name for name in fanout.__all__ if inspect.isfunction(getattr(fanout, name))]
-    assert set(fanout.sync.__all__) == {*calls, "Fanout"}
+    assert set(fanout.sync.__all__) == {*calls, "Fanout", "Stream"}
     assert fanout.sync.__all__ == sorted(fanout.sync.__all__)
     for name in calls:
         theirs, ours = getattr(fanout, name), getattr(fanout.sync, name)
@@ -57,6 +57,15 @@ def test_a_stream_gives_every_event(server: OpenAIServer) -> None:
     assert isinstance(got[-1].event, End)
 
 
+def test_a_stream_gives_the_winners_text(server: OpenAIServer) -> None:
+    with fanout.sync.stream("?", [server.lane("slow", ttft=5), server.lane("fast", ttft=0.05)]) as text:
+        assert "".join(text) == "w0 w1 w2 "
+        assert text.lane == "fast"
+    bad = fanout.sync.stream("?", server.lane("bad", status=500), retries=0)
+    with pytest.RaisesGroup(ServerError), bad as text:
+        list(text)
+
+
 def test_a_block_that_is_left_leaves_nothing() -> None:
     transport = play(TOKEN, HANG)
     with fanout.sync.open_fanout("?", LANE, transport=transport) as events:
@@ -71,15 +80,15 @@ def test_a_block_that_is_left_leaves_nothing() -> None:
 
 def test_what_a_fan_out_breaks_off_with_comes_out_of_the_block() -> None:
     def accept(_: fanout.Answer) -> bool:
-        raise ValueError("mine")
+        raise LookupError("mine")
 
     plan = fanout.Race(LANE, accept=accept)
     with (
-        pytest.raises(ValueError, match="mine"),
+        pytest.raises(LookupError, match="mine"),
         fanout.sync.open_fanout("?", plan, transport=play(TOKEN, END)) as all_,
     ):
         list(all_)
-    with pytest.raises(ValueError, match="mine"), fanout.sync.open_fanout("?", plan, transport=play(TOKEN, END)):
+    with pytest.raises(LookupError, match="mine"), fanout.sync.open_fanout("?", plan, transport=play(TOKEN, END)):
         time.sleep(0.05)
     with pytest.raises(UsageError), fanout.sync.open_fanout("?", []):
         pass

@@ -34,3 +34,18 @@ EVENTS = [
     Tagged("a", 1.25, End(Status.FINISHED, finish_reason="stop")),
     Tagged("b", 1.25, End(Status.CANCELLED)),
 ]
+
+FLOODS = {
+    "one line": "a",
+    "words": "word and ",
+    "lines": "a\n",
+    "bidi": "\u202e",
+    "wide": "你",
+    "accents": "\u0301",
+    "an accent a letter": "e\u0301",
+    "joined": "👩\u200d",
+    "tabs": "\t",
+    "sequences": "\x1b[m",
+    "strings that do not end": "\x9d",
+    "spaces": " ",
+}

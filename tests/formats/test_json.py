@@ -17,7 +17,7 @@ def test_a_run_is_one_object_on_one_line() -> None:
     assert list(run) == ["type", "winner", "kept", "elapsed", "wasted", "answers"]
     assert run["type"] == "run"
     assert run["winner"] == "a"
-    assert run["wasted"] == {"chunks": 1, "tokens": 1, "cost": None}
+    assert run["wasted"] == {"chunks": 1, "tokens": 2, "cost": None}
     assert [answer["lane"] for answer in run["answers"]] == ["a", "b", "c", "d"]
 
 
@@ -38,6 +38,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "finish_reason": "stop",
         "notes": [],
         "error": None,
+        "reason": None,
         "ttft": 0.25,
         "itl": 0.1,
         "elapsed": 1.25,
@@ -87,3 +88,19 @@ def test_notes_are_a_list() -> None:
     answer = evolve(WON, notes=("of a kind that is not known",))
     run = json.loads(Json().run(evolve(RUN, answers=(answer,), winner=answer)))
     assert run["answers"][0]["notes"] == ["of a kind that is not known"]
+
+
+def test_every_end_is_explained() -> None:
+    thought = Answer("a", status=Status.FINISHED, reasoning="Hm", finish_reason="length")
+    run = json.loads(Json().run(evolve(RUN, answers=(thought, *NOBODY.answers))))
+    assert [answer["reason"] for answer in run["answers"]] == [
+        "its answer was empty: max_tokens went into reasoning",
+        "auth (401): no key: set C_KEY",
+        "timeout: no content within 1 s",
+    ]
+
+
+def test_a_lane_whose_turn_never_came_is_not_called_cancelled() -> None:
+    answers = (Answer("a", status=Status.CANCELLED), Answer("b", status=Status.CANCELLED, elapsed=1.0))
+    run = json.loads(Json().run(evolve(RUN, answers=answers)))
+    assert [answer["status"] for answer in run["answers"]] == ["not_started", "cancelled"]

@@ -67,3 +67,9 @@ def test_a_delta_reads_as_documented() -> None:
 
 def test_the_run_comes_last() -> None:
     assert JsonLines().run(RUN) == Json().run(RUN)
+
+
+def test_a_lane_whose_turn_never_came_is_not_called_cancelled() -> None:
+    lines = JsonLines()
+    events = [Tagged("a", 0.0, Started()), *(Tagged(lane, 0.1, End(Status.CANCELLED)) for lane in "ab")]
+    assert [json.loads(lines.event(event)).get("status") for event in events] == [None, "cancelled", "not_started"]

@@ -1,7 +1,9 @@
+import pytest
 from attrs import evolve
 
 from fanout.events import Delta, Tagged
 from fanout.formats.plain import Plain
+from fanout.formats.summary import Who
 from tests.formats.runs import FAILED, NOBODY, RUN, WON
 
 
@@ -36,3 +38,39 @@ def test_the_text_is_safe_for_a_terminal() -> None:
     hostile = evolve(WON, text="\x1b[31mred\x1b[0m\n")
     assert Plain("winner").run(evolve(RUN, winner=hostile)) == "red\n"
     assert Plain("all").answer(evolve(hostile, text="\x1b[31mred")) == "[a] red\n"
+
+
+def test_into_a_pipe_goes_exactly_what_came() -> None:
+    came = evolve(WON, text="\u200bx\u200e \x1b[1mred")
+    assert Plain("winner", safe=False).run(evolve(RUN, winner=came)) == came.text + "\n"
+    assert Plain("all", safe=False).answer(came) == f"[a] {came.text}\n"
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\u2028", "\x0b", "\x85"])
+def test_nothing_that_ends_a_line_anywhere_lets_an_answer_speak_for_another_lane(end: str) -> None:
+    text = f"x{end}[b] forged"
+    assert Plain("all", safe=False).answer(evolve(WON, text=text)) == "[a] x\n[a] [b] forged\n"
+    plain = Plain("all", safe=False)
+    assert "".join(plain.piece("a", character) for character in text) == "[a] x\n[a] [b] forged"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 40])
+@pytest.mark.parametrize("who", ["all", "winner"])
+def test_a_text_that_comes_in_pieces_is_the_same_in_the_end(who: Who, size: int) -> None:
+    came = evolve(WON, text="One\r\n\r\ntwo \x1b[31m\n\nthree\r")
+    run = evolve(RUN, winner=came, answers=(came,))
+    for safe in (True, False):
+        whole, plain = Plain(who, safe=safe), Plain(who, safe=safe)
+        assert plain.streams(1)
+        pieces = [plain.piece("a", came.text[at : at + size]) for at in range(0, len(came.text), size)]
+        assert "".join(pieces) + plain.answer(came) + plain.run(run) == whole.answer(came) + whole.run(run)
+
+
+def test_a_lane_that_breaks_off_ends_its_line() -> None:
+    plain = Plain("all")
+    assert plain.piece("c", "Blu") == "[c] Blu"
+    assert plain.answer(FAILED) == "\n"
+
+
+def test_an_empty_answer_has_no_line() -> None:
+    assert Plain("all").answer(evolve(WON, text="")) == ""

@@ -2,32 +2,14 @@ import pytest
 from attrs import evolve
 
 from fanout.answers import Answer
-from fanout.events import File, Status
-from fanout.formats.summary import body, describe_waste, figures, lines, one_line, reason, speed, state
+from fanout.events import File, Status, Usage
+from fanout.formats.summary import body, describe_waste, explain, figures, money, one_line, reason, speed, state
 from fanout.prompt import ToolUse
 from tests.formats.runs import FAILED, LIMITED, LOST, NOBODY, RUN, WON
 
 
-def test_every_lane_has_a_line_in_columns() -> None:
-    assert lines(RUN) == [
-        "*  a  finished   TTFT 0.25 s  10.0 tok/s  11 tok",
-        "   b  cancelled  TTFT 0.50 s              ~1 tok",
-        "   c  failed                                      auth (401): no key: set C_KEY",
-        "   d  timed out                                   timeout: no content within 1 s",
-        "  wasted: 1 tok",
-    ]
-
-
-def test_a_note_has_a_line_of_its_own_and_is_safe() -> None:
-    noted = evolve(WON, notes=("the reason '\x1b[31mwow'\nis not known",))
-    assert lines(evolve(RUN, answers=(noted, LOST), winner=noted))[2:] == [
-        "  a: the reason 'wow' is not known",
-        "  wasted: 1 tok",
-    ]
-
-
 def test_money_is_among_what_was_wasted() -> None:
-    assert describe_waste(evolve(RUN, wasted=evolve(RUN.wasted, cost=0.0025))) == ["  wasted: 1 tok, 0.002500 USD"]
+    assert describe_waste(evolve(RUN, wasted=evolve(RUN.wasted, cost=0.0025))) == ["  wasted: 2 tok, 0.00250 USD"]
 
 
 def test_nothing_wasted_needs_no_line() -> None:
@@ -48,7 +30,7 @@ def test_speed_needs_more_than_one_piece() -> None:
 def test_a_running_lane_has_the_figures_of_the_moment() -> None:
     running = Answer(lane="a", text="x" * 40, ttft=1.0, chunks=10)
     assert state(running) == "running"
-    assert figures(running, so_far=2.0) == ("TTFT 1.00 s", "9.0 tok/s", "~10 tok")
+    assert figures(running, so_far=2.0) == ("TTFT 1.00 s", "~9.0 tok/s", "~10 tok")
 
 
 def test_a_refusal_tool_calls_and_files_are_part_of_the_answer() -> None:
@@ -60,3 +42,50 @@ def test_a_refusal_tool_calls_and_files_are_part_of_the_answer() -> None:
         files=(File(name="sky.png", url="https://example.com/sky.png"), File(data=b"x")),
     )
     assert body(answer) == 'No.\nlook({"at":1})\n[sky.png] https://example.com/sky.png\n[file]'
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (WON, ""),
+        (LOST, ""),
+        (FAILED, "auth (401): no key: set C_KEY"),
+        (Answer("a", status=Status.FINISHED), "its answer was empty"),
+        (
+            Answer("a", status=Status.FINISHED, reasoning="Hm", finish_reason="length"),
+            "its answer was empty: max_tokens went into reasoning",
+        ),
+        (
+            Answer("a", status=Status.FINISHED, usage=Usage(output=9, reasoning=9), finish_reason="length"),
+            "its answer was empty: max_tokens went into reasoning",
+        ),
+        (
+            Answer("a", status=Status.FINISHED, finish_reason="length"),
+            "its answer was empty: max_tokens was reached before any text",
+        ),
+        (
+            Answer("a", status=Status.FINISHED, finish_reason="content_filter"),
+            "its answer was empty: a content filter held it back",
+        ),
+        (
+            Answer("a", status=Status.FINISHED, reasoning="Hm", finish_reason="stop"),
+            "its answer was empty: all that came was reasoning",
+        ),
+    ],
+)
+def test_a_lane_that_gave_no_answer_has_a_reason_in_words(answer: Answer, why: str) -> None:
+    assert explain(answer) == why
+
+
+@pytest.mark.parametrize(
+    ("dollars", "words"),
+    [
+        (0.0, "0 USD"),
+        (0.0004225, "0.000423 USD"),
+        (2.5, "2.50 USD"),
+        (3.1e-8, "0.0000000310 USD"),
+        (123.456, "123.46 USD"),
+    ],
+)
+def test_an_amount_of_money_has_three_figures(dollars: float, words: str) -> None:
+    assert money(dollars) == words

@@ -74,7 +74,26 @@ def test_line_ends_become_line_feeds_wherever_they_are_cut(text: str, shown: str
 
 
 def test_what_reorders_or_hides_text_is_shown_as_its_escape() -> None:
-    assert sanitise("a\u202eb\u2066c\u200bd\ufeffe\U000e0041f") == r"a\u202eb\u2066c\u200bd\ufeffe\U000e0041f"
+    assert sanitise("a\u202eb\u2066c\u3164d\ufeffe\U000e0041f") == r"a\u202eb\u2066c\u3164d\ufeffe\U000e0041f"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u179f\u17bd\u179f\u17d2\u178f\u17b8\u200b\u1796\u17b7\u1797\u1796",
+        "\u0e44\u0e17\u0e22\u200b\u0e44\u0e17\u0e22",
+        "\u05d0\u200f(1)\u200e",
+        "\u0627\u061c1",
+        "\u1820\u180e\u1820",
+        "\u115f\u1161\u1100\u1160",
+        "\u845b\U000e0100",
+        "a\u2060b",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    ],
+    ids=["Khmer", "Thai", "Hebrew", "Arabic", "Mongolian", "old Korean", "a variant", "a word joiner", "Persian"],
+)
+def test_what_scripts_need_stays(text: str) -> None:
+    assert sanitise(text) == text
 
 
 def test_a_joiner_stays_where_scripts_and_emoji_use_it() -> None:

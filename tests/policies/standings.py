@@ -14,6 +14,11 @@ class Stood:
     lost: bool = False
     place: int = 0
     text: str = "text"
+    accepted: bool = True
+
+    @property
+    def good(self) -> bool:
+        return self.status is Status.FINISHED and self.accepted and not self.lost
 
     @property
     def answer(self) -> Answer:

@@ -29,9 +29,9 @@ def test_all_lose_as_soon_as_k_are_out_of_reach() -> None:
 
 
 def test_a_refused_answer_does_not_count_towards_k() -> None:
-    quorum = Quorum(*"abc", k=2, accept=lambda answer: answer.text != "bad")
+    quorum = Quorum(*"abc", k=2)
     lanes = standing(GOOD, GOOD, RUNNING)
-    lanes[1].text = "bad"
+    lanes[1].accepted = False
     assert quorum.losers(1, End(GOOD), lanes) == (1,)
     lanes[1].lost = True
     lanes[2].status = GOOD

@@ -1,6 +1,3 @@
-from functools import partial
-from typing import Any
-
 import pytest
 
 from fanout.answers import Answer
@@ -19,7 +16,6 @@ from fanout.events import (
     ToolCall,
     Usage,
 )
-from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from tests.policies.standings import Stood
 
@@ -36,25 +32,31 @@ def test_on_finish_content_decides_nothing() -> None:
     assert not Race().losers(0, Delta("x"), [Stood(), Stood()])
 
 
-@pytest.mark.parametrize(
-    "event", [Delta("x"), ToolCall(0), File(url="u"), Reasoning("x")], ids=lambda e: type(e).__name__
-)
-def test_on_first_token_the_first_content_wins(event: Event) -> None:
+@pytest.mark.parametrize("event", [Delta("x"), ToolCall(0), File(url="u")], ids=lambda e: type(e).__name__)
+def test_on_first_token_the_first_output_wins(event: Event) -> None:
     assert list(Race(on="first_token").losers(0, event, [Stood(), Stood()])) == [1]
 
 
 @pytest.mark.parametrize(
     "event",
-    [Started(), Usage(1, 1), Refusal("no"), Title("t"), Conversation({}), End(Status.FAILED, error=ServerError("x"))],
+    [
+        Started(),
+        Reasoning("x"),
+        Usage(1, 1),
+        Refusal("no"),
+        Title("t"),
+        Conversation({}),
+        End(Status.FAILED, error=ServerError("x")),
+    ],
     ids=lambda e: type(e).__name__,
 )
 def test_on_first_token_what_is_no_content_never_wins(event: Event) -> None:
     assert not Race(on="first_token").losers(0, event, [Stood(), Stood()])
 
 
-def test_reasoning_can_be_told_not_to_win() -> None:
-    race = Race(on="first_token", reasoning=False)
-    assert not race.losers(0, Reasoning("x"), [Stood(), Stood()])
+@pytest.mark.parametrize("race", [Race(on="first_token", reasoning=True), Race(on="first_thought")])
+def test_a_thought_wins_where_it_is_said_to_count(race: Race) -> None:
+    assert race.losers(0, Reasoning("x"), [Stood(), Stood()])
     assert race.losers(0, Delta("x"), [Stood(), Stood()])
 
 
@@ -64,13 +66,15 @@ def test_on_first_token_a_lane_that_ends_with_a_refusal_wins_if_nobody_spoke_bef
 
 
 def test_an_answer_that_accept_refuses_loses_itself() -> None:
-    race = Race(accept=lambda answer: answer.text.startswith("{"))
-    assert race.losers(0, FINISHED, [Stood(Status.FINISHED), Stood()]) == (0,)
-    assert list(race.losers(0, FINISHED, [Stood(Status.FINISHED, text="{}"), Stood()])) == [1]
+    assert Race().losers(0, FINISHED, [Stood(Status.FINISHED, accepted=False), Stood()]) == (0,)
+    assert list(Race().losers(0, FINISHED, [Stood(Status.FINISHED), Stood()])) == [1]
 
 
 def test_an_empty_answer_is_refused_without_being_told() -> None:
-    assert Race().losers(0, FINISHED, [Stood(Status.FINISHED, text=""), Stood()]) == (0,)
+    accept = Race().accept
+    assert accept is not None
+    assert not accept(Answer("a", status=Status.FINISHED))
+    assert accept(Answer("a", status=Status.FINISHED, text="x"))
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.TIMED_OUT, Status.CANCELLED])
@@ -85,24 +89,3 @@ def test_who_has_lost_is_not_named_twice() -> None:
 def test_a_wrong_word_for_on_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="first_token"):
         Race(on="start")  # type: ignore[arg-type]
-
-
-def test_an_async_accept_is_refused_at_once_and_one_in_disguise_when_it_answers() -> None:
-    async def refuse(_: Answer) -> bool:
-        return False
-
-    accept: Any = refuse
-    for make in (Race, partial(Quorum, k=1)):
-        with pytest.raises(UsageError, match="give it a plain function, not an async one"):
-            make("a", accept=accept)
-    disguised = Race(accept=lambda answer: accept(answer))
-    with pytest.raises(UsageError, match="not an async one"):
-        disguised.losers(0, FINISHED, [Stood(Status.FINISHED)])
-
-    class Later:
-        def __await__(self) -> Any:
-            yield
-
-    later: Any = Later
-    with pytest.raises(UsageError, match="not an async one"):
-        Race(accept=lambda _: later()).losers(0, FINISHED, [Stood(Status.FINISHED)])

@@ -11,6 +11,7 @@
     knows=F,F  refuses every other field of those that services disagree about, by its name
     whole      refuses to stream: the account must be verified; answers whole
     thinks     refuses calls without their reasoning, and says so
+    think=K    K pieces of reasoning before ttft            fin=REASON another finish reason than stop
     empty      status 200 and nothing more                  nodone     no finish and no [DONE]
     linger     the connection stays open after [DONE]       refuse     the answer is a refusal
 """
@@ -180,6 +181,8 @@ class Script:
     async def stream_tokens(self) -> bool:
         if "role" in self.says:
             await self.event({"delta": {"role": "assistant", "content": ""}})
+        for _ in range(int(self.says.get("think", 0))):
+            await self.event({"delta": {"reasoning_content": "Hm. "}})
         await self.pause(self.seconds("ttft"))
         tokens = [self.says["say"]] if "say" in self.says else [f"w{i} " for i in range(int(self.says.get("n", 3)))]
         for index, token in enumerate(tokens):
@@ -191,7 +194,7 @@ class Script:
             self.served.sent.append(trio.current_time())
         if await self.fault(len(tokens)) or "nodone" in self.says:
             return False
-        await self.event({"delta": {}, "finish_reason": "stop"})
+        await self.event({"delta": {}, "finish_reason": self.says.get("fin", "stop")})
         await self.data({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": len(tokens)}})
         await self.chunk(b"data: [DONE]\n\n")
         if "linger" in self.says:

@@ -27,8 +27,9 @@ def of_lane(lane: LaneSummary) -> Iterator[str]:
     """Doubts about one lane at one level."""
     drift = lane.drift
     if drift and drift.p < DRIFT_P and abs(drift.change) > DRIFT_CHANGE:
-        way = "slower" if drift.change > 0 else "faster"
-        yield f"{lane.name} got {percent(abs(drift.change))} {way} from the first half of the run to the second"
+        way = "more" if drift.change > 0 else "less"
+        share = percent(abs(drift.change))
+        yield f"{lane.name} took {share} {way} time in the second half of the run than in the first"
     if lane.independent is not None and lane.independent < LEAST_WORTH * lane.requests:
         yield (
             f"{lane.name}: its {lane.requests} requests depend on one another and are worth {lane.independent:.0f}: "

@@ -25,6 +25,9 @@ CHARACTERS_PER_TOKEN = 4
 
 SECONDS = "s"
 
+ALL_TOKENS = "all tok/s"
+"""The name, in every table, of the tokens a second of all requests of a lane together: its `tps_total`."""
+
 
 @frozen
 class Measurement:
@@ -78,7 +81,7 @@ class Metric:
     `without` says how an objective takes a finished request that does not have it: as a `miss`, as no miss (`pass`), or
     by its `end`, because an answer without streaming shows its first token there. `to_end` says that it lasts until the
     answer's end, so that one that timed out took at least as long. `verdict` are the words for a comparison, after
-    "faster" and as a noun.
+    "less time" and as a noun.
     """
 
     name: str
@@ -197,10 +200,9 @@ METRICS: Mapping[str, Metric] = {
             lambda request: _over(_e2e(request), request.shown),
         ),
         Metric(
-            "tps_user", "user speed", "tok/s", "higher",
+            "tps_user", "tok/s/user", "tok/s", "higher",
             "Tokens a second as one reader sees them: 1 over ITL.",
             lambda request: _over(1.0, _itl(request)),
-            short="tok/s",
         ),
         Metric(
             "speed", "speed", "tok/s", "higher",

@@ -123,7 +123,7 @@ def _faster(first: str, second: str, metric: str, found: Difference) -> str:
     assert ratio.low is not None
     assert ratio.high is not None
     return (
-        f"{first} is {percent(1 - ratio.estimate)} faster {_after_faster(metric)} than {second}, "
+        f"{first} takes {percent(1 - ratio.estimate)} less time {_after(metric)} than {second}, "
         f"95 % CI {percent(1 - ratio.high, unit='')} to {percent(1 - ratio.low)}, "
         f"wins {percent(found.wins)} of prompts"
     )
@@ -136,13 +136,11 @@ def _slower(first: str, second: str, metric: str, found: Difference) -> str:
     assert ratio.high is not None
     if ratio.estimate == inf:
         failed = f"{found.failures[0]} of its {found.n} requests failed"
-        return (
-            f"{first} is slower {_after_faster(metric)} than {second}: {failed}, wins {percent(found.wins)} of prompts"
-        )
+        return f"{first} is slower {_after(metric)} than {second}: {failed}, wins {percent(found.wins)} of prompts"
     least = percent(ratio.low - 1, unit="")
     bounds = f"{least} to {percent(ratio.high - 1)}" if ratio.high < inf else f"{least} % or more"
     return (
-        f"{first} is {percent(ratio.estimate - 1)} slower {_after_faster(metric)} than {second}, "
+        f"{first} takes {percent(ratio.estimate - 1)} more time {_after(metric)} than {second}, "
         f"95 % CI {bounds}, wins {percent(found.wins)} of prompts"
     )
 
@@ -158,7 +156,7 @@ def _withheld(first: str, second: str, metric: str, found: Difference) -> str:
     return f"no verdict on {noun}: too many requests failed, {failed}"
 
 
-def _after_faster(metric: str) -> str:
+def _after(metric: str) -> str:
     verdict = METRICS[metric].verdict
     return verdict[0] if verdict else f"in {METRICS[metric].label}"
 

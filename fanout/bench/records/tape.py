@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from fanout.bench.records.record import Record
-from fanout.errors import TimedOut
+from fanout.errors import Refused, TimedOut
 from fanout.events import (
     CONTENT,
     Delta,
@@ -17,9 +17,11 @@ from fanout.events import (
     Reasoning,
     Refusal,
     Replace,
+    Status,
     ToolCall,
     Usage,
 )
+from fanout.formats.summary import explain_empty
 
 CREDIBLE_TOKENS = 2**53
 """A count of tokens from here on is taken for unknown: readers of JSON disagree on such numbers (RFC 8259, 6)."""
@@ -94,11 +96,11 @@ class Tape:
         """Makes the record of a request that has ended; `more` are fields that do not follow from its events."""
         assert self._end is not None, "a request is recorded when it has ended"
         end, usage = self._end, self._usage
-        error = end.error
+        error = end.error or self._find_empty(end)
         return Record(
             lane=self.lane,
             block=self.block,
-            status=end.status,
+            status=Status.FAILED if error and end.status is Status.FINISHED else end.status,
             sent=self.sent - self.origin,
             ended=self._ended - self.sent,
             first_byte=None if self.first_byte is None else self.first_byte - self.sent,
@@ -121,6 +123,12 @@ class Tape:
             merged=self._merged,
             **more,
         )
+
+    def _find_empty(self, end: End) -> Refused | None:
+        """Returns what is wrong with an answer that finished with nothing in it: nobody could use it."""
+        if end.status is not Status.FINISHED or set(self._kinds) - {LETTERS[Reasoning]}:
+            return None
+        return Refused(explain_empty(end.finish_reason, thought=bool(self._kinds or self._usage.reasoning)))
 
 
 def _text(event: Event) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from math import inf, isinf
 
+from fanout.bench.analysis.metrics import ALL_TOKENS, METRICS
 from fanout.bench.analysis.statistics import Interval
 from fanout.bench.analysis.summary import LaneSummary, Level, Summary
 from fanout.formats.markdown import escape
@@ -133,8 +134,8 @@ def _head(summary: Summary) -> Cells:
         *_tails(summary),
         whole,
         "ITL p50",
-        "tok/s",
-        "all tok/s",
+        METRICS["tps_user"].short,
+        ALL_TOKENS,
         *goodput,
     )
 

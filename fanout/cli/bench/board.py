@@ -8,6 +8,7 @@ from math import isfinite
 import click
 import trio
 
+from fanout.bench.analysis.metrics import ALL_TOKENS
 from fanout.bench.load.loop import Load
 from fanout.bench.report.console import align, seconds
 from fanout.bench.run import Board
@@ -73,7 +74,7 @@ def line(load: Load) -> str:
 
 def table(load: Load, recent: dict[str, list[float]]) -> list[str]:
     """The state of the load as a table; `recent` are the medians of the last pictures, by lane."""
-    rows = [("lane", "done", "failed", "in flight", "waiting", "TTFT p50", "", "CI", "tok/s")]
+    rows = [("lane", "done", "failed", "in flight", "waiting", "TTFT p50", "", "CI", ALL_TOKENS)]
     for name, tally in load.tallies.items():
         past = recent.setdefault(name, [])
         if tally.ttft is not None and isfinite(tally.ttft):

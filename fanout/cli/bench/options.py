@@ -22,7 +22,8 @@ from fanout.bench.load.wish import (
     Cache,
     RunWish,
 )
-from fanout.cli.options import OF_EVERY_LANE, TRANSPORT, complete_lane, delay, split_lanes
+from fanout.cli.names import complete_lane
+from fanout.cli.options import OF_EVERY_LANE, TRANSPORT, delay, split_lanes
 from fanout.storage.places import expand_home
 
 Number = TypeVar("Number", int, float)

@@ -3,7 +3,7 @@
 from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
 from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
-from fanout.formats.summary import one_line, reason
+from fanout.formats.summary import Who, explain, one_line, state
 
 _CLOCKS = {**CLOCK_FLAGS, "deadline": "--deadline"}
 _ADVICE = {
@@ -21,12 +21,24 @@ _ADVICE = {
     "redirect_refused": "check the lane's base_url: it must be the final address",
 }
 
+_AFTER_CUT = "-o max_tokens N allows more"
 
-def failure(answer: Answer, error: ProviderError) -> str:
-    """Makes one line of the lane, why it failed, and what to do."""
-    what = advice(answer, error)
-    said = f"{one_line(answer.lane)}: {reason(error)}"
-    return f"{said}; {what}" if what and "`" not in error.message else said
+_TOO_FEW = {"finished": "too few others did", "cancelled": "only when too few others could answer"}
+"""The words for lanes of which nothing was wrong, where a quorum came to nothing."""
+
+
+def failure(answer: Answer, who: Who = "winner") -> str:
+    """Makes one line of the lane, why it gave no answer that counts, and what to do."""
+    error = answer.error
+    why = explain(answer) or state(answer)
+    if who == "quorum" and why in _TOO_FEW:
+        why = f"{why}, but {_TOO_FEW[why]}"
+    said = f"{one_line(answer.lane)}: {why}"
+    if error is None:
+        what = _AFTER_CUT if answer.finish_reason == "length" and not answer.answered else ""
+    else:
+        what = "" if "`" in error.message else advice(answer, error)
+    return f"{said}; {what}" if what else said
 
 
 def advice(answer: Answer, error: ProviderError) -> str:

@@ -4,18 +4,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from fanout.answers import estimate_tokens
 from fanout.events import Delta, End, Reasoning, Started, Tagged
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live as Region
-
-HIGHEST = 24
-"""Lines that the columns take at most."""
 
 
 class Screen:
@@ -65,7 +63,7 @@ class Line(Screen):
         self._lanes = len(lanes)
         self._running: set[str] = set()
         self._ended = 0
-        self._characters = 0
+        self._counts: dict[str, tuple[int, int]] = {}
         self._shown = False
 
     def event(self, tagged: Tagged) -> None:
@@ -74,7 +72,8 @@ class Line(Screen):
             case Started():
                 self._running.add(tagged.lane)
             case Delta(text) | Reasoning(text):
-                self._characters += len(text)
+                pieces, characters = self._counts.get(tagged.lane, (0, 0))
+                self._counts[tagged.lane] = pieces + 1, characters + len(text)
             case End():
                 self._running.discard(tagged.lane)
                 self._ended += 1
@@ -84,7 +83,8 @@ class Line(Screen):
         if now < 0.5:
             return
         running = f"{len(self._running)} of {self._lanes} lanes running"
-        text = f"{running}, {self._ended} ended, ~{-(-self._characters // 4)} tok, {now:.1f} s"
+        tokens = sum(estimate_tokens(*counts) for counts in self._counts.values())
+        text = f"{running}, {self._ended} ended, ~{tokens} tok, {now:.1f} s"
         sys.stderr.write(f"\r{text[: _width() - 1]}\x1b[K")
         sys.stderr.flush()
         self._shown = True
@@ -137,7 +137,7 @@ class Live(Screen):
         width, height = self._console.size
         # The terminal echoes a Ctrl-C as two characters where the cursor is. If they began a new line, the way back
         # to the first line of the columns would be off by one; so it is on a region as high as the terminal.
-        picture = self._columns.draw(max(width - 2, 1), max(min(height - 1, HIGHEST), 1), now)
+        picture = self._columns.draw(max(width - 2, 1), max(height - 1, 1), now)
         self._region.update(picture, refresh=True)
 
     def clear(self) -> None:
@@ -164,6 +164,18 @@ def _width() -> int:
         return 80
 
 
-def say(text: str) -> None:
-    """Prints a line on stderr, paler than the answer."""
-    click.echo(click.style(text, dim=True) if "NO_COLOR" not in os.environ else text, err=True)
+def line_width() -> int | None:
+    """The cells that a line on stderr may take; None where that is no terminal."""
+    return _width() if sys.stderr.isatty() else None
+
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "plain": {"dim": True},
+    "winner": {"fg": "green", "bold": True},
+    "failed": {"fg": "red"},
+}
+
+
+def say(text: str, style: str = "plain") -> None:
+    """Prints a line on stderr, paler than the answer, or as a winner or a failure should look."""
+    click.echo(click.style(text, **_STYLES[style]) if "NO_COLOR" not in os.environ else text, err=True)

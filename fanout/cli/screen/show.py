@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ from attrs import frozen
 
 from fanout import History, Prompt, Run, Status, open_fanout, open_transport
 from fanout.abc import Policy, Transport
-from fanout.catalog.config import load
+from fanout.answers.certain import Certain
+from fanout.catalog.config import Config, load
 from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
 from fanout.cli.screen import stdout
-from fanout.cli.screen.live import Screen, say, screen_for
+from fanout.cli.screen.live import Screen, line_width, say, screen_for
 from fanout.errors import LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 FRAME = 0.1
 """Seconds between two pictures."""
+
+_LAST_COUNTS = ("race", "hedge", "fallback", "all")
+"""The policies under which the last lane that can answer is the answer, if it gives one."""
 
 
 def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "winner") -> int:
@@ -83,12 +87,13 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who) -> 
                 person.screen = screen
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_redraw, screen, f.started)
-                await _follow(f, screen, output, person)
+                certain = _find_certain(f.lanes, asked.plan, output, who)
+                await _follow(f, screen, output, person, certain)
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
         await stdout.write(output.run(run))
-        _sum_up(run, choices, who)
+        _sum_up(run, choices, who, certain.lane if certain else None)
         code = exit_code(run, who, strict=choices.strict)
         if run.conversation and not choices.no_save:
             await _save(asked.specs, run.conversation, choices)
@@ -104,21 +109,52 @@ async def _redraw(screen: Screen, started: float) -> None:
         await trio.sleep(FRAME)
 
 
-async def _follow(f: Any, screen: Screen, output: Output, person: "Person | None" = None) -> None:
+async def _follow(
+    f: Any, screen: Screen, output: Output, person: "Person | None" = None, certain: Certain | None = None
+) -> None:
     """Shows every event, and prints what is due, until all lanes have ended."""
-    async for tagged in f:
-        screen.event(tagged)
-        text = output.event(tagged)
-        if isinstance(tagged.event, End):
-            run = f.run
-            text += output.answer(run[tagged.lane])
-            if run.winner:
-                screen.mark_winner(run.winner.lane)
-        if text:
-            # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
-            async with person.asking if person and sys.stdout.isatty() else nullcontext():
-                with screen.hold():
-                    await stdout.write(text)
+    with ExitStack() as away:
+        async for tagged in f:
+            screen.event(tagged)
+            text = output.event(tagged)
+            if certain and (piece := certain.event(tagged, partial(_name_winner, f))):
+                text += output.piece(certain.lane or "", piece)
+                if not screen.holds and not stdout.is_file():  # a picture in the middle of a line would wipe it
+                    away.enter_context(screen.hold())
+            if isinstance(tagged.event, End):
+                run = f.run
+                text += output.answer(run[tagged.lane])
+                if run.winner:
+                    screen.mark_winner(run.winner.lane)
+            if text:
+                # A slow terminal takes an answer in pieces; no picture may come between them, and no question.
+                async with person.asking if person and sys.stdout.isatty() else nullcontext():
+                    with screen.hold():
+                        await stdout.write(text)
+
+
+def _name_winner(f: Any) -> str | None:
+    winner = f.winner
+    return winner.lane if winner else None
+
+
+def _find_certain(lanes: Sequence[str], plan: Policy, output: Output, who: Who) -> Certain | None:
+    """Makes what finds the lane whose text may be printed as it comes; None where the format or the plan forbids it."""
+    if not output.streams(len(lanes)) or not _is_known(plan, load()):
+        return None
+    return Certain(lanes, all_count=who == "all")
+
+
+def _is_known(plan: Any, config: Config) -> bool:
+    """True for a plan in which the last lane that answers counts: not for a quorum, nor for what a plug-in decides."""
+    if isinstance(plan, str):
+        group = config.groups.get(plan)
+        return group is None or (group.policy in _LAST_COUNTS and all(_is_known(lane, config) for lane in group.lanes))
+    if isinstance(plan, Policy):
+        return type(plan).__module__.rpartition(".")[2] in _LAST_COUNTS and all(
+            _is_known(lane, config) for lane in plan.lanes
+        )
+    return True
 
 
 def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
@@ -128,12 +164,12 @@ def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
         raise click.UsageError("--raw is for one answer; use race, or --json for several")
     if choices.output == "raw" and terminal:
         raise click.UsageError("--raw is not for a terminal, which would obey what the model says; redirect it")
-    usual = "text" if choices.quiet or (terminal and who == "winner") else "headed" if terminal else "plain"
-    return _make_output(choices.output or usual, prompt, who)
+    usual = "text" if choices.quiet else "headed" if terminal else "plain"
+    return _make_output(choices.output or usual, prompt, who, terminal=terminal)
 
 
-def _make_output(name: str, prompt: Prompt, who: Who) -> Output:
-    """Makes the format of this name; only that one is imported."""
+def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True) -> Output:
+    """Makes the format of this name; only that one is imported. What is for a terminal's safety is for terminals."""
     match name:
         case "json":
             from fanout.formats.json import Json
@@ -146,16 +182,18 @@ def _make_output(name: str, prompt: Prompt, who: Who) -> Output:
         case "markdown":
             from fanout.formats.markdown import Markdown
 
-            return Markdown(prompt.messages[-1].text)
+            return Markdown(prompt.messages[-1].text, safe=terminal)
         case "plain":
             from fanout.formats.plain import Plain
 
-            return Plain(who)
-    from fanout.formats.text import Headed, Raw, Text
+            return Plain(who, safe=terminal)
+        case "headed":
+            from fanout.formats.headed import Headed
 
-    if name == "headed":
-        return Headed(min(shutil.get_terminal_size().columns - 1, 100))
-    return Raw() if name == "raw" else Text(who)
+            return Headed(shutil.get_terminal_size().columns - 1, who)
+    from fanout.formats.text import Raw, Text
+
+    return Raw() if name == "raw" else Text(who, safe=terminal)
 
 
 def exit_code(run: Run, who: Who, *, strict: bool) -> int:
@@ -163,29 +201,37 @@ def exit_code(run: Run, who: Who, *, strict: bool) -> int:
     if not summary.select_answers(run, who):
         late = [a for a in run.answers if isinstance(a.error, TimedOut) and a.error.clock == "deadline"]
         return DEADLINE if late else FAILED
-    failed = any(answer.status in (Status.FAILED, Status.TIMED_OUT) for answer in run.answers)
+    failed = any(map(summary.is_failure, run.answers))
     return PARTLY if strict and failed else ANSWERED
 
 
-def _sum_up(run: Run, choices: Choices, who: Who) -> None:
-    """Says on stderr how each lane did, and if none answered, why and what to do."""
+def _sum_up(run: Run, choices: Choices, who: Who, streamed: str | None = None) -> None:
+    """Says on stderr how each lane did, and if none answered, why and what to do.
+
+    `streamed` is the lane whose text stands on stdout already.
+    """
     from fanout.cli.screen import advice
+    from fanout.formats import table
 
     if not summary.select_answers(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
         for answer in run.answers:
-            if answer.error:
-                click.echo(f"  {advice.failure(answer, answer.error)}", err=True)
-                if answer.text:
-                    click.echo(f"    {len(answer.text)} characters of text had come; --json shows them", err=True)
+            click.echo(f"  {advice.failure(answer, who)}", err=True)
+            if answer.text and not (who == "quorum" and answer.status is Status.FINISHED):
+                where = "are printed" if answer.lane == streamed else "had come; --json shows them"
+                click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
     elif not choices.quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
             say("")
-        for line in summary.lines(run):
-            say(line)
+        for row in table.lines(run, line_width()):
+            say(row.text, row.style)
         for answer in run.answers:
             if isinstance(answer.error, LoginRequired) and (what := advice.advice(answer, answer.error)):
                 say(f"  {summary.one_line(answer.lane)}: {what}")
+    else:
+        for answer in summary.select_answers(run, who):
+            if answer.finish_reason in summary.CUTS:
+                click.echo(f"fanout: {summary.one_line(answer.lane)}: {summary.state(answer)}", err=True)
 
 
 def _check_login(choices: Choices) -> None:

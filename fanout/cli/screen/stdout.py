@@ -2,6 +2,7 @@
 
 import os
 import select
+import stat
 import sys
 
 import trio
@@ -29,6 +30,12 @@ def encode(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def is_file() -> bool:
+    """Tells if standard output is a file, where nothing that is written can meet a picture on a terminal."""
+    descriptor = _descriptor()
+    return descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _descriptor() -> int | None:

@@ -35,11 +35,11 @@ def test_of_a_plain_lane_there_is_nothing_to_say() -> None:
 def test_a_lane_that_slowed_down_is_named() -> None:
     (first, *_) = said(noisy(100, late=1.3))
     assert first.startswith("a got ")
-    assert first.endswith(" % slower from the first half of the run to the second")
+    assert first.endswith(" % more time in the second half of the run than in the first")
 
 
 def test_a_lane_that_became_faster_is_named_too() -> None:
-    assert " % faster from the first half" in said(noisy(100, late=0.7))[0]
+    assert " % less time in the second half" in said(noisy(100, late=0.7))[0]
 
 
 def test_requests_that_depend_on_one_another_are_worth_fewer() -> None:

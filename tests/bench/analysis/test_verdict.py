@@ -32,14 +32,14 @@ def run(blocks: int, ratio: float = 0.88, lanes: str = "ab", sigma: float = 0.1)
 def test_the_verdict_says_who_is_faster_by_how_much_and_how_surely() -> None:
     (found,) = compared(run(200))
     assert (found.first, found.second, found.metric, found.verdict) == ("a", "b", "ttft", "faster")
-    assert found.sentence == "a is 11 % faster to first token than b, 95 % CI 9.4 to 13 %, wins 80 % of prompts"
+    assert found.sentence == "a takes 11 % less time to first token than b, 95 % CI 9.4 to 13 %, wins 80 % of prompts"
 
 
 def test_the_slower_lane_named_first_changes_nothing_in_the_sentence() -> None:
     records = run(200)
     (found,) = compared(records[1:] + records[:1])
     assert (found.first, found.verdict) == ("b", "slower")
-    assert found.sentence.startswith("a is 11 % faster to first token than b, 95 % CI 9.")
+    assert found.sentence.startswith("a takes 11 % less time to first token than b, 95 % CI 9.")
     assert found.sentence.endswith(" to 13 %, wins 80 % of prompts")
 
 
@@ -80,8 +80,8 @@ def test_against_a_baseline_each_lane_is_said_to_be_faster_or_slower_than_it() -
     records = [*run(60, ratio=0.8, lanes="ab"), *(r for r in run(60, ratio=1.3, lanes="cb") if r.lane == "c")]
     faster, slower = compared(records, baseline="b")
     assert [(found.first, found.second) for found in (faster, slower)] == [("a", "b"), ("c", "b")]
-    assert faster.sentence.startswith("a is 21 % faster to first token than b, 95 % CI 18 to 24 %")
-    assert slower.sentence.startswith("c is 28 % slower to first token than b, 95 % CI 23 to 32 %")
+    assert faster.sentence.startswith("a takes 21 % less time to first token than b, 95 % CI 18 to 24 %")
+    assert slower.sentence.startswith("c takes 28 % more time to first token than b, 95 % CI 23 to 32 %")
     assert slower.difference.ratio.estimate == pytest.approx(1.3, abs=0.05)
     assert slower.difference.wins < 0.1
     assert slower.sentence.endswith(f"wins {percent(slower.difference.wins)} of prompts")
@@ -103,13 +103,13 @@ def test_a_lane_that_is_much_slower_may_have_no_upper_bound() -> None:
     records = [r if r.lane == "b" or r.block % 12 else failure("a", r.block) for r in run(40, ratio=1.5)]
     (found,) = compared(records, baseline="b")
     assert found.difference.ratio.high == inf
-    assert re.search(r"a is \d+ % slower to first token than b, 95 % CI \d+ % or more, wins", found.sentence)
+    assert re.search(r"a takes \d+ % more time to first token than b, 95 % CI \d+ % or more, wins", found.sentence)
 
 
 def test_each_metric_is_said_in_its_own_words_and_corrected_for_itself() -> None:
     found = compared(run(60), "ttft", "e2e", "itl")
     assert [comparison.metric for comparison in found] == ["ttft", "e2e", "itl"]
-    assert "faster to the end of the answer than" in found[1].sentence
+    assert "less time to the end of the answer than" in found[1].sentence
     assert found[2].sentence.startswith("no difference in time per token")
 
 

@@ -114,3 +114,22 @@ def test_a_record_of_a_flood_has_a_bounded_line_and_many_rewrites_take_linear_ti
         made.add(Delta("x") if number % 2 else Replace("y"), number / 1000)
     made.add(End(Status.FINISHED), 400.0)
     assert len(to_line(made.record())) < 3 << 20
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([], "its answer was empty"),
+        ([Reasoning("Hm")], "its answer was empty: all that came was reasoning"),
+    ],
+)
+def test_an_answer_with_nothing_in_it_is_a_failure(events: list[Any], why: str) -> None:
+    record = tape(*((100.1, event) for event in events), (100.2, End(Status.FINISHED, finish_reason="stop")))
+    assert (record.status, record.error, record.message) == (Status.FAILED, "refused", why)
+
+
+def test_an_answer_whose_tokens_all_went_into_reasoning_says_so() -> None:
+    end = End(Status.FINISHED, finish_reason="length")
+    hidden = tape((100.1, Usage(output=9, reasoning=9)), (100.2, end))
+    assert hidden.message == "its answer was empty: max_tokens went into reasoning"
+    assert tape((100.1, ToolCall(0, "1", "look")), (100.2, end)).finished

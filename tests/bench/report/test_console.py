@@ -34,7 +34,7 @@ def test_a_table_has_a_row_a_lane_and_sentences_below() -> None:
     assert fast.startswith("fast   100       0")
     assert "220 ms" in fast
     assert slow.startswith("slow   100       0")
-    assert any("faster to first token" in line for line in told[3:])
+    assert any("less time to first token" in line for line in told[3:])
     assert any(CLOSED in line for line in told)
     assert sum(CLOSED in line for line in told) == 1
 
@@ -136,7 +136,7 @@ def test_a_baseline_has_a_column_with_the_change_from_it() -> None:
     assert "difference" in head
     found = [re.split(" {2,}", row)[3] for row in rows]
     assert found == ["baseline", "+50 %", "none", "no verdict"]
-    assert any(line.startswith("slow is 50 % slower to first token than base") for line in lines(made))
+    assert any(line.startswith("slow takes 50 % more time to first token than base") for line in lines(made))
     assert not any("between slow and same" in line or "than same" in line for line in lines(made))
 
 

@@ -313,7 +313,7 @@ async def test_two_runs_are_compared_and_pages_are_made_of_them(bench: Bench, tm
     old, new = tmp_path / "old", tmp_path / "new"
     by_file, by_name = (_compared(str(old / "summary.json"), second) for second in (str(new), "last"))
     assert by_file == by_name
-    assert [line.split()[1] for line in by_file.splitlines()[1:-1]] == ["TTFT", "e2e", "ITL", "tok/s"]
+    assert [line.split()[1] for line in by_file.splitlines()[1:-1]] == ["TTFT", "e2e", "ITL", "tok/s/user"]
     (new / "report.html").unlink()
     report.callback(str(new), None)  # type: ignore[misc]  # click keeps it
     assert (new / "report.html").read_text().startswith("<!doctype html>")

@@ -1,4 +1,5 @@
 import pytest
+from attrs import evolve
 
 from fanout.answers import Answer
 from fanout.cli.screen.advice import failure
@@ -12,6 +13,7 @@ from fanout.errors import (
     RateLimited,
     TimedOut,
 )
+from fanout.events import Status
 
 LOG_IN = "`fanout login huggingchat` logs you in, and where there is no display `fanout auth import huggingchat`"
 LINE = "x --base-url 'http://127.0.0.1/ '"
@@ -69,4 +71,21 @@ ANSWER = Answer(lane="a", provider="groq")
     ],
 )
 def test_a_failed_lane_is_one_line_that_says_what_to_do(error: ProviderError, line: str) -> None:
-    assert failure(ANSWER, error) == line
+    assert failure(evolve(ANSWER, status=Status.FAILED, error=error)) == line
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (
+            evolve(ANSWER, status=Status.FINISHED, reasoning="Hm", finish_reason="length"),
+            "a: its answer was empty: max_tokens went into reasoning; -o max_tokens N allows more",
+        ),
+        (evolve(ANSWER, status=Status.FINISHED), "a: its answer was empty"),
+        (evolve(ANSWER, status=Status.CANCELLED, elapsed=1.0), "a: cancelled"),
+        (evolve(ANSWER, status=Status.CANCELLED), "a: not started"),
+        (evolve(ANSWER, status=Status.FINISHED, text="x"), "a: finished"),
+    ],
+)
+def test_a_lane_without_an_error_is_explained_too(answer: Answer, line: str) -> None:
+    assert failure(answer) == line

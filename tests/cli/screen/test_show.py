@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -79,13 +80,92 @@ def test_the_exit_code_tells_what_became_of_the_run(run: Run, who: Who, strict: 
 
 
 @pytest.mark.slow
-async def test_model_output_is_sanitised_unless_asked_for_raw() -> None:
+async def test_a_pipe_gets_exactly_what_the_model_said() -> None:
+    text = f"{ESCAPES} \u179f\u17b8\u200b\u1796 \u202bx"
+    async with open_server() as server:
+        lane = server.lane("a", say=text)
+        for option in ("--plain", "-q"):
+            assert (await fanout("race", option, "-m", lane, "hi")).out == f"{text}\n"
+        assert (await fanout("race", "--raw", "-m", lane, "hi")).out == text
+        assert (await fanout("compare", "-m", lane, "hi")).out == f"[a] {text}\n"
+        assert text in (await fanout("compare", "--markdown", "-m", lane, "hi")).out
+        assert "\x1b" not in (await fanout("race", "--jsonl", "-m", lane, "hi")).out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["race", "compare"])
+@pytest.mark.parametrize("option", ["--plain", "-q", "--markdown", None])
+async def test_a_terminal_never_obeys_a_model(verb: str, option: str | None) -> None:
     async with open_server() as server:
         lane = server.lane("a", say=ESCAPES)
-        for option, out in (("--plain", "red\n"), ("-q", "red\n"), ("--raw", ESCAPES)):
-            assert (await fanout("race", option, "-m", lane, "hi")).out == out
-        assert (await fanout("compare", "-m", lane, "hi")).out == "[a] red\n"
-        assert "\x1b" not in (await fanout("race", "--jsonl", "-m", lane, "hi")).out
+        async with on_terminal(verb, *([option] if option else []), "-m", lane, "hi") as terminal:
+            assert await terminal.end() == 0
+    assert "red" in terminal.written
+    assert "owned" not in terminal.written
+    assert "\x1b[31mred" not in terminal.written
+
+
+async def read_until(text: str, *arguments: str) -> bytes:
+    """Runs a command whose lanes never end, and returns its output up to the text."""
+    command = [*COMMAND, *arguments, "hi"]
+    process = await trio.lowlevel.open_process(
+        command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    seen = b""
+    try:
+        with trio.fail_after(20):
+            while text.encode() not in seen:
+                seen += await process.stdout.receive_some()
+    finally:
+        process.kill()
+        await process.wait()
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (["race"], "w0 w1 "),
+        (["race", "-q"], "w0 w1 "),
+        (["race", "--raw"], "w0 w1 "),
+        (["race", "--plain"], "w0 w1 "),
+        (["hedge"], "w0 w1 "),
+        (["fallback"], "w0 w1 "),
+        (["compare"], "[a] w0 w1 "),
+        (["compare", "-q"], "w0 w1 "),
+        (["race", "-m", "FAILS"], "w0 w1 "),
+        (["fallback", "-m", "FAILS"], "w0 w1 "),
+        (["compare", "-m", "ENDS"], "[b] x\n[a] w0 w1 "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_a_pipe_gets_the_text_as_it_comes_once_it_is_certain_to_count(arguments: list[str], out: str) -> None:
+    async with open_server() as server:
+        others = {"FAILS": server.lane("b", status=400), "ENDS": server.lane("b", say="x")}
+        given = [others.get(argument, argument) for argument in arguments]
+        assert (await read_until("w1", *given, "-m", server.lane("a", n=2, hang=2))).decode() == out
+
+
+@pytest.mark.slow
+async def test_while_two_lanes_can_win_a_pipe_gets_nothing() -> None:
+    async with open_server() as server:
+        early, late = server.lane("a", n=2, cut=2, gap=0.1), server.lane("b", ttft=1, say="Blue.")
+        done = await fanout("race", "-q", "-m", early, "-m", late, "hi")
+    assert done.out == "Blue.\n"
+
+
+@pytest.mark.slow
+async def test_a_picture_never_wipes_the_text_of_a_pipe_that_ends_on_the_same_terminal() -> None:
+    async with open_server() as server:
+        reader, writer = os.pipe()
+        lane = server.lane("a", n=20, gap=0.1)
+        async with on_terminal("race", "-m", lane, "hi", stdout=writer) as terminal:
+            assert await terminal.end() == 0
+        os.close(writer)
+        os.close(reader)
+    assert "running" not in terminal.written
 
 
 @pytest.mark.slow
@@ -120,7 +200,7 @@ async def test_markdown_holds_prompt_lanes_and_answers() -> None:
     async with open_server() as server:
         done = await fanout("compare", "--markdown", "-m", server.lane("a", say="Blue."), "Why?")
     assert done.out.startswith("# Prompt\n\n```text\nWhy?\n```\n")
-    assert done.out.endswith("# a\n\n```text\nBlue.\n```\n")
+    assert done.out.endswith("## a\n\nBlue.\n")
 
 
 @pytest.mark.slow
@@ -192,6 +272,57 @@ async def test_a_slow_reader_does_not_change_when_events_arrived() -> None:
     assert run["answers"][0]["tokens"] == 2000
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ({"fin": "length"}, "cut at max_tokens"),
+        ({"fin": "content_filter"}, "cut by a content filter"),
+    ],
+)
+@pytest.mark.parametrize("option", [None, "-q"])
+async def test_an_answer_that_is_not_whole_says_so(script: dict[str, str], why: str, option: str | None) -> None:
+    async with open_server() as server:
+        lane = server.lane("a", n=2, **script)
+        done = await fanout("race", *([option] if option else []), "-m", lane, "hi")
+    assert (done.code, done.out) == (0, "w0 w1 \n")
+    assert why in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ({"think": 3, "fin": "length"}, "its answer was empty: max_tokens went into reasoning"),
+        ({"fin": "length"}, "its answer was empty: max_tokens was reached before any text"),
+        ({"fin": "content_filter"}, "its answer was empty: a content filter held it back"),
+        ({"think": 3}, "its answer was empty: all that came was reasoning"),
+    ],
+    ids=["thoughts cut", "cut", "filtered", "thoughts"],
+)
+@pytest.mark.parametrize("verb", ["race", "compare", "fallback"])
+async def test_a_lane_that_gave_nothing_says_why(verb: str, script: dict[str, Any], why: str) -> None:
+    async with open_server() as server:
+        lanes = [server.lane(name, n=0, **script) for name in "ab"]
+        done = await fanout(verb, "-m", lanes[0], "-m", lanes[1], "hi")
+    assert (done.code, done.out) == (1, "")
+    assert f"a: {why}" in done.err
+    assert f"b: {why}" in done.err
+
+
+@pytest.mark.slow
+async def test_of_a_quorum_that_came_to_nothing_every_lane_says_why() -> None:
+    async with open_server() as server:
+        lanes = [server.lane("a"), server.lane("b", ttft=0.3, n=0, fin="length"), server.lane("c", ttft=9)]
+        done = await fanout("quorum", "-k", "3", "-m", ",".join(lanes), "hi")
+    assert done.code == 1
+    assert "  a: finished, but too few others did\n" in done.err
+    assert (
+        "  b: its answer was empty: max_tokens was reached before any text; -o max_tokens N allows more\n" in done.err
+    )
+    assert "  c: cancelled, but only when too few others could answer\n" in done.err
+
+
 async def server_done(served: Sequence[Served]) -> None:
     began = time.monotonic()
     while not served or served[0].ended_at is None:
@@ -205,7 +336,7 @@ async def test_the_text_of_a_lane_that_was_cut_is_not_lost() -> None:
         done = await fanout("race", "-m", lane, "hi")
         told = json.loads((await fanout("race", "-m", lane, "--json", "hi")).out)
     assert done.code == 1
-    assert "6 characters of text had come; --json shows them" in done.err
+    assert (done.out, "6 characters of text are printed" in done.err) == ("w0 w1 \n", True)
     assert told["answers"][0]["text"] == "w0 w1 "
 
 

@@ -2,12 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 
+from attrs import frozen
+
 from fanout.bench.report.charts.amounts import Writer
 from fanout.bench.report.charts.scales import Scale
 from fanout.bench.report.markup import Child, Markup, number, tag
 
 COLOURS = 8
 """Lanes that differ in colour, dashes and mark; the next ones have the same colours with other marks."""
+
+NARROW, WIDE = 280, 526
+"""Pixels across that an axis has at least: on a small screen, and where all labels are shown (`.w` in page.css)."""
+
+LETTER, GAP = 7.4, 8
+"""Pixels of a letter at an axis, of a wide typeface, and between two labels."""
 
 _WIDTH = 1000
 """The width of the coordinates inside a curve, which is stretched across the chart."""
@@ -121,15 +129,49 @@ def strokes(places: Iterable[float], top: float, bottom: float) -> str:
 def x_axis(scale: Scale, height: float, written: Writer, name: str = "") -> list[Markup]:
     """The grid's upright lines, their values below, and what they are."""
     main = scale.main_ticks()
+    labels = [_Label(scale.at(tick), written(tick), tick in main) for tick in scale.ticks()]
+    always = _choose([label for label in labels if label.main], [], NARROW)
+    wide = _choose(labels, always, WIDE)
     parts = []
-    for tick in scale.ticks():
-        at, room = scale.at(tick), "t" if tick in main else "t w"
-        parts.append(line(at, 0, at, height, "grid" if tick in main else "grid w"))
-        anchor = "start" if at < 0.03 else "end" if at > 0.97 else "middle"
-        parts.append(words(written(tick), at, height + 17, room, anchor=anchor))
+    for label in labels:
+        parts.append(line(label.at, 0, label.at, height, "grid" if label.main else "grid w"))
+        if label in always or label in wide:
+            room = "t" if label in always else "t w"
+            parts.append(words(label.text, label.at, height + 17, room, anchor=label.anchor))
     if name:
         parts.append(words(name, 1, height + 34, "t name", anchor="end"))
     return parts
+
+
+@frozen
+class _Label:
+    """What is written at a tick; `main` ones are written where there is little room too."""
+
+    at: float
+    text: str
+    main: bool
+
+    @property
+    def anchor(self) -> str:
+        """The part of the text that stands at the tick: at the ends of the axis it stays within."""
+        return "start" if self.at < 0.03 else "end" if self.at > 0.97 else "middle"
+
+    def span(self, pixels: float) -> tuple[float, float]:
+        """The pixels from left to right that it takes, with a gap, on an axis so many pixels long."""
+        wide = LETTER * len(self.text) + GAP
+        left = self.at * pixels - {"start": GAP / 2, "middle": wide / 2, "end": wide - GAP / 2}[self.anchor]
+        return left, left + wide
+
+
+def _choose(labels: Sequence[_Label], chosen: Sequence[_Label], pixels: float) -> list[_Label]:
+    """Adds to the `chosen` labels, from left to right, those that touch no other on an axis so many pixels long."""
+    found = list(chosen)
+    for label in labels:
+        left, right = label.span(pixels)
+        others = (other.span(pixels) for other in found if other is not label)
+        if label not in found and all(right <= start or end <= left for start, end in others):
+            found.append(label)
+    return found
 
 
 def y_axis(scale: Scale, height: float, written: Writer, most: int = 5) -> list[Markup]:

@@ -39,17 +39,22 @@ def intervals(
     *,
     more_is_better: bool = False,
     zero: bool = False,
+    least: float = 0,
 ) -> Markup:
-    """The chart. `written` writes figures, `ticks` those at the axis; with `zero` it begins at 0."""
+    """The chart, at `least` so many pixels high, by which its rows move apart.
+
+    `written` writes figures, `ticks` those at the axis; with `zero` it begins at 0.
+    """
     ordered = rank(rows, more_is_better=more_is_better)
     scale = _scale(ordered, zero=zero)
     lower = heads.room((row.lane, describe(row, written)) for row in ordered)
-    height = max(1, len(ordered)) * (ROW + lower)
+    pitch = max(ROW + lower, least / max(1, len(ordered)))
+    height = pitch * max(1, len(ordered))
     parts = [drawing.x_axis(scale, height, ticks)] if any(_is_known(row) for row in ordered) else []
     if ordered and (best := ordered[0].estimate) is not None and isfinite(best):
         parts.append([drawing.line(scale.at(best), 0, scale.at(best), height, "best")])
     for place, row in enumerate(ordered):
-        top = place * (ROW + lower)
+        top = place * pitch + (pitch - ROW - lower) / 2
         parts.append(heads.head(row.lane, describe(row, written), top, lower))
         parts.append(_picture(row, top + lower + 32, scale))
     described = "; ".join(f"{row.lane}: {describe(row, written)}" for row in ordered) or "no lane"

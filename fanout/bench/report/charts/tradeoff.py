@@ -46,23 +46,26 @@ class Axis:
     zero: bool = False
 
 
-def tradeoff(name: str, spots: Sequence[Spot], x: Axis, y: Axis) -> Markup:
-    """The chart of those spots that have two finite figures. Names that have no room are left to the pointer."""
+def tradeoff(name: str, spots: Sequence[Spot], x: Axis, y: Axis, height: float = HEIGHT) -> Markup:
+    """The chart, so many pixels high, of those spots that have two finite figures.
+
+    Names that have no room are left to the pointer.
+    """
     shown = [spot for spot in spots if isfinite(spot.x) and isfinite(spot.y)]
     across = _scale(x, [value for spot in shown for value in (spot.x, *spot.x_bounds)])
     up = _scale(y, [value for spot in shown for value in (spot.y, *spot.y_bounds)])
     parts: list[Sequence[Markup]] = [[drawing.words(y.name, 0, -10, "t panel")]]
     if shown:
-        parts += [drawing.y_axis(up, HEIGHT, y.ticks), drawing.x_axis(across, HEIGHT, x.ticks, x.name)]
-    parts += [_path(row, across, up) for row in _paths(shown)]
-    parts += [_errors(spot, across, up) for spot in shown]
-    places = [(across.at(spot.x), HEIGHT * (1 - up.at(spot.y))) for spot in shown]
+        parts += [drawing.y_axis(up, height, y.ticks), drawing.x_axis(across, height, x.ticks, x.name)]
+    parts += [_path(row, across, up, height) for row in _paths(shown)]
+    parts += [_errors(spot, across, up, height) for spot in shown]
+    places = [(across.at(spot.x), height * (1 - up.at(spot.y))) for spot in shown]
     for spot, (at, down) in zip(shown, places, strict=True):
         title = f"{spot.name}: {x.written(spot.x)}, {y.written(spot.y)}"
         parts.append([drawing.mark(spot.index, at, down, title=title)])
     parts.append(_names([spot.name for spot in shown], places))
     described = "; ".join(f"{spot.name}: {x.written(spot.x)}, {y.written(spot.y)}" for spot in shown) or "nothing"
-    return drawing.chart(name, f"Across: {x.name}. Up: {y.name}. {described}.", HEIGHT, *parts)
+    return drawing.chart(name, f"Across: {x.name}. Up: {y.name}. {described}.", height, *parts)
 
 
 def _scale(axis: Axis, values: Sequence[float | None]) -> Scale:
@@ -77,20 +80,20 @@ def _paths(spots: Sequence[Spot]) -> list[list[Spot]]:
     return list(joined.values())
 
 
-def _path(row: Sequence[Spot], across: Scale, up: Scale) -> list[Markup]:
-    points = [(across.at(spot.x), HEIGHT * (1 - up.at(spot.y))) for spot in row]
-    return [drawing.stretch(drawing.straight(points), HEIGHT, drawing.lane_class(row[0].index, "curve thin"))]
+def _path(row: Sequence[Spot], across: Scale, up: Scale, height: float) -> list[Markup]:
+    points = [(across.at(spot.x), height * (1 - up.at(spot.y))) for spot in row]
+    return [drawing.stretch(drawing.straight(points), height, drawing.lane_class(row[0].index, "curve thin"))]
 
 
-def _errors(spot: Spot, across: Scale, up: Scale) -> list[Markup]:
-    x, y = across.at(spot.x), HEIGHT * (1 - up.at(spot.y))
+def _errors(spot: Spot, across: Scale, up: Scale, height: float) -> list[Markup]:
+    x, y = across.at(spot.x), height * (1 - up.at(spot.y))
     parts, class_ = [], drawing.lane_class(spot.index, "error")
     left, right = spot.x_bounds
     if left is not None and right is not None:
         parts.append(drawing.line(across.at(left), y, across.at(right), y, class_))
     low, high = spot.y_bounds
     if low is not None and high is not None:
-        parts.append(drawing.line(x, HEIGHT * (1 - up.at(low)), x, HEIGHT * (1 - up.at(high)), class_))
+        parts.append(drawing.line(x, height * (1 - up.at(low)), x, height * (1 - up.at(high)), class_))
     return parts
 
 

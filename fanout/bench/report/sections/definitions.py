@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fanout.bench.analysis.metrics import CHARACTERS_PER_TOKEN, METRICS, STALL_FACTOR, STALL_SECONDS
+from fanout.bench.analysis.metrics import ALL_TOKENS, CHARACTERS_PER_TOKEN, METRICS, STALL_FACTOR, STALL_SECONDS
 from fanout.bench.report.markup import Markup, tag
 from fanout.bench.report.sections import layout
 
@@ -14,7 +14,7 @@ DEFINITIONS: Mapping[str, tuple[str, str]] = {
     ),
     "stall": ("stall", f"A gap longer than both {STALL_FACTOR:g} median gaps and {STALL_SECONDS * 1000:g} ms."),
     "tps_total": (
-        "tok/s",
+        ALL_TOKENS,
         "Tokens of all finished requests of a lane, over the time from its first start to its last end.",
     ),
     "tokens": (

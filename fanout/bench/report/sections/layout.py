@@ -36,11 +36,12 @@ class Table:
     groups: Sequence[tuple[Cell, int]] = ()
 
 
-def section(key: str, heading: str, *parts: Child) -> Markup:
-    """A section that `key` links to; nothing where it has no parts."""
+def section(key: str, heading: str, *parts: Child, folded: str = "") -> Markup:
+    """A section that `key` links to; nothing where it has no parts. `folded` says what it opens, where it is closed."""
     if not join(*parts):
         return Markup()
-    return tag("section", tag("h2", heading), *parts, id=key)
+    inside = (tag("details", tag("summary", folded), *parts, class_="folded"),) if folded else parts
+    return tag("section", tag("h2", heading), *inside, id=key)
 
 
 def figure(heading: str | None, says: Child, chart: Markup, table: Table, *, lanes: Sequence[str] = ()) -> Markup:

@@ -5,7 +5,7 @@ from math import inf
 
 from attrs import evolve
 
-from fanout.bench.analysis.metrics import METRICS
+from fanout.bench.analysis.metrics import ALL_TOKENS, METRICS
 from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.amounts import Writer
@@ -143,7 +143,7 @@ def _table(shown: View) -> Table:
             turns = shown.summary.takes_turns(level.level)
             pace = [amounts.NONE if turns else amounts.count(x) for x in (lane.rate, lane.goodput, lane.tps_total)]
             rows.append((name, at, f"{lane.requests:,}", amounts.share(lane.failure_share.estimate), *pace, *cells))
-    rates = ("requests/s", Term("goodput", "goodput"), Term("tok/s", "tps_total"))
+    rates = ("requests/s", Term("goodput", "goodput"), Term(ALL_TOKENS, "tps_total"))
     heads = [view.term(*column) for column in columns]
     return Table(("lane", "load", "requests", Term("failed", "failure"), *rates, *heads), rows)
 

@@ -29,7 +29,8 @@ def clocks(shown: View) -> Markup:
     ]
     head = ("lane", "the service's", "median", "ours", "median", "network and client", "requests")
     theirs = [tag("h3", "The services' own timings"), layout.grid(Table(head, rows))] if rows else None
-    return layout.section("clocks", "Clocks", layout.grid(verdict.trust_table(shown)), theirs)
+    trust = layout.grid(verdict.trust_table(shown))
+    return layout.section("clocks", "Clocks", trust, theirs, folded="Time stamps, lane by lane")
 
 
 def origin(about: Mapping[str, object]) -> Markup:

@@ -2,16 +2,20 @@
 
 from math import isfinite
 
-from fanout.bench.analysis.metrics import METRICS, SECONDS
+from fanout.bench.analysis.metrics import ALL_TOKENS, METRICS, SECONDS
 from fanout.bench.analysis.summary import LaneSummary
 from fanout.bench.report.charts import amounts
 from fanout.bench.report.charts.amounts import Writer
-from fanout.bench.report.charts.intervals import intervals
+from fanout.bench.report.charts.intervals import ROW, intervals
+from fanout.bench.report.charts.rows import LINE
 from fanout.bench.report.charts.tradeoff import Axis, Spot, tradeoff
 from fanout.bench.report.markup import Child, Markup
 from fanout.bench.report.sections import layout, view
 from fanout.bench.report.sections.layout import Cell, Table, Term
 from fanout.bench.report.sections.view import PERCENTILES, View
+
+HEIGHT = 220
+"""The least height of the charts, in pixels."""
 
 COLUMNS = (("ttft", ("p50", "p95", "p99")), ("ttfo", ("p50",)), ("gap", ("p50", "p99")), ("itl", ("p50",)))
 """The metrics of the table, before those of whole answers and of speed."""
@@ -25,9 +29,9 @@ def overview(shown: View) -> Markup:
     return layout.section(
         "overview",
         "Lanes",
-        layout.side_by_side(*charts, thirds=charts[-1] is not None),
         layout.grid(table(shown)),
         layout.note("A percentile is shown where there are enough requests for an interval around it. ", _marks(shown)),
+        layout.side_by_side(*charts, thirds=charts[-1] is not None),
     )
 
 
@@ -39,7 +43,7 @@ def _marks(shown: View) -> str:
 def _first(shown: View) -> Markup:
     name = "Time to first token" if shown.first == "ttft" else "Time to the whole answer"
     rows = [view.row(lane, index, shown.first) for index, lane in shown.lanes]
-    chart = intervals(f"{name}, median", rows, amounts.seconds, amounts.log_seconds)
+    chart = intervals(f"{name}, median", rows, amounts.seconds, amounts.log_seconds, least=find_height(shown))
     says = f"Median with its 95 % interval, failures counted as never{shown.at()}; less is better."
     return layout.figure(name, says, chart, _intervals(shown, shown.first))
 
@@ -47,10 +51,16 @@ def _first(shown: View) -> Markup:
 def _speed(shown: View) -> Markup:
     metric = shown.speed
     rows = [view.row(lane, index, metric) for index, lane in shown.lanes]
-    chart = intervals("Output speed, median", rows, view.writer_of(metric), amounts.short, more_is_better=True)
+    write, least = view.writer_of(metric), find_height(shown)
+    chart = intervals("Speed, median", rows, write, amounts.short, more_is_better=True, least=least)
     unit = "Tokens a second after the first piece" if metric == "speed" else "Characters a second"
     says = f"{unit}: median with its 95 % interval, a failure counted as 0{shown.at()}; more is better."
-    return layout.figure("Output speed", says, chart, _intervals(shown, metric))
+    return layout.figure("Speed", says, chart, _intervals(shown, metric))
+
+
+def find_height(shown: View) -> float:
+    """The height in pixels of the charts beside one another: as much as their rows need."""
+    return max(HEIGHT, len(shown.lanes) * (ROW + LINE))
 
 
 def _intervals(shown: View, metric: str) -> Table:
@@ -67,7 +77,7 @@ def _intervals(shown: View, metric: str) -> Table:
 def table(shown: View) -> Table:
     """All lanes, a row each."""
     columns = _columns(shown)
-    more: list[Cell] = [*([] if _turns(shown) else [Term("tok/s", "tps_total")]), Term("stalls", "stall")]
+    more: list[Cell] = [*([] if _turns(shown) else [Term(ALL_TOKENS, "tps_total")]), Term("stalls", "stall")]
     if shown.summary.fresh_connections:
         more.append(Term("connect, TLS p50", "connect"))
     if shown.summary.objectives:
@@ -82,7 +92,8 @@ def table(shown: View) -> Table:
 
 
 def _group(metric: str) -> Term:
-    return Term({"speed": "speed, tok/s", "characters": "char/s"}.get(metric, METRICS[metric].label), metric)
+    label, unit = METRICS[metric].label, METRICS[metric].unit
+    return Term(f"{label}, {unit}" if metric == "speed" else label, metric)
 
 
 def _columns(shown: View) -> list[tuple[str, tuple[str, ...]]]:
@@ -154,7 +165,7 @@ def _balance(shown: View) -> Markup | None:
         return None
     times = Axis(f"{METRICS[shown.first].label}, median", amounts.seconds, amounts.log_seconds)
     speeds = Axis(f"{METRICS[shown.speed].unit}, median", view.writer_of(shown.speed), amounts.short)
-    chart = tradeoff("Speed against latency", spots, times, speeds)
+    chart = tradeoff("Speed against latency", spots, times, speeds, find_height(shown))
     head = ("lane", view.term(shown.first, "p50"), view.term(shown.speed, "p50"))
     rows = [(spot.name, times.written(spot.x), speeds.written(spot.y)) for spot in spots]
     says = "Medians with their 95 % intervals; up and left is better."

@@ -29,7 +29,8 @@ def requests(shown: View) -> Markup:
     rows = [row for _, rows in groups for row in rows]
     head = ("prompt", "lane", "connect", Term("TTFB", "ttfb"), Term("TTFT", "ttft"), "pieces", "ended", "how")
     figure = layout.figure(None, says, chart, Table(head, rows), lanes=shown.names)
-    return layout.section("requests", "Requests", figure)
+    some = amounts.several(len(groups), "prompt")
+    return layout.section("requests", "Requests", figure, folded=f"The course of {some}, request by request")
 
 
 def _group(shown: View, block: int, records: Sequence[Record]) -> tuple[PromptBars, list[Sequence[Child]]]:
