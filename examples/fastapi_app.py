@@ -10,8 +10,6 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 import fanout.aio
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 
 LANES = ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5"]
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from math import inf
-from typing import Any, Protocol, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import trio
 from attrs import evolve, fields_dict
@@ -24,7 +24,7 @@ from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import File, Status, Tagged
-from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
+from fanout.plan import KEEPER, Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Message, Options, Prompt
@@ -36,18 +36,6 @@ from fanout.transports.fetch import fetch_models
 
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 """A prompt as callers have it: a string, a list of OpenAI message dicts, or a Prompt."""
-
-
-class Keeper(Protocol):
-    """Keeps connections open for all calls of a Trio run."""
-
-    async def connections(self, name: str | None) -> Connections:
-        """Returns the connections by the transport of this name. Raises UsageError."""
-        ...
-
-
-KEEPER: trio.lowlevel.RunVar[Keeper | None] = trio.lowlevel.RunVar("keeper", None)
-"""Opens the connections of calls that bring none; without it each call opens its own, and closes them at its end."""
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A plan's lanes, ready to run: names looked up, settings laid over each other, a group for every policy."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -67,6 +67,18 @@ class Connections:
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+
+
+class Keeper(Protocol):
+    """Keeps connections open for all calls of a Trio run."""
+
+    async def connections(self, name: str | None) -> Connections:
+        """Returns the connections by the transport of this name. Raises UsageError."""
+        ...
+
+
+KEEPER: trio.lowlevel.RunVar[Keeper | None] = trio.lowlevel.RunVar("keeper", None)
+"""Opens the connections of calls that bring none; without it each call opens its own, and closes them at its end."""
 
 
 @frozen

@@ -4,8 +4,8 @@ import logging
 
 import trio
 
-from fanout.api import KEEPER, open_transport
-from fanout.plan import Connections
+from fanout.api import open_transport
+from fanout.plan import KEEPER, Connections
 
 _log = logging.getLogger("fanout")
 
