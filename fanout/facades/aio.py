@@ -102,7 +102,7 @@ class Flag:
                 if not call.over:
                     try:
                         await self.wait()
-                    except asyncio.CancelledError as error:
+                    except asyncio.CancelledError as error:  # noqa: ASYNC103  # raised below
                         cancelled = error
         if cancelled is not None:
             raise cancelled
@@ -123,7 +123,7 @@ async def run(work: Callable[[], Awaitable[T]]) -> T:
         call.start()
         await flag.wait()
     except BaseException:
-        await flag.end(call, call.cancel)
+        await flag.end(call, call.cancel)  # noqa: ASYNC102  # it shields itself, and lanes limit their clean-up
         raise
     return call.result()
 
@@ -149,8 +149,8 @@ async def hold(block: Block[T], flag: Flag) -> AsyncGenerator[T]:
         if block.values:
             end = block.leave
             yield block.values[0]
-    except BaseException as error:
-        await flag.end(call, end)
+    except BaseException as error:  # noqa: ASYNC103  # only an Exception gives way to another
+        await flag.end(call, end)  # noqa: ASYNC102  # as in run
         if call.error in (None, error) or not isinstance(error, Exception):
             call.error = None
             raise

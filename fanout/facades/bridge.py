@@ -87,7 +87,7 @@ class Call(Generic[T]):
         try:
             with self._scope:
                 self._values.append(await work())
-        except BaseException as error:  # noqa: BLE001  # the caller's: in this nursery it would end all other calls
+        except BaseException as error:  # noqa: ASYNC103, BLE001  # the caller's; here it would end all other calls
             self.error = error
         finally:
             if not self._values and self.error is None:

@@ -1,7 +1,7 @@
 """A display in a notebook that follows a fan-out while it streams."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Unpack
 
@@ -18,28 +18,29 @@ EVERY = 0.1
 async def show(prompt: Asked, plan: Plan | Sequence[Plan], **settings: Unpack[CallSettings]) -> Run:
     """Like `ask`, in a notebook: shows the answers side by side while they stream, and returns the Run.
 
-    Raises UsageError, also where IPython is not installed.
+    In IPython on a terminal, which cannot draw anew, it shows them at the end. Raises UsageError, also where IPython is
+    not installed.
     """
     try:
         display: Any = import_module("IPython.display").display
+        live = hasattr(import_module("IPython").get_ipython(), "kernel")
     except ImportError:
         raise UsageError("fanout.aio.show is for notebooks, and IPython is not installed here: use ask") from None
     async with open_fanout(prompt, plan, **settings) as events:
-        handle = display(events.run, display_id=True)
-        drawing = asyncio.create_task(_follow(events, handle))
+        draw = display(events.run, display_id=True).update if live else None
+        drawing = asyncio.create_task(_follow(events, draw))
         try:
             async for _ in events:
                 pass
         finally:
             drawing.cancel()
             await asyncio.wait([drawing])
-        if handle is not None:
-            handle.update(events.run)
+        (draw or display)(events.run)
         return events.run
 
 
-async def _follow(events: Fanout, handle: Any) -> None:
-    """Draws anew, again and again; outside of a notebook there is no handle, and nothing to follow."""
-    while handle is not None:
+async def _follow(events: Fanout, draw: Callable[[Run], object] | None) -> None:
+    """Draws anew, again and again, where that can be done."""
+    while draw is not None:
         await asyncio.sleep(EVERY)
-        handle.update(events.run)
+        draw(events.run)

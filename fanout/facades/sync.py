@@ -72,9 +72,10 @@ def hold(name: str, block: Block[T], flag: threading.Event) -> Generator[T]:
             end = block.leave
             yield block.values[0]
     except GeneratorExit:  # it was never left: whichever thread tidies up must not wait
-        end()
+        if call.home.here:
+            end()
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103  # only an Exception gives way to another
         _end(call, end, flag)
         if call.error in (None, error) or not isinstance(error, Exception):
             call.error = None

@@ -20,12 +20,15 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 class Shown:
     """Stands where IPython is: keeps what a page would have shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, **has: object) -> None:
         self.pages: list[str] = []
+        self.__dict__ |= has
 
-    def display(self, thing: Any, *, display_id: bool) -> "Shown":
-        assert display_id
+    def display(self, thing: Any, *, display_id: bool = False) -> "Shown":
         self.update(thing)
+        return self
+
+    def get_ipython(self) -> Any:
         return self
 
     def update(self, thing: Any) -> None:
@@ -34,14 +37,24 @@ class Shown:
 
 @pytest.mark.slow
 def test_the_display_follows_the_stream_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = Shown()
+    shown = Shown(kernel=True)
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    monkeypatch.setitem(sys.modules, "IPython", shown)
     run = asyncio.run(fanout.aio.show("?", LANE, transport=play(0.15, TOKEN, 0.15, TOKEN, 0.15, END)))
     assert run.answers[0].text == "word word "
     assert "waits" in shown.pages[0]
     assert any("runs" in page for page in shown.pages)
     assert "finished" in shown.pages[-1]
     assert len(shown.pages) <= 8
+
+
+def test_on_a_terminal_it_shows_the_end_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown()
+    monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    monkeypatch.setitem(sys.modules, "IPython", shown)
+    asyncio.run(fanout.aio.show("?", LANE, transport=play(TOKEN, 0.15, END)))
+    (page,) = shown.pages
+    assert "finished" in page
 
 
 def test_without_ipython_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
