@@ -73,6 +73,7 @@ class Flag:
             tasks[0].add_done_callback(tell)
 
         context = copy_context()
+        context.run(WAITING.set, None)  # in its loop it waits for itself, and so does what it calls
         self._loop.call_soon_threadsafe(start)
         try:
             await over.wait()
