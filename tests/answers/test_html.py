@@ -4,7 +4,7 @@ import pytest
 
 from fanout.answers import Answer, Run, Wasted
 from fanout.errors import ServerError
-from fanout.events import Status
+from fanout.events import Status, Usage
 from fanout.prompt import ToolUse
 
 
@@ -41,7 +41,7 @@ def run(*answers: Answer, winner: Answer | None = None) -> Run:
 
 
 def test_a_run_is_columns_and_its_winner_is_marked() -> None:
-    good = Answer("good", status=Status.FINISHED, text="Yes.\nIndeed.", ttft=0.25, elapsed=1.5, chunks=2)
+    good = Answer("good", status=Status.FINISHED, text="Yes.\nIndeed.", ttft=0.25, elapsed=1.5, usage=Usage(output=2))
     bad = Answer("bad", status=Status.FAILED, error=ServerError("no such luck"))
     page = Tags(run(bad, good, winner=good)._repr_html_())
     assert "good has won" in page.text
