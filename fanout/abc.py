@@ -380,6 +380,10 @@ Leave = Callable[[], None]
 """Called by a lane that is cancelled from outside, before its End: all lanes that run beside it are left with it."""
 
 
+Alone = Callable[[], bool]
+"""Asked by a lane: True if no other lane that runs beside it, or may still start, could give the answer."""
+
+
 class Lane(Protocol):
     """Anything that can run, be cancelled, and end. It never raises for what a service did.
 
@@ -390,6 +394,7 @@ class Lane(Protocol):
     name: str
     hear: Hear
     leave: Leave
+    alone: Alone
 
     @property
     def answer(self) -> Answer:
@@ -420,3 +425,8 @@ def nobody(_events: Sequence[Event], _at: float, /) -> None:
 
 def no_others() -> None:
     """Leaves nothing: for a lane that belongs to nobody."""
+
+
+def not_alone() -> bool:
+    """Counts on others: for a lane that belongs to nobody."""
+    return False

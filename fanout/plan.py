@@ -9,13 +9,14 @@ from attrs import define, evolve, field, frozen
 from fanout import catalog
 from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.catalog.config import Config
+from fanout.catalog.trust import is_elsewhere
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.keys import Keys, Known
 from fanout.engine.retry import Budget
-from fanout.errors import UsageError
+from fanout.errors import ConfigurationError, UsageError
 from fanout.login.stored import StoredLogins
 from fanout.policies.race import Race
 from fanout.prompt.history import History
@@ -134,7 +135,10 @@ class Builder:
     def build(self, plan: Plan | Sequence[Plan]) -> Group:
         """The plan as a group. Raises UsageError."""
         if isinstance(plan, str):
-            found = catalog.resolve(plan, self.settings.config)
+            try:
+                found = catalog.resolve(plan, self.settings.config)
+            except ConfigurationError as error:
+                found = catalog.make_unusable(plan, error)
             plan = found if isinstance(found, Policy) else Race(found)
         policy = plan if isinstance(plan, Policy) else Race(*as_lanes(plan))
         return self._group(policy)
@@ -147,7 +151,10 @@ class Builder:
 
     def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
         if isinstance(lane, str):
-            lane = catalog.resolve(lane, self.settings.config)
+            try:
+                lane = catalog.resolve(lane, self.settings.config)
+            except ConfigurationError as error:
+                lane = catalog.make_unusable(lane, error)
         if isinstance(lane, Policy):
             return self._group(lane)
         if isinstance(lane, Provider):
@@ -177,6 +184,8 @@ class Builder:
             channel=self.channel,
             alarms=self.alarms,
             observer=self.connections.observer,
+            patient=lane.timeouts.over(self.settings.timeouts).first is None,
+            elsewhere=is_elsewhere(lane.provider.name, lane.provider.base_url),
             turns=history.turns(name) if history else None,
         )
 

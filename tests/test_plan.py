@@ -79,7 +79,6 @@ def test_a_configured_group_is_a_plan() -> None:
         ("loop", "made of itself: loop > loop"),
         ("ring", "contains itself: ring > round > ring"),
         ("odd", "groups.odd.policy: there is no policy 'rase'; did you mean race"),
-        ("no_after", "groups.no_after: hedge: .*after"),
         ("no_k", "groups.no_k: k must be between 1 and the number of lanes, 1"),
         ("extra", "groups.extra: all: .*after"),
         ("quik", "did you mean quick"),

@@ -136,6 +136,19 @@ def check_base_url(url: str) -> None:
         raise UsageError(f"base_url must be an http or https address, not {show_url(url)}")
 
 
+def join_url(base_url: str, path: str) -> str:
+    """Returns the address of `path`, which may have a query, below a base URL.
+
+    What the base URL's own query says stays at the end, where the service looks for it; a base URL that is the whole
+    address already, as a service's page on its endpoint prints it, is taken for that.
+    """
+    base, mark, query = base_url.partition("?")
+    path, more, options = path.partition("?")
+    base = base.rstrip("/")
+    url = base if base.endswith(path) else base + path
+    return url + "".join((more, options, "&" if more and query else mark if query else "", query))
+
+
 def check_secrecy(url: str, secret: str, proxy: str | None = None) -> None:
     """Raises UsageError where a request to `url` by way of the host `proxy` would show others a secret.
 

@@ -45,7 +45,8 @@ class Proxy:
             host.encode("idna")
         except ValueError:
             raise _unusable("has no valid host and port") from None
-        if parts.scheme not in SCHEMES:
+        scheme = "socks5h" if parts.scheme == "socks" else parts.scheme  # as desktops write what they mean
+        if scheme not in SCHEMES:
             raise _unusable("begins with none of these")
         if not host or port == 0:
             raise _unusable("has no valid host and port")
@@ -55,7 +56,7 @@ class Proxy:
         if not (user + password).isprintable():
             raise _unusable("has credentials with a character that cannot be sent")
         credentials = (Secret(user), Secret(password)) if user or password else None
-        return cls(parts.scheme, host, port or SCHEMES[parts.scheme], credentials)
+        return cls(scheme, host, port or SCHEMES[scheme], credentials)
 
     @property
     def direct(self) -> bool:

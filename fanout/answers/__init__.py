@@ -36,7 +36,8 @@ class Answer:
     `ttft` is the time to the first content, reasoning among it, `ttfo` that to the first output, which is all other
     content; they differ where a model thinks before it answers. `itl` is the mean gap between pieces of content,
     `elapsed` the time to its end, None if it never started. `headers` are those of the response that tell of rate
-    limits. `notes` say what should be known of the answer, a sentence each: a finish reason or a part of it that is
+    limits. `elsewhere` says that another address than the provider's own was asked, of which its list prices say
+    nothing. `notes` say what should be known of the answer, a sentence each: a finish reason or a part of it that is
     not known.
     """
 
@@ -60,6 +61,7 @@ class Answer:
     elapsed: float | None = None
     conversation: Conversation | None = field(default=None, repr=False)
     cost: float | None = None
+    elsewhere: bool = False
     request_id: str | None = None
     headers: Mapping[str, str] = field(factory=dict, repr=False)
     chunks: int = 0
@@ -90,20 +92,29 @@ class Answer:
 
 @frozen
 class Wasted:
-    """Work done for nothing: chunks of content, output tokens (estimated where nobody counted), money."""
+    """Work done for nothing: chunks of content, output tokens (estimated where nobody counted), money.
+
+    `input` are the tokens of the prompts, of every request that was sent. `at_least` says that the cost is not whole:
+    of some of it nobody knows the count or the price.
+    """
 
     chunks: int = 0
     tokens: int = 0
     cost: float | None = None
+    input: int = 0
+    at_least: bool = False
 
     @classmethod
     def of(cls, answers: Sequence[Answer]) -> "Wasted":
         """The sum over these answers."""
-        costs = [answer.cost for answer in answers if answer.cost is not None]
+        sent = [answer for answer in answers if answer.chunks or answer.usage is not None]
+        costs = [answer.cost for answer in sent if answer.cost is not None]
         return cls(
             chunks=sum(answer.chunks for answer in answers),
             tokens=sum(answer.tokens for answer in answers),
             cost=sum(costs) if costs else None,
+            input=sum((answer.usage.input or 0) for answer in sent if answer.usage),
+            at_least=len(costs) < len(sent) or any(a.usage.estimated for a in sent if a.usage and a.cost),
         )
 
 
@@ -159,6 +170,7 @@ class Fold:
     model: str | None = None
     started: float | None = None
     asked: int = 0
+    elsewhere: bool = False
     chunks: int = 0
     _first: float | None = None
     _output: float | None = None
@@ -270,19 +282,29 @@ class Fold:
             conversation=conversation if isinstance(conversation, Conversation) else None,
             request_id=end.request_id,
             headers=end.headers,
+            elsewhere=self.elsewhere,
             chunks=self.chunks,
             notes=end.notes,
         )
 
     def _usage(self, late: Usage | None) -> Usage | None:
-        """The service's count; after the end of an answer that it did not count, an estimate. No content costs 0."""
+        """The service's count; after the end of an answer that it did not count, an estimate.
+
+        A request that was sent is read and billed by most services, also if it is cut off before any content. Only an
+        error that says that nothing was processed makes it cost nothing.
+        """
         kept = late or self._kept.get(Usage)
         usage = kept if isinstance(kept, Usage) else None
-        if (usage and usage.output) or self._end is None or not self.chunks:
+        if (usage and usage.output) or self._end is None or not (self.chunks or self._is_billed(self._end)):
             return usage
         usage = usage or Usage()
         asked = -(-self.asked // 4) if usage.input is None else usage.input
         return evolve(usage, input=asked, output=self._estimate(), estimated=True)
+
+    def _is_billed(self, end: End) -> bool:
+        """True for a lane that was cut off, or failed, after its request may have been read."""
+        sent = self.started is not None and end.status is not Status.FINISHED
+        return sent and not (end.error is not None and end.error.retry_safe)
 
     def _estimate(self) -> int:
         """Estimates how many tokens came."""

@@ -16,9 +16,14 @@ def is_installed() -> bool:
 
 
 def cost(answer: Answer) -> float | None:
-    """The cost of the answer in US dollars, or None where nobody knows: no table, no price, no token count."""
+    """The cost of the answer in US dollars, or None where nobody knows: no table, no price, no token count.
+
+    At another address than the provider's own, whoever answers there makes the price.
+    """
     if answer.provider == "local":
         return 0.0
+    if answer.elsewhere:
+        return None
     usage = answer.usage
     if usage is None or usage.output is None or not answer.model or not is_installed():
         return None

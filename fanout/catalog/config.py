@@ -93,8 +93,8 @@ class GroupTable:
 
     policy: str = setting(TEXT, default=NOTHING, help="race, hedge, fallback, quorum, all, or a plug-in's.")
     lanes: list[str] = setting(TEXTS, default=NOTHING, help="Lane specs, and names of lanes and groups.")
-    on: str | None = setting(TEXT, help="What wins: finish, or first_token.")
-    after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts.")
+    on: str | None = setting(TEXT, help="What wins: finish, first_token, or first_thought.")
+    after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts; usually 0.8.")
     k: int | None = setting(WHOLE, help="Of a quorum: the number of answers that are enough.")
     deadline: float | None = setting(CLOCK, help="Longest time for all its lanes together.")
     on_lose: str | None = setting(TEXT, help="cancel losers at once, or keep them running.")

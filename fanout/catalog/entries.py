@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from fanout.addresses import read_ollama_host
-from fanout.errors import UsageError
+from fanout.errors import ConfigurationError
 from fanout.settings.timeouts import Timeouts
 
 LOCAL_MODEL = "smollm2"
@@ -71,7 +71,9 @@ class Entry:
     def fill_in(self) -> str:
         """The address, with the environment's words for the variables in it. Raises UsageError for one that lacks."""
         if unset := self.unset:
-            raise UsageError(f"{self.name}: where is it? Set {' and '.join(unset)}, or give the lane a base_url")
+            raise ConfigurationError(
+                f"{self.name}: where is it? Set {' and '.join(unset)}, or give the lane a base_url"
+            )
         return _VARIABLE.sub(lambda variable: os.environ[variable[1]].rstrip("/"), self.base_url)
 
     @property

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,7 @@ from fanout.catalog.spec import Given, Spec
 from fanout.catalog.trust import is_own, key_variables
 from fanout.credentials import Credentials, command
 from fanout.credentials.secret import Secret
-from fanout.errors import UsageError
+from fanout.errors import ConfigurationError, LoginRequired, Misconfigured, UsageError
 from fanout.prompt import Options
 from fanout.settings import explain_unknown
 from fanout.settings.timeouts import Timeouts
@@ -124,8 +125,29 @@ def _resolve(
     if len(within) >= DEEPEST:
         raise UsageError(f"the group {within[0]!r} contains more than {DEEPEST} groups, one within the other")
     file = config.untrusted.get(f"groups.{text}")
-    lanes = [_resolve(lane, config, (*within, text), file, made) for lane in group.lanes]
-    return _make_policy(text, group, lanes)
+    lanes = [_resolve_member(lane, config, (*within, text), file, made) for lane in group.lanes]
+    try:
+        return _make_policy(text, group, lanes)
+    except UsageError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _resolve_member(
+    text: str, config: Config, within: tuple[str, ...], file: Path | None, made: Iterator[int]
+) -> LaneSpec | Policy:
+    """A lane of a group: what the file says wrongly of it ends it alone."""
+    try:
+        return _resolve(text, config, within, file, made)
+    except ConfigurationError as error:
+        return make_unusable(text, error)
+
+
+def make_unusable(text: str, error: ConfigurationError) -> LaneSpec:
+    """Makes the lane of a spec that cannot be used: it asks nobody, and fails with this error."""
+    from fanout.chats.unusable import Unusable  # noqa: PLC0415  # few plans need it
+
+    spec = Spec.of(text)
+    return LaneSpec(spec.label or spec.name, Unusable(spec.provider, spec.model, "", Misconfigured(str(error))))
 
 
 def find_for_listing(name: str, config: Config = NOTHING_CONFIGURED) -> list[Provider]:
@@ -160,8 +182,13 @@ def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...]
         if len(within) >= DEEPEST:
             raise UsageError(f"the lane {within[0]!r} is made of more than {DEEPEST} lanes, one of the other")
         theirs = config.untrusted.get(f"lanes.{spec.name}")
-        base = _find_base(Spec.of(table.spec), config, given, (*within, spec.name), theirs)
-        given.add_table(table, theirs)
+        try:
+            base = _find_base(Spec.of(table.spec), config, given, (*within, spec.name), theirs)
+            given.add_table(table, theirs)
+        except ConfigurationError:
+            raise
+        except UsageError as error:
+            raise ConfigurationError(f"lanes.{spec.name}: {error}") from None
     elif spec.name in config.groups:
         raise UsageError(f"{spec.text}: {spec.name!r} is a group; it stands alone, without a label or options")
     elif spec.provider not in entries() and _load_plug_in("fanout.providers", spec.provider) is None:
@@ -190,14 +217,18 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
     base_url = given.get("base_url") or entry.url_in_environment or entry.fill_in()
-    check_base_url(base_url)
+    if given.get("base_url"):
+        check_base_url(base_url)
+    else:
+        _blame_environment(entry, partial(check_base_url, base_url))
     try:
         credentials = _load_login(entry, base_url)
     except UsageError as error:  # this lane's misfortune, not that of those beside it
         typed = command("login", entry.name, base_url, entry.base_url)
         from fanout.chats.unusable import Unusable  # noqa: PLC0415  # few lanes need it
 
-        return [Unusable(entry.name, model or None, base_url, str(error), typed)], entry.timeouts
+        needed = LoginRequired(str(error), command=typed)
+        return [Unusable(entry.name, model or None, base_url, needed)], entry.timeouts
     if entry.unofficial and base_url == entry.base_url and not credentials:
         _check_switched_on(entry, config)
     names = key_variables(entry, base_url, given)
@@ -220,10 +251,22 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
     if (keys or credentials) and not given.get("insecure"):
         secret = f"the key in {' or '.join(names)}" if keys else "the login"
         proxy = as_proxy(given.get("proxy"))
-        check_secrecy(base_url, secret, proxy.host if proxy else None)
+        check = partial(check_secrecy, base_url, secret, proxy.host if proxy else None)
+        if given.get("base_url") or proxy:
+            check()
+        else:
+            _blame_environment(entry, check)
     if not keys:
         return [wire.from_access(access)], entry.timeouts
     return [wire.from_access(evolve(access, key=Secret(key))) for key in keys], entry.timeouts
+
+
+def _blame_environment(entry: Entry, check: Callable[[], None]) -> None:
+    """Makes what `check` raises of an address in the environment that lane's misfortune. Raises ConfigurationError."""
+    try:
+        check()
+    except UsageError as error:
+        raise ConfigurationError(f"{entry.base_url_env or entry.name}: {error}") from None
 
 
 def _load_login(entry: Entry, base_url: str) -> Credentials | None:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
-from fanout.addresses import origin_of
+from fanout.addresses import is_public, origin_of
 from fanout.catalog.config import distrust
-from fanout.catalog.entries import Entry
+from fanout.catalog.entries import Entry, entries
 from fanout.catalog.spec import Given
 
 
@@ -20,6 +20,20 @@ def is_own(entry: Entry, url: str) -> bool:
         return False
     own = entry.fill_in()
     return _alike(url, own, origin_of if own == entry.base_url else _whole)
+
+
+def is_elsewhere(name: str, url: str) -> bool:
+    """Tells whether this is another address than the provider's own, as the table of services has it.
+
+    Neither its list prices nor its list of models say anything there. What the environment gives is another address
+    too, except in the place of a variable in the table's.
+    """
+    entry = entries().get(name)
+    if entry is None or not url:
+        return False
+    if "{" in entry.base_url:
+        return not is_public(urlsplit(url).hostname)
+    return not _alike(url, entry.base_url, origin_of)
 
 
 def key_variables(entry: Entry, url: str, given: Given) -> tuple[str, ...]:

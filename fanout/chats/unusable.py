@@ -1,35 +1,36 @@
-"""A stand-in for a provider whose stored login cannot be used: it asks nobody, and says why."""
+"""A stand-in for a provider whose login or configuration cannot be used: it asks nobody, and says why."""
+
+from copy import copy
 
 from attrs import frozen
 
 from fanout.abc import Head, Provider, Reader, Request
-from fanout.errors import LoginRequired
+from fanout.errors import ProviderError
 from fanout.prompt import Prompt
 
 
 @frozen
 class Unusable(Provider):
-    """A service that cannot be asked for this reason; `command` is what the user types to log in anew."""
+    """A service that cannot be asked, with the error that says why."""
 
     takes_login = False
 
     name: str
     model: str | None
     base_url: str
-    reason: str
-    command: str
+    error: ProviderError
 
     def request(self, prompt: Prompt) -> Request:
-        """Raises LoginRequired."""
+        """Raises the error."""
         raise self._error()
 
     def models_request(self) -> Request | None:
-        """Raises LoginRequired."""
+        """Raises the error."""
         raise self._error()
 
     def read(self, head: Head, request: Request | None = None) -> Reader:
-        """Raises LoginRequired: no answer can come to what was not asked."""
+        """Raises the error: no answer can come to what was not asked."""
         raise self._error()
 
-    def _error(self) -> LoginRequired:
-        return LoginRequired(self.reason, command=self.command)
+    def _error(self) -> ProviderError:
+        return copy(self.error)  # each lane writes its name into its own

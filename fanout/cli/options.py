@@ -254,8 +254,8 @@ def add_choices(command: Command) -> Command:
 
 ON = click.option(
     "--on",
-    type=click.Choice(["finish", "first_token"]),
+    type=click.Choice(["finish", "first_token", "first_thought"]),
     default="finish",
     show_default=True,
-    help="What wins: a finished answer, or the first piece of one.",
+    help="What wins: a finished answer, the first piece of one, or a thought before it.",
 )

@@ -10,7 +10,7 @@ from random import Random
 import trio
 from attrs import evolve
 
-from fanout.abc import Hear, Leave, Observer, Provider, Transport, no_others, nobody
+from fanout.abc import Alone, Hear, Leave, Observer, Provider, Transport, no_others, nobody, not_alone
 from fanout.answers import Answer, Fold
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
@@ -20,7 +20,7 @@ from fanout.engine.portions import start
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, format_age
-from fanout.errors import LoginRequired, ProviderError, TimedOut
+from fanout.errors import LoginRequired, NotFound, ProviderError, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.prompt import Options, Prompt
 from fanout.prompt.history import Turns
@@ -77,19 +77,24 @@ class Attempt:
         random: Random | None = None,
         alarms: Alarms | None = None,
         observer: Observer | None = None,
+        elsewhere: bool = False,
+        patient: bool | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
+        self.alone: Alone = not_alone
         self.state = WAITING
         self.prompt: Prompt | None = None
         self._prepare = partial(_prepare, turns, options or Options())
         self._limiter = limiter
-        self._watch = Watch(timeouts.over(DEFAULTS), alarms)
+        self._notes: list[str] = []
+        patient = timeouts.first is None if patient is None else patient
+        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, waive=self._waive)
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
-        self._fold = Fold(name, provider.name, provider.model)
+        self._fold = Fold(name, provider.name, provider.model, elsewhere=elsewhere)
         self._channel = channel
         self._observer = observer
 
@@ -102,7 +107,17 @@ class Attempt:
     @property
     def due(self) -> float:
         """The Trio time until which the lane may take, and an `accept` that is asked about its answer."""
-        return self._watch.limit
+        return self._watch.limit[0]
+
+    @property
+    def clock(self) -> str:
+        """The clock that says so: total, or the deadline of all lanes together."""
+        return self._watch.limit[1]
+
+    @property
+    def expired(self) -> bool:
+        """True once one of its clocks has fired, at which it ends."""
+        return self._watch.fired is not None
 
     @property
     def provider(self) -> Provider:
@@ -183,7 +198,7 @@ class Attempt:
     async def _try_until_ended(self, prompt: Prompt) -> None:
         while True:
             trial = self._begin_trial()
-            error = await trial.exchange(prompt)
+            error = self._retries.keys.check_rest(trio.current_time()) or await trial.exchange(prompt)
             if self.state is TRYING and trial.bug is None:
                 self._conclude(trial.close(error))
             if self.state is PAUSED:
@@ -240,6 +255,8 @@ class Attempt:
 
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
         self._move(ENDED)
+        if notes := [*self._retries.keys.notes, *self._notes]:
+            end = evolve(end, notes=(*end.notes, *notes))
         _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({end.error.kind})" if end.error else "")
         needed = [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
         self._emit([*before, *needed, end], end)
@@ -252,11 +269,21 @@ class Attempt:
             self._watch.content(at, contents, events)
         if end is not None and end.error is not None:
             end.error.lane, end.error.partial = self.name, self._fold.text
+            if isinstance(end.error, NotFound) and self._trial is not None:
+                end.error.url = self._trial.url
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         if end is not None and self._observer is not None and self._fold.started is not None:
             tell(self._observer.lane_ended, self, at)
         self.hear(events, at)
+
+    def _waive(self, late: TimedOut) -> bool:
+        """Lets the lane go on, as the only one left, where nobody has said how long its first content may take."""
+        if not self.alone():
+            return False
+        self._notes.append(f"{late.message}; as the only lane left it was waited for")
+        _log.info("%s: %s; as the only lane left it is waited for", self.name, late.message)
+        return True
 
     def _move(self, state: State) -> None:
         if (self.state, state) not in MOVES:

@@ -29,6 +29,10 @@ class Clocks:
     complete_at: float | None = None
     tokens: int = 0
     late: float = 0.0
+    patient: bool = False
+    """True if nobody has set `first`: then it judges the service, and not the thinking."""
+    moved: bool = False
+    waived: bool = False
     _leniency: Leniency = field(factory=Leniency)
     _window_at: float = 0.0
     _window_tokens: int = 0
@@ -47,6 +51,12 @@ class Clocks:
         self.first_at = self._window_at = at
         return True
 
+    def begin(self, at: float) -> None:
+        """Takes note that an answer begins, of which no content has come: `first`, if patient, counts from here."""
+        if self.patient and not self.moved and self.first_at is None:
+            self.moved = True
+            self.late += at - self.started
+
     def complete(self, at: float) -> bool:
         """Takes note of the service's word that its answer is complete. True if the wait for the stream's end begins.
 
@@ -58,9 +68,10 @@ class Clocks:
         return True
 
     @property
-    def limit(self) -> float:
-        """The time at which the lane's time as a whole is over."""
-        return min(self.until, inf if self.timeouts.total is None else self.started + self.timeouts.total)
+    def limit(self) -> tuple[float, str]:
+        """The time at which the lane's time as a whole is over, and the clock that says so."""
+        total = inf if self.timeouts.total is None else self.started + self.timeouts.total
+        return min((self.until, "deadline"), (total, "total"))
 
     def next_alarm(self) -> Alarm:
         """Returns the alarm that comes first if nothing more arrives."""
@@ -71,7 +82,7 @@ class Clocks:
         if self.complete_at is not None:
             alarms.append((self.complete_at + LINGER, "linger", LINGER))
         if self.first_at is None:
-            if t.first is not None:
+            if t.first is not None and not self.waived:
                 alarms.append((self.started + t.first + self.late, "first", t.first))
             return min(alarms)
         if t.idle is not None:

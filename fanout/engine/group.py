@@ -8,7 +8,7 @@ from inspect import isawaitable
 import trio
 from attrs import define
 
-from fanout.abc import WAITING, Accept, Hear, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import WAITING, Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
@@ -55,7 +55,7 @@ class Seat:
     lane: "Attempt | Group"
     status: Status | None = None
     lost: bool = False
-    refusal: str | None = None
+    refusal: str | ProviderError | None = None
     weighing: trio.CancelScope | None = None
     place: int = 0
     started: bool = False
@@ -85,11 +85,13 @@ class Group:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
+        self.alone: Alone = _is_alone
         self.seats = [Seat(lane) for lane in lanes]
         self.ended_at: float | None = None
         for index, lane in enumerate(lanes):
             lane.hear = partial(self.judge, index)
             lane.leave = self._leave
+            lane.alone = partial(self._is_last, index)
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -122,6 +124,11 @@ class Group:
     def due(self) -> float:
         """The Trio time until which the lane of that answer may take."""
         return self._best.lane.due
+
+    @property
+    def clock(self) -> str:
+        """The clock that says so."""
+        return self._best.lane.clock
 
     @property
     def _best(self) -> Seat:
@@ -226,6 +233,16 @@ class Group:
                 if not seat.started and seat.status is None:
                     seat.lane.cancel(late)
 
+    @property
+    def expired(self) -> bool:
+        """True if none of its lanes can still give an answer."""
+        return all(not seat.open or seat.lost or seat.lane.expired for seat in self.seats)
+
+    def _is_last(self, index: int) -> bool:
+        """True if no other lane could still give the answer, here or above."""
+        others = (seat for i, seat in enumerate(self.seats) if i != index)
+        return not any(seat.open and not seat.lost and not seat.lane.expired for seat in others) and self.alone()
+
     def _any_runs(self) -> bool:
         return any(seat.started and seat.open and not seat.lost for seat in self.seats)
 
@@ -302,7 +319,9 @@ class Group:
             raise
         if seat.weighing is not None:  # and nobody has left it meanwhile
             if scope.cancelled_caught:
-                seat.refusal = "accept did not decide within the time of its lane"
+                late = TimedOut("accept did not decide within the time of its lane", clock=seat.lane.clock)
+                late.lane, late.partial = seat.answer.lane, seat.answer.text
+                seat.refusal = late
             seat.weighing = None
             self._close_seat(index, end, trio.current_time())
 
@@ -385,14 +404,21 @@ async def _decide(verdict: Awaitable[bool]) -> str | None:
         return str(error)
 
 
+def _is_alone() -> bool:
+    """True: nothing runs beside the group of a whole plan."""
+    return True
+
+
 def _stop_weighing(seat: Seat) -> None:
     if seat.weighing is not None:
         seat.weighing.cancel()
         seat.weighing = None
 
 
-def _refuse(answer: Answer, reason: str) -> Refused:
+def _refuse(answer: Answer, reason: str | ProviderError) -> ProviderError:
     """Makes the error of an answer that was not taken."""
+    if isinstance(reason, ProviderError):
+        return reason
     words = "its answer was not accepted" if answer.answered else "its answer was empty"
     error = Refused(f"{words}: {reason[:LONGEST_REASON]}" if reason else words)
     error.lane, error.partial = answer.lane, answer.text

@@ -8,13 +8,16 @@ from attrs import define, evolve, field, frozen
 
 from fanout.abc import Login, Provider
 from fanout.credentials import Credentials
-from fanout.errors import LoginRequired, ProviderError, QuotaError, RateLimited
+from fanout.errors import AuthError, LoginRequired, ProviderError, QuotaError, RateLimited
 from fanout.errors.parsing import parsing
 
 _log = logging.getLogger("fanout")
 
 KEY_BLOCK = 60.0
 """Seconds that a limited key is not used, if the service did not say how long."""
+
+REFUSED_BLOCK = 600.0
+"""Seconds that a key is not used which the service refused: it may have been put back, or paid for."""
 
 SHORTEST_BLOCK = 0.001
 """Seconds that a limited key is not used at least: if it may be used again at once, another is tried first."""
@@ -35,6 +38,8 @@ class Known:
 
     blocked: dict[Hashable, float] = field(factory=dict, repr=False)
     forms: dict[Hashable, Provider] = field(factory=dict, repr=False)
+    refused: set[Hashable] = field(factory=set, repr=False)
+    """The blocked keys that the service did not take at all."""
 
 
 @define
@@ -50,6 +55,9 @@ class Keys:
     login: Login | None = None
     _key_changes: int = field(default=0, init=False)
     _form_changes: int = field(default=0, init=False)
+    notes: list[str] = field(factory=list, init=False)
+    """What was found out about keys on the way, a sentence each."""
+    _rest: ProviderError | None = field(default=None, init=False)
 
     def usable(self, now: float) -> Provider:
         """Chooses the first provider whose key is not blocked, or the soonest free; in the form that is taken."""
@@ -58,25 +66,45 @@ class Keys:
             chosen = min(self.providers, key=lambda p: max(0.0, self.known.blocked.get(_name(p), now) - now))
         return self._forms(chosen)[-1]
 
+    def check_rest(self, now: float) -> ProviderError | None:
+        """Returns the error of a lane all of whose keys rest: nothing is sent then. None if one may be used."""
+        untils = [self.known.blocked.get(_name(provider), now) for provider in self.providers]
+        if len(self.providers) == 1 or min(untils) <= now:
+            return None
+        wait = min(untils) - now
+        words = f"all {len(untils)} keys rest; the first may be used again in {wait:.3g} s"
+        refused = all(_name(provider) in self.known.refused for provider in self.providers)
+        self._rest = AuthError(f"{words}; the service refused them") if refused else RateLimited(words)
+        self._rest.retry_after = wait
+        return self._rest
+
     def learn(self, provider: Provider, error: ProviderError, now: float) -> bool:
         """Learns from a failure of `provider`. True if that leaves another form or key to try at once.
 
         Raises ProviderError if the provider's own code fails.
         """
+        if error is self._rest:  # the service has not been asked
+            return False
         with parsing():
             form = provider.adapted(error)
         if form is not None and self._form_changes < FORMS and self._learn_form(provider, form):
             self._form_changes += 1
             _log.debug("%s: takes another form of the request after %s", provider.name, error.kind)
             return True
-        if len(self.providers) == 1 or not isinstance(error, RateLimited | QuotaError):
+        refused = isinstance(error, AuthError) and not isinstance(error, LoginRequired)
+        if len(self.providers) == 1 or not (refused or isinstance(error, RateLimited | QuotaError)):
             return False
         limited = next((p for p in self.providers if provider in self._forms(p)), None)
         if limited is None:
             return False
-        wait = KEY_BLOCK if error.retry_after is None else max(SHORTEST_BLOCK, error.retry_after)
+        usual = REFUSED_BLOCK if refused else KEY_BLOCK
+        wait = usual if error.retry_after is None else max(SHORTEST_BLOCK, error.retry_after)
         _remember(self.known.blocked, _name(limited), now + wait)
         number, count = self.providers.index(limited) + 1, len(self.providers)
+        self.known.refused.discard(_name(limited))
+        if refused:
+            self.known.refused.add(_name(limited))
+            self.notes.append(f"key {number} of {count} was refused ({error.status or error.kind})")
         _log.debug("%s: key %d of %d rests for %g s after %s", provider.name, number, count, wait, error.kind)
         free = any(self.known.blocked.get(_name(p), now) <= now for p in self.providers)
         if not free or self._key_changes >= len(self.providers) - 1:

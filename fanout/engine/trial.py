@@ -141,6 +141,8 @@ class Trial:
                 return True
             if self.ended or self.cut:
                 return True
+        elif not self.refused and data:
+            self._watch.begin()
         if self._reader.complete:
             self._watch.complete()
         return False
@@ -166,6 +168,11 @@ class Trial:
     def cut_off(self) -> None:
         """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
+
+    @property
+    def url(self) -> str:
+        """The address that was asked, without its query, which may hold a key; empty before there is a request."""
+        return "" if self._request is None else self._request.url.partition("?")[0]
 
     @property
     def late_usage(self) -> Usage | None:

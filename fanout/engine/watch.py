@@ -1,6 +1,6 @@
 """A lane on watch: an alarm is set for the next of its clocks, and what the lane does is cut off when one fires."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 import trio
@@ -18,8 +18,18 @@ class Watch:
     `scope` holds what is watched; `fired` is the error of the clock that has fired, at which `scope` was cancelled.
     """
 
-    def __init__(self, timeouts: Timeouts, alarms: Alarms | None = None) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        alarms: Alarms | None = None,
+        *,
+        patient: bool = False,
+        waive: Callable[[TimedOut], bool] | None = None,
+    ) -> None:
+        """`patient` says that nobody has set `first`; `waive` is asked then whether the lane goes on all the same."""
         self.timeouts = timeouts
+        self._patient = patient
+        self._waive = waive
         self.alarms = alarms
         self.scope = trio.CancelScope()
         self.fired: TimedOut | None = None
@@ -38,14 +48,14 @@ class Watch:
         return self._clocks.next_alarm()[0] if self.fired is None else -inf
 
     @property
-    def limit(self) -> float:
-        """The Trio time at which the lane's time as a whole is over."""
+    def limit(self) -> tuple[float, str]:
+        """The Trio time at which the lane's time as a whole is over, and the clock that says so."""
         return self._clocks.limit
 
     def start(self, until: float) -> float:
         """Starts the clocks now, which is returned; `until` (a Trio time) is the deadline of all lanes together."""
         now = trio.current_time()
-        self._begin(Clocks(self.timeouts, now, until))
+        self._begin(Clocks(self.timeouts, now, until, patient=self._patient))
         return now
 
     def pause(self) -> None:
@@ -60,6 +70,10 @@ class Watch:
         """Takes note of content: so many pieces of it among `events`, which arrived at `at`."""
         if self._clocks.content(at, self._tokens(contents, events) if self.timeouts.min_tps else contents):
             self._set_alarm()
+
+    def begin(self) -> None:
+        """Takes note that an answer begins, before any content."""
+        self._clocks.begin(trio.current_time())
 
     def complete(self) -> None:
         """Takes note that the answer is complete, though more may come, with its last content now or before."""
@@ -88,11 +102,16 @@ class Watch:
             return True
         self._alarm_at = inf
         self.fired = self._clocks.find_fired(now)
+        if self.fired is not None and self.fired.clock == "first" and self._patient and self._is_waived(self.fired):
+            self._clocks.waived, self.fired = True, None
         if self.fired is None:
             self._set_alarm()
         else:
             self.scope.cancel()
         return False
+
+    def _is_waived(self, late: TimedOut) -> bool:
+        return self._waive is not None and self._waive(late)
 
     def _tokens(self, contents: int, events: Sequence[Event]) -> int:
         """About how many tokens arrived: one piece may hold several, of four characters each."""

@@ -2,6 +2,7 @@
 
 FanoutError
   UsageError            the caller's mistake: an unknown provider, a bad option
+    ConfigurationError    what the environment or a file says of a lane cannot be
   ProviderError         ended one lane; `kind` names it
     AuthError             401, 403, no key
       LoginRequired         no login, or one that the service does not accept any more
@@ -21,6 +22,7 @@ FanoutError
     NotAStream            a web page or something else instead of an answer
     RedirectRefused       3xx: credentials and prompts follow no redirect
     Refused               the caller's `accept` did not take the answer
+    Misconfigured         what the environment or a file says of the lane cannot be
     InternalError         the code that talks to the service failed: a mistake of ours, or of a plug-in
   AllLanesFailed        an exception group of ProviderErrors, one a failed lane
 """
@@ -35,6 +37,10 @@ class FanoutError(Exception):
 
 class UsageError(FanoutError):
     """The caller asked for something that cannot be; the message says what to do instead."""
+
+
+class ConfigurationError(UsageError):
+    """The environment or a file says of a lane what cannot be. In a plan of several, that ends this lane alone."""
 
 
 class ProviderError(FanoutError):
@@ -122,10 +128,11 @@ class InvalidRequest(ProviderError):
 
 
 class NotFound(ProviderError):
-    """No such model or address."""
+    """No such model or address. `url` is the address that was asked, without its query."""
 
     kind = "not_found"
     retry_safe = True
+    url: str = ""
 
 
 class ServerError(ProviderError):
@@ -207,6 +214,13 @@ class Refused(ProviderError):
     """The caller's `accept` did not take the answer; `partial` holds its text."""
 
     kind = "refused"
+
+
+class Misconfigured(ProviderError):
+    """What the environment or a file says of the lane cannot be; nothing was sent."""
+
+    kind = "configuration"
+    retry_safe = True
 
 
 class InternalError(ProviderError):

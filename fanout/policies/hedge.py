@@ -11,11 +11,14 @@ from fanout.abc import Accept, OnLose
 from fanout.errors import UsageError
 from fanout.policies.race import On, Race
 
+AFTER = 0.8
+"""Seconds that a lane has before the next one starts, where nobody says otherwise."""
+
 
 class Hedge(Race):
     """A Race whose next lane starts when the running ones have said nothing for `after` seconds, or one fails.
 
-    A lane that thinks has said something, unless the race is for the first token without `reasoning`.
+    A lane that only thinks has said nothing, unless `reasoning=True`, or `on="first_thought"`, lets thoughts count.
     """
 
     retries: ClassVar[int] = 0
@@ -23,7 +26,7 @@ class Hedge(Race):
     def __init__(
         self,
         *lanes: Any,
-        after: float,
+        after: float = AFTER,
         on: On = "finish",
         accept: Accept | None = None,
         reasoning: bool = False,
@@ -31,6 +34,6 @@ class Hedge(Race):
         on_lose: OnLose | None = None,
     ) -> None:
         super().__init__(*lanes, on=on, accept=accept, reasoning=reasoning, deadline=deadline, on_lose=on_lose)
-        if not after >= 0:
+        if isinstance(after, bool) or not isinstance(after, int | float) or not after >= 0:
             raise UsageError(f"after must be a number of seconds, 0 or more, not {after!r}")
         self.pace = after

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from fanout.abc import Accept, OnLose, Policy, Standing
 from fanout.answers import Answer
 from fanout.errors import UsageError
-from fanout.events import ANSWERING, End, Event, Reasoning, Status
+from fanout.events import ANSWERING, CONTENT, End, Event, Reasoning, Status
 
 On = Literal["finish", "first_token", "first_thought"]
 
@@ -40,8 +40,7 @@ class Race(Policy):
         self.accept = accept or has_answer
         self._output = ANSWERING | {Reasoning} if reasoning or on == "first_thought" else ANSWERING
         self._on_output = on != "finish"
-        if self._on_output:
-            self.speech = self._output
+        self.speech = CONTENT if Reasoning in self._output else CONTENT - {Reasoning}
         self.heeds = frozenset({End}) | self._output if self._on_output else frozenset({End})
 
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:

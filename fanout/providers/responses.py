@@ -65,7 +65,7 @@ class Responses(Provider):
 
     def _file_request(self, container: str, file_id: str) -> Request:
         """The request that gets a file which the service's code has written in a container."""
-        root = self.base_url.rstrip("/")
+        root = self.base_url.partition("?")[0].rstrip("/").removesuffix("/responses")
         url = f"{root}/containers/{quote(container, safe='')}/files/{quote(file_id, safe='')}/content"
         return Request("GET", url, {"accept": "*/*", "accept-encoding": "identity", **self._given_credentials()})
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanout.abc import Reply, Request
+from fanout.addresses import join_url
 from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InvalidRequest, ProtocolError
 from fanout.prompt import Options
@@ -21,13 +22,13 @@ def ask(base_url: str, path: str, own: Headers, body: Any, accept: str = STREAM)
     No content coding is asked for, because one may hold events back.
     """
     headers = {"accept": accept, "accept-encoding": "identity", "content-type": "application/json", **own}
-    return Request("POST", f"{base_url.rstrip('/')}{path}", headers, encode(body).encode())
+    return Request("POST", join_url(base_url, path), headers, encode(body).encode())
 
 
 def ask_for_models(base_url: str, path: str, own: Headers) -> Request:
     """Makes the request that lists the models, with the service's `own` headers."""
     headers = {"accept": "application/json", "accept-encoding": "identity", **own}
-    return Request("GET", f"{base_url.rstrip('/')}{path}", headers)
+    return Request("GET", join_url(base_url, path), headers)
 
 
 def bearer(key: Secret | None) -> dict[str, str | Secret]:

@@ -36,6 +36,8 @@ class Form:
 
     def from_toml(self, value: Any) -> Any:
         """Returns a value from TOML. Raises ValueError for another type: "5" or true for a number is a mistake."""
+        if self.parse in (clock, duration) and type(value) is str and not value.strip()[-1:].isdecimal():
+            return self.parse(value)  # "800ms" as everywhere; "5" for 5 is a mistake, as it is of any number
         texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
         if type(value) not in self.kinds or not texts:
             raise ValueError(f"this should be {self.kind}")

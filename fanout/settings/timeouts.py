@@ -14,11 +14,13 @@ class Timeouts:
 
     `connect` bounds the way to a usable connection, `first` the time from the lane's start to its first content, `idle`
     the silence between two pieces of content, `total` the whole lane. Comments, pings, role chunks and usage are not
-    content. `min_tps` is the least tokens per second, over five seconds (0: off).
+    content. Where nobody sets `first`, the first bytes of an answer move it once, since a model may think without a
+    word; and a lane that is the only one left is not cut off by it, but its answer has a note. `min_tps` is the least
+    tokens per second, over five seconds (0: off).
     """
 
     connect: float | None = setting(CLOCK, usual=5.0, help="Longest time to a connection.")
-    first: float | None = setting(CLOCK, usual=30.0, help="Longest time to a lane's first content.")
+    first: float | None = setting(CLOCK, usual=60.0, help="Longest time to a lane's first content.")
     idle: float | None = setting(CLOCK, usual=30.0, help="Longest silence between two pieces of content.")
     total: float | None = setting(CLOCK, usual=600.0, also="timeout", help="Longest time for a whole lane.")
     min_tps: float | None = setting(RATE, usual=0.0, help="Least tokens a second.")

@@ -31,12 +31,14 @@ except ImportError:  # pragma: no cover  # either is there
 from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.addresses.proxy import Proxy
-from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
+from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TooLarge, UsageError
 from fanout.settings.timeouts import Leniency
 from fanout.transports.outgoing import (
     describe_refusal,
+    find_bundle,
     make_connect_error,
     make_connect_timeout,
+    name_authorities,
     name_proxy,
     read_host,
     reveal_headers,
@@ -146,7 +148,12 @@ class HttpxTransport:
     def _load_authorities(self) -> ssl.SSLContext:
         """Returns a context that trusts the caller's certificate authorities, or else the system's."""
         if self._trust is None:
-            self._trust = ssl.create_default_context(cafile=self._ca_file)
+            file, directory = (self._ca_file, None) if self._ca_file else find_bundle()
+            try:
+                self._trust = ssl.create_default_context(cafile=file, capath=directory)
+            except OSError as error:
+                why = f"the certificate authorities in {file or directory} cannot be read: {error.strerror or error}"
+                raise ConnectError(f"{why}; {name_authorities()}") from None
         return self._trust
 
     async def _close_spare(self) -> None:

@@ -5,7 +5,8 @@ import re
 from urllib.parse import urlsplit
 
 from fanout.abc import Request
-from fanout.errors import AuthError, ConnectError, InvalidRequest, TimedOut
+from fanout.addresses.proxy import Proxy
+from fanout.errors import AuthError, ConnectError, InvalidRequest, TimedOut, UsageError
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A name of a header (RFC 9110, 5.1 and 5.6.2)."""
@@ -42,6 +43,30 @@ def reveal_headers(request: Request) -> dict[str, str]:
     return headers
 
 
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables of other programs that name a file or directory of authorities; they count after OpenSSL's own."""
+
+AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", *BUNDLES)
+"""The variables that name certificate authorities to trust in place of the system's."""
+
+
+def find_bundle() -> tuple[str | None, str | None]:
+    """Returns the file, or else the directory, of authorities that BUNDLES name; neither where OpenSSL's own are set.
+
+    Those, SSL_CERT_FILE and SSL_CERT_DIR, are read by the libraries themselves.
+    """
+    if any(map(os.environ.get, AUTHORITIES[:2])):
+        return None, None
+    found = next(filter(None, map(os.environ.get, BUNDLES)), None)
+    return (None, found) if found and os.path.isdir(found) else (found, None)  # noqa: PTH112  # a name, not a Path
+
+
+def name_authorities() -> str:
+    """Returns the end of a message about a certificate: the variables that are set, or the one to set."""
+    named = [f"{name}={os.environ[name]}" for name in AUTHORITIES if os.environ.get(name)]
+    return f"the authorities are those of {', '.join(named)}" if named else "SSL_CERT_FILE names other authorities"
+
+
 _HOST_AND_PORT = r"(?:\w+://)?(?:[^/@]*@)?((?:\[[^]/@]+\]|[^]/@:\[]+)(?::\d+)?)/?"
 
 
@@ -50,10 +75,28 @@ def find_environment_proxy(url: str) -> str:
 
     `http_proxy` counts in lower case only: a web server sets HTTP_PROXY from a header that anybody may send.
     """
-    names = ("https_proxy", "HTTPS_PROXY") if url.startswith("https:") else ("http_proxy",)
-    value = next(filter(None, map(os.environ.get, (*names, "all_proxy", "ALL_PROXY"))), "")
-    match = re.fullmatch(_HOST_AND_PORT, value)
+    match = re.fullmatch(_HOST_AND_PORT, _read_environment(url))
     return match[1] if match else "of the environment"
+
+
+def find_socks(url: str) -> Proxy | None:
+    """Returns the proxy that the environment names for `url` as socks://, as desktops write it; None for any other.
+
+    People mean SOCKS 5 with the proxy's look-up of names; libcurl takes it for SOCKS 4. Raises ConnectError if it
+    cannot be read.
+    """
+    text = _read_environment(url)
+    if not text.lower().startswith("socks://"):
+        return None
+    try:
+        return Proxy.parse(text)
+    except UsageError as error:
+        raise make_connect_error(read_host(url), str(error), "of the environment", by_proxy=True) from None
+
+
+def _read_environment(url: str) -> str:
+    names = ("https_proxy", "HTTPS_PROXY") if url.startswith("https:") else ("http_proxy",)
+    return next(filter(None, map(os.environ.get, (*names, "all_proxy", "ALL_PROXY"))), "")
 
 
 def make_connect_error(host: str, reason: str, proxy: str | None = None, *, by_proxy: bool = False) -> ConnectError:
@@ -61,6 +104,8 @@ def make_connect_error(host: str, reason: str, proxy: str | None = None, *, by_p
 
     `proxy` is the address of the proxy, if there is one; `by_proxy` says that it failed, and not the service behind it.
     """
+    if "certificate" in reason.lower() or reason.startswith("error setting certificate"):
+        reason = f"{reason}; {name_authorities()}"
     if by_proxy:
         return ConnectError(f"cannot reach {host} by way of the proxy: {reason} (proxy {proxy})")
     return ConnectError(f"cannot reach {host}: {reason}{name_proxy(proxy)}")

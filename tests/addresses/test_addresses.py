@@ -11,6 +11,7 @@ from fanout.addresses import (
     is_private,
     is_public,
     is_this_machine,
+    join_url,
     read_ollama_host,
 )
 from fanout.catalog import find
@@ -250,3 +251,19 @@ def test_what_is_shown_of_an_address_that_is_merely_wrong() -> None:
         check_base_url("localhost:8000/v1")
     with pytest.raises(UsageError, match=r"not 'ftp://example.org/a\?…'"):
         check_base_url("ftp://example.org/a?b=c")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path", "url"),
+    [
+        ("https://h/v1", "/chat/completions", "https://h/v1/chat/completions"),
+        ("https://h/v1/", "/chat/completions", "https://h/v1/chat/completions"),
+        ("https://h/v1?api-version=p", "/chat/completions", "https://h/v1/chat/completions?api-version=p"),
+        ("https://h/v1/chat/completions", "/chat/completions", "https://h/v1/chat/completions"),
+        ("https://h/v1/chat/completions/?a=b", "/chat/completions", "https://h/v1/chat/completions?a=b"),
+        ("https://h?a=b", "/models?pageSize=9", "https://h/models?pageSize=9&a=b"),
+        ("https://h", "/models?pageSize=9", "https://h/models?pageSize=9"),
+    ],
+)
+def test_a_path_goes_before_the_query_of_a_base_url_and_not_twice(base_url: str, path: str, url: str) -> None:
+    assert join_url(base_url, path) == url

@@ -1,7 +1,7 @@
 import pytest
 
 from fanout.answers import Answer, Fold, Run, Wasted
-from fanout.errors import ServerError
+from fanout.errors import AuthError, ServerError, TimedOut
 from fanout.events import (
     Conversation,
     Delta,
@@ -48,6 +48,7 @@ def test_text_and_times_come_from_the_reads() -> None:
         usage=Usage(3, 2),
         finish_reason="stop",
         ttft=0.5,
+        ttfo=0.5,
         itl=0.125,
         elapsed=1.5,
         request_id="r1",
@@ -115,13 +116,25 @@ def test_of_an_answer_that_is_counted_in_part_only_the_rest_is_estimated() -> No
     assert fold.answer.usage == Usage(input=7, output=2, cached=2, estimated=True)
 
 
-def test_a_lane_that_said_nothing_has_no_estimate() -> None:
-    assert folded((11.0, [END])).usage is None
+@pytest.mark.parametrize(
+    ("end", "billed"),
+    [
+        (End(Status.CANCELLED), True),
+        (End(Status.TIMED_OUT, error=TimedOut("x")), True),
+        (End(Status.FAILED, error=ServerError("x")), True),
+        (End(Status.FAILED, error=AuthError("x")), False),
+        (End(Status.FAILED, error=ServerError("x", retry_safe=True)), False),
+    ],
+    ids=str,
+)
+def test_a_lane_that_said_nothing_has_read_its_prompt_unless_its_error_denies_it(end: End, billed: bool) -> None:
+    usage = folded((11.0, [end])).usage
+    assert (usage is not None and usage.estimated and usage.output == 0) is billed
 
 
 def test_waste_adds_up() -> None:
     wasted = Wasted.of([Answer("a", chunks=2, usage=Usage(output=5), cost=0.5), Answer("b", chunks=1)])
-    assert wasted == Wasted(chunks=3, tokens=6, cost=0.5)
+    assert wasted == Wasted(chunks=3, tokens=6, cost=0.5, at_least=True)
     assert Wasted.of([]) == Wasted(0, 0, None)
 
 

@@ -14,7 +14,7 @@ from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config, load
 from fanout.catalog.entries import entries
 from fanout.catalog.meaning import check_meanings, find_meanings
-from fanout.catalog.trust import is_own
+from fanout.catalog.trust import is_elsewhere, is_own
 from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
@@ -471,3 +471,20 @@ def test_a_conversation_goes_on_with_the_services_that_had_it(tmp_path: Path, mo
             check_meanings(["x=work?seed=2"], elsewhere, earlier)
     monkeypatch.setenv("FANOUT_TRUST_PROJECT", "1")
     check_meanings(["work"], configured(tmp_path / "6", other), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "elsewhere"),
+    [
+        ("openai", "https://api.openai.com/v1", False),
+        ("openai", "https://api.openai.com:443/v1/", False),
+        ("openai", "http://127.0.0.1:8000/v1", True),
+        ("openai", "https://gateway.example.org/v1", True),
+        ("openai", "http://api.openai.com/v1", True),
+        ("azure", "https://mine.openai.azure.com", False),
+        ("azure", "http://10.0.0.1/v1", True),
+        ("a-plug-in", "https://x.example.org", False),
+    ],
+)
+def test_only_a_providers_own_address_has_its_prices(name: str, url: str, elsewhere: bool) -> None:
+    assert is_elsewhere(name, url) is elsewhere

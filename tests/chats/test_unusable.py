@@ -11,7 +11,8 @@ from fanout.policies.all import All
 from fanout.prompt import Prompt
 from tests.words import memory, said, watch, words
 
-BROKEN = Unusable("huggingchat", "org/m", "https://chat.example.org", "the file is damaged", "fanout login huggingchat")
+NEEDED = LoginRequired("the file is damaged", command="fanout login huggingchat")
+BROKEN = Unusable("huggingchat", "org/m", "https://chat.example.org", NEEDED)
 
 
 def test_whatever_it_is_asked_it_says_why_not() -> None:
@@ -31,7 +32,9 @@ async def test_its_lane_ends_at_once_and_stops_no_other(autojump_clock: MockCloc
     broken, well = seen.run.answers
     assert isinstance(broken.error, LoginRequired)
     assert (broken.status, broken.elapsed, well.text) == ("failed", 0, "x")
-    assert [t.event for t in seen.events if isinstance(t.event, LoginNeeded)] == [LoginNeeded(BROKEN.command)]
+    assert [t.event for t in seen.events if isinstance(t.event, LoginNeeded)] == [
+        LoginNeeded("fanout login huggingchat")
+    ]
 
 
 async def test_no_login_is_tried_over_a_file_that_cannot_be_read(autojump_clock: MockClock) -> None:

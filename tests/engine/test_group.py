@@ -659,3 +659,48 @@ async def test_a_lane_that_is_dropped_at_its_failure_starts_one_other(autojump_c
     assert seen.run.winner and seen.run.winner.lane == "c"
     with pytest.RaisesGroup(ServerError, ServerError):  # and was not refused
         await fanout.race("?", Dropping(*words("a", "b")), transport=transport, retries=0)
+
+
+async def test_on_the_first_token_a_thought_neither_wins_nor_breaks_a_hedges_silence(autojump_clock: MockClock) -> None:
+    thinker: Script = [0.01, b"?hm", 1.49, b"late", b"."]
+    seen = await watch(Race(*words("r", "fast"), on="first_token"), memory(r=thinker, fast=said("x", first=0.11)))
+    assert seen.run.winner and seen.run.winner.lane == "fast"
+    seen = await watch(Race(*words("r", "fast"), on="first_thought"), memory(r=thinker, fast=said("x", first=0.11)))
+    assert seen.run.winner and seen.run.winner.lane == "r"
+    assert [seen.run.winner.ttft, seen.run.winner.ttfo] == pytest.approx([0.01, 1.5])
+    seen = await watch(Hedge(*words("r", "fast"), after=0.3), memory(r=thinker, fast=said("x", first=0.11)))
+    assert seen.start_at("fast") == pytest.approx(0.3)
+    assert seen.run.winner and seen.run.winner.lane == "fast"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_the_winner_is_known_from_the_verdict_on(autojump_clock: MockClock, *, nested: bool) -> None:
+    transport = memory(fast=said(*"abcdef", first=0.1), slow=said("x", first=3))
+    fast, slow = words("fast", "slow")
+    plan = Race(Race(fast, on="first_token") if nested else fast, slow, on="first_token")
+    winners = []
+    async with fanout.open_fanout("?", plan, transport=transport) as running:
+        async for tagged in running:
+            if isinstance(tagged.event, Started | Delta | End):
+                winner, run = running.winner, running.run
+                assert winner == run.winner
+                winners.append((winner.lane, winner.text) if winner else None)
+    assert winners[0] is winners[1] is None
+    assert winners[2:4] == [("fast", "a"), ("fast", "a")]
+    assert winners[-1] == ("fast", "abcdef")
+
+
+async def test_a_cancelled_lane_whose_accept_is_asked_leaves_nothing_behind(autojump_clock: MockClock) -> None:
+    left = []
+
+    async def accept(_: fanout.Answer) -> bool:
+        try:
+            await trio.sleep_forever()
+        finally:
+            left.append(trio.current_time())
+        raise AssertionError
+
+    transport = memory(a=said("x", first=0.1), b=said("y", first=0.1))
+    with trio.move_on_after(1):
+        await fanout.race("?", Race(Race(*words("a"), accept=accept), *words("b"), accept=accept), transport=transport)
+    assert left == [1, 1]

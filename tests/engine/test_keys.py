@@ -1,12 +1,18 @@
 import gc
+from math import inf
 
+import trio
 from attrs import define, evolve
+from trio.testing import MockClock
 
 from fanout.abc import Head, Provider, Reader, Request
 from fanout.credentials.secret import Secret
-from fanout.engine.keys import FORMS, KEY_BLOCK, MAX_REMEMBERED, Keys, Known
-from fanout.errors import InvalidRequest, ProviderError, QuotaError, RateLimited, ServerError
+from fanout.engine.attempt import Attempt
+from fanout.engine.keys import FORMS, KEY_BLOCK, MAX_REMEMBERED, REFUSED_BLOCK, Keys, Known
+from fanout.errors import AuthError, InvalidRequest, LoginRequired, ProviderError, QuotaError, RateLimited, ServerError
+from fanout.prompt import Prompt
 from fanout.providers.openai import OpenAI
+from tests.words import Words, memory, said
 
 ONE, TWO = OpenAI("m", key=Secret("k1")), OpenAI("m", key=Secret("k2"))
 
@@ -146,3 +152,47 @@ def test_a_provider_that_always_has_another_form_is_not_followed_for_ever() -> N
         changes += 1
         assert changes <= FORMS
     assert changes == FORMS
+
+
+def test_a_key_that_the_service_refuses_rests_and_the_next_is_used() -> None:
+    keys = Keys((ONE, TWO))
+    assert keys.learn(ONE, AuthError("no such key", status=401), 0)
+    assert keys.usable(0) is TWO
+    assert keys.notes == ["key 1 of 2 was refused (401)"]
+    assert keys.check_rest(0) is None
+    assert keys.usable(REFUSED_BLOCK) is ONE
+
+
+def test_a_login_that_is_wanted_is_no_refused_key() -> None:
+    keys = Keys((ONE, TWO))
+    assert not keys.learn(ONE, LoginRequired("log in"), 0)
+    assert keys.usable(0) is ONE
+
+
+def test_while_all_keys_rest_the_error_says_until_when_and_teaches_nothing() -> None:
+    keys = Keys((ONE, TWO))
+    keys.learn(ONE, RateLimited("x", retry_after=198300), 0)
+    keys.learn(TWO, AuthError("x", status=401), 0)
+    error = keys.check_rest(100)
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 500
+    assert "all 2 keys rest; the first may be used again in 500 s" in str(error)
+    assert not keys.learn(ONE, error, 100)
+    assert keys.check_rest(600) is None
+    keys.learn(ONE, AuthError("x", status=401), 600)
+    keys.learn(TWO, AuthError("x", status=401), 600)
+    assert isinstance(keys.check_rest(601), AuthError)
+
+
+async def test_nothing_is_sent_while_all_keys_of_a_lane_rest(autojump_clock: MockClock) -> None:
+    known = Known()
+    one, two = Words("a"), Words("b")
+    for provider in (one, two):
+        Keys((one, two), known).learn(provider, RateLimited("x", retry_after=300), trio.current_time())
+    transport = memory(a=said("x"), b=said("y"))
+    attempt = Attempt("l", one, transport, keys=Keys((one, two), known), retries=2)
+    await attempt.run(Prompt.of("?"), inf)
+    error = attempt.answer.error
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 300
+    assert not transport.exchanges

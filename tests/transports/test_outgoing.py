@@ -1,9 +1,20 @@
+from pathlib import Path
+
 import pytest
 
 from fanout.abc import Request
+from fanout.addresses.proxy import Proxy
 from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, ConnectError, InvalidRequest
-from fanout.transports.outgoing import find_environment_proxy, read_host, reveal_headers
+from fanout.transports.outgoing import (
+    AUTHORITIES,
+    find_bundle,
+    find_environment_proxy,
+    find_socks,
+    make_connect_error,
+    read_host,
+    reveal_headers,
+)
 
 
 def test_the_host_is_that_of_the_url() -> None:
@@ -68,3 +79,40 @@ def test_the_environments_proxy_is_named_without_credentials(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert find_environment_proxy(url) == address
+
+
+@pytest.fixture
+def no_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in AUTHORITIES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_authorities")
+def test_the_bundles_of_other_programs_count_after_openssls_own_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_bundle() == (None, None)
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/c.pem")
+    assert find_bundle() == ("/c.pem", None)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    assert find_bundle() == (None, str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_DIR", "/d")
+    assert find_bundle() == (None, None)
+
+
+@pytest.mark.usefixtures("no_authorities")
+def test_an_error_about_a_certificate_names_the_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = make_connect_error("x.test", "self-signed certificate")
+    assert str(error) == "connect: cannot reach x.test: self-signed certificate; SSL_CERT_FILE names other authorities"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/c.pem")
+    assert "the authorities are those of REQUESTS_CA_BUNDLE=/c.pem" in str(make_connect_error("x", "bad certificate"))
+
+
+def test_socks_without_a_number_means_socks_5_with_the_proxys_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:7890/")
+    assert find_socks("https://x.test/") == Proxy("socks5h", "127.0.0.1", 7890)
+    assert find_environment_proxy("https://x.test/") == "127.0.0.1:7890"
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:7890/")
+    assert find_socks("https://x.test/") is None

@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import count
-from urllib.parse import urlsplit
 
 from attrs import evolve
 
-from fanout.addresses import is_this_machine
 from fanout.answers import Answer
 from fanout.answers.prices import cost
 from fanout.bench.records.tape import drop_incredible
 from fanout.catalog import LaneSpec
+from fanout.catalog.trust import is_elsewhere
 from fanout.errors import UsageError
 from fanout.events import Usage
 from fanout.providers.openai import OpenAI
@@ -65,10 +64,9 @@ def price(lane: LaneSpec, given: int, output: int) -> float | None:
 def costs(lane: LaneSpec, answer: Answer) -> dict[str, float | None]:
     """The record's fields `cost` and `prompt_cost`, in US dollars.
 
-    A server on this machine has no prices, whichever service's language it speaks.
+    A server at another address than the provider's own has no list prices, whichever service's language it speaks.
     """
-    if _is_here(lane.provider.base_url):
-        return {"cost": None}
+    answer = evolve(answer, elsewhere=_is_elsewhere(lane.provider.name, lane.provider.base_url))
     if answer.usage is None:
         return {"cost": cost(answer)}
     usage = drop_incredible(answer.usage)
@@ -78,6 +76,4 @@ def costs(lane: LaneSpec, answer: Answer) -> dict[str, float | None]:
     return {"cost": whole, "prompt_cost": cost(evolve(answer, usage=evolve(usage, output=0)))}
 
 
-@cache  # once a lane, not once a request
-def _is_here(base_url: str) -> bool:
-    return is_this_machine(urlsplit(base_url).hostname)
+_is_elsewhere = cache(is_elsewhere)  # once a lane, not once a request

@@ -2,7 +2,7 @@
 
 from fanout import Answer
 from fanout.cli.options import CLOCK_FLAGS
-from fanout.errors import LocalModelError, LoginRequired, ProviderError, TimedOut
+from fanout.errors import LocalModelError, LoginRequired, NotFound, ProviderError, TimedOut
 from fanout.formats.summary import Who, explain, one_line, state
 
 _CLOCKS = {**CLOCK_FLAGS, "deadline": "--deadline"}
@@ -52,6 +52,8 @@ def advice(answer: Answer, error: ProviderError) -> str:
         return _login(error.command)
     if error.kind == "auth" and error.status:
         return f"{_ADVICE['auth']}; a lane with a base_url of its own names it with key_env"
+    if isinstance(error, NotFound) and error.url and answer.elsewhere:
+        return f"{one_line(error.url)} was not found: check the model, and the base_url (does it end in /v1?)"
     if error.retry_after:
         return f"try again in {error.retry_after:g} s"
     return _ADVICE.get(error.kind, "").format(provider=answer.provider or "PROVIDER")

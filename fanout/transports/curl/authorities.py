@@ -12,6 +12,8 @@ import ssl
 from pathlib import Path
 from typing import NamedTuple
 
+from fanout.transports.outgoing import find_bundle
+
 _BUNDLE = "ca-certificates.crt"
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
@@ -25,12 +27,17 @@ class Hashed(NamedTuple):
 
 def find_file(ca_file: str | None) -> str:
     """Finds the file of the authorities to trust: the caller's, the system's, or certifi's."""
-    found = ca_file or ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE if that is set
+    found = ca_file or find_bundle()[0] or ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE if that is set
     if not found:
         import certifi  # noqa: PLC0415  # 2 ms, and most systems have their own
 
         found = certifi.where()
     return found
+
+
+def find_directory() -> str | None:
+    """Finds the directory of authorities that the environment names, if it does."""
+    return os.environ.get("SSL_CERT_DIR") or find_bundle()[1]
 
 
 def find_hashed() -> Hashed | None:
@@ -41,6 +48,8 @@ def find_hashed() -> Hashed | None:
     added them, and it is not.
     """
     paths = ssl.get_default_verify_paths()
+    if any(find_bundle()):
+        return None
     if not paths.cafile or not paths.capath:
         return None
     bundle = Path(paths.capath, _BUNDLE)

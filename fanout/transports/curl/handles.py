@@ -7,10 +7,10 @@ from fanout.abc import Request
 from fanout.addresses import is_this_machine
 from fanout.addresses.proxy import Proxy
 from fanout.errors import UsageError
-from fanout.transports.curl.authorities import Hashed, find_file, find_hashed
+from fanout.transports.curl.authorities import Hashed, find_directory, find_file, find_hashed
 from fanout.transports.curl.libcurl import Easy, is_browser, speaks_http2_soundly
 from fanout.transports.curl.numbers import CurlHttpVersion, CurlOpt
-from fanout.transports.outgoing import reveal_headers
+from fanout.transports.outgoing import find_bundle, find_socks, reveal_headers
 
 LONGEST_CONNECT = 3600.0
 """Seconds for a connection where the lane sets no limit; libcurl's own default is five minutes."""
@@ -79,7 +79,10 @@ class Handles:
             (CurlOpt.PROXY_CAINFO, file),
         ):
             template.set(option, value)
-        if self._ca_file is not None:
+        if self._ca_file is None and (directory := find_directory()):
+            template.set(CurlOpt.CAPATH, directory.encode())
+            template.set(CurlOpt.PROXY_CAPATH, directory.encode())
+        elif self._ca_file is not None or find_bundle()[0]:
             # Else a directory of the system's is trusted beside the file; libcurl cannot be told to have none.
             template.set(CurlOpt.CAPATH, os.devnull.encode())
             template.set(CurlOpt.PROXY_CAPATH, os.devnull.encode())
@@ -123,6 +126,8 @@ class Handles:
             _set_proxy(easy, request.proxy)
         elif not self._proxies or is_this_machine(host):
             easy.set(CurlOpt.PROXY, b"")
+        elif (socks := find_socks(request.url)) is not None:
+            _set_proxy(easy, socks, always=False)
 
 
 def _set_method(easy: Easy, request: Request) -> None:
@@ -137,10 +142,14 @@ def _set_method(easy: Easy, request: Request) -> None:
         easy.set(CurlOpt.CUSTOMREQUEST, request.method.encode())
 
 
-def _set_proxy(easy: Easy, proxy: Proxy) -> None:
-    """Sets the request's own proxy, or none; libcurl uses no connection for it that another proxy was used for."""
+def _set_proxy(easy: Easy, proxy: Proxy, *, always: bool = True) -> None:
+    """Sets a request's proxy, or none; libcurl uses no connection for it that another proxy was used for.
+
+    `always` says that the environment's `no_proxy` does not count.
+    """
     easy.set(CurlOpt.PROXY, b"" if proxy.direct else proxy.url.encode())
-    easy.set(CurlOpt.NOPROXY, b"")  # else `no_proxy` of the environment counts here too
+    if always:
+        easy.set(CurlOpt.NOPROXY, b"")  # else `no_proxy` of the environment counts here too
     if proxy.credentials is not None:
         user, password = proxy.credentials
         easy.set(CurlOpt.PROXYUSERNAME, user.reveal().encode())

@@ -1,0 +1,60 @@
+"""What the environment or a file says wrongly of one lane ends that lane, and no other."""
+
+from pathlib import Path
+
+import pytest
+from trio.testing import MockClock
+
+import fanout
+from fanout import ConfigurationError, Misconfigured, UsageError
+from fanout.catalog import find
+from fanout.catalog.config import Config, load
+from tests.words import memory, said, words
+
+
+def configured(directory: Path, text: str) -> Config:
+    (directory / "fanout.toml").write_text(text, "utf-8")
+    return load(directory / "none", directory)
+
+
+async def test_a_lane_whose_variable_is_not_set_fails_alone(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
+    run = await fanout.ask("?", [*words("a"), "azure/gpt-4o"], transport=memory(a=said("x")))
+    assert run.winner and run.winner.lane == "a"
+    error = run["azure/gpt-4o"].error
+    assert isinstance(error, Misconfigured)
+    assert "Set AZURE_OPENAI_ENDPOINT" in str(error)
+    with pytest.raises(ConfigurationError, match="Set AZURE_OPENAI_ENDPOINT"):
+        find("azure/gpt-4o")
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://user:pw@x/v1", "https://:y:z"])
+async def test_an_address_in_the_environment_that_cannot_be_ends_its_lane_and_one_that_was_typed_the_run(
+    url: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    run = await fanout.ask("?", [*words("a"), "openai/m"], transport=memory(a=said("x")))
+    assert run.winner and run.winner.lane == "a"
+    assert isinstance(run["openai/m"].error, Misconfigured)
+    with pytest.raises(UsageError) as caught:
+        await fanout.ask("?", [*words("a"), f"openai/m?base_url={url}"], transport=memory(a=said("x")))
+    assert not isinstance(caught.value, ConfigurationError)
+
+
+async def test_a_lane_of_a_file_that_is_wrong_fails_alone_also_in_a_group(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    config = configured(
+        tmp_path,
+        '[lanes.bad]\nspec = "opnai/m"\n[lanes.good]\nspec = "openai/m"\nbase_url = "https://a.example.org/v1"\n'
+        '[groups.both]\npolicy = "race"\nlanes = ["bad", "good"]\n',
+    )
+    for plan in (["bad", "good"], "both"):
+        run = await fanout.ask("?", plan, transport=memory(), config=config, retries=0)
+        assert isinstance(run["bad"].error, Misconfigured)
+        assert "did you mean openai" in str(run["bad"].error)
+        assert not isinstance(run["good"].error, Misconfigured)
+    with pytest.raises(UsageError, match="did you mean openai"):
+        await fanout.ask("?", ["opnai/m", "good"], transport=memory(), config=config)
