@@ -15,7 +15,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import conformance, fidelity, import_cost, race_cost, scale, setup_cost, start_cost, stream_cost
+from benchmarks import (
+    bridge_cost,
+    conformance,
+    fidelity,
+    import_cost,
+    race_cost,
+    scale,
+    setup_cost,
+    start_cost,
+    stream_cost,
+)
 from benchmarks.machine import RESULTS, table
 from benchmarks.ways import KINDS, TLS
 
@@ -75,6 +85,7 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "race_cost": race_cost.report,
     "setup_cost": setup_cost.report,
     "scale": scale.report,
+    "bridge_cost": bridge_cost.report,
     "import_cost": import_cost.report,
     "start_cost": start_cost.report,
     "fidelity": measuring,

@@ -221,6 +221,16 @@ def calls() -> Lines:
     yield _paragraph(f"Settings of the first four: {', '.join(f'`{name}`' for name in CallSettings.__annotations__)}.")
     yield ""
     yield _paragraph(_after_first(CallSettings))
+    yield ""
+    yield _paragraph(
+        "`fanout.aio` and `fanout.sync` have the same calls, list_models and check_keys too, with the same"
+        " arguments and results, for asyncio and for programs without a loop: what is awaited here is a plain call in"
+        " `fanout.sync`, and what opens is for `with`. `transport=` takes connections that one of the two has opened;"
+        " without it, connections are kept until the process ends. Only in `fanout.aio`:"
+    )
+    yield ""
+    yield f"* `fanout.aio.show({', '.join(map(_argument, inspect.signature(fanout.aio.show).parameters.values()))})`"
+    yield _paragraph(_flat(fanout.aio.show), "  ", "  ")
 
 
 def policies() -> Lines:

@@ -1,12 +1,14 @@
 """One prompt to many LLM providers at once, on Trio: the first good answer, or all of them.
 
-Trio only, and no HTTP server: the public names are below, loaded when they are first used.
+The public names are below, loaded when they are first used. They are for Trio; `fanout.aio` has the same calls for
+asyncio, `fanout.sync` for programs without a loop.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fanout import aio, sync
     from fanout.answers import Answer, Run, Wasted
     from fanout.api import (
         Fanout,
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "fanout": ("aio", "sync"),
     "fanout.answers": ("Answer", "Run", "Wasted"),
     "fanout.api": (
         "Fanout",
@@ -216,6 +219,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "Wasted",
+    "aio",
     "ask",
     "check_keys",
     "fetch_file",
@@ -225,13 +229,15 @@ __all__ = [
     "open_transport",
     "race",
     "stream",
+    "sync",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'fanout' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    home = _HOME_OF[name]
+    value = import_module(f"fanout.{name}") if home == "fanout" else getattr(import_module(home), name)
     globals()[name] = value
     return value
 

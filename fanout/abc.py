@@ -7,6 +7,7 @@ anything that can run, be cancelled, and end.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cache
 from math import inf
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
@@ -275,6 +276,10 @@ Accept = Callable[[Answer], bool | Awaitable[bool]]
 To raise Refused, or a ValueError (as json and pydantic do), is another way to say no, with the reason; any other
 exception is the caller's, and comes out of the call that runs the plan.
 """
+
+Waiting = Callable[[Awaitable[bool]], Awaitable[bool]]
+WAITING: ContextVar[Waiting | None] = ContextVar("waiting", default=None)
+"""Awaits, in place of the engine, the verdict of an async `accept` that belongs to another loop; None: it is Trio's."""
 
 OnLose = Literal["cancel", "keep"]
 """The fate of a lane that has lost: it is cut off at once, or runs on to its end and is counted as waste."""

@@ -1,7 +1,8 @@
 """The public calls: race, gather, ask, open_fanout; and what a service offers: fetch_file, list_models, check_keys."""
 
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from math import inf
 from typing import Any, TypedDict, Unpack
@@ -23,7 +24,7 @@ from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import File, Status, Tagged
-from fanout.plan import Builder, Connections, Plan, Settings, as_lanes
+from fanout.plan import KEEPER, Builder, Connections, Plan, Settings, as_lanes
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Message, Options, Prompt
@@ -47,12 +48,12 @@ async def open_transport(name: str | None = None, *, login: Login | None = None)
     `name` is curl or httpx; without it, curl carries the requests wherever it runs. `login` gets credentials for
     services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
     """
-    _check_loop()
+    _check_loop("open_transport")
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
     from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
     async with choose_transport(name) as http, LocalModel.open(http) as transport:
-        yield Connections(transport, login=login)
+        yield Connections(transport, login=login, home=trio.lowlevel.current_trio_token())
 
 
 class Fanout:
@@ -150,6 +151,10 @@ class Fanout:
     async def __anext__(self) -> Tagged:
         return await self._channel.__anext__()
 
+    async def take(self) -> Sequence[Tagged]:
+        """Waits for events, and takes all that are there. Raises StopAsyncIteration after the last."""
+        return await self._channel.take()
+
 
 class CallSettings(TypedDict, total=False):
     """The settings of `race`, `gather`, `ask` and `open_fanout`.
@@ -180,7 +185,7 @@ async def open_fanout(
 
     A list of lanes is a Race. CallSettings says what the settings are. Raises UsageError.
     """
-    _check_loop()
+    _check_loop("open_fanout")
     async with (
         _open(prompt, plan, settings, Channel(trio.current_time())) as (fanout, run),
         trio.open_nursery() as nursery,
@@ -195,7 +200,6 @@ async def _open(
     prompt: Asked, plan: Plan | Sequence[Plan], given: CallSettings, channel: Channel | None = None
 ) -> AsyncGenerator[tuple[Fanout, Callable[[], Awaitable[None]]]]:
     """Makes all that a fan-out needs, and the function that runs it to its end; `channel` takes its events, if any."""
-    _check_loop()
     _check_settings(given)
     asked = Prompt.of(prompt, given.get("system")).with_options(given.get("options") or Options())
     check_settings(asked.options)
@@ -226,13 +230,28 @@ async def _look_up_prices(group: Group) -> None:
         cost(attempt.answer)
 
 
-def _check_loop() -> None:
-    """Raises UsageError where Trio does not run, with what an asyncio program does instead."""
-    if not trio.lowlevel.in_trio_run():
-        raise UsageError(
-            "fanout runs on Trio: call it in an async function that trio.run runs; from asyncio, in a thread: await "
-            "asyncio.to_thread(trio.run, functools.partial(fanout.race, prompt, lanes))"
-        )
+_BLOCKS = ("open_fanout", "open_transport", "stream")
+"""The calls that are context managers."""
+
+
+def _check_loop(name: str) -> None:
+    """Raises UsageError where Trio does not run, with the module whose function of this name is the one to use."""
+    if trio.lowlevel.in_trio_run():
+        return
+    if _runs_asyncio():
+        call = f"fanout.aio.{name}(…)"
+        usage = f"async with {call}" if name in _BLOCKS else f"await {call}"
+        raise UsageError(f"fanout.{name} runs on Trio, and here runs asyncio: {usage}")
+    call = f"fanout.sync.{name}(…)"
+    usage = f"with {call}" if name in _BLOCKS else call
+    raise UsageError(f"fanout.{name} runs in an async function that trio.run runs; without a loop: {usage}")
+
+
+def _runs_asyncio() -> bool:
+    asyncio = sys.modules.get("asyncio")  # if it was not even imported, it does not run
+    with suppress(RuntimeError):
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    return False
 
 
 _KINDS: Mapping[str, tuple[Any, str]] = {
@@ -314,6 +333,19 @@ class Stream:
             raise failure
         raise StopAsyncIteration
 
+    async def take(self) -> Sequence[str]:
+        """Waits for text, and takes all that is there; otherwise like the iteration."""
+        pieces: list[str] = []
+        while not pieces:
+            try:
+                events = await self._fanout.take()
+            except StopAsyncIteration:
+                if (failure := self._fanout.failure) is not None:
+                    raise failure from None
+                raise
+            pieces = [piece for tagged in events if (piece := self._certain.event(tagged, self._name_winner))]
+        return pieces
+
     def _name_winner(self) -> str | None:
         winner = self._fanout.winner
         return None if winner is None else winner.lane
@@ -330,6 +362,7 @@ async def stream(
     upstream. The iteration raises AllLanesFailed when no lane gives an answer, also after the beginning of one; a text
     that its service rewrites afterwards is not taken back. Raises UsageError.
     """
+    _check_loop("stream")
     if isinstance(plan, str):
         settings["config"] = config = settings.get("config") or load()
         plan = catalog.resolve(plan, config)
@@ -361,6 +394,7 @@ async def ask(prompt: Asked, plan: Plan | Sequence[Plan], **settings: Unpack[Cal
     Never raises for what a service did: where no lane gave an answer, `run.winner` is None and each answer has its
     error. Raises UsageError.
     """
+    _check_loop("ask")
     return (await _fan_out(prompt, plan, settings)).run
 
 
@@ -376,6 +410,7 @@ async def race(
 
     Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
     """
+    _check_loop("race")
     _check_names(settings, ("on", "accept", *CallSettings.__annotations__))
     if isinstance(lanes, Policy):
         if on != "finish" or accept:
@@ -396,6 +431,7 @@ async def gather(prompt: Asked, lanes: Plan | Sequence[Plan], **settings: Unpack
     CallSettings says what the settings are. Never raises for what a service did: a failed answer has its error and the
     text up to it. Raises UsageError.
     """
+    _check_loop("gather")
     plan = lanes if isinstance(lanes, Policy) else All(*as_lanes(lanes))
     return list((await _fan_out(prompt, plan, settings)).run.answers)
 
@@ -406,7 +442,7 @@ async def fetch_file(file: File, *, transport: Transport | str | None = None, to
     Only requests without credentials are redirected, and never away from https. Raises ProviderError when the bytes did
     not arrive or are too many, and UsageError for a file without bytes or an address of another kind.
     """
-    _check_loop()
+    _check_loop("fetch_file")
     await trio.lowlevel.checkpoint()
     if file.data is not None:
         return file.data
@@ -421,7 +457,7 @@ async def list_models(
 
     Raises ProviderError, UsageError.
     """
-    _check_loop()
+    _check_loop("list_models")
     lane = catalog.find_listed(name, load() if config is None else config)
     async with AsyncExitStack() as stack:
         return await fetch_models((await _connections(transport, stack)).by_proxy_of(lane), lane.provider)
@@ -432,7 +468,7 @@ async def check_keys(name: str, *, transport: Transport | str | None = None) -> 
 
     Asks for the list of models, which costs nothing. Raises UsageError.
     """
-    _check_loop()
+    _check_loop("check_keys")
     providers = catalog.find_for_listing(name)
     said: list[ProviderError | None] = [None] * len(providers)
 
@@ -452,7 +488,14 @@ async def check_keys(name: str, *, transport: Transport | str | None = None) -> 
 
 async def _connections(transport: Transport | str | None, stack: AsyncExitStack) -> Connections:
     if isinstance(transport, Connections):
+        if transport.home not in (None, trio.lowlevel.current_trio_token()):
+            raise UsageError(
+                "this transport was opened in another loop: open it by open_transport of the module that is called, "
+                "fanout, fanout.aio or fanout.sync; the last two share theirs"
+            )
         return transport
     if transport is not None and not isinstance(transport, str):
         return Connections(transport)
+    if keeper := KEEPER.get():
+        return await keeper.connections(transport)
     return await stack.enter_async_context(open_transport(transport))

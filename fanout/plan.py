@@ -1,7 +1,7 @@
 """A plan's lanes, ready to run: names looked up, settings laid over each other, a group for every policy."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -35,7 +35,7 @@ class Connections:
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
     `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
-    `observer` is told of all lanes and runs.
+    `observer` is told of all lanes and runs. `home` is the run of Trio that they belong to, if only one can use them.
     """
 
     transport: Transport
@@ -44,6 +44,7 @@ class Connections:
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
     login: Login | None = None
     observer: Observer | None = None
+    home: trio.lowlevel.TrioToken | None = None
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response."""
@@ -70,6 +71,18 @@ class Connections:
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+
+
+class Keeper(Protocol):
+    """Keeps connections open for all calls of a Trio run."""
+
+    async def connections(self, name: str | None) -> Connections:
+        """Returns the connections by the transport of this name. Raises UsageError."""
+        ...
+
+
+KEEPER: trio.lowlevel.RunVar[Keeper | None] = trio.lowlevel.RunVar("keeper", None)
+"""Opens the connections of calls that bring none; without it each call opens its own, and closes them at its end."""
 
 
 @frozen

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import trio
 from attrs import frozen
 
 ROOT = Path(__file__).parent.parent
@@ -73,13 +74,17 @@ def code_words(path: Path) -> Iterator[str]:
 
 
 async def run_python(code: str, space: dict[str, Any]) -> str:
-    """Runs Python that may have `await` outside of functions, as `python -m trio` does; returns what it printed."""
+    """Runs Python that may have `await` outside of functions, as `python -m trio` does; returns what it printed.
+
+    What has none may bring a loop of its own, or wait: it runs in a thread, beside the servers that it asks.
+    """
     printed = StringIO()
     compiled = compile(code.replace("trio.run(main)", "await main()"), "<page>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with redirect_stdout(printed):
-        result = eval(compiled, space)
-        if inspect.isawaitable(result):
-            await result
+        if compiled.co_flags & inspect.CO_COROUTINE:
+            await eval(compiled, space)
+        else:
+            await trio.to_thread.run_sync(eval, compiled, space)
     return printed.getvalue()
 
 

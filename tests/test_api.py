@@ -396,8 +396,14 @@ def test_without_trio_a_call_says_what_to_do() -> None:
         async with fanout.open_transport():
             pass
 
-    for call in (fanout.race("hi", "openai/m"), fanout.gather("hi", "openai/m"), stream(), connect()):
-        with pytest.raises(UsageError, match=r"fanout runs on Trio: .* asyncio.to_thread\(trio.run, "):
+    calls = {
+        "await fanout.aio.race": fanout.race("hi", "openai/m"),
+        "await fanout.aio.gather": fanout.gather("hi", "openai/m"),
+        "async with fanout.aio.open_fanout": stream(),
+        "async with fanout.aio.open_transport": connect(),
+    }
+    for usage, call in calls.items():
+        with pytest.raises(UsageError, match=rf"runs on Trio, and here runs asyncio: {usage}\("):
             asyncio.run(call)
 
 

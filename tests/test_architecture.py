@@ -22,7 +22,7 @@ BENCH = tuple(f"bench/{room}" for room in ("records", "analysis", "load", "load/
 PURE_BENCH = ("bench/records", "bench/analysis", "bench/report", "bench/load/design")
 SHARED = ("storage", "ledger")
 PLUG_INS = ("engine", "wire", "providers", *CHATS, *TRANSPORTS, "policies", "formats", "local", "login")
-TESTED = (*PLUG_INS, *SHARED, *BENCH)
+TESTED = (*PLUG_INS, *SHARED, "facades", *BENCH)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

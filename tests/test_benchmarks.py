@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from benchmarks import (
+    bridge_cost,
     clients,
     conformance,
     front,
@@ -360,6 +361,18 @@ def test_the_set_up_over_tls_costs_more_than_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_bridge_costs_at_most_twice_a_channel_of_trios(tmp_path: Path) -> None:
+    options = ("--scale", "0.1", "--only", f"{bridge_cost.UNIT},`fanout.sync`")
+    found = run("bridge_cost", tmp_path / "r.json", *options)["medians"]
+    assert {cell["ratio"] for cell in found[bridge_cost.UNIT].values()} == {1}
+    assert found["`fanout.sync`"]["16 a read"]["ratio"] < 2
+    committed = orjson.loads((ROOT / "benchmarks" / "results" / "bridge_cost.json").read_bytes())["medians"]
+    ways = [found for name, found in committed.items() if name.startswith("`fanout.")]
+    assert len(ways) == 3
+    assert max(cell["ratio"] for found in ways for cell in found.values()) <= 2
+
+
+@pytest.mark.slow
 def test_the_import_cost_is_a_ratio_to_trio(tmp_path: Path) -> None:
     found = run("import_cost", tmp_path / "r.json", "--only", "import fanout")["medians"]
     assert found["import trio"]["ratio"] == 1
@@ -391,7 +404,7 @@ def test_a_command_that_sends_no_request_has_failed(tmp_path: Path) -> None:
     assert took == load.Failed("0 requests, and the answer 'hi\\n'")
 
 
-SCRIPTS = [stream_cost, race_cost, setup_cost, scale, import_cost, start_cost]
+SCRIPTS = [stream_cost, race_cost, setup_cost, scale, import_cost, start_cost, bridge_cost]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
@@ -399,7 +412,7 @@ SCRIPTS = [stream_cost, race_cost, setup_cost, scale, import_cost, start_cost]
 def test_a_part_of_the_measurement_does_not_replace_the_committed_whole(
     script: ModuleType, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("CLIENTS", "RACERS", "SUBJECTS", "COMMANDS")
+    names = ("CLIENTS", "RACERS", "SUBJECTS", "COMMANDS", "WAYS")
     every = next(getattr(script, name) for name in names if hasattr(script, name))
     name = "import trio" if script is import_cost else next(iter(every))
     with pytest.raises(SystemExit) as caught:

@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from fanout.answers.html import draw_columns
 from fanout.errors import ProviderError
 from fanout.events import (
     CONTENT,
@@ -80,6 +81,10 @@ class Answer:
             opaque=self.opaque,
         )
 
+    def _repr_html_(self) -> str:
+        """The answer as a notebook shows it."""
+        return draw_columns([self])
+
     @property
     def answered(self) -> bool:
         """True if anything in it answers: text, a tool call, a file or a refusal."""
@@ -147,6 +152,10 @@ class Run:
         from fanout.answers.objects import run_object  # noqa: PLC0415  # it is made of this module's classes
 
         return run_object(self)
+
+    def _repr_html_(self) -> str:
+        """The answers as a notebook shows them, side by side."""
+        return draw_columns(self.answers, self.winner.lane if self.winner else None)
 
     def __getitem__(self, lane: str) -> Answer:
         """The answer of the lane with this name."""

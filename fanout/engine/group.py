@@ -8,7 +8,7 @@ from inspect import isawaitable
 import trio
 from attrs import define
 
-from fanout.abc import Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import WAITING, Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
@@ -393,8 +393,9 @@ def _weigh(seat: Seat, accept: Accept) -> Awaitable[bool] | None:
 
 async def _decide(verdict: Awaitable[bool]) -> str | None:
     """Awaits what `accept` returned. Returns None if the answer is taken, else why not, as far as it said."""
+    waiting = WAITING.get()
     try:
-        return None if await verdict else ""
+        return None if await (verdict if waiting is None else waiting(verdict)) else ""
     except (Refused, ValueError) as error:
         return str(error)
 
