@@ -81,6 +81,12 @@ class Fanout:
         return evolve(answer, cost=cost(answer)) if self._group.over else answer
 
     @property
+    def settled(self) -> Answer | None:
+        """The answer so far of the only lane that has not lost: the winner's, from the verdict on; else None."""
+        attempt = self._group.settled
+        return None if attempt is None else attempt.answer
+
+    @property
     def run(self) -> Run:
         """The run so far; complete, and with its cost, once the iteration has ended."""
         answers: dict[str, Answer] = {}
@@ -142,6 +148,10 @@ class Fanout:
 
     async def __anext__(self) -> Tagged:
         return await self._channel.__anext__()
+
+    async def take(self) -> Sequence[Tagged]:
+        """Waits for events, and takes all that are there. Raises StopAsyncIteration after the last."""
+        return await self._channel.take()
 
 
 class CallSettings(TypedDict, total=False):

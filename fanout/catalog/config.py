@@ -182,6 +182,13 @@ def load(project: Path | None = None, user: Path | None = None) -> Config:
     )
 
 
+def read(file: Path) -> Config:
+    """The configuration of this file alone, which its user has named. Raises UsageError as `load` does."""
+    tables = _read(file)
+    _check_names(tables, file)
+    return Config(tables.lanes, tables.groups, tables.defaults)
+
+
 def _is_same(file: Path, other: Path) -> bool:
     try:
         return file.samefile(other)

@@ -50,14 +50,24 @@ class Channel:
 
     async def __anext__(self) -> Tagged:
         while not self._at_hand:
-            if self._taking:
-                raise trio.BusyResourceError("a channel has one consumer; another task is waiting on it")
-            self._taking = True
-            try:
-                await self._take_everything()
-            finally:
-                self._taking = False
+            await self._refill()
         return self._at_hand.popleft()
+
+    async def take(self) -> Sequence[Tagged]:
+        """Waits until there are events, and takes all that are there. Raises StopAsyncIteration after the last."""
+        while not self._at_hand:
+            await self._refill()
+        taken, self._at_hand = self._at_hand, deque()
+        return taken
+
+    async def _refill(self) -> None:
+        if self._taking:
+            raise trio.BusyResourceError("a channel has one consumer; another task is waiting on it")
+        self._taking = True
+        try:
+            await self._take_everything()
+        finally:
+            self._taking = False
 
     async def _take_everything(self) -> None:
         """Takes all that is there, after one checkpoint; a Tagged is made here, off the producers' path."""
