@@ -24,9 +24,9 @@ Value = TypeVar("Value")
 
 @define
 class Bounded(Generic[Value]):
-    """A map that forgets the oldest first: beyond `most` entries, beyond so much weight in all (`heaviest`), after `seconds`.
+    """A map that forgets the oldest first: beyond `most` entries, beyond a weight of all, and after `seconds`.
 
-    Times are those of any one clock.
+    `heaviest` is that weight. Times are those of any one clock.
     """
 
     most: int
