@@ -4,7 +4,8 @@ Services repeat keys: in errors, in request ids, in headers, in the names of fil
 the codings in which programs quote it (percent, JSON, HTML, base64, hexadecimal, also in mixtures), and where an
 excerpt has cut off its beginning or end. The model's own words (texts, reasoning, arguments of tool calls, the bytes
 of files) are left as they came: a piece of them holds a piece of a secret at most, and to hold pieces back would delay
-every answer.
+every answer. What is opaque in an answer goes back to its service byte for byte, so it is either left as it is or, with
+a secret in it, left out as a whole.
 """
 
 import re
@@ -31,9 +32,11 @@ DEEPEST = 32
 BLANK = "***"
 
 _UNTOUCHED: frozenset[type] = frozenset({Delta, Reasoning, Refusal, Replace, Started, Usage})
-"""The kinds of events that hold the model's words or our own numbers."""
+"""The kinds of events that hold the model's words or our own numbers; only a Reasoning may have more, in `opaque`."""
 
-_MODELS_OWN = {"arguments", "data", "fetch"}
+_PLAIN = _UNTOUCHED - {Reasoning}
+
+_MODELS_OWN = {"arguments", "data", "fetch", "opaque"}
 """The fields of other events that stay as they are: the model's words, and requests, whose secrets are Secrets."""
 
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -73,7 +76,7 @@ class Scrubber:
 
         Errors among them are changed in place. Nothing is done per piece of text.
         """
-        if _UNTOUCHED.issuperset(map(type, events)):
+        if _PLAIN.issuperset(map(type, events)) or not any(map(_is_looked_into, events)):
             return events
         if len(secrets) != self._count:
             self._learn(secrets)
@@ -112,17 +115,20 @@ class Scrubber:
 
     def _scrub_event(self, event: Event) -> Event:
         kind = type(event)
-        if kind in _UNTOUCHED or (isinstance(event, ToolCall) and not (event.id or event.name)):
+        if not _is_looked_into(event):
             return event
         if not self._words or (isinstance(event, End) and self._is_plain(event)):
             return event
         changed: dict[str, Any] = {}
-        for name in (field.name for field in fields(kind) if field.name not in _MODELS_OWN):
+        own = _MODELS_OWN if kind is not Reasoning else {*_MODELS_OWN, "text"}
+        for name in (field.name for field in fields(kind) if field.name not in own):
             value = getattr(event, name)
             if isinstance(value, ProviderError):
                 self.scrub_error(value)
             elif (clean := self._scrub_value(value)) != value:
                 changed[name] = clean
+        if isinstance(event, Reasoning | ToolCall) and self._scrub_value(event.opaque) != event.opaque:
+            changed["opaque"] = None
         return evolve(event, **changed) if changed else event
 
     def _is_plain(self, end: End) -> bool:
@@ -156,6 +162,15 @@ class Scrubber:
                     return BLANK  # coded more than once, in ways that no pattern follows
             text = "…".join(BLANK if _holds_escaped_part(part, word) else part for part in text.split("…"))
         return text
+
+
+def _is_looked_into(event: Event) -> bool:
+    """False for an event in which a secret is not looked for."""
+    if isinstance(event, Reasoning):
+        return event.opaque is not None
+    if isinstance(event, ToolCall):
+        return bool(event.id or event.name or event.opaque)
+    return type(event) not in _UNTOUCHED
 
 
 def _words(secret: str) -> Iterator[str]:

@@ -1,21 +1,19 @@
 """Anthropic's Messages."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import field, frozen
 
 from fanout.abc import Head, Provider, Reply, Request
 from fanout.credentials.secret import Secret
-from fanout.errors import InvalidRequest, ProtocolError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
-from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
+from fanout.prompt import Options, Prompt
 from fanout.providers import terms
+from fanout.providers.anthropic_messages import may_think, system_texts, turns_of
 from fanout.providers.citations import Citations
-from fanout.providers.media import base64_of, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, rows_of, text_of
-from fanout.wire.json_text import JsonText, encode
+from fanout.wire.json_text import encode
 
 BASE_URL = "https://api.anthropic.com"
 """Anthropic's own address."""
@@ -56,7 +54,7 @@ class Anthropic(Provider):
 
     def read(self, head: Head, request: Request | None = None) -> "MessagesReader":
         """Makes the Reader for a response with this head, whatever its status."""
-        return MessagesReader(head)
+        return MessagesReader(head, self.maker)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -79,12 +77,16 @@ class Anthropic(Provider):
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         given = {
             "model": self.model,
-            "system": "\n\n".join(_system(prompt.messages)) or None,
-            "messages": list(_turns(prompt.messages)),
+            "system": "\n\n".join(system_texts(prompt.messages)) or None,
             "stream": True,
             **self._options(prompt.options),
         }
-        return {**{name: value for name, value in given.items() if value is not None}, **prompt.options.body}
+        body = {**{name: value for name, value in given.items() if value is not None}, **prompt.options.body}
+        thinking = object_of(body.get("thinking")).get("type")
+        turns = list(turns_of(prompt.messages, None if thinking == "disabled" else self.maker))
+        if thinking == "enabled" and not may_think(turns):
+            del body["thinking"]
+        return {"messages": turns, **body}
 
     def _options(self, options: Options) -> dict[str, Any]:
         terms.refuse(options, ("seed",), self.name)
@@ -108,72 +110,6 @@ class Anthropic(Provider):
 
 def _thinking(budget: int) -> dict[str, Any]:
     return {"type": "enabled", "budget_tokens": budget} if budget else {"type": "disabled"}
-
-
-def _system(messages: Iterable[Message]) -> Iterator[str]:
-    for message in messages:
-        if message.role in SYSTEM:
-            if message.media:
-                raise InvalidRequest(f"a {message.role} message can carry only text here")
-            yield message.text
-
-
-def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """The turns of user and assistant. The results of tools are the user's, all that answer one turn together."""
-    spoken = (message for message in messages if message.role not in SYSTEM)
-    for is_tool, group in groupby(spoken, lambda message: message.role == "tool"):
-        if is_tool:
-            yield {"role": "user", "content": [_tool_result(message) for message in group]}
-        else:
-            yield from ({"role": message.role, "content": _content(message)} for message in group)
-
-
-def _content(message: Message) -> Any:
-    if not message.media and not message.tool_uses:
-        return message.text
-    if message.media and message.role == "assistant":
-        raise InvalidRequest("an assistant's earlier message can carry only text here")
-    blocks = [_block(media) for media in message.media]  # Anthropic wants them before the words about them
-    blocks += [{"type": "text", "text": message.text}] if message.text else []
-    return blocks + [_tool_use(use) for use in message.tool_uses]
-
-
-def _tool_result(message: Message) -> dict[str, Any]:
-    return {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": _content(message)}
-
-
-def _tool_use(use: ToolUse) -> dict[str, Any]:
-    try:
-        arguments = JsonText().decode(use.arguments or "{}")
-    except ProtocolError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise InvalidRequest(f"the arguments of the tool call {use.id} are no JSON object")
-    return {"type": "tool_use", "id": use.id, "name": use.name, "input": arguments}
-
-
-def _block(media: Media) -> dict[str, Any]:
-    media_type = type_of(media)
-    if media_type.startswith("image/"):
-        return {"type": "image", "source": _source(media, media_type)}
-    if media_type == "application/pdf":
-        return _document(media, _source(media, media_type))
-    if media_type.startswith("text/") and media.data is not None:
-        text = media.data.decode("utf-8", "replace")
-        return _document(media, {"type": "text", "media_type": "text/plain", "data": text})
-    address = " by address" if media.data is None else ""
-    raise InvalidRequest(f"pictures, PDFs and texts can be sent along, not {media_type}{address}")
-
-
-def _document(media: Media, source: dict[str, Any]) -> dict[str, Any]:
-    title = {"title": media.name} if media.name else {}
-    return {"type": "document", "source": source, **title}
-
-
-def _source(media: Media, media_type: str) -> dict[str, Any]:
-    if media.data is None:
-        return {"type": "url", "url": media.url}
-    return {"type": "base64", "media_type": media_type, "data": base64_of(media)}
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -206,7 +142,7 @@ _REASONS = {
 # What the service does itself, or keeps to itself, on the way to the answer.
 _PASSED = frozenset(
     {
-        *("redacted_thinking", "server_tool_use", "mcp_tool_use", "mcp_tool_result", "web_fetch_tool_result"),
+        *("server_tool_use", "mcp_tool_use", "mcp_tool_result", "web_fetch_tool_result"),
         *("code_execution_tool_result", "bash_code_execution_tool_result", "tool_search_tool_result"),
         *("text_editor_code_execution_tool_result", "web_search_tool_result"),
     }
@@ -218,8 +154,9 @@ class MessagesReader(JsonReader):
 
     repeats = True
 
-    def __init__(self, head: Head) -> None:
-        super().__init__(head)
+    def __init__(self, head: Head, maker: Mapping[str, Any] | None = None) -> None:
+        super().__init__(head, maker)
+        self._signature: list[str] | None = None  # of the thoughts that are coming
         self._counts: dict[str, Any] = {}
         self._inputs: dict[int, str] = {}  # of each tool call, the input that no delta has replaced
         self._begun: dict[Any, tuple[int, Any]] = {}  # by a block's index, the index and the id of its tool call
@@ -239,6 +176,7 @@ class MessagesReader(JsonReader):
             case "content_block_start":
                 self._read_block(value.get("index"), value["content_block"] or {}, out)
             case "content_block_stop":
+                self._end_thought(out, followed=False)
                 if begun := self._begun.get(value.get("index")):
                     self._read_inputs([begun[0]], out)
             case "message_start":
@@ -275,6 +213,9 @@ class MessagesReader(JsonReader):
         if kind == "thinking_delta":
             if thinking := text_of(delta.get("thinking")):
                 out.append(Reasoning(thinking))
+        elif kind == "signature_delta":
+            if signature := text_of(delta.get("signature")):
+                self._signature = [*(self._signature or ()), signature]
         elif kind == "input_json_delta":
             piece, begun = text_of(delta.get("partial_json")), self._begun.get(index)
             if piece and begun:  # the inputs of the service's own tools are not ours to show
@@ -285,6 +226,7 @@ class MessagesReader(JsonReader):
 
     def _read_block(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
         """A block begins, or is there as a whole."""
+        self._end_thought(out, followed=True)
         kind = block.get("type")
         if kind == "text":
             if text := text_of(block.get("text")):
@@ -292,12 +234,25 @@ class MessagesReader(JsonReader):
             for citation in rows_of(block.get("citations")):
                 self._cite(citation, out)
         elif kind == "thinking":
+            self._signature = [text_of(block.get("signature")) or ""]
             if thinking := text_of(block.get("thinking")):
                 out.append(Reasoning(thinking))
+        elif kind == "redacted_thinking":
+            if data := text_of(block.get("data")):
+                self.keep({"type": kind, "data": data}, out)
         elif kind == "tool_use":
             self._begin_call(index, block, out)
         elif kind is not None and kind not in _PASSED:
             self.note(f"a part of the answer is a {kind}, which is not known")
+
+    def _end_thought(self, out: list[Event], *, followed: bool) -> None:
+        """Has thoughts go back that are whole: they are signed, or another block has followed.
+
+        Some services sign nothing and want them back all the same; but what was cut off within a thought is refused.
+        """
+        if self._signature is not None and (followed or any(self._signature)):
+            self.keep({"type": "thinking", "signature": "".join(self._signature)}, out)
+            self._signature = None
 
     def _begin_call(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
         """Begins the tool call of a block; a gateway that begins anew in the middle gives its index to another call."""
@@ -329,6 +284,7 @@ class MessagesReader(JsonReader):
         raw = text_of(delta.get("stop_reason"))
         if raw is None:
             return
+        self._end_thought(out, followed=False)
         self._read_inputs(list(self._inputs), out)
         if refusal := text_of(object_of(delta.get("stop_details")).get("explanation")):
             out.append(Refusal(refusal))

@@ -1,7 +1,7 @@
 """Writes a conversation as the messages of Chat Completions, in the form that a service takes."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from string import ascii_letters, digits
 from typing import Any, Literal
@@ -9,7 +9,9 @@ from typing import Any, Literal
 from attrs import frozen
 
 from fanout.prompt import Media, Message
+from fanout.providers.chat_details import NAMES
 from fanout.providers.media import base64_of, data_uri, type_of
+from fanout.providers.opaque import Kept, data_of_calls, is_own, split
 
 SHORT = 9
 """Letters and digits that the id of a tool call has at Mistral, neither more nor less."""
@@ -40,27 +42,38 @@ class MessageForm:
     short_ids: bool = False
     reasoning: WhichReasoning = "none"
 
-    def write(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """Returns the messages as OpenAI writes them. Raises InvalidRequest for media that cannot be carried."""
+    def write(self, messages: Sequence[Message], maker: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Returns the messages as OpenAI writes them. Raises InvalidRequest for media that cannot be carried.
+
+        `maker` is the mark of the service that they are written for: what another one has thought is left out.
+        """
         ids = _short_ids(messages) if self.short_ids else {}
         turns = _tool_turns(messages) if self.reasoning == "tool turns" else ()
-        return [self._message(message, ids, thinks=place in turns) for place, message in enumerate(messages)]
+        return [self._message(message, ids, maker, thinks=place in turns) for place, message in enumerate(messages)]
 
-    def _message(self, message: Message, ids: dict[str, str], *, thinks: bool) -> dict[str, Any]:
+    def _message(
+        self, message: Message, ids: dict[str, str], maker: Mapping[str, Any] | None, *, thinks: bool
+    ) -> dict[str, Any]:
         role = "system" if message.role == "developer" and not self.developer else message.role
         given: dict[str, Any] = {"role": role, "content": self._content(message)}
         if message.name is not None and (self.names or role == "tool"):
             given["name"] = message.name
-        if role == "assistant" and (self.reasoning == "all" or (thinks and message.reasoning)):
-            given["reasoning_content"] = message.reasoning
+        thought = message.reasoning if message.opaque is None or is_own(message, maker) else ""
+        if role == "assistant" and (self.reasoning == "all" or (thinks and thought)):
+            given["reasoning_content"] = thought
+        for piece in split(message, maker):
+            if isinstance(piece, Kept):
+                given.update((name, piece.data[name]) for name in NAMES if name in piece.data)
         if message.tool_call_id:
             given["tool_call_id"] = ids.get(message.tool_call_id, message.tool_call_id)
         if message.tool_uses:
+            kept = data_of_calls(message, maker)
             given["tool_calls"] = [
                 {
                     "id": ids.get(use.id, use.id),
                     "type": "function",
                     "function": {"name": use.name, "arguments": use.arguments or "{}"},
+                    **{name: data for name, data in kept.get(use.id, {}).items() if name == "extra_content"},
                 }
                 for use in message.tool_uses
             ]

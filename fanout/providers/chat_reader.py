@@ -8,6 +8,7 @@ from fanout.abc import Head
 from fanout.errors import Overloaded, ProtocolError, ProviderError, ServerError, TimedOut
 from fanout.events import Delta, Event, File, Reasoning, Refusal, ToolCall, Usage
 from fanout.providers.chat_calls import Calls, Piece
+from fanout.providers.chat_details import NAMES, Details
 from fanout.providers.chat_files import Sound, picture_of
 from fanout.providers.citations import Citations
 from fanout.providers.reader import JsonReader, count_of, text_of
@@ -103,7 +104,7 @@ _INDEX = re.compile("[0-9]{1,9}")
 # What is looked for only where any of it is.
 _THOUGHTS = frozenset(_OTHER_THOUGHTS)
 _RARE_PAGES = frozenset(_CHUNK_PAGES)
-_RARE = frozenset({"images", "audio", "function_call", *_PAGES})
+_RARE = frozenset({"images", "audio", "function_call", *_PAGES, *NAMES})
 
 
 class ChatReader(JsonReader):
@@ -112,8 +113,8 @@ class ChatReader(JsonReader):
     done_ends = True
     repeats = True
 
-    def __init__(self, head: Head) -> None:
-        super().__init__(head)
+    def __init__(self, head: Head, maker: Mapping[str, Any] | None = None) -> None:
+        super().__init__(head, maker)
         self._texted = False  # text came by a delta with nothing else
         self._kinds: set[type] = set()  # what came otherwise
         self._messages: list[Any] = []
@@ -121,6 +122,7 @@ class ChatReader(JsonReader):
         self._pieces = Calls()
         self._sound = Sound()
         self._spoken = False  # the text is the transcript of the sound
+        self._details = Details()
         self._citations = Citations()
         self._cited: dict[str, Any] = {}
         self._timings: Any = None
@@ -165,7 +167,7 @@ class ChatReader(JsonReader):
             self._read_aside(value, out)
 
     def rest(self, out: list[Event], /) -> list[Event]:
-        """Returns `out` with what the end completes: calls without a name, the sound, the message, the timings.
+        """Returns `out` with what the end completes: nameless calls, the sound, the message, details, the timings.
 
         Of a whole message counts what did not come by delta: some services send both.
         """
@@ -176,6 +178,8 @@ class ChatReader(JsonReader):
             self._read_message(message, came, out)
         if self._sound and (file := self._sound.file()):
             out.append(file)
+        if self.complete and (details := self._details.data()):
+            self.keep(details, out)
         if isinstance(self._timings, dict) and not self._counted:
             self.count(_count_processed(self._timings), out)
         return out
@@ -243,6 +247,11 @@ class ChatReader(JsonReader):
             self._read_rare(delta, out, whole=whole)
 
     def _read_rare(self, delta: dict[str, Any], out: list[Event], *, whole: bool) -> None:
+        for name in NAMES:
+            if delta.get(name):
+                # A form that fits its text would be read without its other fields.
+                self._repeats = None
+                self._details.add(name, delta[name], whole=whole)
         for picture in _list(delta.get("images")):
             self._read_picture(picture, out)
         if isinstance(audio := delta.get("audio"), dict):
@@ -337,14 +346,16 @@ class ChatReader(JsonReader):
             piece = _piece(call, position if len(calls) > 1 else None)
             begins = whole and (piece.id or piece.name)
             for placed in self._pieces.begin(piece) if begins else self._pieces.add(piece):
-                self._tell(placed, out)
+                self._tell(placed, out, call.get("extra_content"))
 
     def _note_call(self, call: Any) -> None:
         if call is not None:
             self.note(f"a tool call of the answer has a form that is not known: a {type(call).__name__}")
 
-    def _tell(self, piece: Piece, out: list[Event]) -> None:
+    def _tell(self, piece: Piece, out: list[Event], extra: Any = None) -> None:
         told = self.tool_call(piece.index, piece.id, piece.name, piece.arguments)
+        if extra and isinstance(extra, dict):  # Gemini's signature (ai.google.dev/gemini-api/docs/thought-signatures)
+            self.keep_with(told, {"extra_content": extra})
         if told.id or told.name or told.arguments:
             self._kinds.add(ToolCall)
             out.append(told)

@@ -14,6 +14,7 @@ from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.gemini_reader import GeminiReader
 from fanout.providers.media import base64_of, guess_type_of, type_of
+from fanout.providers.opaque import Kept, data_of_calls, split
 from fanout.providers.reader import text_of
 from fanout.wire.json_text import JsonText, excerpt
 
@@ -50,7 +51,7 @@ class Gemini(Provider):
 
     def read(self, head: Head, request: Request | None = None) -> GeminiReader:
         """Makes the Reader for a response with this head, whatever its status."""
-        return GeminiReader(head)
+        return GeminiReader(head, self.maker)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -116,10 +117,19 @@ class Gemini(Provider):
     def _parts(self, message: Message) -> list[dict[str, Any]]:
         if message.name:
             raise InvalidRequest(f"{self.name} cannot carry the name of a message")
-        parts = [{"text": message.text}] if message.text else []
-        parts += [self._media(media) for media in message.media]
-        parts += [self._call(use, first=not number) for number, use in enumerate(message.tool_uses)]
-        return parts or [{"text": ""}]
+        parts: list[dict[str, Any]] = []
+        signed = data_of_calls(message, self.maker)
+        media = [self._media(media) for media in message.media]
+        for piece in split(message, self.maker):
+            if isinstance(piece, str):
+                parts.append({"text": piece})
+            elif isinstance(piece, Kept):
+                _sign(parts, piece.data)
+            else:
+                parts += media
+                media = []
+                parts.append(self._call(piece, signed, first=piece is message.tool_uses[0]))
+        return [*parts, *media] or [{"text": ""}]
 
     def _media(self, media: Media) -> dict[str, Any]:
         if media.data is not None:
@@ -129,12 +139,15 @@ class Gemini(Provider):
         media_type = media.media_type or guess_type_of(urlsplit(url).path)
         return {"fileData": {"fileUri": url, **({"mimeType": media_type} if media_type else {})}}
 
-    def _call(self, use: ToolUse, *, first: bool) -> dict[str, Any]:
+    def _call(self, use: ToolUse, signed: Mapping[str, Mapping[str, Any]], *, first: bool) -> dict[str, Any]:
         arguments = _object(use.arguments or "{}")
         if arguments is None:
             raise InvalidRequest(f"{self.name} takes only an object for the arguments of {use.name}")
         part: dict[str, Any] = {"functionCall": {"id": use.id, "name": use.name, "args": arguments}}
-        if first and _SIGNING.search(self.model or ""):
+        signature = signed.get(use.id, {}).get("thoughtSignature")
+        if signature is not None:
+            part["thoughtSignature"] = signature
+        elif first and _SIGNING.search(self.model or ""):
             part["thoughtSignature"] = UNSIGNED
         return part
 
@@ -163,6 +176,21 @@ class Gemini(Provider):
             case {"type": "function", "function": {"name": str(name)}}:
                 return {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}
         raise InvalidRequest(f"{self.name} cannot carry the tool_choice {excerpt(str(choice))}")
+
+
+def _sign(parts: list[dict[str, Any]], data: Mapping[str, Any]) -> None:
+    """Puts a signature where it was: on the end of the text before it, on a thought, or on an empty part.
+
+    A signed part is never joined with another, and so it goes back with the text that it came with.
+    """
+    match data:
+        case {"thoughtSignature": str(signature), "thought": str(thought)}:
+            parts.append({"text": thought, "thought": True, "thoughtSignature": signature})
+        case {"thoughtSignature": str(signature), "text": int(length)}:
+            text = parts.pop()["text"] if length and parts and parts[-1].keys() == {"text"} else ""
+            cut = max(0, len(text) - length)
+            parts += [{"text": text[:cut]}] if cut else []
+            parts.append({"text": text[cut:], "thoughtSignature": signature})
 
 
 def _generates(row: Any) -> bool:

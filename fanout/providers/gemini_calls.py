@@ -19,6 +19,7 @@ class _Call:
     index: int
     name: str
     id: str | None
+    signature: str | None = None
     arguments: Arguments = field(factory=Arguments)
     given: Any = None
 
@@ -35,8 +36,11 @@ class Calls:
         self._count = 0
         self._open: list[_Call] = []
 
-    def read(self, part: Mapping[str, Any], out: list[Event]) -> None:
-        """Takes a function call or a piece of one. What has neither the name of a call nor one to belong to is none."""
+    def read(self, part: Mapping[str, Any], out: list[Event], signature: str | None = None) -> None:
+        """Takes a function call or a piece of one, signed or not.
+
+        What has neither the name of a call nor one to belong to is none.
+        """
         call_id, name = text_of(part.get("id")), text_of(part.get("name"))
         pieces, given = rows_of(part.get("partialArgs")), part.get("args")
         goes_on = part.get("willContinue") is True or any(piece.get("willContinue") is True for piece in pieces)
@@ -47,6 +51,7 @@ class Calls:
             return
         if call is None:
             call = self._begin(call_id, name or "")
+            call.signature = signature
             if not pieces and not goes_on:
                 self._tell(call, _text(given), out)
                 return
@@ -54,6 +59,7 @@ class Calls:
             self._open.append(call)
         else:
             call.id = call.id or call_id
+            call.signature = signature or call.signature
             out.append(self._reader.tool_call(call.index, None, None, ""))
         call.given = given or call.given
         for piece in pieces:
@@ -101,7 +107,10 @@ class Calls:
         return call
 
     def _tell(self, call: _Call, arguments: str, out: list[Event]) -> None:
-        out.append(self._reader.tool_call(call.index, call.id or f"call_{call.index}", call.name, arguments))
+        told = self._reader.tool_call(call.index, call.id or f"call_{call.index}", call.name, arguments)
+        if call.signature:
+            self._reader.keep_with(told, {"thoughtSignature": call.signature})
+        out.append(told)
 
 
 def _text(arguments: Any) -> str:

@@ -1,6 +1,6 @@
 """Reads what Gemini's streamGenerateContent answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fanout.abc import Head
@@ -66,8 +66,8 @@ _KNOWN = _CODE | {
 class GeminiReader(JsonReader):
     """Reads the chunks of streamGenerateContent; candidates other than the first are ignored."""
 
-    def __init__(self, head: Head) -> None:
-        super().__init__(head)
+    def __init__(self, head: Head, maker: Mapping[str, Any] | None = None) -> None:
+        super().__init__(head, maker)
         self._tools = Calls(self)
         self._citations = Citations()
         self._counts: Any = None
@@ -139,14 +139,27 @@ class GeminiReader(JsonReader):
         thought = part.get("thought")
         if text := text_of(part.get("text")):
             out.append(Reasoning(text) if thought else Delta(text))
+        signature = text_of(part.get("thoughtSignature"))
         if isinstance(call := part.get("functionCall"), dict):  # also beside a text (NousResearch/hermes-agent#109862)
-            self._tools.read(call, out)
+            self._tools.read(call, out, signature)
+        elif signature:
+            self._read_signature(part, signature, text or "", out)
         if not thought:  # else it is a picture on the way to the one that is the answer
             self._read_file(part, out)
         if not _CODE.isdisjoint(part):
             self._last = part
         if unknown := part.keys() - _KNOWN:
             self.note(f"the answer has a part that is not known: {', '.join(sorted(unknown))}")
+
+    def _read_signature(self, part: dict[str, Any], signature: str, text: str, out: list[Event]) -> None:
+        """Has the signature of a text or a thought go back with it, and that of an empty part alone.
+
+        That of a file or of code which the service ran has nothing to go back with.
+        """
+        if part.get("thought"):
+            self.keep({"thoughtSignature": signature, "thought": text}, out)
+        elif text or (part.keys() <= {"text", "thoughtSignature"}):
+            self.keep({"thoughtSignature": signature, "text": len(repair(text))}, out)
 
     def _read_file(self, part: dict[str, Any], out: list[Event]) -> None:
         if isinstance(blob := part.get("inlineData"), dict):

@@ -12,6 +12,7 @@ from fanout.events import Delta, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.media import base64_of, file_of_base64, type_of
+from fanout.providers.opaque import is_own
 from fanout.providers.reader import JsonReader, count_of, text_of
 from fanout.wire.json_text import JsonText, encode
 
@@ -92,6 +93,8 @@ class Ollama(Provider):
         made: dict[str, Any] = {"role": role, "content": message.text}
         if message.media:
             made["images"] = [self._image(media) for media in message.media]
+        if message.reasoning and is_own(message, self.maker):
+            made["thinking"] = message.reasoning
         if message.tool_uses:
             made["tool_calls"] = [self._call(use) for use in message.tool_uses]
         if role == "tool":

@@ -66,7 +66,7 @@ class OpenAI(Provider):
 
     def read(self, head: Head, request: Request | None = None) -> ChatReader:
         """Makes the Reader for a response with this head, whatever its status."""
-        return ChatReader(head)
+        return ChatReader(head, self.maker)
 
     def adapted(self, error: ProviderError) -> "OpenAI | None":
         """The same provider without what the service refuses by `error`, or with what it demands; None for others."""
@@ -97,7 +97,7 @@ class OpenAI(Provider):
         form = MessageForm(self.developer, self.names, self.nulls, self.short_ids, self.reasoning)
         return {
             "model": self.model,
-            "messages": form.write(prompt.messages),
+            "messages": form.write(prompt.messages, self.maker),
             "stream": self.stream,
             **({"stream_options": {"include_usage": True}} if self.stream and self.stream_usage else {}),
             **({"timings_per_token": True} if self.stream and self.timings else {}),

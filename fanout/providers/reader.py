@@ -1,7 +1,7 @@
 """The reader of JSON chat protocols: all but the meaning of one JSON object."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from fanout.abc import Head
@@ -32,7 +32,7 @@ class JsonReader(AnswerEnding, ABC):
     Its `read` appends the events of one object, calls `count` for what the service counts, `finish` at the protocol's
     end mark, and `end` when nothing of interest can follow. It may take the shape of its objects for granted: a
     KeyError, TypeError and the like become a ProtocolError here. An object with a truthy `error`, or in an SSE event of
-    that name, does not get to it.
+    that name, does not get to it. `maker` is the mark of the provider; without it nothing is told that is opaque.
     """
 
     lines: ClassVar[bool] = False
@@ -47,8 +47,9 @@ class JsonReader(AnswerEnding, ABC):
     Where besides the text something else changes with every event, there is no use in it.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, maker: Mapping[str, Any] | None = None) -> None:
         super().__init__(head)
+        self._maker = maker
         self._json = JsonText()
         self._body = Body(head, self._json, lines=self.lines)
         self._over = False
@@ -124,6 +125,19 @@ class JsonReader(AnswerEnding, ABC):
         self._calls[index] = True
         piece.arguments = text
         return piece
+
+    def keep(self, data: Mapping[str, Any], out: list[Event]) -> None:
+        """Has the service get `data` back, byte for byte, at this place of the answer."""
+        if self._maker is not None:
+            out.append(Reasoning("", self._seal(data)))
+
+    def keep_with(self, call: ToolCall, data: Mapping[str, Any]) -> None:
+        """Has the service get `data` back with this tool call."""
+        if self._maker is not None:
+            call.opaque = self._seal(data)
+
+    def _seal(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**(self._maker or {}), "data": data}
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""

@@ -1,23 +1,30 @@
 """OpenAI's Responses, the successor of Chat Completions."""
 
-from collections.abc import Container, Iterator, Mapping
+import re
+from collections.abc import Mapping
 from itertools import takewhile
-from mimetypes import guess_extension
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from fanout.abc import Access, Head, Provider, Reply, Request
 from fanout.credentials.secret import Secret
-from fanout.errors import InvalidRequest
-from fanout.prompt import Media, Message, Options, Prompt
+from fanout.errors import InvalidRequest, ProviderError
+from fanout.prompt import Options, Prompt
 from fanout.providers import terms
-from fanout.providers.media import base64_of, data_uri, type_of
 from fanout.providers.openai import BASE_URL
 from fanout.providers.quirks import account_of
 from fanout.providers.responses_calls import custom_tools
+from fanout.providers.responses_input import items_of
 from fanout.providers.responses_reader import ResponsesReader
+
+_ENCRYPTED = "reasoning.encrypted_content"
+_ENCRYPTING = ("api.openai.com", ".openai.azure.com", "api.x.ai")
+_UNREASONING = ("gpt-3", "gpt-4", "chatgpt-4")
+
+# "Encrypted content is not supported with this model."
+_NOT_ENCRYPTED = re.compile(r"encrypted.content\b.{0,40}\bnot\b.{0,20}support", re.IGNORECASE)
 
 
 @frozen
@@ -27,6 +34,8 @@ class Responses(Provider):
     `key_env` names the environment variables that may hold the key; they serve the message that there is none.
     `summary` (auto, concise, detailed) asks for a summary of the reasoning, which OpenAI gives only to those it has
     verified. System messages at the beginning become the instructions. A message's `name` has no place on this wire.
+    `encrypted` asks for the reasoning in encrypted form, to be sent back in later turns; None: where it is known that
+    the service has it. Where the options' body has the service store answers, nothing is asked for.
     """
 
     model: str | None = None
@@ -38,6 +47,7 @@ class Responses(Provider):
     organization: str | None = None
     project: str | None = None
     summary: str | None = None
+    encrypted: bool | None = None
 
     @classmethod
     def from_access(cls, access: Access, **more: Any) -> Self:
@@ -53,7 +63,12 @@ class Responses(Provider):
 
     def read(self, head: Head, request: Request | None = None) -> ResponsesReader:
         """Makes the Reader for a response to `request`, whose tools tell the caller's calls from the service's own."""
-        return ResponsesReader(head, request.body if request else b"", self._file_request)
+        return ResponsesReader(head, request.body if request else b"", self._file_request, self.maker)
+
+    def adapted(self, error: ProviderError) -> "Responses | None":
+        """The same provider, without asking for encrypted reasoning that `error` says its model has not."""
+        refused = isinstance(error, InvalidRequest) and _NOT_ENCRYPTED.search(error.message)
+        return evolve(self, encrypted=False) if refused and self._encrypts() else None
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -90,12 +105,24 @@ class Responses(Provider):
         given = {
             "model": self.model,
             "instructions": "\n\n".join(message.text for message in system) or None,
-            "input": [item for message in prompt.messages[len(system) :] for item in _items(message, custom)],
+            "input": [
+                item for message in prompt.messages[len(system) :] for item in items_of(message, custom, self.maker)
+            ],
             "stream": True,
             "store": False,  # the service keeps answers for weeks unless it is told not to
             **self._options(prompt.options),
         }
-        return {**{name: value for name, value in given.items() if value is not None}, **prompt.options.body}
+        extra = dict(prompt.options.body)
+        if self._encrypts() and not extra.get("store"):
+            extra["include"] = list(dict.fromkeys([*(extra.get("include") or ()), _ENCRYPTED]))
+        return {**{name: value for name, value in given.items() if value is not None}, **extra}
+
+    def _encrypts(self) -> bool:
+        """True if encrypted reasoning may be asked for: OpenAI refuses that for models which do not reason."""
+        if self.encrypted is not None:
+            return self.encrypted
+        host = urlsplit(self.base_url).hostname or ""
+        return host.endswith(_ENCRYPTING) and not (self.model or "").startswith(_UNREASONING)
 
     def _options(self, options: Options) -> dict[str, Any]:
         terms.refuse(options, ("stop", "seed", "reasoning_tokens"), self.name)
@@ -109,60 +136,6 @@ class Responses(Provider):
             "tool_choice": _tool_choice(options.tool_choice),
             "text": options.schema and {"format": {"type": "json_schema", "name": "answer", "schema": options.schema}},
         }
-
-
-def _items(message: Message, custom: Container[str | None]) -> Iterator[dict[str, Any]]:
-    """A message as items of the input: an assistant's tool calls are items beside its words.
-
-    `custom` are the ids of the calls of custom tools, which have an input that is no JSON.
-    """
-    if message.role == "tool":
-        kind = "custom_tool_call_output" if message.tool_call_id in custom else "function_call_output"
-        yield {"type": kind, "call_id": message.tool_call_id, "output": _content(message)}
-        return
-    if message.text or message.media or not message.tool_uses:
-        yield {"role": message.role, "content": _content(message)}
-    for use in message.tool_uses:
-        if use.id in custom:
-            yield {"type": "custom_tool_call", "call_id": use.id, "name": use.name, "input": use.arguments}
-        else:
-            yield {"type": "function_call", "call_id": use.id, "name": use.name, "arguments": use.arguments}
-
-
-def _content(message: Message) -> Any:
-    if not message.media:
-        return message.text
-    if message.role == "assistant":
-        raise InvalidRequest("an assistant's earlier message can carry only text here")
-    text = [{"type": "input_text", "text": message.text}] if message.text else []
-    return [*text, *(_part(media) for media in message.media)]
-
-
-_SOUNDS = {
-    "audio/wav": "wav",
-    "audio/x-wav": "wav",
-    "audio/wave": "wav",
-    "audio/mpeg": "mp3",
-    "audio/mp3": "mp3",
-}
-
-
-def _part(media: Media) -> dict[str, Any]:
-    media_type = type_of(media)
-    if media_type.startswith("image/"):
-        return {"type": "input_image", "detail": "auto", "image_url": _address(media)}
-    if sound := _SOUNDS.get(media_type):
-        return {"type": "input_audio", "input_audio": {"data": base64_of(media), "format": sound}}
-    if media_type.startswith(("audio/", "video/")):
-        raise InvalidRequest(f"pictures, files, wav and mp3 can be sent along, not {media_type}")
-    if media.data is None:
-        return {"type": "input_file", "file_url": media.url}
-    name = media.name or f"file{guess_extension(media_type) or ''}"  # bytes without a name are refused
-    return {"type": "input_file", "filename": name, "file_data": data_uri(media)}
-
-
-def _address(media: Media) -> str | None:
-    return media.url if media.data is None else data_uri(media)
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:

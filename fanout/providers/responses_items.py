@@ -90,7 +90,8 @@ class Item:
     `index` is its place as far as the service says it; `added` and `done` tell which of its two events have come, and
     `first` is the item as it was when it was added. `call` is the index of its tool call, once that has begun, and
     `told` that everything has been said of an item that comes whole; `identified` that the id of its tool call has been
-    told, and `disputed` that its arguments came in two forms; `refused` counts the whole items that it cannot be.
+    told, `disputed` that its arguments came in two forms, and `kept` that it will go back; `refused` counts the whole
+    items that it cannot be.
     """
 
     kind: str
@@ -106,6 +107,7 @@ class Item:
     told: bool = False
     disputed: bool = False
     refused: int = 0
+    kept: bool = False
     parts: dict[str, dict[int, Part]] = field(factory=dict)
     _loose: dict[str, dict[int, Part]] = field(factory=dict)  # those that nothing has told whole
 
@@ -272,6 +274,21 @@ class Items:
             if self._known.setdefault((item.kind, index), item) is not item:
                 self._crowded.add((item.kind, index))
                 self._known[item.kind, index] = item
+
+
+def data_to_keep(kind: str, row: Row, *, thought: bool) -> dict[str, Any] | None:
+    """Returns what must go back of an item to a service that keeps nothing itself; None: nothing.
+
+    A reasoning goes back as it is, encrypted or, from open models, in words: one with neither is looked up in vain. The
+    messages and calls after it (`thought`) go back under their ids, by which it is known what it led to. A `status`, or
+    null for what there is not, is refused.
+    """
+    if kind == "reasoning" and (row.get("encrypted_content") or row.get("content")):
+        given = {name: value for name, value in row.items() if value and name != "status"}
+        return {"summary": [], **given}
+    names = {"message": ("id", "phase"), **dict.fromkeys(CALLS, ("id", "call_id"))}.get(kind, ())
+    data = {name: text for name in names if (text := text_of(row.get(name)))}
+    return {"type": kind, **data} if data and (thought or "phase" in data) else None
 
 
 def arguments_of(row: Row) -> str:

@@ -10,7 +10,7 @@ from fanout.providers.citations import Citations
 from fanout.providers.reader import JsonReader, count_of, rows_of, text_of
 from fanout.providers.responses_calls import ACTIONS, Calls
 from fanout.providers.responses_files import FileRequest, Files
-from fanout.providers.responses_items import CALLS, Item, Items, Row
+from fanout.providers.responses_items import CALLS, Item, Items, Row, data_to_keep
 
 Words = type[Delta | Reasoning | Refusal]
 Form = tuple[str, str, str, Words]
@@ -109,9 +109,16 @@ class ResponsesReader(JsonReader):
     and answered itself. `file_request` makes the request that gets a file of a container, by the ids of both.
     """
 
-    def __init__(self, head: Head, asked: bytes = b"", file_request: FileRequest | None = None) -> None:
-        super().__init__(head)
+    def __init__(
+        self,
+        head: Head,
+        asked: bytes = b"",
+        file_request: FileRequest | None = None,
+        maker: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(head, maker)
         self._items = Items()
+        self._keeping = False  # a reasoning goes back, and so the ids of what it led to
         self._tools = Calls(self, asked)
         self._files = Files(self, file_request)
         self._citations = Citations()
@@ -258,6 +265,14 @@ class ResponsesReader(JsonReader):
                 self._tools.begin(item, row, out)
         else:
             self._read_item(item, row, out)
+            self._keep_item(item, row, out)
+
+    def _keep_item(self, item: Item, row: Row, out: list[Event]) -> None:
+        """Has the service get an item back, unless there is nothing of it that it needs."""
+        if not item.kept and (data := data_to_keep(item.kind, row, thought=self._keeping)):
+            item.kept = True
+            self._keeping = self._keeping or item.kind == "reasoning"
+            self.keep(data, out)
 
     def _read_item(self, item: Item, row: Row, out: list[Event]) -> None:
         """A whole item, as its own event, the output or at worst its beginning tells it."""
@@ -299,6 +314,7 @@ class ResponsesReader(JsonReader):
         rows = response.get("output") or ()
         for item, row in self._items.match([row for row in rows if isinstance(row, dict) and text_of(row.get("type"))]):
             self._read_item(item, row, out)
+            self._keep_item(item, row, out)
         for item in self._items.all:
             self._read_beginning(item, out)
         messages = (item for item in self._items.all if item.kind == "message")

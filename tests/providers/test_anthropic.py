@@ -27,6 +27,7 @@ from tests.providers.wires.anthropic import (
     block,
     body,
     delta,
+    kept,
     over,
     provider,
     read,
@@ -181,6 +182,7 @@ def test_a_block_may_begin_with_its_content() -> None:
     assert events[:-1] == [
         Reasoning("hm"),
         Reasoning("m"),
+        kept(type="thinking", signature=""),
         Delta("He"),
         Sources(PAGES[:1]),
         Delta("y"),
@@ -208,6 +210,7 @@ def test_a_whole_message_is_an_answer() -> None:
     message = {"type": "message", "model": "m", "content": content, "usage": {"input_tokens": 3, "output_tokens": 2}}
     events = [
         Reasoning("hmm"),
+        kept(type="thinking", signature="c2ln"),
         Delta("Hey"),
         Sources(PAGES[:1]),
         ToolCall(2, "toolu_1", "add", ""),

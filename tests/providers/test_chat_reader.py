@@ -287,7 +287,8 @@ def test_an_error_in_the_chunk_of_its_finish_comes_first() -> None:
     ],
 )
 def test_a_delta_has_many_forms(delta: Any, events: list[Event]) -> None:
-    assert read(chunk(delta=delta), STOP)[:-1] == events
+    read_events = read(chunk(delta=delta), STOP)[:-1]
+    assert [event for event in read_events if not (isinstance(event, Reasoning) and event.opaque)] == events
 
 
 @pytest.mark.parametrize("content", [5, True, 1.5])

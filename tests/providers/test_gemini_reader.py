@@ -28,7 +28,8 @@ def test_a_pair_cut_over_two_chunks_is_joined() -> None:
 
 def test_an_element_of_the_array_is_out_when_it_closes() -> None:
     reader = Gemini("g").read(Head(200, {"content-type": "application/json"}))
-    assert reader.feed(b"[" + json.dumps(VALUES[1]).encode()) == [Delta("Grüße "), Delta("🎈")]
+    texts = [event for event in reader.feed(b"[" + json.dumps(VALUES[1]).encode()) if isinstance(event, Delta)]
+    assert texts == [Delta("Grüße "), Delta("🎈")]
 
 
 def test_a_whole_answer_in_one_document_is_an_answer() -> None:
@@ -201,7 +202,7 @@ def test_counts_that_the_end_leaves_out_are_those_before(counts: list[Any]) -> N
 def test_parts_that_are_not_known_are_told_and_lose_nothing() -> None:
     parts = [{"hologram": {}}, {"thoughtSignature": "AA=="}, {"text": "", "thoughtSignature": "AA=="}, {"toolCall": {}}]
     events = read(chunk(*parts, {"text": "a"}), STOP)
-    assert events[0] == Delta("a")
+    assert [event for event in events if isinstance(event, Delta)] == [Delta("a")]
     assert end_of(events).notes == ("the answer has a part that is not known: hologram",)
     damaged = read(chunk({"inlineData": {"mimeType": "image/png", "data": "%%%"}}, {"text": "a"}), STOP)
     assert end_of(damaged).notes == ("a file did not come: it has neither an address nor bytes that can be read",)

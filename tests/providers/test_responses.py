@@ -36,7 +36,7 @@ def test_a_conversation_becomes_instructions_and_items() -> None:
 
 def test_a_system_message_alone_is_the_input() -> None:
     made = body(Prompt((Message("system", "s"),)))
-    assert made == {"model": "m-1", "input": [{"role": "system", "content": "s"}], "stream": True, "store": False}
+    assert (made["input"], "instructions" in made) == ([{"role": "system", "content": "s"}], False)
 
 
 def test_media_are_parts_of_the_message() -> None:
@@ -62,6 +62,7 @@ def test_the_options_have_their_names_of_this_protocol() -> None:
         "tools": [{"type": "function", "strict": False, **TOOL["function"]}],  # type: ignore[dict-item]
         "tool_choice": {"type": "function", "name": "add"},
         "text": {"format": {"type": "json_schema", "name": "answer", "schema": {"type": "object"}}},
+        "include": ["reasoning.encrypted_content"],
     }
 
 

@@ -1,8 +1,11 @@
 """A server of Anthropic's Messages that takes nothing but what the service documents, and answers a scripted stream."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby, takewhile
 from typing import Any
+
+from attrs import define, field
 
 from tests.servers.events import EventServer, Refusal, check, check_fields
 from tests.servers.http import Received
@@ -19,13 +22,37 @@ _BLOCKS = {
     "document": ("type source", "title context citations"),
     "tool_use": ("type id name input", ""),
     "tool_result": ("type tool_use_id content", "is_error"),
+    "thinking": ("type thinking signature", ""),
+    "redacted_thinking": ("type data", ""),
 }
+_THOUGHTS = ("thinking", "redacted_thinking")
+_EXPECTED = "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`"
+_ENABLED = "When `thinking` is enabled, a final `assistant` message must start with a thinking block"
+_DISABLED = "When thinking is disabled, an `assistant` message in the final position cannot contain `thinking`"
+_MODIFIED = (
+    "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks must "
+    "remain as they were in the original response."
+)
 _SOURCES = {"base64": "type media_type data", "url": "type url", "text": "type media_type data"}
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
+@define(eq=False)
 class AnthropicServer(EventServer):
-    """The running server."""
+    """The running server. It knows the blocks of its answers, each by its model, and refuses thoughts that changed."""
+
+    issued: list[tuple[str, list[dict[str, Any]]]] = field(factory=list)
+
+    def choose(self, request: Received) -> Sequence[Mapping[str, Any]] | Mapping[str, Any]:
+        """Returns the answer, whose blocks may come back."""
+        answer = super().choose(request)
+        blocks = answer["content"] if isinstance(answer, Mapping) else blocks_of(answer)
+        self.issued.append((json.loads(request.body)["model"], list(blocks)))
+        return answer
+
+    def count_rounds(self, body: Mapping[str, Any]) -> int:
+        """Returns the number of messages of the assistant in the turn that goes on."""
+        return len(_current(body["messages"]))
 
     def error(self, refusal: Refusal) -> Any:
         """The refusal in the service's form."""
@@ -42,7 +69,68 @@ class AnthropicServer(EventServer):
             return {"data": rows, "has_more": False, "first_id": None, "last_id": None}
         check((request.method, request.target) == ("POST", "/v1/messages"), "Not Found", 404)
         check_request(request)
+        self._check_thoughts(json.loads(request.body))
         return None
+
+    def _check_thoughts(self, body: Mapping[str, Any]) -> None:
+        mine = [blocks for model, blocks in self.issued if model == body["model"]]
+        signed = [block for blocks in mine for block in blocks if block["type"] in _THOUGHTS]
+        for number, message in enumerate(body["messages"]):
+            for block in _list(message["content"]):
+                known = block["type"] not in _THOUGHTS or block in signed
+                check(known, f"messages.{number}.content: Invalid `signature` in `thinking` block")
+        current = _current(body["messages"])
+        thinking = body.get("thinking", {}).get("type")
+        said = [block["type"] for message in current for block in _list(message["content"])]
+        if thinking == "enabled" and said:
+            check(said[0] in _THOUGHTS, f"{_EXPECTED}, but found `{said[0]}`. {_ENABLED}")
+        if thinking == "disabled":
+            check(not {*said} & {*_THOUGHTS}, _DISABLED)
+            return
+        for message in current:
+            ids = _ids(message["content"])
+            for blocks in mine:
+                check(not ids or _ids(blocks) != ids or _outline(blocks) == _outline(message["content"]), _MODIFIED)
+
+
+def _list(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+
+
+def _ids(content: Any) -> list[str]:
+    return [block["id"] for block in _list(content) if block["type"] == "tool_use"]
+
+
+def _outline(content: Any) -> list[Any]:
+    """The thoughts of a message in full, and the places of its texts and tool calls."""
+    known = (*_THOUGHTS, "text", "tool_use")
+    said = [b for b in _list(content) if b["type"] in known and (b["type"] != "text" or b["text"].strip())]
+    kept = [block if block["type"] in _THOUGHTS else block["type"] for block in said]
+    return [one for one, _ in groupby(kept)]
+
+
+def _current(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The messages of the assistant in the turn that goes on: since the user said anything but results of tools."""
+
+    def goes_on(message: Mapping[str, Any]) -> bool:
+        kinds = {block["type"] for block in _list(message["content"])}
+        return message["role"] == "assistant" or kinds == {"tool_result"}
+
+    turn = list(takewhile(goes_on, reversed(messages)))[::-1]
+    return [message for message in turn if message["role"] == "assistant"]
+
+
+def blocks_of(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The blocks that a stream makes."""
+    blocks: dict[int, dict[str, Any]] = {}
+    for event in events:
+        if event["type"] == "content_block_start":
+            blocks[event["index"]] = dict(event["content_block"])
+        elif event["type"] == "content_block_delta" and event["index"] in blocks:
+            block = blocks[event["index"]]
+            for name in {"text", "thinking", "signature"} & event["delta"].keys():
+                block[name] = block.get(name, "") + event["delta"][name]
+    return [blocks[index] for index in sorted(blocks)]
 
 
 open_server = AnthropicServer.open
@@ -103,7 +191,8 @@ def _check_block(block: object, role: str) -> None:
     check(kind in _BLOCKS, f"messages: unknown block {kind!r}")
     assert isinstance(kind, str)
     check_fields(block, *_BLOCKS[kind], kind)
-    check((role == "assistant") == (kind == "tool_use") or kind == "text", f"{kind} of {role}")
+    of_assistant = kind in ("tool_use", *_THOUGHTS)
+    check((role == "assistant") == of_assistant or kind == "text", f"{kind} of {role}")
     if kind == "text":
         check(block["text"], "text content blocks must be non-empty")
     if kind == "tool_use":

@@ -43,9 +43,14 @@ def check_fields(value: object, required: str, optional: str = "", where: str = 
 
 @define(eq=False)
 class EventServer(ABC):
-    """The running server: its address, the stream that it answers to right requests, and those requests."""
+    """The running server: its address, the stream that it answers to right requests, and those requests.
 
-    events: Sequence[Mapping[str, Any]]
+    `later` are the answers after one round of tools, two and so on, if they are others. An answer is a stream of events
+    or, as a mapping, a whole document.
+    """
+
+    events: Sequence[Mapping[str, Any]] | Mapping[str, Any]
+    later: Sequence[Sequence[Mapping[str, Any]] | Mapping[str, Any]] = ()
     url: str = ""
     taken: list[Received] = field(factory=list)
 
@@ -71,10 +76,23 @@ class EventServer(ABC):
             return b""
         if document is None:
             self.taken.append(request)
-            await respond_events(stream, self.events)
+            answer = self.choose(request)
+            if isinstance(answer, Mapping):
+                await respond_json(stream, 200, answer, REQUEST_ID)
+            else:
+                await respond_events(stream, answer)
         else:
             await respond_json(stream, 200, document, REQUEST_ID)
         return b""
+
+    def choose(self, request: Received) -> Sequence[Mapping[str, Any]] | Mapping[str, Any]:
+        """Returns the answer to a right request, by the rounds of tools that it has behind it."""
+        rounds = min(self.count_rounds(json.loads(request.body)), len(self.later))
+        return self.later[rounds - 1] if rounds else self.events
+
+    def count_rounds(self, body: Mapping[str, Any]) -> int:
+        """Returns the number of rounds of tools since the user spoke."""
+        return 0
 
     @abstractmethod
     def check(self, request: Received) -> Any:

@@ -1,15 +1,17 @@
 """A loopback Gemini API that is strict about requests; the model's name selects what happens to one.
 
-`stream` answers the server's chunks as events, `array` as a JSON array, `busy` that the quota is used up, for 7 s;
-there are no other models.
+`stream` answers the server's chunks as events, `array` as a JSON array, `busy` that the quota is used up, for 7 s.
+Models of the third generation sign what they say, and refuse calls without a signature, or with another one: they call
+two tools at once, then one, and answer. With `array` in its name a model answers so. There are no other models.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 
 from tests.servers.closing import ClosingServer, Reply
 from tests.servers.http import Received
@@ -25,6 +27,22 @@ CHUNKS: tuple[dict[str, Any], ...] = (
     },
 )
 
+STEPS: tuple[tuple[dict[str, Any], ...], ...] = (
+    (
+        {"text": "I think", "thought": True},
+        {"text": "So I add", "thought": True, "thoughtSignature": "dGhvdWdodA/+=="},
+        {"text": "Let "},
+        {"text": "me see.", "thoughtSignature": "dGV4dA/+=="},
+        {"functionCall": {"name": "add", "args": {"a": 1}}, "thoughtSignature": "Y2FsbA/+=="},
+        {"functionCall": {"name": "now", "args": {}}},
+    ),
+    ({"functionCall": {"name": "now", "args": {}}, "thoughtSignature": "c3RlcDI/+=="},),
+    ({"text": "done"}, {"text": "", "thoughtSignature": "ZW5k/+=="}),
+)
+"""The parts of each answer of a model that signs."""
+
+STAND_IN = "skip_thought_signature_validator"
+
 _FIELDS = {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig"}
 _CONFIG = {
     *("maxOutputTokens", "temperature", "topP", "topK", "stopSequences", "seed", "thinkingConfig"),
@@ -39,6 +57,7 @@ class GeminiServer(ClosingServer):
     """The running server, and what it answers."""
 
     chunks: tuple[dict[str, Any], ...] = CHUNKS
+    issued: dict[str, list[dict[str, Any]]] = field(factory=dict)
 
     def answer(self, request: Received) -> Reply:
         """Returns the answer to a request."""
@@ -51,6 +70,8 @@ class GeminiServer(ClosingServer):
             return _error(404, "NOT_FOUND", "no such method")
         if wrong := next(_faults(json.loads(request.body)), None):
             return _error(400, "INVALID_ARGUMENT", wrong)
+        if asking[1].startswith("gemini-3"):
+            return self._answer_signed(asking[1], json.loads(request.body)["contents"])
         match asking[1]:
             case "stream":
                 events = [b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n" for chunk in self.chunks]
@@ -62,6 +83,53 @@ class GeminiServer(ClosingServer):
                 retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
                 return _error(429, "RESOURCE_EXHAUSTED", "quota exceeded", retry)
         return _error(404, "NOT_FOUND", f"{asking[1]} is not found for API version v1beta")
+
+    def _answer_signed(self, model: str, contents: Sequence[dict[str, Any]]) -> Reply:
+        turn = [content["parts"] for content in _current(contents) if content["role"] == "model"]
+        issued = self.issued.setdefault(model, [])
+        if wrong := next(_unsigned(contents, turn, issued), None):
+            return _error(400, "INVALID_ARGUMENT", wrong)
+        parts = STEPS[min(len(turn), len(STEPS) - 1)]
+        issued += parts
+        chunks = [{"candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}]} for part in parts]
+        chunks.append({"candidates": [{"content": {"parts": []}, "finishReason": "STOP", "index": 0}]})
+        if "array" in model:
+            elements = [json.dumps(chunk).encode() for chunk in chunks]
+            return 200, "application/json", [b"[", b"\n,\n".join(elements), b"]"]
+        return 200, "text/event-stream", [b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n" for chunk in chunks]
+
+
+def _current(contents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turn that goes on: since the user said anything but results of functions."""
+
+    def goes_on(content: dict[str, Any]) -> bool:
+        return content["role"] == "model" or all("functionResponse" in part for part in content["parts"])
+
+    return list(takewhile(goes_on, reversed(contents)))[::-1]
+
+
+def _unsigned(
+    contents: Sequence[dict[str, Any]], turn: Sequence[list[dict[str, Any]]], issued: Sequence[dict[str, Any]]
+) -> Iterator[str]:
+    """Yields what is wrong with the signatures: those of the turn that goes on must be there, all must be right."""
+    for parts in turn:
+        first = next((part for part in parts if "functionCall" in part), None)
+        if first is not None and "thoughtSignature" not in first:
+            name = first["functionCall"]["name"]
+            yield f"Function call is missing a thought_signature in functionCall parts. Function call `{name}`"
+    for content in contents:
+        for part in content["parts"]:
+            if (signature := part.get("thoughtSignature", STAND_IN)) != STAND_IN:
+                given = next((one for one in issued if one.get("thoughtSignature") == signature), None)
+                if given is None or _without_id(part) != given:
+                    yield "Corrupted thought signature."
+
+
+def _without_id(part: dict[str, Any]) -> dict[str, Any]:
+    if "functionCall" not in part:
+        return part
+    call = {name: value for name, value in part["functionCall"].items() if name != "id"}
+    return {**part, "functionCall": call}
 
 
 def _error(code: int, status: str, message: str, *details: dict[str, Any]) -> Reply:

@@ -138,8 +138,18 @@ TRANSCRIPT: list[dict[str, Any]] = [
     STOP,
 ]
 PAGES = [Source("https://example.com/a", "A"), Source("https://example.com/b")]
+MAKER = {"wire": "anthropic", "service": "https://api.anthropic.com", "model": "m-1"}
+
+
+def kept(**data: str) -> Reasoning:
+    """What goes back to the usual lane."""
+    return Reasoning("", {**MAKER, "data": data})
+
+
 EVENTS: list[Event] = [
     Reasoning("hmm"),
+    kept(type="thinking", signature="c2ln"),
+    kept(type="redacted_thinking", data="c2VjcmV0"),
     Delta("Hé"),
     Sources(PAGES[:1]),
     Delta("🎈"),

@@ -83,10 +83,12 @@ VALUES: list[Any] = [
         "usageMetadata": USAGE,
     },
 ]
+MAKER = {"wire": "gemini", "service": "https://generativelanguage.googleapis.com/v1beta", "model": "gemini-2.5-flash"}
 EVENTS: list[Event] = [
     Reasoning("hmm"),
     Delta("Grüße "),
     Delta("🎈"),
+    Reasoning("", {**MAKER, "data": {"thoughtSignature": "AAAA", "text": 1}}),
     ToolCall(0, "call_0", "add", '{"a":1,"b":[true]}'),
     ToolCall(1, "f-2", "now", "{}"),
     File(None, "image/png", data=b"\x89PNG"),

@@ -178,7 +178,13 @@ WIRE = Wire(
     head=HEAD,
     asked=Asked(
         url="https://api.openai.com/v1/responses",
-        body={"model": "m-1", "input": [{"role": "user", "content": "Hi"}], "stream": True, "store": False},
+        body={
+            "model": "m-1",
+            "input": [{"role": "user", "content": "Hi"}],
+            "stream": True,
+            "store": False,
+            "include": ["reasoning.encrypted_content"],
+        },
         elsewhere=("https://example.com/api/v3/", "https://example.com/api/v3/responses"),
         models_url="https://api.openai.com/v1/models",
         key_header=("authorization", f"Bearer {KEY}"),
