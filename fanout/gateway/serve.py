@@ -109,7 +109,7 @@ async def run(
             await anext(signals)
             gateway.stopping.set()
 
-        await serve_until(gateway, settings(wish, sock), wait_for_signal, ready, serve)
+        await serve_until(gateway, settings(wish, sock.detach()), wait_for_signal, ready, serve)
 
 
 async def serve_until(
@@ -125,10 +125,13 @@ async def serve_until(
         ready()
 
 
-def settings(wish: Wish, sock: socket.socket, make: Callable[[], Any] = ServerConfig) -> Any:
-    """Returns hypercorn's configuration, or with another `make` that of its fork."""
+def settings(wish: Wish, listening: int, make: Callable[[], Any] = ServerConfig) -> Any:
+    """Returns hypercorn's configuration, or with another `make` that of its fork.
+
+    `listening` is the descriptor of a socket that listens, which the server closes.
+    """
     made = make()
-    made.bind = [f"fd://{sock.fileno()}"]
+    made.bind = [f"fd://{listening}"]
     made.graceful_timeout = GRACE
     made.keep_alive_timeout = IDLE
     made.include_server_header = False

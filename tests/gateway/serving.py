@@ -51,12 +51,11 @@ async def serving(config: Config = Config(), **wishes: Any) -> AsyncGenerator[Se
         gateway.stopping.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_until, gateway, settings(wish, sock), wait, ready.set)
+        nursery.start_soon(serve_until, gateway, settings(wish, sock.detach()), wait, ready.set)
         await ready.wait()
         yield served
         served.stop.set()
         nursery.cancel_scope.deadline = trio.current_time() + 5
-    sock.detach()  # the server has closed it
 
 
 @define

@@ -1,4 +1,4 @@
-"""The official clients, unmodified, against the gateway: they stream, call tools, send pictures, cancel, hear errors."""
+"""The official clients, unmodified, against the gateway: streams, tools, pictures, schemas, cancelling, errors."""
 
 import asyncio
 import base64
@@ -226,7 +226,10 @@ async def test_pictures_and_schemas_cross_from_every_client_to_every_lane(lane: 
 async def test_errors_are_those_that_the_clients_know() -> None:
     openai, anthropic = sdk("openai"), sdk("anthropic")
     async with open_server() as upstream:
-        lanes = {"full": upstream.lane("full", status=429, retry=7), "bad": upstream.lane("bad", status=400)}
+        lanes = {
+            "full": f"{upstream.lane('full', status=429, retry=7)}&retries=0",
+            "bad": upstream.lane("bad", status=400),
+        }
         async with serving(config_of({**lanes, "down": upstream.lane("down", status=503)})) as served:
 
             def ask() -> None:
@@ -257,7 +260,7 @@ async def test_a_cut_stream_raises_in_every_client() -> None:
         def ask() -> None:
             with openai.OpenAI(base_url=f"{served.url}/v1", api_key="x", max_retries=0) as client:
                 stream = client.chat.completions.create(model="cut", messages=HELLO, stream=True)
-                with pytest.raises(openai.APIError, match="reset|before the answer"):
+                with pytest.raises(openai.APIError, match="before the answer"):
                     list(stream)
                 kinds = [event.type for event in client.responses.create(model="cut", input="Hello", stream=True)]
                 assert kinds[-1] == "response.failed"

@@ -1,8 +1,10 @@
 """Chat Completions: what OpenAI's clients ask, and the form of its answers."""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from attrs import define
 
 from fanout.answers import Answer
 from fanout.errors import UsageError
@@ -178,14 +180,16 @@ class Calls:
     """Writes tool calls, numbered from 0 in the order in which they begin; each begins with its name."""
 
     def __init__(self) -> None:
-        self._indices: dict[int, int] = {}
+        self._begun: dict[int, _Begun] = {}
         self._unnamed: dict[int, ToolCall] = {}
 
     def deltas(self, piece: ToolCall) -> list[dict[str, Any]]:
         """Returns the delta of a piece; none while its call has no name."""
-        if (index := self._indices.get(piece.index)) is not None:
-            function = {"arguments": piece.arguments}
-            return [{"tool_calls": [{"index": index, "function": function}]}] if piece.arguments else []
+        if (begun := self._begun.get(piece.index)) is not None:
+            return [
+                {"tool_calls": [{"index": begun.index, "function": {"arguments": text}}]}
+                for text in begun.cut(piece.arguments)
+            ]
         if before := self._unnamed.pop(piece.index, None):
             arguments = before.arguments + piece.arguments
             piece = ToolCall(piece.index, before.id or piece.id, before.name or piece.name, arguments)
@@ -200,10 +204,34 @@ class Calls:
         return [self._begin(piece) for piece in waiting.values()]
 
     def _begin(self, piece: ToolCall) -> dict[str, Any]:
-        index = self._indices[piece.index] = len(self._indices)
-        return {
-            "tool_calls": [{"index": index, **call_of(piece.id or new_call_id(), piece.name or "", piece.arguments)}]
-        }
+        begun = self._begun[piece.index] = _Begun(len(self._begun), [piece.arguments], len(piece.arguments))
+        call = call_of(piece.id or new_call_id(), piece.name or "", piece.arguments)
+        return {"tool_calls": [{"index": begun.index, **call}]}
+
+
+@define
+class _Begun:
+    """A call that has begun: its index, and the arguments that were written."""
+
+    index: int
+    pieces: list[str]
+    size: int
+
+    def cut(self, text: str) -> Iterator[str]:
+        """Yields a piece of the arguments, in parts where it begins with all that came before.
+
+        Some services send all the arguments so far with every piece, so a client, ours too, may take it for that.
+        """
+        while 1 < self.size <= len(text) and text.startswith("".join(self.pieces)):
+            yield self._add(text[: self.size - 1])
+            text = text[len(self.pieces[-1]) :]
+        if text:
+            yield self._add(text)
+
+    def _add(self, text: str) -> str:
+        self.pieces.append(text)
+        self.size += len(text)
+        return text
 
 
 def call_of(call_id: str, name: str, arguments: str) -> dict[str, Any]:
