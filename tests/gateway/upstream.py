@@ -71,7 +71,7 @@ class Upstream:
             events += _block(0, {"type": "thinking", "thinking": "", "signature": ""}, deltas)
             index = 1
         if calls:
-            begun = {"type": "tool_use", "id": "toolu_1", "name": self.tool, "input": {}}
+            begun: Any = {"type": "tool_use", "id": "toolu_1", "name": self.tool, "input": {}}
             events += _block(index, begun, [{"type": "input_json_delta", "partial_json": piece} for piece in ARGUMENTS])
         else:
             deltas = [{"type": "text_delta", "text": piece} for piece in PIECES]

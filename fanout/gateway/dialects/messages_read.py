@@ -73,7 +73,9 @@ def _budget(thinking: Mapping[str, Any]) -> int | None:
             return budget
         case {"type": "disabled"}:
             return 0
-        case {"type": "adaptive"} | {}:
+        case {"type": "adaptive"}:
+            return None
+        case {} if not thinking:
             return None
     raise UsageError("thinking must be enabled with budget_tokens, adaptive, or disabled")
 
@@ -82,7 +84,7 @@ def _schema(form: Any) -> Mapping[str, Any] | None:
     match form:
         case {"type": "json_schema", "schema": dict(schema)}:
             return schema
-        case None | {}:
+        case _ if not form:
             return None
     raise UsageError("output_config.format must be json_schema with a schema")
 
