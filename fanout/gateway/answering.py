@@ -13,6 +13,7 @@ from fanout.abc import Policy
 from fanout.answers import Answer, Run
 from fanout.catalog.config import Config
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
+from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Sources, Status, Tagged
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.dialects.faults import Fault, fault_of
@@ -70,6 +71,7 @@ class Answering:
     made: Made = field(init=False)
     _before: dict[str, list[Event]] = field(factory=dict)
     _lane: str | None = None
+    _spoke_at: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         tokens = sum(len(message.text) for message in self.asked.prompt.messages) // 4
@@ -110,20 +112,26 @@ class Answering:
         await sink.write(body)
 
     async def _stream(self, sink: Sink, connections: Connections, config: Config) -> None:
-        async with api.open_fanout(self.asked.prompt, self.plan, transport=connections, config=config) as fanout:
-            while True:
-                tagged: Sequence[Tagged] | None = None
-                with trio.move_on_after(PATIENCE):
-                    try:
-                        tagged = await fanout.take()
-                    except StopAsyncIteration:
-                        break
-                if tagged is None:
-                    await self._say_something(sink)
-                elif await self._take(sink, fanout, tagged):
-                    return
-            self.run = fanout.run
-        await self.fail(sink, fault_of(_failure(self.run)))
+        with unwrapping():
+            async with (
+                api.open_fanout(self.asked.prompt, self.plan, transport=connections, config=config) as fanout,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(self._keep_alive, sink)
+                await self._take_all(sink, fanout)
+                nursery.cancel_scope.cancel()
+
+    async def _take_all(self, sink: Sink, fanout: api.Fanout) -> None:
+        while True:
+            try:
+                tagged = await fanout.take()
+            except StopAsyncIteration:
+                self.run = fanout.run
+                await self.fail(sink, fault_of(_failure(self.run)))
+                return
+            if await self._take(sink, fanout, tagged):
+                return
+            self._spoke_at = trio.current_time()
 
     async def _take(self, sink: Sink, fanout: api.Fanout, tagged: Sequence[Tagged]) -> bool:
         """Takes the events that have come. Returns True if the answer is over."""
@@ -163,13 +171,20 @@ class Answering:
         self.fault = fault_of(end.error or ProviderError("the answer broke off"))
         return self._writer().fail(self.fault)
 
-    async def _say_something(self, sink: Sink) -> None:
-        if sink.begun:
-            await sink.write(self._writer().ping())
-            return
-        await sink.begin(200, [*STREAM, *self.headers])
-        writer = self._writer()
-        await sink.write(writer.begin() + writer.ping())
+    async def _keep_alive(self, sink: Sink) -> None:
+        """Begins a stream in which nothing has come for a while, and says from time to time that it is there."""
+        self._spoke_at = trio.current_time()
+        while True:
+            await trio.sleep_until(self._spoke_at + PATIENCE)
+            if trio.current_time() < self._spoke_at + PATIENCE:
+                continue
+            self._spoke_at = trio.current_time()
+            writer = self._writer()
+            if sink.begun:
+                await sink.write(writer.ping())
+            else:
+                await sink.begin(200, [*STREAM, *self.headers])
+                await sink.write(writer.begin() + writer.ping())
 
     def _writer(self) -> Writer:
         if self.writer is None:

@@ -184,7 +184,7 @@ class Front:
             return
         gateway, began = self.gateway, time.monotonic()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        about: dict[str, Any] = {"id": _request_id(headers), "headers": headers, "model": "-"}
+        about: dict[str, Any] = {"id": _request_id(headers), "headers": headers, "model": "-", "send": send}
         scope["fanout"] = about
         status = LEFT
 
@@ -280,7 +280,7 @@ class Ask:
                 fault = fault_of(error)
                 await send_error(reply, fault, interface.make_error(fault), [])
 
-        reply = await respond(receive, send, work)
+        reply = await respond(receive, send, work, about["send"])
         about["left"] = reply.gone
 
     async def _answer(self, reply: Reply, body: bytes, about: dict[str, Any]) -> None:

@@ -18,10 +18,14 @@ Headers = Iterable[tuple[str, str]]
 
 
 class Reply:
-    """One response as it is sent: its head once, then bodies, each in one write; `gone` once the client has left."""
+    """One response as it is sent: its head once, then bodies, each in one write; `gone` once the client has left.
 
-    def __init__(self, send: Send) -> None:
+    Its bodies go by `send_body`, which may lead past whoever only wants to see the head.
+    """
+
+    def __init__(self, send: Send, send_body: Send | None = None) -> None:
         self._send = send
+        self._send_body = send_body or send
         self.status: int | None = None
         self.gone = False
 
@@ -39,7 +43,7 @@ class Reply:
     async def write(self, body: bytes) -> None:
         """Sends a part of the body."""
         if body:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await self._send_body({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self) -> None:
         """Ends the body."""
@@ -51,12 +55,14 @@ def _plain(value: str) -> bytes:
     return "".join(mark if " " <= mark <= "~" else "?" for mark in value).encode()
 
 
-async def respond(receive: Receive, send: Send, work: Callable[[Reply], Awaitable[None]]) -> Reply:
+async def respond(
+    receive: Receive, send: Send, work: Callable[[Reply], Awaitable[None]], send_body: Send | None = None
+) -> Reply:
     """Runs `work`, which sends a response, while the client is there, and ends the response.
 
     The request's body must have been read: what `receive` gives from then on is that the client has gone.
     """
-    reply = Reply(send)
+    reply = Reply(send, send_body)
     async with trio.open_nursery() as nursery:
 
         async def watch() -> None:

@@ -58,7 +58,8 @@ class Fields:
         """Returns the value of a field, or None. `what` says in the error what it should be."""
         self._known.append(name)
         value = self._left.pop(name, None)
-        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object))):
+        wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object))
+        if value is not None and wrong:
             raise UsageError(f"{name} must be {what}, not {show(value)}")
         return value
 
