@@ -36,8 +36,11 @@ def streams(results: Mapping[str, Any]) -> Iterator[str]:
         rows = list(stream_cost.rows(results, ways, columns))
         if rows:
             memory = stream_cost.memory_rows(results, ways)
-            head = (f"CPU per chunk over {kind}, {REFERENCE} streams", *paces, "KB a further stream")
-            yield from table(head, ((*row, memory.get(row[0], "")) for row in rows))
+            head = (f"CPU per chunk over {kind}, {REFERENCE} streams", *paces)
+            if memory:
+                head = (*head, "KB a further stream")
+                rows = [(*row, f"{memory[row[0]]:.1f}" if row[0] in memory else "") for row in rows]
+            yield from table(head, rows)
             yield ""
     yield (
         "Ratios to the first row, in brackets the reads a chunk took: where fewer than 1 in a paced column, the client"
