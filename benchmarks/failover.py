@@ -1,14 +1,15 @@
-"""Sixteen faults of services, and what becomes of a client's answer: of fanout, its gateway, LiteLLM's Router and proxy.
+"""Sixteen faults of services, and what becomes of an answer: fanout, its gateway, LiteLLM's Router and proxy.
 
-The scenarios are those of the public Failover Bench, in our words, on a server of our own: two lanes, the first of which
-is at fault, the second (but for scenario 14) is fine. Every subject may use both, and is asked for a stream; all are
-judged alike. All scenarios of a subject run at once, each with lanes of its own.
+The scenarios are those of the public Failover Bench, in our words, on a server of our own: two lanes, the first of
+which is at fault, the second (but for scenario 14) is fine. Every subject may use both, and is asked for a stream; all
+are judged alike. All scenarios of a subject run at once, each with lanes of its own.
 
 pass: the whole answer, in time, without too many requests. partial: the whole answer, against a rule that costs nobody
 anything. safe: an error that the client can see. fail: a short answer passed off as whole, or nothing in time.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
@@ -19,15 +20,19 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import trio
 from attrs import asdict, define, field, frozen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import fanout
 from benchmarks.machine import arguments, circumstances, comma_list, conclude, foot, say, table
 from fanout.wire.sse import ServerSentEvents
 
@@ -232,7 +237,7 @@ class Verdict:
 
 
 def judge(number: int, seen: Sequence[Seen], asked: Sequence[float], other: Sequence[float]) -> Verdict:
-    """Judges what a client saw; `asked` are the times at which the first lane was asked, `other` those of the second."""
+    """Judges what a client saw; `asked` are the times of the first lane's requests, `other` those of the second's."""
     if number == 15:
         return _judge_recovery(seen, asked)
     one = seen[0]
@@ -315,8 +320,6 @@ CLOCKS = "first=6&idle=5"
 
 async def ask_library(server: Server, transport: Any, on: str, a: str, b: str) -> Seen:
     """Asks fanout in Python."""
-    import fanout
-
     lanes = [f"openai/{name}?base_url=http://127.0.0.1:{server.port}/v1&key_env=&{CLOCKS}" for name in (a, b)]
     try:
         answer = await fanout.race("Tell me.", fanout.Fallback(*lanes, on=on), transport=transport)  # type: ignore[arg-type]  # one of two
@@ -336,7 +339,8 @@ async def ask_http(port: int, model: Any, more: Mapping[str, Any], a: str, b: st
         **more,
     }
     data = _json({name: value(a, b) if callable(value) else value for name, value in body.items()})
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nauthorization: Bearer {KEY}\r\n"
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    head += f"authorization: Bearer {KEY}\r\n"
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     async with stream:
         await stream.send_all(f"{head}connection: close\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data)
@@ -407,10 +411,9 @@ def open_gateway(server: Server, on: str) -> Iterator[int]:
 @contextmanager
 def open_proxy(server: Server, port: int) -> Iterator[int]:
     """LiteLLM's proxy in a process of its own, with a fall-back from each first lane to its second."""
-    models = [
-        {"model_name": f"{lane}{n}", "litellm_params": {"model": f"openai/{lane}{n}-proxy", "api_base": f"http://127.0.0.1:{server.port}/v1", "api_key": "x", "timeout": 6, "stream_timeout": 6}}
-        for n in REASONS for lane in "ab"
-    ]  # fmt: skip
+    given = {"api_base": f"http://127.0.0.1:{server.port}/v1", "api_key": "x", "timeout": 6, "stream_timeout": 6}
+    names = [f"{lane}{number}" for number in REASONS for lane in "ab"]
+    models = [{"model_name": n, "litellm_params": {"model": f"openai/{n}-proxy", **given}} for n in names]
     fallbacks = [{f"a{n}": [f"b{n}"]} for n in REASONS]
     config = {
         "model_list": models,
@@ -440,9 +443,6 @@ def open_proxy(server: Server, port: int) -> Iterator[int]:
 
 def wait_for(port: int, seconds: float = 90) -> None:
     """Waits until somebody listens at a port and answers. Raises TimeoutError."""
-    from urllib.error import HTTPError
-    from urllib.request import urlopen
-
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -462,8 +462,6 @@ async def ask_router(server: Server, a: str, b: str) -> Seen:
 
 
 def _ask_router(port: int, a: str, b: str) -> Seen:
-    import asyncio
-
     return asyncio.run(_route(port, a, b))
 
 
@@ -471,8 +469,7 @@ _ROUTERS: dict[tuple[int, str], Any] = {}
 
 
 async def _route(port: int, a: str, b: str) -> Seen:
-    import litellm
-
+    litellm = import_module("litellm")  # takes seconds, and is not always there
     litellm.suppress_debug_info = True
     given = {"api_base": f"http://127.0.0.1:{port}/v1", "api_key": "x", "timeout": 6, "stream_timeout": 6}
     models = [{"model_name": name, "litellm_params": {"model": f"openai/{name}", **given}} for name in (a, b)]
@@ -497,8 +494,6 @@ SUBJECTS = ("library, finish", "gateway, finish", "gateway, first_token", "LiteL
 
 async def measure(names: Sequence[str], numbers: Sequence[int]) -> dict[str, dict[int, Verdict]]:
     """All verdicts, subject by subject; those that run in processes of their own at the same time as the others."""
-    import fanout
-
     found: dict[str, dict[int, Verdict]] = {}
 
     async def run(name: str, ask: Ask, server: Server, tag: str) -> None:

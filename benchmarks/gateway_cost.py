@@ -22,13 +22,18 @@ from urllib.parse import quote
 
 import trio
 from attrs import define
+from hypercorn.config import Config
+from hypercorn.trio import serve
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import fanout
 from benchmarks.failover import KEY, wait_for
 from benchmarks.load import Server, allow_sockets, cores, open_server
 from benchmarks.machine import arguments, circumstances, comma_list, conclude, every_line, foot, say, table
 from fanout.abc import Head, Request
+from fanout.gateway.answering import STREAM
+from fanout.gateway.streams import Reply, respond
 
 EVERY = 20
 """Milliseconds between chunks."""
@@ -74,12 +79,6 @@ class _Through:
 
 def echo(target: str) -> None:
     """Serves the echo until its process ends."""
-    from hypercorn.config import Config
-    from hypercorn.trio import serve
-
-    import fanout
-    from fanout.gateway.answering import STREAM
-    from fanout.gateway.streams import Reply, respond
 
     async def main() -> None:
         async with fanout.open_transport() as transport:
@@ -251,10 +250,14 @@ def measure(names: Sequence[str], sizes: Sequence[int], repetitions: int) -> tup
                         firsts.sort()
                         p95 = firsts[int(0.95 * (len(firsts) - 1))]
                         ms = median(firsts) * 1000
-                        line = Line(name, streams, repetition, round(ms, 2), round(p95 * 1000, 2), round(took / max(1, chunks), 1), round(rss(pid), 1))  # fmt: skip
+                        line = Line(name, streams, repetition, *_round(ms, p95 * 1000, took / max(1, chunks), rss(pid)))
                         lines.append(line)
                         say(f"{repetition + 1}/{repetitions} {line}: {chunks} chunks")
     return lines, {name: round(seconds, 2) for name, seconds in starts.items()}
+
+
+def _round(*figures: float) -> list[float]:
+    return [round(figure, 2) for figure in figures]
 
 
 def medians(lines: Sequence[Line], names: Sequence[str], sizes: Sequence[int]) -> dict[str, dict[str, Any]]:
