@@ -96,8 +96,14 @@ class Server:
                         0,
                     )
                     while len(buffer) < size:
-                        buffer += await stream.receive_some()
+                        data = await stream.receive_some()
+                        if not data:
+                            return
+                        buffer += data
                     body, buffer = buffer[:size], buffer[size:]
+                    if not body:  # somebody only looks whether there is a service
+                        await self._fail(stream, 404, "nothing here", "not_found")
+                        continue
                     await self._answer(stream, json.loads(body))
 
     async def _answer(self, stream: trio.SocketStream, body: Mapping[str, Any]) -> None:
@@ -371,7 +377,11 @@ def _read_events(body: bytes) -> Seen:
         if event.data == "[DONE]":
             done = True
             continue
-        value = json.loads(event.data)
+        try:
+            value = json.loads(event.data)
+        except ValueError:  # at which the clients raise
+            seen.error = "an event that is no JSON"
+            return seen
         if "error" in value:
             seen.error = json.dumps(value["error"])[:200]
             return seen
@@ -402,10 +412,12 @@ def open_gateway(server: Server, on: str) -> Iterator[int]:
         config = Path(directory) / "fanout.toml"
         config.write_text("\n".join(lines))
         words = [sys.executable, "-m", "fanout", "serve", "--port", "0", "--config", str(config), "--quiet"]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout
-            yield int(process.stdout.readline().rpartition(":")[2])
-            process.terminate()
+            try:
+                yield int(process.stdout.readline().rpartition(":")[2])
+            finally:
+                process.terminate()
 
 
 @contextmanager
@@ -469,7 +481,7 @@ _ROUTERS: dict[tuple[int, str], Any] = {}
 
 
 async def _route(port: int, a: str, b: str) -> Seen:
-    litellm = import_module("litellm")  # takes seconds, and is not always there
+    litellm: Any = import_module("litellm")  # takes seconds, and is not always there
     litellm.suppress_debug_info = True
     given = {"api_base": f"http://127.0.0.1:{port}/v1", "api_key": "x", "timeout": 6, "stream_timeout": 6}
     models = [{"model_name": name, "litellm_params": {"model": f"openai/{name}", **given}} for name in (a, b)]

@@ -42,6 +42,9 @@ CHUNKS = 200
 AFTER = 100
 """Chunks of a stream, and milliseconds before the first one."""
 
+ALONE = 30
+"""Further requests for the time to the first token where one stream runs alone."""
+
 SUBJECTS = ("none", "echo", "fanout", "LiteLLM")
 PORT = 4998
 
@@ -197,11 +200,16 @@ def rss(pid: int) -> float:
 # The client.
 
 
-async def stream_all(port: int, path: str, streams: int) -> tuple[list[float], int]:
-    """Streams so many answers at once: the seconds to the first words of each, and the chunks of all."""
+def question(path: str) -> bytes:
+    """A streamed question, as bytes."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}).encode()
     head = f"POST {path}/v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {KEY}\r\n"
     head += f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def stream_all(port: int, path: str, streams: int) -> tuple[list[float], int]:
+    """Streams so many answers at once: the seconds to the first words of each, and the chunks of all."""
     firsts: list[float] = []
     chunks = 0
 
@@ -210,7 +218,7 @@ async def stream_all(port: int, path: str, streams: int) -> tuple[list[float], i
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         async with stream:
             began = time.perf_counter()
-            await stream.send_all(head.encode() + body)
+            await stream.send_all(question(path))
             first, tail = None, b""
             while data := await stream.receive_some(65536):
                 found = (tail + data).count(b'"content":" w')
@@ -231,12 +239,31 @@ async def stream_all(port: int, path: str, streams: int) -> tuple[list[float], i
     return firsts, chunks
 
 
+async def peek(port: int, path: str) -> list[float]:
+    """Streams one answer up to its first words."""
+    with trio.move_on_after(5):
+        return [await first_words(port, path)]
+    return []
+
+
+async def first_words(port: int, path: str) -> float:
+    """Seconds until the first words come, after which the client leaves."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    async with stream:
+        began = time.perf_counter()
+        await stream.send_all(question(path))
+        got = b""
+        while b'"content":" w' not in got:
+            got += await stream.receive_some()
+        return time.perf_counter() - began
+
+
 def measure(names: Sequence[str], sizes: Sequence[int], repetitions: int) -> tuple[list[Line], dict[str, float]]:
     """All lines, and how long each subject took to start."""
     lines: list[Line] = []
     starts: dict[str, float] = {}
     with open_server() as server:
-        target = server.stream(every=EVERY, chunks=CHUNKS, after=AFTER)
+        target = server.stream(every=EVERY, chunks=CHUNKS, after=AFTER, phase=0)
         for repetition in range(repetitions):
             for name in names:
                 with open_subject(name, server, target) as (port, pid, started):
@@ -247,6 +274,8 @@ def measure(names: Sequence[str], sizes: Sequence[int], repetitions: int) -> tup
                         before = cpu(pid)
                         firsts, chunks = trio.run(stream_all, port, path, streams)
                         took = cpu(pid) - before
+                        if streams == 1:  # one time says little
+                            firsts += [first for _ in range(ALONE) for first in trio.run(peek, port, path)]
                         firsts.sort()
                         p95 = firsts[int(0.95 * (len(firsts) - 1))]
                         ms = median(firsts) * 1000
@@ -280,7 +309,7 @@ def medians(lines: Sequence[Line], names: Sequence[str], sizes: Sequence[int]) -
 def report(results: Mapping[str, Any]) -> Iterator[str]:
     """The lines of a table, and below it the machine."""
     rows = [
-        (streams, name, f"+{cell['added_ttft_ms']:.1f}", f"{cell['us_per_chunk']:.0f}", f"{cell['rss_mb']:.0f}")
+        (streams, name, f"{cell['added_ttft_ms']:+.1f}", f"{cell['us_per_chunk']:.0f}", f"{cell['rss_mb']:.0f}")
         for streams, cells in results["medians"].items()
         for name, cell in cells.items()
         if name != "none"
