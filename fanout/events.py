@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 from attrs import define, field
@@ -187,6 +188,23 @@ def is_content(event: Event) -> bool:
     """True if an event is content: of a kind in CONTENT, and no Reasoning that has only something opaque."""
     kind = type(event)
     return kind in CONTENT and (kind is not Reasoning or bool(event.text))  # type: ignore[union-attr]  # a Reasoning's
+
+
+DEEPEST = 32
+"""Levels of opaque data. It is written as JSON, whose encoders fail at some hundreds."""
+
+
+def weigh(data: Any, depth: int = 0) -> float:
+    """Returns about how many characters plain data has; infinity if it has more than DEEPEST levels."""
+    if isinstance(data, str):
+        return len(data)
+    if depth > DEEPEST:
+        return inf
+    if isinstance(data, Mapping):
+        return sum(len(str(name)) + weigh(value, depth + 1) for name, value in data.items())
+    if isinstance(data, list | tuple):
+        return sum(weigh(value, depth + 1) for value in data)
+    return 8  # a number, or less
 
 
 @define

@@ -24,6 +24,7 @@ from fanout.events import (
     Title,
     ToolCall,
     Usage,
+    weigh,
 )
 from fanout.prompt import Message, ToolUse
 from fanout.prompt.history import History
@@ -169,7 +170,7 @@ class Fold:
     _full: int = PACKED
     _packed: dict[type, int] = field(factory=dict)
     _parts: list[tuple[int | None, Mapping[str, Any]]] = field(factory=list)  # with the index of a tool call
-    _opaque: int = 0
+    _opaque: float = 0
 
     def add(self, events: Sequence[Event], at: float) -> int:
         """Takes the events of one read, which arrived at `at`; returns how many of them are content."""
@@ -220,7 +221,7 @@ class Fold:
         """Keeps what is opaque in an event with its place in the answer; nothing at all once it is too much."""
         assert event.opaque is not None
         data = event.opaque["data"]
-        self._opaque += len(repr(data))
+        self._opaque += weigh(data)
         if self._opaque > MOST_OPAQUE or len(self._parts) == MOST_PARTS:
             self._parts, self._opaque = [], MOST_OPAQUE + 1  # and from now on
             return
@@ -296,8 +297,8 @@ class Fold:
         return "".join(self._calls[index][0]) or f"call_{index}"
 
     def _collect(self) -> Mapping[str, Any] | None:
-        """What is opaque in the answer, with its maker's mark; reasoning has the mark alone."""
-        if self.maker is None or not (self._parts or self._texts[Reasoning]):
+        """The opaque parts of the answer under its maker's mark; reasoning has the mark alone."""
+        if self.maker is None or not (self._parts or self._join(Reasoning)):
             return None
         parts = (part if index is None else {"call": self._call_id(index), **part} for index, part in self._parts)
         return {**self.maker, "parts": list(parts)}

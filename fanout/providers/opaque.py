@@ -12,7 +12,7 @@ MARK = ("wire", "service", "model")
 
 @frozen
 class Kept:
-    """What was opaque at one place of an answer: its data, and the reasoning that came with it."""
+    """The opaque part at one place of an answer: its data, and the reasoning that came with it."""
 
     data: Mapping[str, Any]
     thought: str

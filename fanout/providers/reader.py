@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from typing import Any, ClassVar
 
 from fanout.abc import Head
 from fanout.errors import NotAStream, ProtocolError, ProviderError, Truncated
 from fanout.errors.parsing import PARSE_ERRORS
-from fanout.events import Delta, End, Event, Reasoning, Refusal, ToolCall, Usage, is_content
+from fanout.events import Delta, End, Event, Reasoning, Refusal, ToolCall, Usage, is_content, weigh
 from fanout.providers.ending import AnswerEnding
 from fanout.wire.body import Body
 from fanout.wire.faults import fault, is_answer, stray_fault
@@ -128,16 +129,21 @@ class JsonReader(AnswerEnding, ABC):
 
     def keep(self, data: Mapping[str, Any], out: list[Event]) -> None:
         """Has the service get `data` back, byte for byte, at this place of the answer."""
-        if self._maker is not None:
-            out.append(Reasoning("", self._seal(data)))
+        if (sealed := self._seal(data)) is not None:
+            out.append(Reasoning("", sealed))
 
     def keep_with(self, call: ToolCall, data: Mapping[str, Any]) -> None:
         """Has the service get `data` back with this tool call."""
-        if self._maker is not None:
-            call.opaque = self._seal(data)
+        call.opaque = self._seal(data)
 
-    def _seal(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**(self._maker or {}), "data": data}
+    def _seal(self, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The data with the provider's mark; None where nobody can write it down, as nested as it is."""
+        if self._maker is None:
+            return None
+        if weigh(data) == inf:
+            self.note("data for the service alone is nested too deeply, so a later turn goes without it")
+            return None
+        return {**self._maker, "data": data}
 
     def feed(self, data: bytes, /) -> list[Event]:
         """Takes the bytes of one read and returns their events."""

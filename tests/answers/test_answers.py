@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from fanout.answers import Answer, Fold, Run, Wasted
+from fanout.answers import MOST_OPAQUE, MOST_PARTS, Answer, Fold, Run, Wasted
 from fanout.errors import ServerError
 from fanout.events import (
     Conversation,
@@ -18,8 +20,9 @@ from fanout.events import (
     Title,
     ToolCall,
     Usage,
+    is_content,
 )
-from fanout.prompt import ToolUse
+from fanout.prompt import Message, ToolUse
 
 END = End(Status.CANCELLED)
 
@@ -130,3 +133,79 @@ def test_a_run_gives_an_answer_by_its_lane() -> None:
     assert run["b"].lane == "b"
     with pytest.raises(KeyError):
         run["c"]
+
+
+MAKER = {"wire": "w", "service": "https://a.example", "model": "m"}
+
+
+def sealed(data: Any, text: str = "") -> Reasoning:
+    return Reasoning(text, {**MAKER, "data": data})
+
+
+def kept(*events: Event) -> Answer:
+    fold = Fold("a", maker=MAKER)
+    fold.add(list(events), 0.0)
+    return fold.answer
+
+
+def test_what_is_opaque_is_kept_with_its_place_in_the_answer() -> None:
+    answer = kept(
+        Reasoning("hm"),
+        sealed({"n": 1}),
+        Delta("So "),
+        ToolCall(5, "c1", "add"),
+        sealed({"n": 2}, "m"),
+        Delta("be it"),
+        ToolCall(7, None, "now", opaque={**MAKER, "data": {"n": 3}}),
+        END,
+    )
+    assert answer.opaque == {
+        **MAKER,
+        "parts": [
+            {"text": 0, "reasoning": 2, "calls": 0, "data": {"n": 1}},
+            {"text": 3, "reasoning": 3, "calls": 1, "data": {"n": 2}},
+            {"call": "call_7", "data": {"n": 3}},
+        ],
+    }
+    assert answer.message == Message(
+        "assistant", "So be it", tool_uses=answer.tool_calls, reasoning="hmm", opaque=answer.opaque
+    )
+
+
+def test_reasoning_has_the_mark_of_its_maker_and_words_alone_have_none() -> None:
+    assert kept(Reasoning("hm"), END).opaque == {**MAKER, "parts": []}
+    assert kept(Delta("Hi"), END).opaque is None
+
+
+def test_what_is_opaque_alone_is_no_content() -> None:
+    answer = kept(sealed({"n": 1}), END)
+    assert (answer.chunks, answer.ttft, answer.answered) == (0, None, False)
+    assert not is_content(sealed({"n": 1}))
+    assert is_content(sealed({"n": 1}, "x"))
+
+
+def test_what_is_opaque_in_a_failed_try_is_not_of_the_next_ones_answer() -> None:
+    assert kept(sealed({"n": 1}), Started(2), Delta("Hi"), END).opaque is None
+
+
+@pytest.mark.parametrize(
+    "events", [[sealed({"x": "a" * (MOST_OPAQUE // 2)})] * 3, [sealed({"n": 1})] * (MOST_PARTS + 1)]
+)
+def test_more_than_is_kept_leaves_nothing_and_is_told(events: list[Event]) -> None:
+    answer = kept(Reasoning("hm"), *events, sealed({"n": 2}), Delta("Hi"), END)
+    assert answer.opaque == {**MAKER, "parts": []}
+    assert [note for note in answer.notes if "more data for its own service than is kept" in note]
+
+
+def test_as_much_as_is_kept_is_kept() -> None:
+    answer = kept(*[sealed({"n": 1})] * MOST_PARTS, END)
+    assert answer.opaque is not None and len(answer.opaque["parts"]) == MOST_PARTS
+    assert answer.notes == ()
+
+
+def test_data_that_nests_without_end_is_not_kept() -> None:
+    deep: Any = {}
+    for _ in range(5_000):
+        deep = {"x": [deep]}
+    answer = kept(sealed(deep), Delta("Hi"), END)
+    assert (answer.opaque, len(answer.notes)) == (None, 1)

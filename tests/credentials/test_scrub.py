@@ -4,6 +4,7 @@ from fanout.abc import Head
 from fanout.credentials.scrub import SHORTEST, Scrubber, scrub
 from fanout.credentials.secret import Secret
 from fanout.errors import AuthError
+from fanout.events import Reasoning, ToolCall
 from fanout.wire.faults import MESSAGE_LENGTH, response_error
 
 KEY = Secret("Bearer sk-canary-0123")
@@ -85,3 +86,21 @@ def test_wherever_an_excerpt_cuts_a_key_in_disguise_no_more_than_a_few_character
 def test_a_text_with_escapes_and_a_cut_is_left_alone_where_no_key_is_in_it() -> None:
     text = "100% of &lt;p&gt; sk-cana… and …ry-0123 \\u0041\\u0042"
     assert Scrubber([KEY]).scrub_text(text) == text
+
+
+@pytest.mark.parametrize("secret", ["sk-canary-0123", "c2stY2FuYXJ5LTAxMjM=", "sk%2dcanary-0123"])
+def test_what_is_opaque_is_left_out_where_it_repeats_a_key(secret: str) -> None:
+    opaque = {"wire": "w", "service": "s", "model": None, "data": {"signature": ["x", {"y": f"a {secret} b"}]}}
+    events = Scrubber([KEY]).scrub_events([Reasoning("hm", opaque), ToolCall(0, arguments="{}", opaque=opaque)], [KEY])
+    assert events == [Reasoning("hm"), ToolCall(0, arguments="{}")]
+
+
+def test_what_is_opaque_stays_byte_for_byte_where_it_repeats_none() -> None:
+    opaque = {
+        "wire": "w",
+        "service": "s",
+        "model": None,
+        "data": {"signature": "a\\u0020%41&amp;…/+==", "n": [1, None]},
+    }
+    event = Reasoning("sk-canary-0123 as the model says it", opaque)
+    assert Scrubber([KEY]).scrub_events([event], [KEY]) == [event]

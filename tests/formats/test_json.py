@@ -3,10 +3,17 @@ import json
 from attrs import evolve
 
 from fanout.answers import Answer
-from fanout.events import Conversation, File, Source, Status
+from fanout.events import Conversation, File, Reasoning, Source, Status, Tagged
+from fanout.formats import Output
+from fanout.formats.columns import Columns
 from fanout.formats.json import Json
+from fanout.formats.jsonl import JsonLines
+from fanout.formats.markdown import Markdown
+from fanout.formats.plain import Plain
+from fanout.formats.text import Headed, Raw, Text
 from fanout.prompt import ToolUse
 from tests.formats.runs import NOBODY, RUN, WON
+from tests.formats.test_columns import drawn
 
 
 def test_a_run_is_one_object_on_one_line() -> None:
@@ -88,3 +95,23 @@ def test_notes_are_a_list() -> None:
     answer = evolve(WON, notes=("of a kind that is not known",))
     run = json.loads(Json().run(evolve(RUN, answers=(answer,), winner=answer)))
     assert run["answers"][0]["notes"] == ["of a kind that is not known"]
+
+
+SECRET = "c2lnbmVk"
+OPAQUE = {"wire": "w", "service": "https://a.example", "model": "m", "parts": [{"call": "c", "data": {"s": SECRET}}]}
+
+
+def test_what_is_opaque_is_in_json_and_in_nothing_that_people_read() -> None:
+    event = Tagged("a", 0.1, Reasoning("", {**OPAQUE, "data": {"s": SECRET}}))
+    won = evolve(WON, opaque=OPAQUE)
+    run = evolve(RUN, answers=(won, *RUN.answers[1:]), winner=won, kept=(won,))
+    assert json.loads(Json().run(run))["answers"][0]["opaque"] == OPAQUE
+    assert json.loads(JsonLines().event(event))["opaque"]["data"] == {"s": SECRET}
+    columns = Columns(["a"])
+    columns.event(event)
+    shown = drawn(columns, 80, 24)
+    outputs: list[Output] = [Text("winner"), Headed(80), Raw(), Plain("all"), Markdown("?")]
+    for output in outputs:
+        shown += [output.event(event), output.answer(won), output.run(run)]
+    assert SECRET not in "".join(map(str, shown))
+    assert SECRET not in repr(event) + repr(won) + repr(won.message) + repr(run)

@@ -45,7 +45,10 @@ def test_on_first_token_the_first_content_wins(event: Event) -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [Started(), Usage(1, 1), Refusal("no"), Title("t"), Conversation({}), End(Status.FAILED, error=ServerError("x"))],
+    [
+        *(Started(), Usage(1, 1), Refusal("no"), Title("t"), Conversation({}), Reasoning("", {"data": {}})),
+        End(Status.FAILED, error=ServerError("x")),
+    ],
     ids=lambda e: type(e).__name__,
 )
 def test_on_first_token_what_is_no_content_never_wins(event: Event) -> None:

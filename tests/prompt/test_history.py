@@ -10,6 +10,15 @@ from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.prompt.history import History, Turns
 
 ASKED = (Message("system", "be brief"), Message("user", "hi"))
+OPAQUE = {
+    "wire": "anthropic",
+    "service": "https://a.example",
+    "model": None,
+    "parts": [
+        {"text": 0, "reasoning": 2, "calls": 0, "data": {"signature": "Ü/+==", "n": [1, None, {"x": True}]}},
+        {"call": "c1", "data": {"signature": ""}},
+    ],
+}
 TURNS = Turns.after(ASKED, "hello", (), {"chat": "12"})
 
 
@@ -67,6 +76,7 @@ def test_a_lane_without_its_own_conversation_goes_on_from_the_usual_one() -> Non
         Message("tool", "2", tool_call_id="c1", name="add"),
         Message("developer", "be brief", name="d"),
         Message("assistant", "", tool_uses=(ToolUse("c1", "add", "{}"),), reasoning="hm"),
+        Message("assistant", "signed", reasoning="hm", opaque=OPAQUE),
     ],
     ids=lambda message: f"{message.role} {message.text[:5]}",
 )
@@ -143,3 +153,20 @@ def test_anything_else_is_no_saved_conversation(data: Any) -> None:
 def test_a_newer_form_is_named() -> None:
     with pytest.raises(UsageError, match="version 2; this fanout reads 1"):
         History.from_json({**GOOD, "version": 2})
+
+
+def test_what_is_opaque_is_kept_with_the_reasoning_that_belongs_to_it() -> None:
+    kept = Turns.after(ASKED, "hello", (), None, "hm", OPAQUE).messages[-1]
+    assert (kept.reasoning, kept.opaque) == ("hm", OPAQUE)
+    mark = {**OPAQUE, "parts": []}
+    for uses, expected in (((), ("", None)), ((ToolUse("c1", "add", "{}"),), ("hm", mark))):
+        last = Turns.after(ASKED, "hello", uses, None, "hm", mark).messages[-1]
+        assert (last.reasoning, last.opaque) == expected
+
+
+@pytest.mark.parametrize("odd", [5, "x", [], {}, {**OPAQUE, "parts": [5]}])
+def test_a_history_with_something_else_for_what_is_opaque_is_refused(odd: Any) -> None:
+    data = History({"a": Turns((Message("assistant", "hi"),))}).to_json()
+    data["lanes"]["a"]["messages"][0]["opaque"] = odd
+    with pytest.raises(UsageError, match="opaque is what an answer had there"):
+        History.from_json(data)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +111,29 @@ def test_a_lanes_options_go_over_the_prompts() -> None:
 
 def test_bytes_stay_out_of_the_repr() -> None:
     assert "secret" not in repr(Media(data=b"secret picture"))
+
+
+OPAQUE = {"wire": "w", "service": "s", "model": "m", "parts": [{"text": 0, "reasoning": 0, "calls": 0, "data": {}}]}
+
+
+def test_a_message_dict_may_have_what_is_opaque() -> None:
+    [message] = Prompt.of([{"role": "assistant", "content": "Hi", "opaque": OPAQUE}]).messages
+    assert message == Message("assistant", "Hi", opaque=OPAQUE)
+    assert hash(message) == hash(Message("assistant", "Hi"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(5, "x", [], {}, {**OPAQUE, "model": 5}, {**OPAQUE, "parts": None}),
+        {**OPAQUE, "parts": [{"data": {}}]},
+        {**OPAQUE, "parts": [{"call": 5, "data": {}}]},
+        {**OPAQUE, "parts": [{"call": "c"}]},
+        {**OPAQUE, "parts": [{"text": -1, "reasoning": 0, "calls": 0, "data": {}}]},
+    ],
+)
+def test_something_else_for_what_is_opaque_is_refused(odd: Any) -> None:
+    with pytest.raises(UsageError, match=r"opaque is what .* \(wire, service, model and parts\), unchanged; got "):
+        Message("assistant", "Hi", opaque=odd)
+    with pytest.raises(UsageError, match="opaque is what"):
+        Prompt.of([{"role": "assistant", "content": "Hi", "opaque": odd}])

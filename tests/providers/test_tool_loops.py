@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -10,14 +11,16 @@ from attrs import evolve, frozen
 
 import fanout
 from fanout import Answer, History, Message, Options, Prompt, Run
-from fanout.abc import Provider
 from fanout.credentials.secret import Secret
+from fanout.errors import InvalidRequest
 from fanout.events import Status
+from fanout.prompt import ToolUse
 from fanout.providers.anthropic import Anthropic
-from fanout.providers.gemini import Gemini
+from fanout.providers.gemini import UNSIGNED, Gemini
+from fanout.providers.ollama import Ollama
 from fanout.providers.openai import OpenAI
 from fanout.providers.responses import Responses
-from tests.servers import anthropic, gemini, responses, signing
+from tests.servers import anthropic, gemini, ollama, responses, signing
 
 TOOLS = tuple(
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
@@ -25,7 +28,7 @@ TOOLS = tuple(
 )
 ASKED = Prompt.of("1+1, and the time?").with_options(Options(tools=TOOLS))
 
-Lane = Callable[..., Provider]
+Lane = Callable[..., Any]
 
 
 def block(index: int, *deltas: Mapping[str, Any], **fields: Any) -> list[dict[str, Any]]:
@@ -78,7 +81,7 @@ def whole_message(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"type": "message", "content": anthropic.blocks_of(events), "stop_reason": reason, "usage": {}}
 
 
-REASONING = [
+REASONING: list[list[dict[str, Any]]] = [
     [
         {
             "type": "reasoning",
@@ -149,7 +152,7 @@ async def open_anthropic(*, whole: bool) -> AsyncGenerator[tuple[Any, Lane]]:
     async with anthropic.open_server() as server:
         server.events, server.later = answers[0], answers[1:]
 
-        def lane(model: str, **fields: Any) -> Provider:
+        def lane(model: str, **fields: Any) -> Any:
             return Anthropic(model, base_url=server.url, key=Secret(anthropic.KEY), **fields)
 
         yield server, lane
@@ -161,7 +164,7 @@ async def open_responses(*, whole: bool) -> AsyncGenerator[tuple[Any, Lane]]:
     async with responses.open_server() as server:
         server.events, server.later = answers[0], answers[1:]
 
-        def lane(model: str, **fields: Any) -> Provider:
+        def lane(model: str, **fields: Any) -> Any:
             given = {"encrypted": True, **fields}
             return Responses(model, base_url=server.base_url, key=Secret(responses.KEY), **given)
 
@@ -178,7 +181,7 @@ async def open_gemini() -> AsyncGenerator[tuple[Any, Lane]]:
 async def open_chat() -> AsyncGenerator[tuple[Any, Lane]]:
     async with signing.open_server() as server:
 
-        def lane(model: str) -> Provider:
+        def lane(model: str) -> Any:
             reasoning = "tool turns" if model.startswith("deepseek") else "none"
             return OpenAI(model, base_url=f"{server.url}/v1", key=Secret("k"), reasoning=reasoning)  # type: ignore[arg-type]
 
@@ -265,3 +268,149 @@ async def test_two_lanes_that_go_on_from_one_conversation_get_their_own_and_no_o
         prompt = Prompt(tuple(results(run.answers[0]))).with_options(ASKED.options)
         both = await fanout.ask(prompt, fanout.All(*lanes), conversation=again(run.conversation))
         assert [answer.status for answer in both.answers] == [Status.FINISHED] * 2, both.answers
+
+
+def changed(history: History, *, opaque: Callable[[Any], Any]) -> History:
+    """The same conversation with something else in the place of what is opaque in the last message."""
+    turns = next(iter(history.lanes.values()))
+    last = turns.messages[-1]
+    other = evolve(turns, messages=(*turns.messages[:-1], evolve(last, opaque=opaque(last.opaque))))
+    return History(dict.fromkeys(history.lanes, other), other)
+
+
+@pytest.mark.parametrize(
+    "name", ["anthropic", "responses", "gemini", "chat, openrouter", "chat, gemini", "anthropic, whole"]
+)
+async def test_a_changed_signature_is_refused(name: str) -> None:
+    """It shows that the servers of the tests above would have told."""
+
+    def change(opaque: Any) -> Any:
+        return json.loads(json.dumps(opaque).replace("/+==", "/+=A"))
+
+    async with WIRES[name].open() as (_, lane):
+        run = await fanout.ask(ASKED, [lane(WIRES[name].model)])
+        assert run.conversation is not None and run.winner is not None
+        prompt = Prompt(tuple(results(run.winner))).with_options(ASKED.options)
+        conversation = changed(run.conversation, opaque=change)
+        refused = await fanout.ask(prompt, [lane(WIRES[name].model)], conversation=conversation)
+        assert isinstance(refused.answers[0].error, InvalidRequest)
+
+
+@pytest.mark.parametrize("name", ["anthropic", "chat, openrouter", "chat, gemini", "anthropic, whole"])
+async def test_a_missing_signature_is_refused(name: str) -> None:
+    async with WIRES[name].open() as (_, lane):
+        run = await fanout.ask(ASKED, [lane(WIRES[name].model)])
+        assert run.conversation is not None and run.winner is not None
+        prompt = Prompt(tuple(results(run.winner))).with_options(ASKED.options)
+        conversation = changed(run.conversation, opaque=lambda _: None)
+        refused = await fanout.ask(prompt, [lane(WIRES[name].model)], conversation=conversation)
+        assert isinstance(refused.answers[0].error, InvalidRequest)
+
+
+async def test_anthropic_gets_its_blocks_in_their_order() -> None:
+    async with WIRES["anthropic"].open() as (server, lane):
+        await go_on(await fanout.ask(ASKED, [lane("claude-x")]), lane("claude-x"))
+        content = json.loads(server.taken[-1].body)["messages"][1]["content"]
+        assert content == [
+            {"type": "thinking", "thinking": "Ünd so. 🎈", "signature": "c2lnbmVk/+=="},
+            {"type": "redacted_thinking", "data": "cmVkYWN0ZWQ/+=="},
+            {"type": "text", "text": "Let me see."},
+            {"type": "thinking", "thinking": "", "signature": "YWdhaW4/+=="},
+            {"type": "tool_use", "id": "toolu_a", "name": "add", "input": {}},
+            {"type": "thinking", "thinking": "And now?", "signature": "YmV0d2Vlbg/+=="},
+            {"type": "tool_use", "id": "toolu_b", "name": "now", "input": {}},
+        ]
+
+
+async def test_a_loop_that_another_service_began_goes_on_without_thinking() -> None:
+    options = evolve(ASKED.options, reasoning_tokens=1024)
+    use = ToolUse("call_1", "add", "{}")
+    foreign = Prompt(
+        (Message("user", "1+1?"), Message("assistant", "", tool_uses=(use,)), Message("tool", "2", (), (), "call_1"))
+    )
+    async with WIRES["anthropic"].open() as (server, lane):
+        answer = await fanout.race(foreign.with_options(options), [lane("claude-x")])
+        assert answer.status is Status.FINISHED
+        assert "thinking" not in json.loads(server.taken[-1].body)
+        run = await fanout.ask(evolve(ASKED, options=options), [lane("claude-x")])
+        assert run.winner is not None
+        asked = Prompt(tuple(results(run.winner)), options)
+        more = await fanout.ask(asked, [lane("claude-x")], conversation=again(run.conversation))
+        assert more.answers[0].status is Status.FINISHED
+        assert json.loads(server.taken[-1].body)["thinking"] == {"type": "enabled", "budget_tokens": 1024}
+
+
+async def test_thoughts_stay_here_where_thinking_is_off() -> None:
+    async with WIRES["anthropic"].open() as (_, lane):
+        run = await fanout.ask(ASKED, [lane("claude-x")])
+        assert run.winner is not None
+        asked = Prompt(tuple(results(run.winner)), evolve(ASKED.options, reasoning_tokens=0))
+        more = await fanout.ask(asked, [lane("claude-x")], conversation=again(run.conversation))
+        assert more.answers[0].status is Status.FINISHED, more.answers[0].error
+
+
+async def test_gemini_gets_each_signature_on_its_part_and_a_stand_in_only_from_others() -> None:
+    async with WIRES["gemini"].open() as (server, lane):
+        run = await go_on(await fanout.ask(ASKED, [lane("gemini-3-x")]), lane("gemini-3-x"))
+        parts = json.loads(server.requests[-1].body)["contents"][1]["parts"]
+        assert parts == [
+            *gemini.STEPS[0][1:4],
+            {**gemini.STEPS[0][4], "functionCall": {"id": "call_0", **gemini.STEPS[0][4]["functionCall"]}},
+            {"functionCall": {"id": "call_1", **gemini.STEPS[0][5]["functionCall"]}},
+        ]
+        await go_on(run, evolve(lane("gemini-3-other"), name="other"))
+        contents = json.loads(server.requests[-1].body)["contents"]
+        signatures = {part.get("thoughtSignature") for content in contents for part in content["parts"]}
+        assert signatures == {None, UNSIGNED}
+
+
+async def test_responses_gets_its_items_as_they_were() -> None:
+    async with WIRES["responses"].open() as (server, lane):
+        await go_on(await fanout.ask(ASKED, [lane("gpt-x")]), lane("gpt-x"))
+        items = json.loads(server.taken[-1].body)["input"][1:6]
+        first, message, second, *calls = REASONING[0]
+        nothing = {"status", "content"}
+        assert [items[0], items[2]] == [
+            {name: value for name, value in item.items() if name not in nothing} for item in (first, second)
+        ]
+        assert items[1] == {**message, "role": "assistant", "status": "completed"}
+        assert items[3:] == calls
+
+
+async def test_encrypted_reasoning_is_asked_for_where_there_is_some() -> None:
+    async with WIRES["responses"].open() as (server, lane):
+        run = await fanout.ask(ASKED, [lane("gpt-4-x")])
+        assert [answer.status for answer in run.answers] == [Status.FINISHED]  # in the form without
+        run = await go_on(await fanout.ask(ASKED, [lane("gpt-x", encrypted=False)]), lane("gpt-x", encrypted=False))
+        assert [answer.status for answer in run.answers] == [Status.FINISHED]
+        assert "reasoning" not in {item.get("type") for item in json.loads(server.taken[-1].body)["input"]}
+
+
+async def test_an_ollama_model_gets_its_thoughts_back_and_no_other() -> None:
+    lines = (
+        {"model": "stream", "message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": False},
+        {
+            "model": "stream",
+            "message": {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add"}}]},
+        },
+        {"model": "stream", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"},
+    )
+    async with ollama.open_server() as server:
+        server.lines = lines
+        lane = Ollama("stream", base_url=server.url)
+        run = await fanout.ask(ASKED, [lane])
+        await go_on(run, lane)
+        assert json.loads(server.requests[-1].body)["messages"][1]["thinking"] == "hm"
+        await go_on(run, evolve(lane, name="other", model="other"))
+        assert "thinking" not in json.loads(server.requests[-1].body)["messages"][1]
+
+
+async def test_a_conversation_that_goes_from_service_to_service_keeps_its_calls_alone() -> None:
+    async with AsyncExitStack() as stack:
+        lanes = []
+        for name in ("anthropic", "responses", "gemini", "chat, openrouter"):
+            _, lane = await stack.enter_async_context(WIRES[name].open())
+            lanes.append(lane(WIRES[name].model))
+        for first, other in permutations(lanes, 2):
+            more = await go_on(await fanout.ask(ASKED, [first]), other)
+            assert more.answers[0].status is Status.FINISHED, more.answers[0].error
