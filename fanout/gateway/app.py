@@ -94,7 +94,7 @@ class Gateway:
 
     @property
     def connections(self) -> Connections:
-        """What carries requests to services."""
+        """The connections that carry requests to services."""
         assert self._connections is not None
         return self._connections
 

@@ -1,4 +1,4 @@
-"""What a request must show before it is read: where it was sent, who sends it, in which form."""
+"""The demands on a request before it is read: where it was sent, who sends it, in which form."""
 
 import hmac
 import re

@@ -121,7 +121,7 @@ async def test_there_is_something_to_hear_while_lanes_think(path: str, monkeypat
 async def test_a_plan_that_judges_whole_answers_is_streamed_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "PATIENCE", 0.05)
     async with open_server() as upstream:
-        lanes = {"a": upstream.lane("a", n=5, gap=0.05), "cut": upstream.lane("cut", n=9, cut=4)}
+        lanes = {"a": upstream.lane("a", n=5, ttft=0.2, gap=0.05), "cut": upstream.lane("cut", n=9, cut=4)}
         groups = {"whole": GroupTable("race", ["cut", "a"], on="finish"), "first": GroupTable("race", ["cut", "a"])}
         async with serving(config_of(lanes, groups)) as served:
             answered = await post(served, PATHS[0], asking("whole", stream=True))

@@ -1,4 +1,4 @@
-"""What a dialect's writer is, and what all of them say alike."""
+"""The writer of a dialect, and all that writers say alike."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
