@@ -1,5 +1,6 @@
 """The routes of the gateway: the only module that knows Starlette."""
 
+import logging
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ BODY_SECONDS = 60.0
 
 LEFT = 499
 """The status in log and metrics of a request whose client left before its answer."""
+
+_log = logging.getLogger("fanout")
 
 Scope = Mapping[str, Any]
 Log = Callable[[str], None]
@@ -277,6 +280,12 @@ class Ask:
             try:
                 await self._answer(reply, body, about)
             except UsageError as error:
+                fault = fault_of(error)
+                await send_error(reply, fault, interface.make_error(fault), [])
+            except Exception as error:
+                if reply.begun:
+                    raise  # the connection is cut: no clean end
+                _log.exception("a request failed")
                 fault = fault_of(error)
                 await send_error(reply, fault, interface.make_error(fault), [])
 

@@ -1,11 +1,14 @@
 """Responses that are kept, so that a request which is sent twice is answered once: by its idempotency key."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
 from fanout.gateway.affinity import DAY, MOST_KEYS, Bounded
 from fanout.gateway.streams import Headers, Reply
+
+_log = logging.getLogger("fanout")
 
 MOST_BYTES = 64 << 20
 """Bytes of all finished responses together that are kept."""
@@ -18,6 +21,7 @@ class Tape:
         self.digest = digest
         self.status: int | None = None
         self.done = False
+        self.broken = False
         self.followers = 0
         self.scope = trio.CancelScope()
         self.parts: list[bytes] = []
@@ -62,6 +66,8 @@ class Tape:
                 await reply.write(b"".join(parts))
                 if place < len(self.parts):
                     continue
+                if self.broken:
+                    raise RuntimeError("the request that this one waited for has failed")
                 if self.done:
                     return
                 await more.wait()
@@ -91,6 +97,9 @@ class Tapes:
         try:
             with tape.scope:
                 good = await work(tape)
+        except Exception:  # noqa: BLE001  # of one request, logged
+            _log.exception("a request failed")  # and not the gateway, in whose task it ran
+            tape.broken = True
         finally:
             tape.finish()
             if self._tapes.get(key, trio.current_time()) is tape:

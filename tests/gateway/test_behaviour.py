@@ -224,6 +224,23 @@ async def test_when_all_have_left_a_keyed_request_ends_upstream_too() -> None:
             await upstream.all_closed()
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_mistake_of_ours_ends_one_request_and_not_the_gateway(
+    key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    async with open_server() as upstream, serving(config_of({"a": upstream.lane("a")})) as served:
+        with monkeypatch.context() as patch:
+            patch.setattr(answering.Answering, "answer", fail)
+            answered = await post(served, PATHS[0], asking("a"), idempotency_key=key)
+            assert answered.status == 500
+            assert answered.json["error"]["code"] == "internal"
+            assert b"ZeroDivision" not in answered.body
+        assert (await post(served, PATHS[0], asking("a"), idempotency_key=key)).status == 200
+
+
 async def test_beyond_the_queue_there_is_a_429_with_a_time() -> None:
     async with open_server() as upstream:
         lanes = {"a": upstream.lane("a", ttft=0.3)}

@@ -37,8 +37,8 @@ _HARMLESS: Mapping[str, Sequence[Any]] = {
 
 _FINISHES = {None: "stop", "unknown": "stop"}
 
-KINDS = {400: "invalid_request_error", 402: "insufficient_quota", 404: "invalid_request_error", 429: "rate_limit_error"}
-"""The types that OpenAI gives its errors, by HTTP status."""
+KINDS = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
+"""The types that OpenAI gives its errors, by HTTP status; those of others follow from who is at fault."""
 
 
 def read(body: Mapping[str, Any]) -> Asked:
@@ -258,7 +258,7 @@ def usage_of(usage: Usage | None) -> dict[str, Any]:
 
 def error_of(fault: Fault) -> dict[str, Any]:
     """Returns an error as OpenAI writes it."""
-    kind = KINDS.get(fault.status, "server_error")
+    kind = KINDS.get(fault.status, "server_error" if fault.status >= 500 else "invalid_request_error")
     return {"error": {"message": fault.message, "type": kind, "param": None, "code": fault.kind}}
 
 
