@@ -18,7 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import (
     bridge_cost,
     conformance,
+    failover,
     fidelity,
+    gateway_cost,
+    gateway_race,
     import_cost,
     race_cost,
     scale,
@@ -93,12 +96,19 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
 }
 """By measurement, what docs/performance.md shows of it, in this order."""
 
+GATEWAY: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "gateway_cost": gateway_cost.report,
+    "gateway_race": gateway_race.report,
+    "failover": failover.report,
+}
+"""The same for docs/gateway.md."""
+
 _MACHINE = re.compile(r"^(?:\d+ races each\. )?Linux .*; medians of \d+; [\d-]+\.$", re.MULTILINE)
 
 
 def measured(directory: Path = RESULTS) -> dict[str, Any]:
     """The results that are there, of those that a page shows."""
-    paths = {name: directory / f"{name}.json" for name in (*PARTS, "conformance")}
+    paths = {name: directory / f"{name}.json" for name in (*PARTS, *GATEWAY, "conformance")}
     return {name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.exists()}
 
 
@@ -148,7 +158,7 @@ def conformed(results: Mapping[str, Any]) -> str:
 
 def figures(results: Mapping[str, Any]) -> str:
     """The block between the marks: the tables, and once what they were measured on."""
-    parts = ["\n".join(part(results[name])) for name, part in PARTS.items() if name in results]
+    parts = ["\n".join(part(results[name])) for name, part in {**PARTS, **GATEWAY}.items() if name in results]
     tables = [_MACHINE.sub("", part).strip() for part in parts]
     first = next(iter(results.values()))
     machine = first["machine"]
@@ -172,6 +182,7 @@ def _wrap(text: str) -> str:
 PAGES: Mapping[str, tuple[Callable[[Mapping[str, Any]], str], tuple[str, ...]]] = {
     "README.md": (headline, ("race_cost", "stream_cost", "fidelity_peers")),
     "docs/performance.md": (figures, tuple(PARTS)),
+    "docs/gateway.md": (figures, tuple(GATEWAY)),
     "docs/conformance.md": (conformed, ("conformance",)),
 }
 """By page, what makes its figures, and of which measurements."""

@@ -67,6 +67,7 @@ provider's own address. By a name that meant other services in the last run it i
 VARIABLES = {
     "keys": "The keys of the [providers](#providers). A comma list, or `NAME_2`, `NAME_3` …, is a pool.",
     "addresses": "The providers' addresses, as other clients read them. The key goes with the address.",
+    "FANOUT_TOKEN": "What clients of `fanout serve` must show; a comma list for several users.",
     "FANOUT_UNOFFICIAL": "The [web chats](web-chats.md) that are switched on, as a comma list.",
     TRUST: "`1`: the fanout.toml of the current directory is your own.",
     "OPENAI_ORG_ID": "Sent with OpenAI's keys.",

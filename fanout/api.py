@@ -86,6 +86,12 @@ class Fanout:
         return evolve(answer, cost=cost(answer)) if self._group.over else answer
 
     @property
+    def settled(self) -> Answer | None:
+        """The answer so far of the only lane that has not lost: the winner's, from the verdict on; else None."""
+        attempt = self._group.settled
+        return None if attempt is None else attempt.answer
+
+    @property
     def run(self) -> Run:
         """The run so far; complete, and with its cost, once the iteration has ended."""
         answers: dict[str, Answer] = {}

@@ -188,6 +188,13 @@ def find_files() -> list[Path]:
     return [file for file in files if file and file.is_file()]
 
 
+def read(file: Path) -> Config:
+    """The configuration of this file alone, which its user has named. Raises UsageError as `load` does."""
+    tables = _read(file)
+    _check_names(tables, file)
+    return Config(tables.lanes, tables.groups, tables.defaults)
+
+
 def _is_same(file: Path, other: Path) -> bool:
     try:
         return file.samefile(other)

@@ -25,6 +25,7 @@ VERBS = {
     "fallback": "One lane at a time; the next one when it fails.",
     "quorum": "The first K answers are enough.",
     "ask": "A group or a lane of fanout.toml, by its name.",
+    "serve": "The gateway: any client may ask lanes and races.",
     "bench": "Measure lanes under load, and say whether differences are real.",
     "log": "The runs of bench that are kept: list, show, export, delete.",
     "models": "What models there are; `models pull` fetches the embedded one.",

@@ -133,6 +133,14 @@ class Group:
         kept = [seat for seat in self.seats if seat.good]
         return self.winner or (min(kept, key=lambda seat: seat.place) if kept else self.seats[0])
 
+    @property
+    def settled(self) -> Attempt | None:
+        """The only lane below that has not lost, if there is but one: the others lost when a policy chose it."""
+        left = [seat.lane for seat in self.seats if not seat.lost]
+        if len(left) != 1:
+            return None
+        return left[0] if isinstance(left[0], Attempt) else left[0].settled
+
     def __repr__(self) -> str:
         running = sum(seat.started and seat.status is None for seat in self.seats)
         return f"<Group {self.name!r} {'over' if self.over else 'open'}, {running} of {len(self.seats)} lanes run>"

@@ -1,0 +1,170 @@
+"""The request of a client, whatever its dialect: what is asked, of whom, and in which form the answer goes back."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+from attrs import field, fields_dict, frozen
+
+from fanout.errors import UsageError
+from fanout.prompt import Media, Message, Options, Prompt
+from fanout.settings import check_settings, explain_unknown
+from fanout.wire.json_text import show
+
+SILENT = ("metadata", "user", "safety_identifier", "service_tier", "prompt_cache_key", "prompt_cache_retention")
+"""Fields that change nothing of an answer: every dialect takes them, and leaves them where they are."""
+
+_NUMBERS = int | float
+T = TypeVar("T")
+
+
+@frozen
+class Asked:
+    """One request. `wire` is the dialect's name, which the providers of the same wire have too.
+
+    `model` and the spare `models` name lanes, groups or expressions; `fastest` says that a comma list is a race.
+    `own` holds the fields that only services of the same wire can be asked with, by name; of these, `advice` may
+    be left out elsewhere, and any other makes a lane of another wire fail. `betas` are the features that clients of
+    Anthropic's switch on, `given` is the request as it came. `counted` asks Chat Completions for counts in a stream.
+    """
+
+    wire: str
+    model: str
+    prompt: Prompt
+    stream: bool = False
+    models: tuple[str, ...] = ()
+    fastest: bool = False
+    counted: bool = False
+    own: Mapping[str, Any] = field(factory=dict, repr=False)
+    advice: frozenset[str] = frozenset()
+    betas: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(factory=dict, repr=False)
+
+    @property
+    def answers_call(self) -> str | None:
+        """The id of the tool call whose result the prompt ends with, if it does."""
+        last = self.prompt.messages[-1]
+        return last.tool_call_id if last.role == "tool" else None
+
+
+class Fields:
+    """The fields of a request, each taken once and checked. Raises UsageError with the name of what is wrong."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._left = {name: value for name, value in body.items() if value is not None}
+        self._known: list[str] = []
+
+    def take(self, name: str, kind: Any, what: str) -> Any:
+        """Returns the value of a field, or None. `what` says in the error what it should be."""
+        self._known.append(name)
+        value = self._left.pop(name, None)
+        wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object))
+        if value is not None and wrong:
+            raise UsageError(f"{name} must be {what}, not {show(value)}")
+        return value
+
+    def text(self, name: str) -> str | None:
+        """Returns a field that is a text."""
+        value: str | None = self.take(name, str, "a string")
+        return value
+
+    def whole(self, name: str) -> int | None:
+        """Returns a field that is a whole number."""
+        value: int | None = self.take(name, int, "a whole number")
+        return value
+
+    def number(self, name: str) -> float | None:
+        """Returns a field that is a number."""
+        value: float | None = self.take(name, _NUMBERS, "a number")
+        return value
+
+    def switch(self, name: str) -> bool:
+        """Returns a field that is true or false; one that is not there is false."""
+        return bool(self.take(name, bool, "true or false"))
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """Returns a field that is an object; an empty one where it is not there."""
+        return self.take(name, dict, "an object") or {}
+
+    def rows(self, name: str) -> list[Any]:
+        """Returns a field that is a list; an empty one where it is not there."""
+        return self.take(name, list, "a list") or []
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Returns a field that is a text or a list of them."""
+        value = self.take(name, str | list, "a string or a list of strings")
+        found = [value] if isinstance(value, str) else value or []
+        if not all(isinstance(text, str) for text in found):
+            raise UsageError(f"{name} must be a string or a list of strings")
+        return tuple(found)
+
+    def own(self, names: Iterable[str]) -> dict[str, Any]:
+        """Takes fields as they are; those that ask for nothing are left out."""
+        found = {name: self.take(name, object, "") for name in names}
+        return {name: value for name, value in found.items() if value not in (None, 0, False, {}, [])}
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Takes fields that nothing is done with."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def refuse(self, names: Mapping[str, Sequence[Any]]) -> None:
+        """Raises UsageError for fields that can have no effect here, unless they have one of the values named."""
+        for name, harmless in names.items():
+            value = self.take(name, object, "")
+            if value is not None and value not in harmless:
+                raise UsageError(f"{name} is not supported by this gateway; leave it out")
+
+    def check_all_taken(self) -> None:
+        """Raises UsageError for the first field that nobody took."""
+        for name in self._left:
+            known = [*self._known, *SILENT]
+            raise UsageError(explain_unknown("field", name, known, "leave it out"))
+
+
+def read_json(body: bytes) -> Mapping[str, Any]:
+    """Returns the object in a request's body. Raises UsageError."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"the body is not JSON: {str(error).partition(':')[0]}") from None
+    if not isinstance(value, dict):
+        raise UsageError("the body must be a JSON object")
+    return value
+
+
+def read_model(fields: Fields) -> str:
+    """Returns the name of the model that is asked for. Raises UsageError without one."""
+    model = fields.text("model")
+    if not model:
+        raise UsageError("model is missing: name a lane, a group of fanout.toml, or an expression such as race:a,b")
+    return model
+
+
+def make_options(**given: Any) -> Options:
+    """Returns options of what was given. Raises UsageError for a value out of its range."""
+    names = fields_dict(Options)
+    options = Options(**{name: value for name, value in given.items() if value is not None and name in names})
+    check_settings(options)
+    return options
+
+
+def make_prompt(messages: Sequence[Message], options: Options) -> Prompt:
+    """Returns the prompt. Raises UsageError where it is empty, or where a picture would be fetched by its path."""
+    for message in messages:
+        for media in message.media:
+            check_address(media)
+    return Prompt.of(Prompt(tuple(messages), options))
+
+
+def check_address(media: Media) -> None:
+    """Raises UsageError for an address that is none of the web: a service might read it as a path of its own."""
+    if media.data is None and not (media.url or "").startswith(("https://", "http://")):
+        raise UsageError(f"a picture or file needs an https address or a data: URI, not {show(media.url, 40)}")
+
+
+def need(kind: type[T], value: Any, what: str) -> T:
+    """Returns the value. Raises UsageError, which says what it should be, if it is of another kind."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{what}, not {show(value)}")
+    return value

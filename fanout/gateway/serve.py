@@ -1,0 +1,189 @@
+"""The server: sockets, workers and signals; the only module that knows hypercorn."""
+
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import trio
+from attrs import evolve, frozen
+from hypercorn.config import Config as ServerConfig
+from hypercorn.trio import serve as serve_app
+
+from fanout.api import open_transport
+from fanout.catalog.config import Config
+from fanout.credentials.secret import Secret
+from fanout.errors import UsageError
+from fanout.gateway.app import Gateway, Log
+from fanout.gateway.guard import MOST_BYTES, NAMES, Guard, is_loopback
+from fanout.gateway.queueing import Queue
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end the gateway."""
+
+GRACE = 5.0
+"""Seconds that open responses have to end themselves once the gateway stops."""
+
+IDLE = 75.0
+"""Seconds that an idle connection is kept: longer than clients and proxies keep theirs, so that they close first."""
+
+RESTART = 1.0
+"""Seconds before a worker that died is started again."""
+
+Serve = Callable[..., Awaitable[None]]
+
+
+@frozen
+class Wish:
+    """The server that is wanted: where it listens, whom it lets in, how much it takes on at once.
+
+    `names` are further names by which clients call it. `most` requests run at once in each worker, as many as `waiting`
+    wait. `certificate` and `key` are files for TLS, with which clients may speak HTTP/2.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tokens: tuple[Secret, ...] = ()
+    names: tuple[str, ...] = ()
+    workers: int = 1
+    most: int = 256
+    waiting: int = 256
+    most_bytes: int = MOST_BYTES
+    transport: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The address for clients on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104  # where it listens
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
+
+    @property
+    def public(self) -> bool:
+        """True if others than this machine's users can reach it."""
+        return not is_loopback(self.host)
+
+    def guard(self) -> Guard:
+        """Returns the guard of this server."""
+        own = self.host if ":" not in self.host else f"[{self.host.strip('[]')}]"
+        hosts = frozenset({*NAMES, own.lower(), *(name.lower() for name in self.names)})
+        return Guard(hosts, self.tokens, self.most_bytes, addressed=self.public)
+
+
+def listen(wish: Wish) -> socket.socket:
+    """Returns a socket that listens where it is wished. Raises UsageError if that cannot be."""
+    try:
+        found = socket.getaddrinfo(wish.host.strip("[]"), wish.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(1024)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise UsageError(f"cannot listen at {wish.host} port {wish.port}: {error.strerror or error}") from None
+    sock.setblocking(False)
+    return sock
+
+
+async def run(
+    wish: Wish, config: Config, sock: socket.socket, ready: Callable[[], None], log: Log, serve: Serve = serve_app
+) -> None:
+    """Serves on a socket until a signal comes; `ready` is called when clients may come. `serve` is hypercorn's.
+
+    anycorn's `serve` may take its place, with its own configuration of the same names.
+    """
+    gateway = Gateway(
+        wish.guard(), config, Queue(wish.most, wish.waiting), partial(open_transport, wish.transport), log
+    )
+    with trio.open_signal_receiver(*STOPS) as signals:
+
+        async def wait_for_signal() -> None:
+            await anext(signals)
+            gateway.stopping.set()
+
+        await serve_until(gateway, settings(wish, sock.detach()), wait_for_signal, ready, serve)
+
+
+async def serve_until(
+    gateway: Gateway,
+    settings: Any,
+    trigger: Callable[[], Awaitable[None]],
+    ready: Callable[[], None],
+    serve: Serve = serve_app,
+) -> None:
+    """Serves until `trigger` returns. Without a trigger the server would not heed signals at all."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, gateway.app(), settings, shutdown_trigger=trigger))
+        ready()
+
+
+def settings(wish: Wish, listening: int, make: Callable[[], Any] = ServerConfig) -> Any:
+    """Returns hypercorn's configuration, or with another `make` that of its fork.
+
+    `listening` is the descriptor of a socket that listens, which the server closes.
+    """
+    made = make()
+    made.bind = [f"fd://{listening}"]
+    made.graceful_timeout = GRACE
+    made.keep_alive_timeout = IDLE
+    made.include_server_header = False
+    made.accesslog = None
+    made.loglevel = "WARNING"
+    made.max_app_queue_size = 10
+    if wish.certificate:
+        made.certfile, made.keyfile = wish.certificate, wish.key
+    return made
+
+
+def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
+    """Runs `work` in as many processes as are wished, which share the listening socket, until a signal ends them all.
+
+    A worker that dies is started again. Returns the exit code: 0 if all ended as they should.
+    """
+    children: set[int] = set()
+    stopped: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        stopped.append(number)
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+
+    def begin() -> None:
+        child = os.fork()
+        if child:
+            children.add(child)
+            return
+        for number in STOPS:
+            signal.signal(number, signal.SIG_DFL)
+        os._exit(work(evolve(wish, workers=1)))
+
+    for number in STOPS:
+        signal.signal(number, stop)
+    for _ in range(wish.workers):
+        begin()
+    return _attend(children, stopped, begin)
+
+
+def _attend(children: set[int], stopped: Sequence[int], begin: Callable[[], None]) -> int:
+    """Waits for the workers; those that die before a signal are started again."""
+    import time  # noqa: PLC0415  # of the parent alone
+
+    worst = 0
+    while children:
+        child, status = os.wait()
+        children.discard(child)
+        if stopped:
+            worst = max(worst, abs(os.waitstatus_to_exitcode(status)))
+            continue
+        time.sleep(RESTART)
+        if not stopped:
+            begin()
+    return worst
