@@ -10,7 +10,7 @@ from random import Random
 import trio
 from attrs import evolve
 
-from fanout.abc import Alone, Hear, Leave, Observer, Provider, Transport, no_others, nobody, not_alone
+from fanout.abc import Hear, Leave, Observer, Provider, Transport, no_others, nobody
 from fanout.answers import Answer, Fold
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
@@ -19,7 +19,7 @@ from fanout.engine.observer import tell
 from fanout.engine.portions import start
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
-from fanout.engine.watch import Watch, format_age
+from fanout.engine.watch import Watch, Watched, format_age
 from fanout.errors import LoginRequired, NotFound, ProviderError, TimedOut
 from fanout.events import CONTENT, End, Event, LoginNeeded, Started, Status
 from fanout.prompt import Options, Prompt
@@ -57,7 +57,7 @@ closed without loss. They differ only in their clocks, which are the watch's bus
 _log = logging.getLogger("fanout")
 
 
-class Attempt:
+class Attempt(Watched):
     """One provider's run in one fan-out. Its last event is exactly one End, whatever the service does."""
 
     def __init__(
@@ -83,14 +83,12 @@ class Attempt:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
-        self.alone: Alone = not_alone
         self.state = WAITING
         self.prompt: Prompt | None = None
         self._prepare = partial(_prepare, turns, options or Options())
         self._limiter = limiter
-        self._notes: list[str] = []
         patient = timeouts.first is None if patient is None else patient
-        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, waive=self._waive)
+        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient)
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
@@ -103,21 +101,6 @@ class Attempt:
         """The answer so far."""
         late = self._trial.late_usage if self._trial and self.state is ENDED else None
         return self._fold.answer_with(late)
-
-    @property
-    def due(self) -> float:
-        """The Trio time until which the lane may take, and an `accept` that is asked about its answer."""
-        return self._watch.limit[0]
-
-    @property
-    def clock(self) -> str:
-        """The clock that says so: total, or the deadline of all lanes together."""
-        return self._watch.limit[1]
-
-    @property
-    def expired(self) -> bool:
-        """True once one of its clocks has fired, at which it ends."""
-        return self._watch.fired is not None
 
     @property
     def provider(self) -> Provider:
@@ -255,7 +238,7 @@ class Attempt:
 
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
         self._move(ENDED)
-        if notes := [*self._retries.keys.notes, *self._notes]:
+        if notes := [*self._retries.keys.notes, *self._watch.notes]:
             end = evolve(end, notes=(*end.notes, *notes))
         _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({end.error.kind})" if end.error else "")
         needed = [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
@@ -276,14 +259,6 @@ class Attempt:
         if end is not None and self._observer is not None and self._fold.started is not None:
             tell(self._observer.lane_ended, self, at)
         self.hear(events, at)
-
-    def _waive(self, late: TimedOut) -> bool:
-        """Lets the lane go on, as the only one left, where nobody has said how long its first content may take."""
-        if not self.alone():
-            return False
-        self._notes.append(f"{late.message}; as the only lane left it was waited for")
-        _log.info("%s: %s; as the only lane left it is waited for", self.name, late.message)
-        return True
 
     def _move(self, state: State) -> None:
         if (self.state, state) not in MOVES:

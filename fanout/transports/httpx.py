@@ -148,9 +148,8 @@ class HttpxTransport:
     def _load_authorities(self) -> ssl.SSLContext:
         """Returns a context that trusts the caller's certificate authorities, or else the system's."""
         if self._trust is None:
-            file, directory = (self._ca_file, None) if self._ca_file else find_bundle()
             try:
-                self._trust = ssl.create_default_context(cafile=file, capath=directory)
+                self._trust = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, *find_bundle(self._ca_file))
             except OSError as error:
                 raise ConnectError(f"certificate authorities: {error}; {name_authorities()}") from None
         return self._trust

@@ -50,13 +50,13 @@ AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", *BUNDLES)
 """The variables that name certificate authorities to trust in place of the system's."""
 
 
-def find_bundle() -> tuple[str | None, str | None]:
-    """Returns the file, or else the directory, of authorities that BUNDLES name; neither where OpenSSL's own are set.
+def find_bundle(ca_file: str | None = None) -> tuple[str | None, str | None]:
+    """Returns `ca_file`, or else the file or the directory of authorities that BUNDLES name.
 
-    Those, SSL_CERT_FILE and SSL_CERT_DIR, are read by the libraries themselves.
+    Neither where OpenSSL's own variables are set, which the libraries read themselves.
     """
-    if any(map(os.environ.get, AUTHORITIES[:2])):
-        return None, None
+    if ca_file or any(map(os.environ.get, AUTHORITIES[:2])):
+        return ca_file, None
     found = next(filter(None, map(os.environ.get, BUNDLES)), None)
     return (None, found) if found and os.path.isdir(found) else (found, None)  # noqa: PTH112  # a name, not a Path
 
