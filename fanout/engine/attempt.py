@@ -87,8 +87,9 @@ class Attempt(Watched):
         self.prompt: Prompt | None = None
         self._prepare = partial(_prepare, turns, options or Options())
         self._limiter = limiter
-        patient = timeouts.first is None if patient is None else patient
-        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient)
+        self._watch = Watch(
+            timeouts.over(DEFAULTS), alarms, patient=timeouts.first is None if patient is None else patient
+        )
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
@@ -211,8 +212,7 @@ class Attempt(Watched):
 
     def _conclude(self, events: list[Event]) -> None:
         """Takes the last events of a try: its End is the lane's, unless another try is to follow."""
-        trial = self._trial
-        assert trial is not None
+        assert (trial := self._trial) is not None
         had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
         end = judge(events, had_content, self._watch.fired)
         try:
@@ -225,8 +225,7 @@ class Attempt(Watched):
             self._move(PAUSED)
             if len(events) > 1:
                 self._emit(events[:-1])
-            kind = end.error and end.error.kind
-            _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, kind, trial.then)
+            _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, _kind(end), trial.then)
 
     def _time_out(self, trial: Trial, error: TimedOut) -> None:
         """Ends the lane for a clock; an answer that is complete stays whole, and a refusal says more than a clock."""
@@ -238,9 +237,8 @@ class Attempt(Watched):
 
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
         self._move(ENDED)
-        if notes := [*self._retries.keys.notes, *self._watch.notes]:
-            end = evolve(end, notes=(*end.notes, *notes))
-        _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({end.error.kind})" if end.error else "")
+        end = evolve(end, notes=(*end.notes, *self._retries.keys.notes, *self._watch.notes))
+        _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({_kind(end)})" if end.error else "")
         needed = [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
         self._emit([*before, *needed, end], end)
 
@@ -251,9 +249,7 @@ class Attempt(Watched):
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
         if end is not None and end.error is not None:
-            end.error.lane, end.error.partial = self.name, self._fold.text
-            if isinstance(end.error, NotFound) and self._trial is not None:
-                end.error.url = self._trial.url
+            _sign(end.error, self.name, self._fold.text, self._trial)
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         if end is not None and self._observer is not None and self._fold.started is not None:
@@ -264,6 +260,17 @@ class Attempt(Watched):
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
         self.state = state
+
+
+def _sign(error: ProviderError, lane: str, text: str, trial: Trial | None) -> None:
+    """Writes into an error whose it is, what had come, and where nothing was found."""
+    error.lane, error.partial = lane, text
+    if isinstance(error, NotFound) and trial is not None:
+        error.url = trial.url
+
+
+def _kind(end: End) -> str | None:
+    return end.error.kind if end.error else None
 
 
 def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
