@@ -78,7 +78,7 @@ class Attempt(Watched):
         alarms: Alarms | None = None,
         observer: Observer | None = None,
         elsewhere: bool = False,
-        patient: bool | None = None,
+        patient: bool = False,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
@@ -100,8 +100,7 @@ class Attempt(Watched):
     @property
     def answer(self) -> Answer:
         """The answer so far."""
-        late = self._trial.late_usage if self._trial and self.state is ENDED else None
-        return self._fold.answer_with(late)
+        return self._fold.answer_with(self._trial.late_usage if self._trial and self.state is ENDED else None)
 
     @property
     def provider(self) -> Provider:
@@ -141,8 +140,7 @@ class Attempt(Watched):
         if self.state is not ENDED:
             if self.state is TRYING and self._trial is not None:
                 self._trial.cut_off()
-            # A copy, because each lane writes its name into its error.
-            self._end(End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error)))
+            self._end(End(_cut(error), error=copy(error)))  # a copy: each lane writes its name into its own
 
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
@@ -162,8 +160,7 @@ class Attempt(Watched):
     async def _run_in_turn(self, limiter: trio.CapacityLimiter, prompt: Prompt, until: float) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
         if not await _acquire(limiter, until):
-            self.cancel(TimedOut("the deadline of all lanes together passed before its turn came", clock="deadline"))
-            return
+            return self.cancel(TimedOut(_TOO_LATE, clock="deadline"))
         try:
             await self._run(prompt, until)
         finally:
@@ -212,7 +209,8 @@ class Attempt(Watched):
 
     def _conclude(self, events: list[Event]) -> None:
         """Takes the last events of a try: its End is the lane's, unless another try is to follow."""
-        assert (trial := self._trial) is not None
+        trial = self._trial
+        assert trial is not None
         had_content = self._fold.chunks > 0 or any(type(event) in CONTENT for event in events)
         end = judge(events, had_content, self._watch.fired)
         try:
@@ -239,8 +237,7 @@ class Attempt(Watched):
         self._move(ENDED)
         end = evolve(end, notes=(*end.notes, *self._retries.keys.notes, *self._watch.notes))
         _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({_kind(end)})" if end.error else "")
-        needed = [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
-        self._emit([*before, *needed, end], end)
+        self._emit([*before, *_needs(end), end], end)
 
     def _emit(self, events: list[Event], end: End | None = None) -> None:
         at = trio.current_time()
@@ -269,8 +266,19 @@ def _sign(error: ProviderError, lane: str, text: str, trial: Trial | None) -> No
         error.url = trial.url
 
 
+def _needs(end: End) -> list[Event]:
+    return [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
+
+
+def _cut(error: TimedOut | None) -> Status:
+    return Status.TIMED_OUT if error else Status.CANCELLED
+
+
 def _kind(end: End) -> str | None:
     return end.error.kind if end.error else None
+
+
+_TOO_LATE = "the deadline of all lanes together passed before its turn came"
 
 
 def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], Awaitable[None]] | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from urllib.parse import urlsplit
 
 from fanout.abc import Request
@@ -59,6 +60,15 @@ def find_bundle(ca_file: str | None = None) -> tuple[str | None, str | None]:
         return ca_file, None
     found = next(filter(None, map(os.environ.get, BUNDLES)), None)
     return (None, found) if found and os.path.isdir(found) else (found, None)  # noqa: PTH112  # a name, not a Path
+
+
+def load_authorities(ca_file: str | None) -> ssl.SSLContext:
+    """Makes a context that trusts the caller's authorities, or the environment's. Raises ConnectError if it cannot."""
+    file, directory = find_bundle(ca_file)
+    try:
+        return ssl.create_default_context(cafile=file, capath=directory)
+    except OSError as error:
+        raise ConnectError(f"certificate authorities: {error}; {name_authorities()}") from None
 
 
 def name_authorities() -> str:
