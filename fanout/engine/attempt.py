@@ -10,7 +10,7 @@ from random import Random
 import trio
 from attrs import evolve
 
-from fanout.abc import Alone, Hear, Leave, Observer, Provider, Transport, no_others, nobody, not_alone
+from fanout.abc import Hear, Leave, Observer, Provider, Transport, no_others, nobody
 from fanout.answers import Answer, Fold
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
@@ -19,7 +19,7 @@ from fanout.engine.observer import tell
 from fanout.engine.portions import start
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
 from fanout.engine.trial import FAREWELL, Trial, judge
-from fanout.engine.watch import Watch, format_age
+from fanout.engine.watch import Watch, Watched, format_age
 from fanout.errors import LoginRequired, NotFound, ProviderError, TimedOut
 from fanout.events import End, Event, LoginNeeded, Started, Status, is_content
 from fanout.prompt import Options, Prompt
@@ -57,7 +57,7 @@ closed without loss. They differ only in their clocks, which are the watch's bus
 _log = logging.getLogger("fanout")
 
 
-class Attempt:
+class Attempt(Watched):
     """One provider's run in one fan-out. Its last event is exactly one End, whatever the service does."""
 
     def __init__(
@@ -78,19 +78,18 @@ class Attempt:
         alarms: Alarms | None = None,
         observer: Observer | None = None,
         elsewhere: bool = False,
-        patient: bool | None = None,
+        patient: bool = False,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
-        self.alone: Alone = not_alone
         self.state = WAITING
         self.prompt: Prompt | None = None
         self._prepare = partial(_prepare, turns, options or Options())
         self._limiter = limiter
-        self._notes: list[str] = []
-        patient = timeouts.first is None if patient is None else patient
-        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, waive=self._waive)
+        self._watch = Watch(
+            timeouts.over(DEFAULTS), alarms, patient=timeouts.first is None if patient is None else patient
+        )
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
@@ -101,23 +100,7 @@ class Attempt:
     @property
     def answer(self) -> Answer:
         """The answer so far."""
-        late = self._trial.late_usage if self._trial and self.state is ENDED else None
-        return self._fold.answer_with(late)
-
-    @property
-    def due(self) -> float:
-        """The Trio time until which the lane may take, and an `accept` that is asked about its answer."""
-        return self._watch.limit[0]
-
-    @property
-    def clock(self) -> str:
-        """The clock that says so: total, or the deadline of all lanes together."""
-        return self._watch.limit[1]
-
-    @property
-    def expired(self) -> bool:
-        """True once one of its clocks has fired, at which it ends."""
-        return self._watch.fired is not None
+        return self._fold.answer_with(self._trial.late_usage if self._trial and self.state is ENDED else None)
 
     @property
     def provider(self) -> Provider:
@@ -157,8 +140,7 @@ class Attempt:
         if self.state is not ENDED:
             if self.state is TRYING and self._trial is not None:
                 self._trial.cut_off()
-            # A copy, because each lane writes its name into its error.
-            self._end(End(Status.TIMED_OUT if error else Status.CANCELLED, error=copy(error)))
+            self._end(End(_cut(error), error=copy(error)))  # a copy: each lane writes its name into its own
 
     def close(self) -> None:
         """Starts nothing new from now on: what runs may end, and is not tried again."""
@@ -178,8 +160,7 @@ class Attempt:
     async def _run_in_turn(self, limiter: trio.CapacityLimiter, prompt: Prompt, until: float) -> None:
         """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
         if not await _acquire(limiter, until):
-            self.cancel(TimedOut("the deadline of all lanes together passed before its turn came", clock="deadline"))
-            return
+            return self.cancel(TimedOut(_TOO_LATE, clock="deadline"))
         try:
             await self._run(prompt, until)
         finally:
@@ -242,8 +223,7 @@ class Attempt:
             self._move(PAUSED)
             if len(events) > 1:
                 self._emit(events[:-1])
-            kind = end.error and end.error.kind
-            _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, kind, trial.then)
+            _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, _kind(end), trial.then)
 
     def _time_out(self, trial: Trial, error: TimedOut) -> None:
         """Ends the lane for a clock; an answer that is complete stays whole, and a refusal says more than a clock."""
@@ -255,11 +235,9 @@ class Attempt:
 
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
         self._move(ENDED)
-        if notes := [*self._retries.keys.notes, *self._notes]:
-            end = evolve(end, notes=(*end.notes, *notes))
-        _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({end.error.kind})" if end.error else "")
-        needed = [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
-        self._emit([*before, *needed, end], end)
+        end = evolve(end, notes=(*end.notes, *self._retries.keys.notes, *self._watch.notes))
+        _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({_kind(end)})" if end.error else "")
+        self._emit([*before, *_needs(end), end], end)
 
     def _emit(self, events: list[Event], end: End | None = None) -> None:
         at = trio.current_time()
@@ -268,27 +246,39 @@ class Attempt:
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
         if end is not None and end.error is not None:
-            end.error.lane, end.error.partial = self.name, self._fold.text
-            if isinstance(end.error, NotFound) and self._trial is not None:
-                end.error.url = self._trial.url
+            _sign(end.error, self.name, self._fold.text, self._trial)
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         if end is not None and self._observer is not None and self._fold.started is not None:
             tell(self._observer.lane_ended, self, at)
         self.hear(events, at)
 
-    def _waive(self, late: TimedOut) -> bool:
-        """Lets the lane go on, as the only one left, where nobody has said how long its first content may take."""
-        if not self.alone():
-            return False
-        self._notes.append(f"{late.message}; as the only lane left it was waited for")
-        _log.info("%s: %s; as the only lane left it is waited for", self.name, late.message)
-        return True
-
     def _move(self, state: State) -> None:
         if (self.state, state) not in MOVES:
             raise RuntimeError(f"a lane that is {self.state.name} cannot become {state.name}")
         self.state = state
+
+
+def _sign(error: ProviderError, lane: str, text: str, trial: Trial | None) -> None:
+    """Writes into an error whose it is, what had come, and where nothing was found."""
+    error.lane, error.partial = lane, text
+    if isinstance(error, NotFound) and trial is not None:
+        error.url = trial.url
+
+
+def _needs(end: End) -> list[Event]:
+    return [LoginNeeded(end.error.command)] if isinstance(end.error, LoginRequired) else []
+
+
+def _cut(error: TimedOut | None) -> Status:
+    return Status.TIMED_OUT if error else Status.CANCELLED
+
+
+def _kind(end: End) -> str | None:
+    return end.error.kind if end.error else None
+
+
+_TOO_LATE = "the deadline of all lanes together passed before its turn came"
 
 
 def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], Awaitable[None]] | None:

@@ -1,15 +1,19 @@
 """A lane on watch: an alarm is set for the next of its clocks, and what the lane does is cut off when one fires."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from math import inf
 
 import trio
 
+from fanout.abc import Alone, not_alone
 from fanout.engine.alarms import Alarms
 from fanout.engine.clocks import Clocks
 from fanout.errors import TimedOut
 from fanout.events import Event
 from fanout.settings.timeouts import Timeouts
+
+_log = logging.getLogger("fanout")
 
 
 class Watch:
@@ -24,12 +28,12 @@ class Watch:
         alarms: Alarms | None = None,
         *,
         patient: bool = False,
-        waive: Callable[[TimedOut], bool] | None = None,
     ) -> None:
-        """`patient` says that nobody has set `first`; `waive` is asked then whether the lane goes on all the same."""
+        """`patient` says that nobody has set `first`: then a lane that is `alone` goes on all the same, with a note."""
         self.timeouts = timeouts
         self._patient = patient
-        self._waive = waive
+        self.alone: Alone = not_alone
+        self.notes: list[str] = []
         self.alarms = alarms
         self.scope = trio.CancelScope()
         self.fired: TimedOut | None = None
@@ -111,11 +115,46 @@ class Watch:
         return False
 
     def _is_waived(self, late: TimedOut) -> bool:
-        return self._waive is not None and self._waive(late)
+        if not self.alone():
+            return False
+        self.notes.append(f"{late.message}; as the only lane left it was waited for")
+        _log.info("%s; as the only lane left it is waited for", late.message)
+        return True
 
     def _tokens(self, contents: int, events: Sequence[Event]) -> int:
         """About how many tokens arrived: one piece may hold several, of four characters each."""
         return max(contents, sum(len(getattr(event, "text", "")) for event in events) // 4)
+
+
+class Watched:
+    """A lane on watch: what its group may know of its clocks, and what it says to them."""
+
+    _watch: Watch
+
+    @property
+    def alone(self) -> Alone:
+        """Tells whether no other lane could give the answer; the lane's group sets it."""
+        return self._watch.alone
+
+    @alone.setter
+    def alone(self, alone: Alone) -> None:
+        """Sets it."""
+        self._watch.alone = alone
+
+    @property
+    def due(self) -> float:
+        """The Trio time until which the lane may take, and an `accept` that is asked about its answer."""
+        return self._watch.limit[0]
+
+    @property
+    def clock(self) -> str:
+        """The clock that says so: total, or the deadline of all lanes together."""
+        return self._watch.limit[1]
+
+    @property
+    def expired(self) -> bool:
+        """True once one of its clocks has fired, at which it ends."""
+        return self._watch.fired is not None
 
 
 def format_age(started: float | None, elapsed: float | None) -> str:

@@ -31,14 +31,13 @@ except ImportError:  # pragma: no cover  # either is there
 from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.addresses.proxy import Proxy
-from fanout.errors import ConnectError, ProtocolError, ProviderError, ResetError, TooLarge, UsageError
+from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
 from fanout.settings.timeouts import Leniency
 from fanout.transports.outgoing import (
     describe_refusal,
-    find_bundle,
+    load_authorities,
     make_connect_error,
     make_connect_timeout,
-    name_authorities,
     name_proxy,
     read_host,
     reveal_headers,
@@ -148,11 +147,7 @@ class HttpxTransport:
     def _load_authorities(self) -> ssl.SSLContext:
         """Returns a context that trusts the caller's certificate authorities, or else the system's."""
         if self._trust is None:
-            file, directory = (self._ca_file, None) if self._ca_file else find_bundle()
-            try:
-                self._trust = ssl.create_default_context(cafile=file, capath=directory)
-            except OSError as error:
-                raise ConnectError(f"certificate authorities: {error}; {name_authorities()}") from None
+            self._trust = load_authorities(self._ca_file)
         return self._trust
 
     async def _close_spare(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from urllib.parse import urlsplit
 
 from fanout.abc import Request
@@ -50,15 +51,24 @@ AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", *BUNDLES)
 """The variables that name certificate authorities to trust in place of the system's."""
 
 
-def find_bundle() -> tuple[str | None, str | None]:
-    """Returns the file, or else the directory, of authorities that BUNDLES name; neither where OpenSSL's own are set.
+def find_bundle(ca_file: str | None = None) -> tuple[str | None, str | None]:
+    """Returns `ca_file`, or else the file or the directory of authorities that BUNDLES name.
 
-    Those, SSL_CERT_FILE and SSL_CERT_DIR, are read by the libraries themselves.
+    Neither where OpenSSL's own variables are set, which the libraries read themselves.
     """
-    if any(map(os.environ.get, AUTHORITIES[:2])):
-        return None, None
+    if ca_file or any(map(os.environ.get, AUTHORITIES[:2])):
+        return ca_file, None
     found = next(filter(None, map(os.environ.get, BUNDLES)), None)
     return (None, found) if found and os.path.isdir(found) else (found, None)  # noqa: PTH112  # a name, not a Path
+
+
+def load_authorities(ca_file: str | None) -> ssl.SSLContext:
+    """Makes a context that trusts the caller's authorities, or the environment's. Raises ConnectError if it cannot."""
+    file, directory = find_bundle(ca_file)
+    try:
+        return ssl.create_default_context(cafile=file, capath=directory)
+    except OSError as error:
+        raise ConnectError(f"certificate authorities: {error}; {name_authorities()}") from None
 
 
 def name_authorities() -> str:
