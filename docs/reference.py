@@ -24,12 +24,12 @@ from benchmarks.machine import table
 from fanout import catalog, errors, events
 from fanout.abc import Policy
 from fanout.answers import Answer, Run
-from fanout.api import CallSettings
 from fanout.catalog.config import LANE, TRUST, DefaultsTable, GroupTable
 from fanout.catalog.lookup import POLICIES
 from fanout.cli.options import CLOCK_FLAGS, add_choices
 from fanout.errors import ProviderError
 from fanout.login.services import SERVICES
+from fanout.plan import CallSettings
 from fanout.prompt import Message, Options
 from fanout.settings import Setting, settings_of
 from fanout.settings.timeouts import Timeouts

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from math import inf
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import trio
-from attrs import evolve, fields_dict
+from attrs import evolve
 
 from fanout import catalog
-from fanout.abc import Accept, Login, Observer, OnLose, Policy, Provider, Transport
+from fanout.abc import Accept, Login, Observer, Policy, Provider, Transport
 from fanout.answers import Answer, Run, Wasted
 from fanout.answers.certain import Certain
 from fanout.answers.prices import cost
@@ -24,13 +24,22 @@ from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import File, Status, Tagged
-from fanout.plan import KEEPER, Builder, Connections, Plan, Settings, as_lanes
+from fanout.plan import (
+    KEEPER,
+    Builder,
+    CallSettings,
+    Connections,
+    Plan,
+    Settings,
+    as_lanes,
+    check_call,
+    check_call_names,
+)
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Message, Options, Prompt
 from fanout.prompt.history import History, Turns
-from fanout.settings import COUNT, Setting, check_settings, explain_unknown
-from fanout.settings.timeouts import Timeouts
+from fanout.settings import check_settings
 from fanout.transports.download import download
 from fanout.transports.fetch import fetch_models
 
@@ -162,27 +171,6 @@ class Fanout:
         return await self._channel.take()
 
 
-class CallSettings(TypedDict, total=False):
-    """The settings of `race`, `gather`, `ask` and `open_fanout`.
-
-    `transport` is one that is open, or a name: curl or httpx. `timeouts` are the clocks of all lanes, in seconds;
-    `retries` says how often a lane is tried again, `on_lose` whether losers are cut off (`cancel`) or run on (`keep`).
-    `deadline` bounds all lanes together, in seconds. `options` go over those of the prompt, and a lane's own over them:
-    `options=Options(temperature=0)`. `system` is a system prompt, `conversation` that of an earlier run, to go on from,
-    lane by lane. `config` is what `fanout.toml` says unless one is given.
-    """
-
-    transport: Transport | str | None
-    timeouts: Timeouts | None
-    retries: int | None
-    on_lose: OnLose
-    deadline: float
-    options: Options | None
-    system: str | None
-    conversation: History | None
-    config: Config | None
-
-
 @asynccontextmanager
 async def open_fanout(
     prompt: Asked, plan: Plan | Sequence[Plan], **settings: Unpack[CallSettings]
@@ -206,7 +194,7 @@ async def _open(
     prompt: Asked, plan: Plan | Sequence[Plan], given: CallSettings, channel: Channel | None = None
 ) -> AsyncGenerator[tuple[Fanout, Callable[[], Awaitable[None]]]]:
     """Makes all that a fan-out needs, and the function that runs it to its end; `channel` takes its events, if any."""
-    _check_settings(given)
+    check_call(given)
     asked = Prompt.of(prompt, given.get("system")).with_options(given.get("options") or Options())
     check_settings(asked.options)
     config = given.get("config")
@@ -258,43 +246,6 @@ def _runs_asyncio() -> bool:
     with suppress(RuntimeError):
         return asyncio is not None and asyncio.get_running_loop() is not None
     return False
-
-
-_KINDS: Mapping[str, tuple[Any, str]] = {
-    "timeouts": (Timeouts, "Timeouts(first=10, total=60), in seconds"),
-    "retries": (int, COUNT.words),
-    "deadline": (int | float, "a number of seconds, math.inf for none"),
-    "options": (Options, "Options(temperature=0, max_tokens=100)"),
-    "system": (str, "a text"),
-    "conversation": (History, "the conversation of an earlier run: a History"),
-    "config": (Config, "what fanout.catalog.config.load returns"),
-}
-"""The types of a call's settings, and how to say them; None is the value of those that are not set."""
-
-
-def _check_settings(given: CallSettings) -> None:
-    """Raises UsageError for a setting that there is not, and for a value of another type or out of its range."""
-    _check_names(given, [*CallSettings.__annotations__])
-    for name, value in given.items():
-        kind, words = _KINDS.get(name, (object, ""))
-        if not isinstance(value, kind) and (value is not None or name == "deadline"):
-            raise UsageError(f"{name} takes {words}, not {value!r:.80}")
-    if (timeouts := given.get("timeouts")) is not None:
-        check_settings(timeouts)
-    if (retries := given.get("retries")) is not None:
-        Setting(COUNT).check("retries", retries)
-
-
-def _check_names(given: Mapping[str, object], known: Sequence[str]) -> None:
-    """Raises UsageError for the first name that is none of a call's settings, and says where it belongs."""
-    clocks = {name: f"timeouts=Timeouts({name}=…)" for name in fields_dict(Timeouts)}
-    options = {name: f"options=Options({name}=…)" for name in fields_dict(Options)}
-    for name in given:
-        if name not in known:
-            near = [*known, *clocks, *options]
-            raise UsageError(
-                explain_unknown("setting", name, near, f"there are {', '.join(known)}", {**clocks, **options})
-            )
 
 
 async def _run_to_end(
@@ -417,7 +368,7 @@ async def race(
     Raises AllLanesFailed with every lane's typed error when none does, and UsageError.
     """
     _check_loop("race")
-    _check_names(settings, ("on", "accept", *CallSettings.__annotations__))
+    check_call_names(settings, ("on", "accept", *CallSettings.__annotations__))
     if isinstance(lanes, Policy):
         if on != "finish" or accept:
             raise UsageError("a plan has its own on and accept: give them to it, not to race")

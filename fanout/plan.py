@@ -1,10 +1,10 @@
-"""A plan's lanes, ready to run: names looked up, settings laid over each other, a group for every policy."""
+"""A plan's lanes, ready to run: names looked up, settings checked and laid over each other, a group a policy."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypedDict
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field, fields_dict, frozen
 
 from fanout import catalog
 from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
@@ -19,7 +19,9 @@ from fanout.engine.retry import Budget
 from fanout.errors import ConfigurationError, UsageError
 from fanout.login.stored import StoredLogins
 from fanout.policies.race import Race
+from fanout.prompt import Options
 from fanout.prompt.history import History
+from fanout.settings import COUNT, Setting, check_settings, explain_unknown
 from fanout.settings.timeouts import Timeouts
 
 MAKE = 64
@@ -71,6 +73,64 @@ class Connections:
         if lane.concurrency is None:
             return None
         return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+
+
+class CallSettings(TypedDict, total=False):
+    """The settings of `race`, `gather`, `ask` and `open_fanout`.
+
+    `transport` is one that is open, or a name: curl or httpx. `timeouts` are the clocks of all lanes, in seconds;
+    `retries` says how often a lane is tried again, `on_lose` whether losers are cut off (`cancel`) or run on (`keep`).
+    `deadline` bounds all lanes together, in seconds. `options` go over those of the prompt, and a lane's own over them:
+    `options=Options(temperature=0)`. `system` is a system prompt, `conversation` that of an earlier run, to go on from,
+    lane by lane. `config` is what `fanout.toml` says unless one is given.
+    """
+
+    transport: Transport | str | None
+    timeouts: Timeouts | None
+    retries: int | None
+    on_lose: OnLose
+    deadline: float
+    options: Options | None
+    system: str | None
+    conversation: History | None
+    config: Config | None
+
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "timeouts": (Timeouts, "Timeouts(first=10, total=60), in seconds"),
+    "retries": (int, COUNT.words),
+    "deadline": (int | float, "a number of seconds, math.inf for none"),
+    "options": (Options, "Options(temperature=0, max_tokens=100)"),
+    "system": (str, "a text"),
+    "conversation": (History, "the conversation of an earlier run: a History"),
+    "config": (Config, "what fanout.catalog.config.load returns"),
+}
+"""The types of a call's settings, and how to say them; None is the value of those that are not set."""
+
+
+def check_call(given: CallSettings) -> None:
+    """Raises UsageError for a setting that there is not, and for a value of another type or out of its range."""
+    check_call_names(given, [*CallSettings.__annotations__])
+    for name, value in given.items():
+        kind, words = _KINDS.get(name, (object, ""))
+        if not isinstance(value, kind) and (value is not None or name == "deadline"):
+            raise UsageError(f"{name} takes {words}, not {value!r:.80}")
+    if (timeouts := given.get("timeouts")) is not None:
+        check_settings(timeouts)
+    if (retries := given.get("retries")) is not None:
+        Setting(COUNT).check("retries", retries)
+
+
+def check_call_names(given: Mapping[str, object], known: Sequence[str]) -> None:
+    """Raises UsageError for the first name that is none of a call's settings, and says where it belongs."""
+    clocks = {name: f"timeouts=Timeouts({name}=…)" for name in fields_dict(Timeouts)}
+    options = {name: f"options=Options({name}=…)" for name in fields_dict(Options)}
+    for name in given:
+        if name not in known:
+            near = [*known, *clocks, *options]
+            raise UsageError(
+                explain_unknown("setting", name, near, f"there are {', '.join(known)}", {**clocks, **options})
+            )
 
 
 class Keeper(Protocol):

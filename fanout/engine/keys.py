@@ -56,7 +56,7 @@ class Keys:
     _key_changes: int = field(default=0, init=False)
     _form_changes: int = field(default=0, init=False)
     notes: list[str] = field(factory=list, init=False)
-    """What was found out about keys on the way, a sentence each."""
+    """Findings about keys on the way, a sentence each."""
     _rest: ProviderError | None = field(default=None, init=False)
 
     def usable(self, now: float) -> Provider:

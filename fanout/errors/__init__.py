@@ -218,7 +218,7 @@ class Refused(ProviderError):
 
 
 class Misconfigured(ProviderError):
-    """What the environment or a file says of the lane cannot be; nothing was sent."""
+    """The environment, or a file, says something of the lane that cannot be; nothing was sent."""
 
     kind = "configuration"
     retry_safe = True

@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import Any, Unpack
 
 from fanout.answers import Run
-from fanout.api import Asked, CallSettings
+from fanout.api import Asked
 from fanout.errors import UsageError
 from fanout.facades.aio import Fanout, open_fanout
-from fanout.plan import Plan
+from fanout.plan import CallSettings, Plan
 
 EVERY = 0.1
 """Seconds between two updates."""

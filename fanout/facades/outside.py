@@ -104,10 +104,15 @@ class OutsideFanout(Outside[api.Fanout, Tagged]):
         return self._home.ask(lambda: self._inner.run)
 
     @property
+    def settled(self) -> Answer | None:
+        """The answer so far of the only lane that has not lost: the winner's, from the verdict on; else None."""
+        return self._home.ask(lambda: self._inner.settled)
+
+    @property
     def failure(self) -> AllLanesFailed | None:
         """Every lane's error, if the fan-out is over and gave no answer."""
         return self._home.ask(lambda: self._inner.failure)
 
-    def cancel(self, lane: str) -> None:
-        """Ends one lane; to its policy that is a failure."""
+    def cancel(self, lane: str | None = None) -> None:
+        """Ends one lane, which to its policy is a failure; without a name all of them, and starts no other."""
         self._home.soon(partial(self._inner.cancel, lane))

@@ -119,7 +119,7 @@ class Gateway:
             Route("/healthz", self._be_healthy),
             Route("/metrics", self._count),
         ]
-        unknown: Any = _unknown  # which gives an ASGI callable, and no Response of Starlette's
+        unknown: Any = self._refuse_path  # which gives an ASGI callable, and no Response of Starlette's
         inner = Starlette(routes=routes, lifespan=self.lifespan, exception_handlers={404: unknown, 405: unknown})
         return Front(self, inner, frozenset({*INTERFACES, "/v1/models", "/healthz", "/metrics"}))
 
@@ -140,6 +140,11 @@ class Gateway:
     async def _count(self, request: Request) -> "Document":
         gauges = {"running": self.queue.running, "waiting": self.queue.waiting, "open": self.open}
         return Document(self.metrics.text(gauges).encode(), kind="text/plain; version=0.0.4")
+
+    async def _refuse_path(self, request: Request, error: Any) -> "Document":
+        words = {404: "there is nothing at this path", 405: "this path does not take this method"}
+        fault = Fault(error.status_code, "not_found", words[error.status_code])
+        return Document(chat.error_of(fault), error.status_code)
 
     def start(self, work: Callable[[], Any]) -> None:
         """Runs `work` apart from any client."""
@@ -164,12 +169,6 @@ class Document:
             await reply.write(self._body)
 
         await respond(receive, send, work)
-
-
-async def _unknown(_: Request, error: Any) -> Document:
-    words = {404: "there is nothing at this path", 405: "this path does not take this method"}
-    fault = Fault(error.status_code, "not_found", words[error.status_code])
-    return Document(chat.error_of(fault), error.status_code)
 
 
 @frozen
