@@ -224,6 +224,9 @@ class Builder:
                 lane = catalog.resolve(lane, self.settings.config)
             except ConfigurationError as error:
                 lane = catalog.make_unusable(lane, error)
+        elif isinstance(lane, catalog.LaneSpec):  # made by hand; what text said is checked already
+            check_settings(lane.options)
+            check_settings(lane.timeouts)
         if isinstance(lane, Policy):
             return await self._group(lane)
         if isinstance(lane, Provider):

@@ -377,7 +377,7 @@ async def test_a_setting_of_another_type_is_a_usage_error_before_anything_is_sen
     ("options", "words"),
     [
         ({"temperature": "hot"}, "temperature takes a number, not 'hot'"),
-        ({"max_tokens": "many"}, "max_tokens takes a whole number of at most 64 bits, not 'many'"),
+        ({"max_tokens": "many"}, "max_tokens takes a whole number from 0 on, of at most 64 bits, not 'many'"),
         ({"stop": "END"}, "stop takes a list of texts in quotes, not 'END'"),
     ],
 )

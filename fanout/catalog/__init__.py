@@ -3,7 +3,9 @@
 from fanout.catalog.lookup import (
     DEFAULT_LANES,
     LaneSpec,
+    check_default_lane,
     find,
+    find_default_lanes,
     find_for_listing,
     find_listed,
     make_unusable,
@@ -14,7 +16,9 @@ from fanout.catalog.lookup import (
 __all__ = [
     "DEFAULT_LANES",
     "LaneSpec",
+    "check_default_lane",
     "find",
+    "find_default_lanes",
     "find_for_listing",
     "find_listed",
     "make_unusable",

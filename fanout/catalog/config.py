@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from attrs import NOTHING, define, evolve, field, fields_dict, frozen
 
 from fanout.addresses.proxy import FORM, is_proxy
 from fanout.catalog.entries import entries
-from fanout.errors import UsageError
+from fanout.errors import ConfigurationError, UsageError
 from fanout.prompt import Options
 from fanout.settings import (
     CLOCK,
@@ -42,6 +42,9 @@ LONGEST = 1 << 18
 TRUST = "FANOUT_TRUST_PROJECT"
 """The variable whose 1 says that the file in the current directory is the user's own."""
 
+DEFAULTS = "defaults.lanes"
+"""The name of the lanes under [defaults] in Config.untrusted."""
+
 _SEPARATOR = re.compile("[/:]")
 
 
@@ -60,9 +63,6 @@ LANE: Mapping[str, Setting] = {
     "concurrency": Setting(FROM_ONE, "How many lanes of this name may run at once."),
 }
 """The settings of a lane beside its clocks and the options of its prompt."""
-
-NEEDED = ("spec", "policy", "lanes")
-"""The keys that a table must have, where it knows them."""
 
 LANE_SETTINGS: Mapping[str, Setting] = {**LANE, **settings_of(Timeouts), **settings_of(Options)}
 """All settings of a lane."""
@@ -94,6 +94,7 @@ class GroupTable:
     policy: str = setting(TEXT, default=NOTHING, help="race, hedge, fallback, quorum, all, or a plug-in's.")
     lanes: list[str] = setting(TEXTS, default=NOTHING, help="Lane specs, and names of lanes and groups.")
     on: str | None = setting(TEXT, help="What wins: finish, first_token, or first_thought.")
+    reasoning: bool | None = setting(SWITCH, help="Of a race or hedge: whether a thought counts as a first word.")
     after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts; usually 0.8.")
     k: int | None = setting(WHOLE, help="Of a quorum: the number of answers that are enough.")
     deadline: float | None = setting(CLOCK, help="Longest time for all its lanes together.")
@@ -111,6 +112,7 @@ class DefaultsTable(Timeouts):
     retries: int | None = setting(COUNT, help="How often a lane is tried again.")
     transport: str | None = setting(TEXT, help="What carries the requests: curl, or httpx.")
     unofficial: list[str] | None = setting(TEXTS, help="The web chats that are switched on.")
+    lanes: list[str] | None = setting(TEXTS, help="The command's lanes without -m: specs, names of lanes and groups.")
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
@@ -124,20 +126,25 @@ class DefaultsTable(Timeouts):
 
 @frozen
 class Tables:
-    """The tables of one file."""
+    """The tables of one file.
+
+    `broken` are its `lanes.NAME` and `groups.NAME` that have a mistake, each with the sentences that say it: they fail
+    alone, when they are asked for.
+    """
 
     lanes: dict[str, LaneTable] = field(factory=dict)
     groups: dict[str, GroupTable] = field(factory=dict)
     defaults: DefaultsTable = DefaultsTable()
+    broken: Mapping[str, str] = field(factory=dict, eq=False)
 
 
 @frozen
 class Config(Tables):
     """The tables of one or both files.
 
-    `untrusted` has the `lanes.NAME` and `groups.NAME` of a file that is not known to be the user's, and that file: it
-    may not send keys to addresses of its own choice. `contested` are those among them that have another meaning in the
-    user's file, each with a sentence that says so: neither is used.
+    `untrusted` has the `lanes.NAME`, `groups.NAME` and DEFAULTS of a file that is not known to be the user's, and that
+    file: it may not send keys to addresses of its own choice. `contested` are those among them that have another
+    meaning in the user's file, each with a sentence that says so: neither is used.
     """
 
     untrusted: Mapping[str, Path] = field(factory=dict, eq=False)
@@ -147,6 +154,11 @@ class Config(Tables):
         """Raises UsageError where a project's file would give another meaning to a name of the user's."""
         if sentence := self.contested.get(f"{kind}.{name}"):
             raise distrust(sentence)
+
+    def check_unbroken(self, kind: str, name: str) -> None:
+        """Raises ConfigurationError where the table of this name has a mistake."""
+        if sentence := self.broken.get(f"{kind}.{name}"):
+            raise ConfigurationError(sentence)
 
 
 def distrust(what: str) -> UsageError:
@@ -160,23 +172,26 @@ def distrust(what: str) -> UsageError:
 def load(project: Path | None = None, user: Path | None = None) -> Config:
     """The configuration of the directory `project` (default: the current one), over that of the user's directory.
 
-    The project's is not trusted with keys, unless FANOUT_TRUST_PROJECT is 1. Raises UsageError that names the file, the
-    place in it, and the nearest right key.
+    The project's is not trusted with keys, unless FANOUT_TRUST_PROJECT is 1. A mistake in the table of a lane or group
+    is in `broken`; for any other raises UsageError. Both name the file, the place in it, and the nearest right key.
     """
     file = (project or Path()).absolute() / FILE
     own = _users_file(user)
     theirs = _read(own) if own else Tables()
     if own and _is_same(file, own):
-        return Config(theirs.lanes, theirs.groups, theirs.defaults)
+        return Config(theirs.lanes, theirs.groups, theirs.defaults, theirs.broken)
     ours = _read(file)
     _check_names(ours, file)
     trusted = os.environ.get(TRUST) == "1"
     said = {name: value for name in fields_dict(DefaultsTable) if (value := getattr(ours.defaults, name)) is not None}
     names = [*(f"lanes.{name}" for name in ours.lanes), *(f"groups.{name}" for name in ours.groups)]
+    if ours.defaults.lanes:
+        names.append(DEFAULTS)
     return Config(
         {**theirs.lanes, **ours.lanes},
         {**theirs.groups, **ours.groups},
         evolve(theirs.defaults, **said),
+        {**theirs.broken, **ours.broken},
         {} if trusted else dict.fromkeys(names, file),
         {} if trusted or not own else _find_contested(ours, file, theirs, own),
     )
@@ -189,9 +204,11 @@ def find_files() -> list[Path]:
 
 
 def read(file: Path) -> Config:
-    """The configuration of this file alone, which its user has named. Raises UsageError as `load` does."""
+    """The configuration of this file alone, which its user has named. Raises UsageError for any mistake in it."""
     tables = _read(file)
     _check_names(tables, file)
+    if tables.broken:
+        raise UsageError("\n".join(tables.broken.values()))
     return Config(tables.lanes, tables.groups, tables.defaults)
 
 
@@ -233,7 +250,8 @@ def _find_contested(tables: Tables, file: Path, theirs: Tables, own: Path) -> di
     Also those that only stand in a lane or group of the user's: there they are a mistake, and stay one.
     """
     used = (re.match(r"(?:[\w.-]+=)?([^?]*)", text) for text in _used_names(theirs))
-    known = {*theirs.lanes, *theirs.groups, *(match[1] for match in used if match)}
+    broken = (name.partition(".")[2] for name in theirs.broken)
+    known = {*theirs.lanes, *theirs.groups, *broken, *(match[1] for match in used if match)}
     names = [*(("lanes", name) for name in tables.lanes), *(("groups", name) for name in tables.groups)]
     return {
         f"{kind}.{name}": f"{file}: {kind}: {name!r} has a meaning in your own {own}, which this would change"
@@ -288,15 +306,17 @@ class _Reading:
 
     path: Path
     mistakes: list[str] = field(factory=list)
+    broken: dict[str, str] = field(factory=dict)
 
     def read(self, table: dict[str, Any]) -> Tables:
-        """Returns what the file says. Raises UsageError with every mistake and its place."""
+        """Returns what the file says. Raises UsageError with every mistake, and its place, that is of no one table."""
         self._check_keys("", table, fields_dict(Tables))
         tables = Tables(
             self._read_all("lanes", table, LaneTable, {"spec": Setting(TEXT), **LANE_SETTINGS}),
             self._read_all("groups", table, GroupTable, settings_of(GroupTable)),
             self._read_one("defaults", table.get("defaults", {}), DefaultsTable, settings_of(DefaultsTable))
             or DefaultsTable(),
+            self.broken,
         )
         if self.mistakes:
             raise UsageError("\n".join(self.mistakes))
@@ -309,19 +329,33 @@ class _Reading:
         if not isinstance(rows, dict):
             self._add(name, f"this should be tables, as [{name}.NAME]")
             return {}
-        read = {key: self._read_one(f"{name}[{key!r}]", row, kind, settings) for key, row in rows.items()}
-        return {key: made for key, made in read.items() if made is not None}
+        needed = ("spec",) if kind is LaneTable else ("policy", "lanes")
+        read: dict[str, Made] = {}
+        for key, row in rows.items():
+            before = len(self.mistakes)
+            made = self._read_one(f"{name}[{key!r}]", row, kind, settings, needed)
+            if made is not None:
+                read[key] = made
+            else:
+                self.broken[f"{name}.{key}"] = "\n".join(self.mistakes[before:])
+                del self.mistakes[before:]
+        return read
 
     def _read_one(
-        self, place: str, table: Any, kind: Callable[..., Made], settings: Mapping[str, Setting]
+        self,
+        place: str,
+        table: Any,
+        kind: Callable[..., Made],
+        settings: Mapping[str, Setting],
+        needed: Sequence[str] = (),
     ) -> Made | None:
         if not isinstance(table, dict):
             self._add(place, "this should be a table")
             return None
         before = len(self.mistakes)
         self._check_keys(place, table, settings)
-        for key in NEEDED:
-            if key in settings and key not in table:
+        for key in needed:
+            if key not in table:
                 self._add(f"{place}.{key}", "this is missing")
         values = {key: self._value(f"{place}.{key}", settings[key], table[key]) for key in settings if key in table}
         if len(self.mistakes) == before:

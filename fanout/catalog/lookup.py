@@ -14,12 +14,12 @@ from attrs import evolve, field, frozen
 from fanout.abc import Access, Policy, Provider
 from fanout.addresses import check_base_url, check_secrecy
 from fanout.addresses.proxy import Proxy, as_proxy
-from fanout.catalog.config import Config, GroupTable
+from fanout.catalog.config import DEFAULTS, Config, GroupTable
 from fanout.catalog.entries import Entry, entries
 from fanout.catalog.families import find_lanes
 from fanout.catalog.keys import find_keys
 from fanout.catalog.spec import Given, Spec
-from fanout.catalog.trust import is_own, key_variables
+from fanout.catalog.trust import is_elsewhere, is_own, key_variables
 from fanout.credentials import Credentials, command
 from fanout.credentials.secret import Secret
 from fanout.errors import ConfigurationError, LoginRequired, Misconfigured, UsageError
@@ -32,7 +32,7 @@ DEFAULT_LANES = (
     "even=local?temperature=0.5&body.min_p=0.1&seed=3&max_tokens=256",
     "lively=local?temperature=1.3&body.min_p=0.15&seed=6&max_tokens=256",
 )
-"""The lanes where nobody names any: one embedded model under three options, so that a race is a real one."""
+"""The lanes where there are no others: one embedded model under three options, so that a race is a real one."""
 
 LISTING = "the list of models"
 """In place of a spec's text: it needs no model."""
@@ -116,6 +116,7 @@ def resolve(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec | Policy
 def _resolve(
     text: str, config: Config, within: tuple[str, ...], file: Path | None, made: Iterator[int]
 ) -> LaneSpec | Policy:
+    config.check_unbroken("groups", text)
     group = config.groups.get(text)
     if next(made) > MOST_LANES:
         raise UsageError(f"the group {within[0]!r} comes to more than {MOST_LANES} lanes and groups")
@@ -142,6 +143,37 @@ def _resolve_member(
         return _resolve(text, config, within, file, made)
     except ConfigurationError as error:
         return make_unusable(text, error)
+
+
+def find_default_lanes(config: Config = NOTHING_CONFIGURED) -> list[str]:
+    """Returns the specs where nobody names any: the configuration's, else the usual models of services with a key.
+
+    Without a key, those of the embedded model.
+    """
+    keyed = (
+        f"{entry.name}/{entry.default_model}"
+        for entry in entries().values()
+        if entry.default_model and entry.keys and entry.key_present and not _is_moved(entry)
+    )
+    return [*(config.defaults.lanes or keyed)] or [*DEFAULT_LANES]
+
+
+def _is_moved(entry: Entry) -> bool:
+    """True if the environment gives the provider another address, where its usual model may be unknown."""
+    return is_elsewhere(entry.name, entry.url_in_environment or "")
+
+
+def check_default_lane(text: str, config: Config) -> None:
+    """Raises UsageError for a default lane that cannot be, or by which a project's file sends a key where it may not.
+
+    What the environment or a table says wrongly is the misfortune of that lane alone, when it runs.
+    """
+    try:
+        _resolve(text, config, (), config.untrusted.get(DEFAULTS), count())
+    except ConfigurationError:
+        return
+    except UsageError as error:
+        raise UsageError(f"{DEFAULTS} in fanout.toml: {error}") from None
 
 
 def make_unusable(text: str, error: ConfigurationError) -> LaneSpec:
@@ -175,6 +207,7 @@ def find_listed(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
 
 def _find_base(spec: Spec, config: Config, given: Given, within: tuple[str, ...], file: Path | None) -> Spec:
     """The spec that names a provider, below configured lanes; on the way back `given` takes what each says."""
+    config.check_unbroken("lanes", spec.name)
     table = config.lanes.get(spec.name)
     base = spec
     if table is not None:
@@ -224,7 +257,7 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         plug_in = _load_plug_in("fanout.providers", spec.provider)
         assert plug_in is not None
         return [plug_in(spec.model or None)], NOTHING_SET
-    model = spec.model or entry.default_model
+    model = spec.model or (None if is_elsewhere(entry.name, given.get("base_url") or "") else entry.default_model)
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
     base_url = given.get("base_url") or entry.url_in_environment or entry.fill_in()
@@ -327,7 +360,7 @@ def _make_policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -
     if kind is None:
         near = explain_unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
         raise UsageError(f"groups.{name}.policy: {near}")
-    settings = {key: getattr(table, key) for key in ("on", "after", "k", "deadline", "on_lose")}
+    settings = {key: getattr(table, key) for key in ("on", "reasoning", "after", "k", "deadline", "on_lose")}
     try:
         # The kind may be a plug-in's, whose type nobody knows.
         return kind(*lanes, **{key: value for key, value in settings.items() if value is not None})  # type: ignore[no-any-return]

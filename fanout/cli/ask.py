@@ -31,7 +31,7 @@ def ask(plan: str, **values: Any) -> int:
     if choices.lanes:
         raise click.UsageError("ask takes one name and no -m; fanout race -m takes several")
     config = load()
-    if plan not in {*config.lanes, *config.groups} and not re.search("[/:?=]", plan) and plan not in known_names():
+    if plan not in known_names() and not re.search("[/:?=]", plan):
         raise click.UsageError(_explain_missing(plan, config))
     found = catalog.resolve(plan, config)
     policy = found if isinstance(found, Policy) else Race(found)

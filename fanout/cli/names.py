@@ -49,7 +49,7 @@ def provider_names() -> Iterator[Name]:
     from fanout import catalog
 
     for row in catalog.providers():
-        yield Name(row.name, "provider", row.note, whole=row.default_model is not None)
+        yield Name(row.name, "provider", row.note, whole=row.default_model is not None and not row.keys)
 
 
 def complete_lane(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":

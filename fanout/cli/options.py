@@ -48,9 +48,10 @@ class Choices:
     def specs(self, before: Sequence[str] = ()) -> list[str]:
         """The lanes as specs, with the options for all lanes in each.
 
-        Where none is given, those of the run `before`, if there was one, or else three of the embedded model.
+        Where none is given, those of the run `before`, if there was one, or else the usual ones. Raises UsageError.
         """
         from fanout import catalog
+        from fanout.catalog.config import load
         from fanout.catalog.spec import add_options
 
         given = [spec for text in self.lanes for spec in split_lanes(text, known_names())]
@@ -58,8 +59,13 @@ class Choices:
             raise click.UsageError("-m names no lane")
         if given:
             return [add_options(spec, self.options) for spec in given]
-        usual = before or catalog.DEFAULT_LANES
-        return [add_options(without(spec, self.options), self.options) for spec in usual]
+        config = load()
+        usual = before or catalog.find_default_lanes(config)
+        specs = [add_options(without(spec, self.options), self.options) for spec in usual]
+        if not before and config.defaults.lanes:
+            for spec in specs:
+                catalog.check_default_lane(spec, config)
+        return specs
 
     def prompt(self) -> Prompt:
         """The prompt: the argument, the files in their order, and standard input where it is a pipe.
@@ -145,7 +151,8 @@ def known_names() -> frozenset[str]:
 
     config = load()
     alone = (row.name for row in catalog.providers() if row.default_model or row.any_model)
-    return frozenset((*config.lanes, *config.groups, *alone))
+    broken = (name.partition(".")[2] for name in config.broken)
+    return frozenset((*config.lanes, *config.groups, *broken, *alone))
 
 
 def split_lanes(text: str, known: Container[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from attrs import evolve, field, fields, frozen
 
 from fanout.errors import UsageError
 from fanout.prompt.media_types import OF_ANY_BYTES, decode_text, find_type, guess_type_of, is_textual
-from fanout.settings import NUMBER, TABLE, TEXT, TEXTS, WHOLE, check_arguments, setting
+from fanout.settings import LENGTH, NUMBER, TABLE, TEXT, TEXTS, WHOLE, check_arguments, setting
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -218,7 +218,7 @@ class Options:
     it is, over everything else.
     """
 
-    max_tokens: int | None = setting(WHOLE, help="Most tokens of an answer.")
+    max_tokens: int | None = setting(LENGTH, help="Most tokens of an answer.")
     temperature: float | None = setting(NUMBER, help="How freely the next token is drawn.")
     top_p: float | None = setting(NUMBER, help="The share of the likeliest tokens to draw from.")
     stop: tuple[str, ...] = setting(TEXTS, default=(), many=True, help="A text that ends the answer; may be repeated.")

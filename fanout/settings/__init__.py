@@ -218,6 +218,14 @@ TABLE = Form("a table", _table, (dict,), "a table", written="its parts, as body.
 WHOLE = Form("a whole number of at most 64 bits", int, (int,), "a whole number", _at_most_64_bits, metavar="N")
 COUNT = Form("a whole number from 0 on", _count, (int,), "a whole number", lambda n: n >= 0, metavar="N")
 FROM_ONE = Form("a whole number from 1 on", _count, (int,), "a whole number", lambda n: n >= 1, metavar="N")
+LENGTH = Form(
+    "a whole number from 0 on, of at most 64 bits",
+    _count,
+    (int,),
+    "a whole number",
+    lambda n: _at_most_64_bits(n) and n >= 0,
+    metavar="N",
+)
 NUMBER = Form("a number", float, _NUMBERS, "a number", isfinite, metavar="NUMBER")
 RATE = Form("a rate from 0 on", float, _NUMBERS, "a number", lambda rate: 0 <= rate < inf, metavar="RATE")
 CLOCK = Form(

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 import fanout
 from fanout import ConfigurationError, Misconfigured, UsageError
-from fanout.catalog import find
+from fanout.catalog import LaneSpec, find
 from fanout.catalog.config import Config, load
 from tests.words import memory, said, words
 
@@ -58,3 +58,36 @@ async def test_a_lane_of_a_file_that_is_wrong_fails_alone_also_in_a_group(
         assert not isinstance(run["good"].error, Misconfigured)
     with pytest.raises(UsageError, match="did you mean openai"):
         await fanout.ask("?", ["opnai/m", "good"], transport=memory(), config=config)
+
+
+async def test_a_table_with_a_mistyped_key_fails_its_lane_and_not_those_beside_it(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    config = configured(
+        tmp_path,
+        '[lanes.bad]\nspec = "openai/m"\nfrist = 5\n[lanes.on_bad]\nspec = "bad"\n[lanes.unused]\nspec = 5\n'
+        '[lanes.hot]\nspec = "openai/m"\ntemperature = "hot"\n[groups.odd]\npolicy = "race"\nlanes = "bad"\n'
+        '[groups.g]\npolicy = "race"\nlanes = ["bad", "odd"]\n',
+    )
+    plan = fanout.Race(*words("a"), "bad", "on_bad", "hot", "g")
+    run = await fanout.ask("?", plan, transport=memory(a=said("x")), config=config)
+    assert run.winner and run.winner.lane == "a"
+    said_of = {answer.lane: str(answer.error) for answer in run.answers}
+    assert "did you mean 'first'?" in said_of["bad"] and "did you mean 'first'?" in said_of["on_bad"]
+    assert "temperature: this should be a number" in said_of["hot"]
+    assert "groups['odd'].lanes: this should be a list of texts" in said_of["odd"]
+    assert not any("unused" in sentence for sentence in said_of.values())
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_tokens": -1}, {"temperature": "hot"}, {"top_p": float("nan")}, {"seed": 1.5}]
+)
+async def test_options_in_python_are_checked_as_in_a_spec(options: dict[str, object]) -> None:
+    wrong = fanout.Options(**options)  # type: ignore[arg-type]  # as a program without a type checker
+    name = next(iter(options))
+    for prompt, settings in (("?", wrong), (fanout.Prompt.of("?").with_options(wrong), None)):
+        with pytest.raises(UsageError, match=f"{name} takes"):
+            await fanout.ask(prompt, [*words("a")], transport=memory(a=said("x")), options=settings)
+    (lane,) = words("a")
+    with pytest.raises(UsageError, match=f"{name} takes"):
+        await fanout.ask("?", [LaneSpec("a", lane, options=wrong)], transport=memory(a=said("x")))

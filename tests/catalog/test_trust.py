@@ -374,7 +374,7 @@ def test_a_mistake_in_a_spec_repeats_no_password_of_its_addresses(mistake: str, 
         name, _, value = option.partition("=")
         text = f"{name}={quote(value, safe='')}" if quoted else option
         with pytest.raises(UsageError) as caught:
-            catalog.find(f"openai?{text}" if mistake == "model" else f"openai/m?{text}&{mistake}")
+            catalog.find(f"mistral?{text}" if mistake == "model" else f"openai/m?{text}&{mistake}")
         assert "pw-1" not in str(caught.value)
 
 

@@ -85,7 +85,7 @@ def test_the_known_names_are_those_of_the_configuration_and_of_providers_that_ne
     (tmp_path / "fanout.toml").write_text('[lanes.fast]\nspec = "local"\n[groups.g]\npolicy = "race"\nlanes = ["fast"]')
     monkeypatch.chdir(tmp_path)
     assert {"fast", "g", "local"} <= known_names()
-    assert "openai" not in known_names()
+    assert "mistral" not in known_names()
 
 
 def test_options_for_all_lanes_give_way_to_a_lane_s_own() -> None:
@@ -101,9 +101,81 @@ def test_options_for_all_lanes_reach_the_catalog() -> None:
     assert catalog.find(spec).options.stop == ("a&b c",)
 
 
-def test_without_lanes_there_are_those_of_the_embedded_model() -> None:
+@pytest.fixture(autouse=True)
+def without_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the keys and files of whoever runs the tests."""
+    for entry in catalog.providers():
+        for name in (*entry.keys, *([entry.base_url_env] if entry.base_url_env else ())):
+            monkeypatch.delenv(name, raising=False)
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "own"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_lanes_and_keys_there_are_those_of_the_embedded_model() -> None:
     assert Choices().specs() == list(catalog.DEFAULT_LANES)
     assert Choices(lanes=("a/x,b/y", "c/z")).specs() == ["a/x", "b/y", "c/z"]
+
+
+def test_without_lanes_the_services_whose_keys_are_set_are_asked_for_their_usual_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    monkeypatch.setenv("MISTRAL_API_KEY", "k")  # has no usual model
+    assert Choices().specs() == ["groq/llama-3.3-70b-versatile"]
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    assert Choices().specs() == ["openai/gpt-5-mini", "groq/llama-3.3-70b-versatile"]
+    assert Choices(lanes=("local",)).specs() == ["local"]
+    assert Choices().specs(["b=local"]) == ["b=local"]
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")  # a server that may not know the model
+    assert Choices().specs() == ["groq/llama-3.3-70b-versatile"]
+
+
+def test_the_lanes_of_the_file_go_before_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    Path("fanout.toml").write_text('[defaults]\nlanes = ["b=local", "mine"]\n[lanes.mine]\nspec = "groq/x"\n')
+    assert Choices().specs() == ["b=local", "mine"]
+    assert Choices(options=(("temperature", "0"),)).specs() == ["b=local?temperature=0", "mine?temperature=0"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        ("openai/x?base_url=https://thief.test/v1&key_env=OPENAI_API_KEY", ()),
+        ("openai/x?base_url=https://thief.test/v1", (("key_env", "OPENAI_API_KEY"),)),
+        ("groq/x?key_env=OPENAI_API_KEY", ()),
+        ("openai/x?proxy=http://thief.test:1", ()),
+        ("mine?base_url=https://thief.test/v1&key_env=OPENAI_API_KEY", ()),
+    ],
+)
+def test_a_project_s_default_lanes_send_no_key_elsewhere(
+    spec: str, options: tuple[tuple[str, str], ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    own = tmp_path / "own" / "fanout"
+    own.mkdir(parents=True)
+    (own / "fanout.toml").write_text('[lanes.mine]\nspec = "openai/x"\n')
+    Path("fanout.toml").write_text(f'[defaults]\nlanes = ["{spec}"]\n')
+    with pytest.raises(UsageError, match=r"defaults\.lanes .*FANOUT_TRUST_PROJECT=1"):
+        Choices(options=options).specs()
+    monkeypatch.setenv("FANOUT_TRUST_PROJECT", "1")
+    assert len(Choices(options=options).specs()) == 1
+
+
+def test_one_s_own_default_lanes_may_send_keys_where_they_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    own = tmp_path / "own" / "fanout"
+    own.mkdir(parents=True)
+    (own / "fanout.toml").write_text(
+        '[defaults]\nlanes = ["openai/x?base_url=https://me.test/v1&key_env=OPENAI_API_KEY"]'
+    )
+    assert len(Choices().specs()) == 1
+
+
+def test_a_default_lane_that_cannot_be_is_named_with_its_place() -> None:
+    Path("fanout.toml").write_text('[defaults]\nlanes = ["opnai/x"]\n')
+    with pytest.raises(UsageError, match=r"defaults\.lanes in fanout\.toml: there is no provider 'opnai'"):
+        Choices().specs()
 
 
 def test_options_for_all_lanes_go_before_those_that_nobody_chose() -> None:
@@ -177,7 +249,7 @@ def test_a_lane_is_completed_with_the_providers_also_after_a_comma() -> None:
 def test_help_names_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         race.main(["--help"])
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "[default: cancel]" in out
     assert "[default: off]" in out
 

@@ -12,7 +12,7 @@ import click
 import trio
 from attrs import evolve, frozen
 
-from fanout import History, Prompt, Run, Status, open_fanout, open_transport
+from fanout import History, Prompt, Run, Status, catalog, open_fanout, open_transport
 from fanout.abc import Policy, Transport
 from fanout.answers.certain import Certain
 from fanout.api import Fanout
@@ -91,7 +91,7 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
         open_fanout(asked.prompt, asked.plan, transport=transport, **settings) as f,
     ):
         if not (choices.lanes or asked.conversation or choices.quiet):
-            say(f"asking the embedded model in {len(f.lanes)} lanes: {', '.join(f.lanes)}; others: -m")
+            say(_introduce(asked.specs, f.lanes))
         with screen_for(f.lanes, choices.output, quiet=choices.quiet) as screen:
             if person:
                 person.screen = screen
@@ -121,6 +121,17 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
         if not await _save_files(run, choices, who, transport):
             code = code or FAILED
     return code
+
+
+def _introduce(specs: Sequence[str], lanes: Sequence[str]) -> str:
+    """Says who is asked where nobody was named."""
+    if list(map(_without_options, specs)) == list(map(_without_options, catalog.DEFAULT_LANES)):
+        return f"asking the embedded model in {len(lanes)} lanes: {', '.join(lanes)}; others: -m"
+    return f"asking {', '.join(lanes)}; others: -m, or [defaults] lanes in fanout.toml"
+
+
+def _without_options(spec: str) -> str:
+    return spec.partition("?")[0]
 
 
 async def _end_when_asked(f: Fanout, stopping: stop.Stopping) -> None:
