@@ -213,13 +213,15 @@ def variables() -> Lines:
 
 def calls() -> Lines:
     """Yields the public calls and their settings."""
-    for name in ("race", "gather", "ask", "open_fanout", "open_transport", "fetch_file", "list_models", "check_keys"):
+    for name in ("race", "gather", "ask", "open_fanout", "stream", "open_transport", "fetch_file", "list_models", "check_keys"):
         call = getattr(fanout, name)
         arguments = [_argument(one) for one in inspect.signature(call).parameters.values()]
         yield f"* `fanout.{name}({', '.join(arguments)})`"
         yield _paragraph(_flat(call), "  ", "  ")
     yield ""
-    yield _paragraph(f"Settings of the first four: {', '.join(f'`{name}`' for name in CallSettings.__annotations__)}.")
+    yield _paragraph(f"`fanout.Stream`: {_flat(fanout.Stream)} It has `lane`, `run` and `take()`.")
+    yield ""
+    yield _paragraph(f"Settings of the first five: {', '.join(f'`{name}`' for name in CallSettings.__annotations__)}.")
     yield ""
     yield _paragraph(_after_first(CallSettings))
     yield ""
@@ -247,7 +249,7 @@ def policies() -> Lines:
 
 def prompts() -> Lines:
     """Yields what a prompt consists of."""
-    for kind in (fanout.Prompt, Message, fanout.Media, fanout.History):
+    for kind in (fanout.Prompt, Message, fanout.Media, fanout.ToolUse, fanout.History):
         named = ", ".join(a.name for a in fields(kind))
         yield f"* `fanout.{kind.__name__}({named})`"
         yield _paragraph(_flat(kind), "  ", "  ")
@@ -255,7 +257,7 @@ def prompts() -> Lines:
 
 def answers() -> Lines:
     """Yields the fields of answers and runs."""
-    for kind in (Answer, Run):
+    for kind in (Answer, Run, fanout.Source):
         shown = [*(a.name for a in fields(kind)), *(n for n, v in vars(kind).items() if isinstance(v, property))]
         yield _paragraph(f"**{kind.__name__}**: {', '.join(f'`{name}`' for name in shown)}. {_flat(kind)}")
         yield ""

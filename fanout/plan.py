@@ -76,7 +76,7 @@ class Connections:
 
 
 class CallSettings(TypedDict, total=False):
-    """The settings of `race`, `gather`, `ask` and `open_fanout`.
+    """The settings of `race`, `gather`, `ask`, `open_fanout` and `stream`.
 
     `transport` is one that is open, or a name: curl or httpx. `timeouts` are the clocks of all lanes, in seconds;
     `retries` says how often a lane is tried again, `on_lose` whether losers are cut off (`cancel`) or run on (`keep`).

@@ -21,6 +21,7 @@ from fanout.settings import (
     COUNT,
     DELAY,
     FROM_ONE,
+    LENGTH,
     NUMBER,
     RATE,
     SWITCH,
@@ -46,6 +47,7 @@ VALUES: dict[int, tuple[str, str, Any]] = {
         (SWITCH, ("true", "true", True)),
         (WHOLE, ("3", "3", 3)),
         (COUNT, ("3", "3", 3)),
+        (LENGTH, ("3", "3", 3)),
         (FROM_ONE, ("3", "3", 3)),
         (NUMBER, ("0.5", "0.5", 0.5)),
         (RATE, ("0.5", "0.5", 0.5)),
@@ -93,6 +95,7 @@ def test_every_setting_of_a_lane_says_what_it_is_for() -> None:
     [
         (WHOLE, ["", "x", "1.5", str(2**63), str(-(2**63) - 1)]),
         (COUNT, ["-1", "x", "1.0", ""]),
+        (LENGTH, ["-1", "x", "1.0", "", str(2**63)]),
         (FROM_ONE, ["0", "-1"]),
         (NUMBER, ["nan", "inf", "x", ""]),
         (RATE, ["-1", "nan", "inf"]),
