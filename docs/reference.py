@@ -213,7 +213,17 @@ def variables() -> Lines:
 
 def calls() -> Lines:
     """Yields the public calls and their settings."""
-    for name in ("race", "gather", "ask", "open_fanout", "stream", "open_transport", "fetch_file", "list_models", "check_keys"):
+    for name in (
+        "race",
+        "gather",
+        "ask",
+        "open_fanout",
+        "stream",
+        "open_transport",
+        "fetch_file",
+        "list_models",
+        "check_keys",
+    ):
         call = getattr(fanout, name)
         arguments = [_argument(one) for one in inspect.signature(call).parameters.values()]
         yield f"* `fanout.{name}({', '.join(arguments)})`"

@@ -121,7 +121,7 @@ class Fanout:
             answers=tuple(answers.values()),
             winner=answers[winner.answer.lane] if winner else None,
             conversation=self._history(answers, winner.answer.lane if winner else None) if self._group.over else None,
-            wasted=Wasted.of(lost),
+            wasted=Wasted.of(lost, keeps),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
         )

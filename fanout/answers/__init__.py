@@ -40,7 +40,8 @@ class Answer:
     `elapsed` the time to its end, None if it never started. `headers` are those of the response that tell of rate
     limits. `elsewhere` says that another address than the provider's own was asked, of which its list prices say
     nothing. `notes` say what should be known of the answer, a sentence each: a finish reason or a part of it that is
-    not known. `opaque` is what its service must have back in later turns, as a Message has it.
+    not known. `opaque` is what its service must have back in later turns, as a Message has it. `repeated` is about how
+    many tokens of the prompt were sent in earlier tries that its service may have read and billed.
     """
 
     lane: str
@@ -69,6 +70,7 @@ class Answer:
     chunks: int = 0
     notes: tuple[str, ...] = ()
     opaque: Mapping[str, Any] | None = field(default=None, repr=False)
+    repeated: int = 0
 
     @property
     def message(self) -> Message:
@@ -108,8 +110,8 @@ class Answer:
 class Wasted:
     """Work done for nothing: chunks of content, output tokens (estimated where nobody counted), money.
 
-    `input` are the tokens of the prompts, of every request that was sent. `at_least` says that the cost is not whole:
-    of some of it nobody knows the count or the price.
+    `input` are the tokens of the prompts, of every request that was sent, also of the winner's earlier tries.
+    `at_least` says that the cost is not whole: of some of it nobody knows the count or the price.
     """
 
     chunks: int = 0
@@ -119,16 +121,19 @@ class Wasted:
     at_least: bool = False
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> "Wasted":
-        """The sum over these answers."""
+    def of(cls, answers: Sequence[Answer], kept: Sequence[Answer] = ()) -> "Wasted":
+        """The sum over these answers of losers, and over the earlier tries of all, those of the `kept` ones too."""
         sent = [answer for answer in answers if answer.chunks or answer.usage is not None]
         costs = [answer.cost for answer in sent if answer.cost is not None]
         return cls(
             chunks=sum(answer.chunks for answer in answers),
             tokens=sum(answer.tokens for answer in answers),
             cost=sum(costs) if costs else None,
-            input=sum((answer.usage.input or 0) for answer in sent if answer.usage),
-            at_least=len(costs) < len(sent) or any(a.usage.estimated for a in sent if a.usage and a.cost),
+            input=sum((answer.usage.input or 0) for answer in sent if answer.usage)
+            + sum(answer.repeated for answer in (*answers, *kept)),
+            at_least=len(costs) < len(sent)
+            or any(a.usage.estimated for a in sent if a.usage and a.cost)
+            or any(a.repeated and a.cost != 0 for a in (*answers, *kept)),
         )
 
 
@@ -218,6 +223,11 @@ class Fold:
     _packed: dict[type, int] = field(factory=dict)
     _parts: list[tuple[int | None, Mapping[str, Any]]] = field(factory=list)  # with the index of a tool call
     _opaque: float = 0
+    _repeated: int = 0
+
+    def repeat(self, end: End) -> None:
+        """Takes note that a try which ended so is repeated: its service may have read and billed the prompt."""
+        self._repeated += not (end.error is not None and end.error.retry_safe)
 
     def add(self, events: Sequence[Event], at: float) -> int:
         """Takes the events of one read, which arrived at `at`; returns how many of them are content."""
@@ -342,6 +352,7 @@ class Fold:
             chunks=self.chunks,
             notes=(*end.notes, _TOO_OPAQUE) if self._opaque > MOST_OPAQUE else end.notes,
             opaque=self._collect(),
+            repeated=self._repeated * -(-self.asked // 4),
         )
 
     def _call_id(self, index: int) -> str:

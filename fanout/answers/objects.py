@@ -51,6 +51,7 @@ def answer_object(answer: Answer) -> Object:
         "request_id": answer.request_id,
         "chunks": answer.chunks,
         "tokens": answer.tokens,
+        "repeated": answer.repeated,
         "opaque": answer.opaque,
     }
 

@@ -221,6 +221,7 @@ class Attempt(Watched):
             self._end(end, events[:-1])
         else:
             self._move(PAUSED)
+            self._fold.repeat(end)
             if len(events) > 1:
                 self._emit(events[:-1])
             _log.debug("%s: try %d failed (%s), the next follows %s", self.name, self.tries, _kind(end), trial.then)

@@ -141,8 +141,17 @@ def notes(run: Run) -> list[str]:
 
 
 def describe_waste(run: Run) -> list[str]:
-    """A line that says what the losers produced, or none."""
-    if not run.wasted.tokens:
-        return []
-    cost = f", {money(run.wasted.cost)}" if run.wasted.cost else ""
-    return [f"  wasted: {run.wasted.tokens} tok{cost}"]
+    """A line that says what the losers produced and read, and what is known of its cost; or none."""
+    said = say_waste(run)
+    return [f"  wasted: {said}"] if said else []
+
+
+def say_waste(run: Run) -> str:
+    """What the losers produced, the prompts that were sent for it, and the cost; empty where nothing was wasted."""
+    wasted = run.wasted
+    parts = [f"{wasted.tokens} tok"] if wasted.tokens else []
+    if wasted.input:
+        parts.append(f"{wasted.input} tok of prompts")
+    if wasted.cost:
+        parts.append(f"{'at least ' if wasted.at_least else ''}{money(wasted.cost)}")
+    return ", ".join(parts)

@@ -56,6 +56,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "request_id": None,
         "chunks": 5,
         "tokens": 11,
+        "repeated": 0,
         "opaque": None,
     }
 

@@ -22,7 +22,7 @@ Why?
 | c | failed |  | 0.10 s |  |  |  |
 | d | timed out |  | 1.00 s |  |  |  |
 
-Wasted on losers: 2 tokens.
+Wasted on losers: 2 tok.
 
 ## a (winner)
 

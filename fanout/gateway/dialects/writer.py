@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
-from attrs import define
+from attrs import asdict, define
 
 from fanout.answers import Answer, Run
 from fanout.errors import ProtocolError
@@ -83,7 +83,7 @@ def figures_of(run: Run) -> dict[str, Any]:
         "winner": winner.lane if winner else None,
         "ttft": _round(winner.ttft) if winner else None,
         "elapsed": _round(run.elapsed),
-        "wasted": {"tokens": run.wasted.tokens, "chunks": run.wasted.chunks, "cost": run.wasted.cost},
+        "wasted": asdict(run.wasted),
         "lanes": {answer.lane: _lane(answer) for answer in run.answers},
     }
 
