@@ -75,6 +75,8 @@ VARIABLES = {
     "https_proxy": "Proxy for https, also in capitals; `http_proxy`, in small letters only, for plain http.",
     "all_proxy": "Proxy where the one for the scheme is not set, also in capitals.",
     "no_proxy": "Hosts that are reached without a proxy, as a comma list; this machine always is.",
+    "SSL_CERT_FILE": "The certificate authorities to trust, a file; `SSL_CERT_DIR` names a directory.",
+    "REQUESTS_CA_BUNDLE": "The same where neither of these is set; then `CURL_CA_BUNDLE`.",
     "FANOUT_MODEL": "The embedded model's weights: the path of a GGUF file, in place of those that are installed.",
     "DISPLAY": "Where `fanout login` shows its browser, as does `WAYLAND_DISPLAY`.",
     "NO_COLOR": "No colours from the command.",

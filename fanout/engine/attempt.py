@@ -100,7 +100,9 @@ class Attempt(Watched):
     @property
     def answer(self) -> Answer:
         """The answer so far."""
-        return self._fold.answer_with(self._trial.late_usage if self._trial and self.state is ENDED else None)
+        if self.state is ENDED:
+            return self._fold.answer_with(self._trial.late_usage if self._trial else None)
+        return evolve(self._fold.answer, notes=tuple(self._watch.notes))
 
     @property
     def provider(self) -> Provider:

@@ -13,6 +13,9 @@ from fanout.errors import TimedOut
 from fanout.events import Event
 from fanout.settings.timeouts import Timeouts
 
+WAITED = "; as the only lane left it was waited for"
+"""The end of the note on a lane that is waited for beyond `first`; before it stands what has not come."""
+
 _log = logging.getLogger("fanout")
 
 
@@ -117,7 +120,7 @@ class Watch:
     def _is_waived(self, late: TimedOut) -> bool:
         if not self.alone():
             return False
-        self.notes.append(f"{late.message}; as the only lane left it was waited for")
+        self.notes.append(f"{late.message}{WAITED}")
         _log.info("%s; as the only lane left it is waited for", late.message)
         return True
 

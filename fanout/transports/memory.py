@@ -1,10 +1,12 @@
 r"""A transport without a network: scripted bytes and pauses, for tests, yours too.
 
-    transport = MemoryTransport({"fast.test": [0.1, b'data: {…}\n\n', 0.05, b'data: [DONE]\n\n']})
+    word = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+    transport = MemoryTransport({"fast.test": [0.1, word, 0.05, b"data: [DONE]\n\n"]})
+    answer = await fanout.race("Hello", "fast=openai/m?base_url=https://fast.test/v1", transport=transport)
 
-A script is a list of steps: a number is a pause in seconds, bytes are one read, a Head (200 unless it comes first)
-begins the response, a ProviderError is raised, `HANG` waits for ever. Under Trio's mock clock a minute of script takes
-milliseconds.
+The hosts need not exist. A script is a list of steps: a number is a pause in seconds, bytes are one read, a Head (200
+unless it comes first) begins the response, a ProviderError is raised, `HANG` waits for ever. Under Trio's mock clock a
+minute of script takes milliseconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -65,3 +65,12 @@ async def test_a_first_that_was_given_always_cuts(where: str, autojump_clock: Mo
     assert isinstance(error, TimedOut)
     assert error.clock == "first"
     assert trio.current_time() - began == pytest.approx(60)
+
+
+async def test_a_lane_that_is_waited_for_says_so_while_it_runs(autojump_clock: MockClock) -> None:
+    async with fanout.open_fanout("?", Race(*words("a")), transport=memory(a=said("x", first=100))) as running:
+        await trio.sleep(59)
+        assert not running.run["a"].notes
+        await trio.sleep(2)
+        assert running.run["a"].status is None
+        assert running.run["a"].notes == ("no content within 60 s; as the only lane left it was waited for",)

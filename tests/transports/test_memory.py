@@ -1,11 +1,23 @@
+import ast
+
 import pytest
 import trio
 from trio.testing import MockClock
 
+import fanout
 from fanout.abc import Head, Request
 from fanout.errors import ConnectError, ServerError, TimedOut
+from fanout.transports import memory
 from fanout.transports.memory import HANG, MemoryTransport
 from tests.transports.test_contract import Ears
+
+
+async def test_its_example_runs(autojump_clock: MockClock) -> None:
+    assert memory.__doc__
+    example = "\n".join(line[4:] for line in memory.__doc__.splitlines() if line.startswith("    "))
+    names = {"fanout": fanout, "MemoryTransport": MemoryTransport}
+    await eval(compile(example, "<example>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)  # our own
+    assert names["answer"].text == "Hi"  # type: ignore[attr-defined]  # whatever the example puts there
 
 
 async def test_a_script_plays_in_virtual_time(autojump_clock: MockClock) -> None:

@@ -21,6 +21,7 @@ from fanout.cli import ANSWERED, DEADLINE, FAILED, PARTLY, stop
 from fanout.cli.options import Choices
 from fanout.cli.screen import stdout
 from fanout.cli.screen.live import Screen, line_width, say, screen_for
+from fanout.engine.watch import WAITED
 from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 SHORTEST = 0.001
 """Seconds that are left at least to ask in, so that a deadline which has passed ends the lanes as one does."""
+
+LOOK = 1.0
+"""Seconds between two looks for a lane that is waited for."""
 
 FRAME = 0.1
 """Seconds between two pictures."""
@@ -98,6 +102,8 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_redraw, screen, f.started)
                 nursery.start_soon(_end_when_asked, f, stopping)
+                if not choices.quiet:
+                    nursery.start_soon(_tell_waits, f, screen)
                 certain = _find_certain(f.lanes, asked.plan, output, who)
                 await _follow(f, screen, output, person, certain)
                 nursery.cancel_scope.cancel()
@@ -154,6 +160,24 @@ async def _redraw(screen: Screen, started: float) -> None:
             with suppress(OSError):  # a terminal that is gone
                 screen.draw(trio.current_time() - started)
         await trio.sleep(FRAME)
+
+
+async def _tell_waits(f: Fanout, screen: Screen) -> None:
+    """Says once of each lane that it is waited for beyond `first`."""
+    told: set[str] = set()
+    while True:
+        await trio.sleep(LOOK)
+        waits = {
+            answer.lane: note.removesuffix(WAITED)
+            for answer in f.run.answers
+            for note in answer.notes
+            if answer.status is None and note.endswith(WAITED)
+        }
+        for lane in waits.keys() - told:
+            told.add(lane)
+            why = "waiting, since no other lane could answer; --first sets a limit"
+            with screen.hold():
+                say(f"{summary.one_line(lane)}: {waits[lane]}; {why}")
 
 
 async def _follow(

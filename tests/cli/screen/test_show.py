@@ -12,10 +12,13 @@ import pytest
 import trio
 from attrs import evolve
 from click import UsageError
+from trio.testing import MockClock
 
+from fanout import Race, open_fanout
 from fanout.answers import Run
 from fanout.cli.options import Choices
-from fanout.cli.screen.show import exit_code, output_for
+from fanout.cli.screen.live import Screen
+from fanout.cli.screen.show import _tell_waits, exit_code, output_for
 from fanout.errors import TimedOut
 from fanout.formats import Output
 from fanout.formats.json import Json
@@ -28,6 +31,7 @@ from fanout.prompt import Prompt
 from tests.cli.command import COMMAND, ENVIRONMENT, children, fanout, on_terminal
 from tests.formats.runs import FAILED, LATE, NOBODY, RUN, WON
 from tests.servers.openai import Served, open_server
+from tests.words import memory, said, words
 
 PROMPT = Prompt.of("hi")
 ESCAPES = "\x1b[31mred\x1b]2owned\x07"
@@ -447,3 +451,19 @@ async def test_the_user_chooses_what_carries_the_requests(tmp_path: Path) -> Non
     agents = [served.request.headers["user-agent"].partition("-")[0] for served in server.served]
     assert agents == ["fanout", "python", "python", "fanout"]
     assert (wrong.code, "'ftp' is not one of 'curl', 'httpx'" in wrong.err) == (2, True)
+
+
+async def test_a_lane_that_is_waited_for_beyond_first_is_told_once_on_stderr(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transport = memory(a=said("x", first=100), b=[0.1, b"!broken"])
+    async with (
+        open_fanout("?", Race(*words("a", "b")), transport=transport, retries=0) as running,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(_tell_waits, running, Screen())
+        async for _ in running:
+            pass
+        nursery.cancel_scope.cancel()
+    line = "a: no content within 60 s; waiting, since no other lane could answer; --first sets a limit"
+    assert capsys.readouterr().err.splitlines() == [line]
