@@ -1,16 +1,22 @@
 """The laws of the race, on real sockets: what the callers sees, and what the server saw."""
 
 import time
+from random import Random
 from typing import Any
 
 import pytest
 import trio
+from attrs import frozen
+from trio.testing import MockClock
 
 import fanout
 from fanout import All, Fallback, Race, Status, Timeouts
 from fanout.errors import Overloaded, ProviderError, RateLimited, ServerError, TimedOut, Truncated
 from fanout.events import Delta, End
+from fanout.policies.race import On
+from fanout.transports.memory import Script
 from tests.servers.openai import OpenAIServer, open_server
+from tests.words import memory, words
 
 IN_FLIGHT = 0.05
 """Seconds after the verdict by which every loser's connection must be closed."""
@@ -233,3 +239,60 @@ async def test_a_service_that_refuses_an_option_is_asked_again_without_it_and_th
             answer = await fanout.race("?", [lane], transport=transport, retries=0)
             assert answer.text == "w0 w1 w2 "
             assert len(server.served) == asked
+
+
+@frozen
+class Course:
+    """A lane's course, made up: when it thinks, says its word and ends, and how long its answer is weighed."""
+
+    lane: str
+    thinks: float
+    word: float
+    end: float
+    weighed: float
+    refused: bool
+
+    @property
+    def script(self) -> Script:
+        return [self.thinks, b"?hm", self.word - self.thinks, b"word", self.end - self.word, b"."]
+
+    async def accept(self, _: fanout.Answer) -> bool:
+        await trio.sleep(self.weighed)
+        if self.refused:
+            raise ValueError("no good")
+        return True
+
+
+def draw_courses(random: Random) -> list[Course]:
+    """Courses of which no two moments are the same."""
+    times = [moment / 100 for moment in random.sample(range(1, 2000), 12)]
+    courses = []
+    for name in "abc":
+        thinks, word, end = sorted(times.pop() for _ in range(3))
+        courses.append(Course(name, thinks, word, end, times.pop() / 10, random.random() < 0.3))
+    return courses
+
+
+@pytest.mark.parametrize("on", ["first_token", "first_thought", "finish"])
+async def test_the_winner_is_the_one_of_a_model_that_knows_only_the_rules(on: On, autojump_clock: MockClock) -> None:
+    for seed in range(60):
+        courses = {course.lane: course for course in draw_courses(Random(seed))}
+
+        async def accept(answer: fanout.Answer, courses: dict[str, Course] = courses) -> bool:
+            return await courses[answer.lane].accept(answer)
+
+        if on == "finish":
+            moments = {c.end + c.weighed: c.lane for c in courses.values() if not c.refused}
+        else:
+            moments = {c.word if on == "first_token" else c.thinks: c.lane for c in courses.values()}
+        expected = moments[min(moments)] if moments else None
+        plan = Race(*words(*courses), on=on, accept=accept if on == "finish" else None)
+        transport = memory(**{c.lane: c.script for c in courses.values()})
+        async with fanout.open_fanout("?", plan, transport=transport) as running:
+            async for tagged in running:
+                if on != "finish" and moments and tagged.at >= min(moments):
+                    assert running.winner and running.winner.lane == expected, seed  # from the verdict on
+            run = running.run
+        assert (run.winner.lane if run.winner else None) == expected, seed
+        if expected is None:
+            assert running.failure and [str(error) for error in running.failure.exceptions if "no good" in str(error)]
