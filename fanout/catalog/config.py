@@ -157,8 +157,10 @@ class Config(Tables):
 
     def check_unbroken(self, kind: str, name: str) -> None:
         """Raises ConfigurationError where the table of this name has a mistake."""
-        if sentence := self.broken.get(f"{kind}.{name}"):
-            raise ConfigurationError(sentence)
+        if sentences := self.broken.get(f"{kind}.{name}"):
+            file = sentences.partition(f": {kind}[")[0]
+            mistakes = "; ".join(line.removeprefix(f"{file}: ") for line in sentences.splitlines())
+            raise ConfigurationError(f"{mistakes} ({file})")  # what is wrong first, as lines are cut off at their end
 
 
 def distrust(what: str) -> UsageError:

@@ -26,6 +26,7 @@ from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
 from fanout.formats.summary import Who
+from fanout.formats.wrapping import wrap
 
 if TYPE_CHECKING:
     from fanout.cli.last import Last
@@ -290,9 +291,9 @@ def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = ()) 
         # One process answers all lanes of the embedded model: what is wrong with it is said once.
         local = [answer for answer in run.answers if isinstance(answer.error, LocalModelError) and not answer.text]
         for line in advice.join_alike((answer.lane, advice.failure(answer, who)) for answer in local):
-            click.echo(f"  {line}", err=True)
+            _echo(line)
         for answer in (answer for answer in run.answers if answer not in local):
-            click.echo(f"  {advice.failure(answer, who)}", err=True)
+            _echo(advice.failure(answer, who))
             if answer.text and not (who == "quorum" and answer.status is Status.FINISHED):
                 where = "are printed" if answer.lane in printed else "had come; --json shows them"
                 click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
@@ -308,6 +309,14 @@ def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = ()) 
         for answer in summary.select_answers(run, who):
             if answer.finish_reason in summary.CUTS:
                 click.echo(f"fanout: {summary.one_line(answer.lane)}: {summary.state(answer)}", err=True)
+
+
+def _echo(line: str) -> None:
+    """Prints a line of failures on stderr, indented; on a terminal wrapped at words."""
+    width = line_width()
+    first, *rest = [line] if width is None else wrap(line, width - 4)
+    for text in (f"  {first}", *(f"    {more}" for more in rest)):
+        click.echo(text, err=True)
 
 
 def _check_login(choices: Choices) -> None:
