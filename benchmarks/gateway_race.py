@@ -23,7 +23,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.gateway_cost import rss
-from benchmarks.load import Over, Server, allow_sockets, cores, open_server
+from benchmarks.load import Server, allow_sockets, cores, open_server
 from benchmarks.machine import arguments, circumstances, conclude, foot, say, table
 
 EVERY = 10
@@ -140,8 +140,8 @@ def leave(server: Server, clients: int) -> dict[str, Any]:
             memory.append(rss(pid))
             held.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
         requests = server.stats().requests
-    pairs = zip(_in_order(requests), [at for _ in "ab" for times in left.values() for at in times], strict=True)
-    delays = [(one.over - at) / 1e6 for one, at in pairs if one.over > at]  # the others had lost before
+    gone = [(one, min(at for at in left[int(one.tag[1:])] if at > one.asked)) for one in requests]
+    delays = [(one.over - at) / 1e6 for one, at in gone if one.over > at]  # the others had lost before
     return {
         "clients": clients,
         "upstreams": len(requests),
@@ -151,11 +151,6 @@ def leave(server: Server, clients: int) -> dict[str, Any]:
         "rss_mb": {"after_the_first_round": round(memory[1], 1), "at_the_end": round(memory[-1], 1)},
         "descriptors": {"after_the_first_round": held[1], "at_the_end": held[-1]},
     }
-
-
-def _in_order(requests: Sequence[Over]) -> list[Over]:
-    """The requests by lane, slot and time: as often as a slot was used, both its lanes were asked."""
-    return sorted(requests, key=lambda one: (one.tag[0], int(one.tag[1:]), one.asked))
 
 
 def report(results: Mapping[str, Any]) -> Iterator[str]:
