@@ -9,9 +9,12 @@ from tests import tools
 
 
 def pytest_configure() -> None:
-    """Hears interrupts, which some tests send, also where a shell has started it in the background, deaf to them."""
+    """Hears the signals that some tests send, also where a shell or nohup has started it deaf to them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

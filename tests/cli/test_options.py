@@ -177,7 +177,7 @@ def test_a_lane_is_completed_with_the_providers_also_after_a_comma() -> None:
 def test_help_names_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         race.main(["--help"])
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "[default: cancel]" in out
     assert "[default: off]" in out
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -323,3 +324,58 @@ async def test_every_event_is_of_the_clients_own_types(lane: str, tool: str | No
         valid(events, response.ResponseStreamEvent)
         assert [event["sequence_number"] for event in events] == list(range(len(events)))
         valid([(await post(served, "/v1/responses", said)).json], response.Response)
+
+
+RESOURCE = """
+    id object created_at completed_at status incomplete_details model previous_response_id instructions output error
+    tools tool_choice truncation parallel_tool_calls text top_p presence_penalty frequency_penalty top_logprobs temperature
+    reasoning usage max_output_tokens max_tool_calls store background service_tier metadata safety_identifier
+    prompt_cache_key
+""".split()  # noqa: SIM905  # one a line would be a page
+
+
+@pytest.mark.parametrize("lane", ["chat", "claude", "gpt"])
+async def test_open_responses_finds_every_field_and_its_cases_are_served(lane: str) -> None:
+    async with two_lanes() as (served, upstream):
+        tool = {"type": "function", "name": "weather"}
+        turns = [
+            {"type": "message", "role": "user", "content": "My name is Ann."},
+            {"type": "message", "role": "assistant", "content": "Hello Ann."},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "My name?"}]},
+        ]
+        for stream in (False, True):
+            for body in ({"input": "Hi"}, {"input": "Hi", "instructions": "Be brief."}, {"input": turns}):
+                answered = await post(served, "/v1/responses", {"model": lane, "stream": stream, **body})
+                response = answered.events[-1]["response"] if stream else answered.json
+                assert [name for name in RESOURCE if name not in response] == []
+                assert response["status"] == "completed"
+                assert response["output"][0]["content"][0]["text"] == "The sky is blue."
+                for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_logprobs"):
+                    assert isinstance(response[name], int | float)
+            upstream.tool = "weather"
+            answered = await post(
+                served, "/v1/responses", {"model": lane, "stream": stream, "input": "Hi", "tools": [tool]}
+            )
+            response = answered.events[-1]["response"] if stream else answered.json
+            assert response["output"][-1]["name"] == "weather"
+            assert response["tools"] == [{**tool, "description": None, "parameters": None, "strict": None}]
+            upstream.tool = None
+        refused = await post(served, "/v1/responses", {"model": lane, "input": "Hi", "previous_response_id": "resp_1"})
+        assert refused.status == 400
+
+
+async def test_litellm_streams_and_answers_whole() -> None:
+    pytest.importorskip("litellm")  # heavy: where the benchmarks run
+    async with two_lanes() as (served, _):
+        script = """
+import litellm, sys
+given = {"api_key": "x", "messages": [{"role": "user", "content": "Hi"}]}
+chat = {"model": "openai/both", "api_base": sys.argv[1] + "/v1", **given}
+print("".join(c.choices[0].delta.content or "" for c in litellm.completion(stream=True, **chat) if c.choices))
+for model in (chat, {"model": "anthropic/both", "api_base": sys.argv[1], **given}):
+    print(litellm.completion(**model).choices[0].message.content)
+"""
+        words = [sys.executable, "-c", script, served.url]
+        environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        done = await trio.run_process(words, capture_stdout=True, env=environment)
+        assert done.stdout.decode().splitlines() == ["The sky is blue."] * 3

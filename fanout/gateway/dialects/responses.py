@@ -225,6 +225,7 @@ class ResponsesWriter:
             "text": {"format": {"type": "text"}, **(self._asked.get("text") or {})},
             **_FIXED,
             **{name: _ECHOED[name] if value is None else value for name, value in given.items()},
+            "tools": [_tool(tool) for tool in given["tools"] or ()],
             **({"fanout": figures} if figures is not None else {}),
         }
 
@@ -281,6 +282,12 @@ def _part(block: Block, text: str) -> dict[str, Any]:
         return {"type": "refusal", "refusal": text}
     annotations = [_page(source) for source in block.sources]
     return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}
+
+
+def _tool(tool: Any) -> Any:
+    """A tool of the request, in which the specification wants every field of a function."""
+    is_function = isinstance(tool, dict) and tool.get("type") == "function"
+    return {"description": None, "parameters": None, "strict": None, **tool} if is_function else tool
 
 
 def _page(source: Source) -> dict[str, Any]:
