@@ -124,8 +124,8 @@ def _verdict(results: Mapping[str, Any]) -> str:
     litellm = f"{ms['litellm-router']:.1f}"
     return (
         f"**{ours} ms from the winner's last byte to your code**, in a race of {results['settings']['lanes']} over TLS"
-        f" whose losers are closed by then. By hand, with the OpenAI SDK: {sdk} ms, or {later} and the losers closed later."
-        f" LiteLLM's `Router`: {litellm} ms, and its losers run on. {_link('race_cost')}"
+        f" whose losers are closed by then. By hand, with the OpenAI SDK: {sdk} ms, or {later} and the losers closed"
+        f" later. LiteLLM's `Router`: {litellm} ms, and its losers run on. {_link('race_cost')}"
     )
 
 
