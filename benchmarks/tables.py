@@ -120,11 +120,13 @@ def headline(results: Mapping[str, Any]) -> str:
 
 def _verdict(results: Mapping[str, Any]) -> str:
     ms = {name: found["verdict_ms"] for name, found in results["medians"][TLS].items()}
-    ours, sdk, litellm = f"{ms['fanout-curl']:.1f}", f"{ms['openai-gather']:.1f}", f"{ms['litellm-batch']:,.0f}"
+    ours, sdk, later = (f"{ms[name]:.1f}" for name in ("fanout-curl", "openai-gather", "openai-first"))
+    litellm = f"{ms['litellm-router']:.1f}"
     return (
         f"**{ours} ms from the winner's last byte to your code**, in a race of {results['settings']['lanes']} over TLS"
-        f" whose losers are closed by then. By hand, with the OpenAI SDK and cancelled tasks: {sdk} ms. LiteLLM's"
-        f" `batch_completion_models`: {litellm} ms, because it waits for the slowest. {_link('race_cost')}"
+        f" whose losers are closed by then. By hand, with the OpenAI SDK: {sdk} ms, or {later} and the losers closed"
+        " later."
+        f" LiteLLM's `Router`: {litellm} ms, and its losers run on. {_link('race_cost')}"
     )
 
 

@@ -10,6 +10,7 @@ from statistics import median
 
 import pytest
 
+from tests.again import again
 from tests.hostile import Harm, measure
 from tests.servers.hostile import CASES, open_hostile
 
@@ -19,8 +20,8 @@ STALL = 0.03
 """Seconds of the processor between two looks at the sockets, at most; an ordinary answer has 8 ms."""
 
 STALL_OF_EIGHT = 0.06
-GOOD = 0.55
-"""Seconds that the good lane takes alone, with 5 % and what a busy machine adds."""
+DELAY = 0.025
+"""Seconds that the good lane may take for longer than its service: 5 % of its half second."""
 
 MEMORY = 32 << 20
 LATE = 0.1
@@ -66,13 +67,15 @@ def urls() -> Iterator[tuple[str, str]]:
         yield bad, good
 
 
-async def harm(urls: tuple[str, str], case: str, wire: str, transport: str, number: int = 1) -> Harm:
+async def harm(
+    urls: tuple[str, str], case: str, wire: str, transport: str, number: int = 1, stall: float = STALL
+) -> Harm:
     """The median of up to three runs: more than one only where one is not within the bounds."""
     found: list[Harm] = []
     while len(found) < 3:
         found.append(await measure(*urls, case, wire, transport, number, TOTAL))
         worst = found[-1]
-        if worst.stall <= STALL and worst.good <= GOOD and worst.memory <= MEMORY and worst.late <= LATE:
+        if worst.stall <= stall and worst.good <= DELAY and worst.memory <= number * MEMORY and worst.late <= LATE:
             break
     return Harm(
         median(one.stall for one in found),
@@ -85,9 +88,11 @@ async def harm(urls: tuple[str, str], case: str, wire: str, transport: str, numb
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(("case", "wire"), ALL)
+@again
 async def test_a_hostile_lane_disturbs_no_other(urls: tuple[str, str], case: str, wire: str, transport: str) -> None:
     found = await harm(urls, case, wire, transport)
     assert found.stall <= STALL, found
+    assert found.good <= DELAY, found
     assert found.memory <= MEMORY, found
     assert found.late <= LATE, found
     assert all(end.split()[0] in ("finished", "failed", "timed_out") for end in found.ends), found
@@ -96,8 +101,9 @@ async def test_a_hostile_lane_disturbs_no_other(urls: tuple[str, str], case: str
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("case", ["comments", "choices", "empty-members", "tiny-events", "tokens", "bomb"])
+@again
 async def test_eight_hostile_lanes_disturb_no_other(urls: tuple[str, str], case: str, transport: str) -> None:
-    found = await harm(urls, case, "openai", transport, 8)
+    found = await harm(urls, case, "openai", transport, 8, STALL_OF_EIGHT)
     assert found.stall <= STALL_OF_EIGHT, found
     assert found.memory <= 8 * MEMORY, found
     assert found.late <= LATE, found

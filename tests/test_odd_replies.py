@@ -5,6 +5,7 @@ FANOUT_FUZZ says how many replies each provider gets.
 
 import json
 import os
+from collections.abc import Callable
 from itertools import count
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from fanout.chats.vitalentum import Vitalentum
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
 from fanout.events import Status
+from fanout.prompt import Media, Message, Prompt
 from fanout.transports.memory import MemoryTransport, Script
 
 NUMBER = int(os.environ.get("FANOUT_FUZZ", "200"))
@@ -30,14 +32,20 @@ NUMBER = int(os.environ.get("FANOUT_FUZZ", "200"))
 _URL = "https://service.test"
 _WIRES = ("openai", "anthropic", "gemini", "ollama", "cohere", "responses")
 _HAILUO = Credentials("hailuo", _URL, secrets={"token": Secret("a.b.c")}, fields={"uuid": "u", "device_id": "1"})
-CHATS: dict[str, Provider] = {
-    "aura": Aura(base_url=_URL),
-    "hailuo": Hailuo(base_url=_URL, credentials=_HAILUO),
-    "huggingchat": HuggingChat(base_url=_URL),
-    "koala": Koala(base_url=_URL),
-    "vitalentum": Vitalentum(base_url=_URL),
+_UNREGISTERED = Credentials("hailuo", _URL, secrets={"token": Secret("a.b.c")})
+CHATS: dict[str, Callable[[], Provider]] = {
+    "aura": lambda: Aura(base_url=_URL),
+    "hailuo": lambda: Hailuo(base_url=_URL, credentials=_HAILUO),
+    "hailuo without a device": lambda: Hailuo(base_url=_URL, credentials=_UNREGISTERED, devices={}),
+    "huggingchat": lambda: HuggingChat(base_url=_URL),
+    "koala": lambda: Koala(base_url=_URL),
+    "vitalentum": lambda: Vitalentum(base_url=_URL),
 }
-LANES: dict[str, Any] = {wire: f"{wire}/m?base_url={_URL}&key_env=" for wire in _WIRES} | CHATS
+WITH_FILES = ("hailuo", "huggingchat")
+"""Chats that take files, which some of the requests of their flows are about."""
+
+FILE = Media(b"\x89PNG\r\n\x1a\n", media_type="image/png", name="a.png")
+LANES = (*_WIRES, *CHATS, *(f"{name} with a file" for name in WITH_FILES))
 
 NAMES = (
     *("choices", "delta", "message", "content", "text", "tool_calls", "function", "arguments", "index", "id", "name"),
@@ -133,7 +141,10 @@ async def test_any_reply_ends_its_own_lane_with_a_typed_error(autojump_clock: Mo
             assert next(lengths) < 50, request  # a flow that never ends
             return make_reply(random)
 
-        run = await fanout.ask("Hi", All(LANES[name]), transport=MemoryTransport(reply), retries=1)
+        chat = name.removesuffix(" with a file")
+        lane: Any = CHATS[chat]() if chat in CHATS else f"{chat}/m?base_url={_URL}&key_env="
+        prompt = Prompt.of([Message("user", "Hi", (FILE,))]) if name.endswith("file") else "Hi"
+        run = await fanout.ask(prompt, All(lane), transport=MemoryTransport(reply), retries=1)
         (answer,) = run.answers
         asked += next(lengths)
         where = f"seed {seed} of {name}: {answer.error}"

@@ -87,6 +87,8 @@ def save(variable: str, keys: str, *, keyring: bool = False) -> Path:
 
     Raises UsageError.
     """
+    if not keys:
+        raise UsageError("no key was given: type it, or pipe it into standard input")
     if not all(_SENDABLE.fullmatch(key.strip()) for key in keys.split(",")):
         raise UsageError("this is no key: a key has letters, digits and signs, and neither spaces nor line ends")
     if keyring:

@@ -30,7 +30,7 @@ from fanout.events import Conversation, Delta, Event, Replace, Title
 from fanout.prompt import Media, Prompt
 from fanout.providers.citations import Citations
 from fanout.providers.media import type_of
-from fanout.providers.reader import text_of
+from fanout.providers.reader import object_of, text_of
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt, repair, show
 from fanout.wire.multipart import Part, content_type, multipart
@@ -201,12 +201,14 @@ class Hailuo(Provider):
         return device
 
     def _data(self, reply: Reply) -> dict[str, Any]:
-        """The data of a reply in JSON. Raises ProviderError for a refusal."""
+        """The data of a reply in JSON. Raises ProviderError for a refusal, ProtocolError for anything else."""
         if not is_answer(reply.head.status):
             raise self._refusal(reply.head, reply.body)
         value = JsonText().decode(reply.body.decode("utf-8", "replace"))
-        _check_status(value)
-        data: dict[str, Any] = value["data"]
+        _check_status(object_of(value))
+        data = object_of(value).get("data")
+        if not isinstance(data, dict):
+            raise ProtocolError(f"JSON without the object `data`: {show(value)}")
         return data
 
     def _check_file(self, media: Media) -> None:
@@ -304,7 +306,7 @@ def _md5(text: str) -> str:
 
 def _check_status(value: dict[str, Any]) -> None:
     """Raises the error that stands in an answer in spite of status 200."""
-    info = value.get("statusInfo") or {}
+    info = object_of(value.get("statusInfo"))
     code = info.get("code") or 0
     # Clients go on after one of type 3, and nobody knows what it means.
     if code != 0 and value.get("type") != 3:

@@ -120,9 +120,9 @@ def _log(line: str) -> None:
 def _say_ready(wish: "Wish", config: "Config") -> None:
     """Says where the gateway is, and what to do next."""
     model = next(iter(config.groups or config.lanes), "local")
-    click.echo(f"fanout serves at {wish.url}")
+    click.echo(f"fanout serves at {wish.url}{', and at all addresses of this machine' if wish.everywhere else ''}")
     click.echo(f"  OpenAI's clients: base URL {wish.url}/v1; Anthropic's: {wish.url}", err=True)
-    token = f" -H 'authorization: Bearer $'{VARIABLE}" if wish.tokens else ""
+    token = f' -H "authorization: Bearer ${VARIABLE}"' if wish.tokens else ""
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     click.echo(
         f"  try: curl {wish.url}/v1/chat/completions{token} -H 'content-type: application/json' -d '{body}'", err=True

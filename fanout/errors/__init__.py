@@ -31,6 +31,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 
+MOST_SAID = 8
+"""Errors of lanes that the words of AllLanesFailed repeat."""
+
+
 class FanoutError(Exception):
     """Everything that fanout raises on purpose."""
 
@@ -232,6 +236,11 @@ class InternalError(ProviderError):
 
 class AllLanesFailed(FanoutError, ExceptionGroup[ProviderError]):
     """No lane gave an answer; `exceptions` holds every failed lane's typed error."""
+
+    def __str__(self) -> str:
+        said = [str(error) for error in self.exceptions[:MOST_SAID]]
+        more = len(self.exceptions) - len(said)
+        return "; ".join([f"{self.message}: {said[0]}", *said[1:], *([f"and {more} more"] if more else [])])
 
     def derive(self, excs: Sequence[ProviderError], /) -> Self:  # type: ignore[override]  # narrower on purpose
         """Keeps the class when `except*` or `split` makes a part of this group."""

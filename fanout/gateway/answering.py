@@ -46,8 +46,8 @@ class Sink(Protocol):
         """Takes the head."""
         ...
 
-    async def write(self, body: bytes) -> None:
-        """Takes a part of the body."""
+    async def write(self, body: bytes, *, last: bool = False) -> None:
+        """Takes a part of the body, or the `last`."""
         ...
 
 
@@ -93,7 +93,7 @@ class Answering:
         """Sends an error: with its status, or in the body of a response that has begun."""
         self.fault = fault
         if sink.begun:
-            await sink.write(self._writer().fail(fault))
+            await sink.write(self._writer().fail(fault), last=True)
         else:
             await send_error(sink, fault, self.make_error(fault), self.headers)
 
@@ -109,7 +109,7 @@ class Answering:
         wasted = ("x-fanout-wasted-tokens", str(run.wasted.tokens))
         own = [*_winner_headers(winner.lane, winner.ttft), wasted, ("content-length", str(len(body)))]
         await sink.begin(200, [*JSON, *self.headers, *own])
-        await sink.write(body)
+        await sink.write(body, last=True)
 
     async def _stream(self, sink: Sink, connections: Connections, config: Config) -> None:
         with unwrapping():
@@ -158,7 +158,7 @@ class Answering:
             await sink.write(written)
             return False
         self.run = fanout.run
-        await sink.write(written + self._end(end, self.run, self._lane))
+        await sink.write(written + self._end(end, self.run, self._lane), last=True)
         return True
 
     def _end(self, end: End, run: Run, lane: str) -> bytes:
@@ -213,7 +213,7 @@ async def send_error(sink: Sink, fault: Fault, body: Mapping[str, Any], headers:
     if fault.retry_after is not None:
         own.append(("retry-after", str(max(1, round(fault.retry_after)))))
     await sink.begin(fault.status, [*JSON, *headers, *own])
-    await sink.write(said)
+    await sink.write(said, last=True)
 
 
 def _finished(events: Sequence[Event]) -> bool:

@@ -166,7 +166,7 @@ class Document:
         async def work(reply: Reply) -> None:
             own = [("content-type", self._kind), ("content-length", str(len(self._body)))]
             await reply.begin(self._status, own)
-            await reply.write(self._body)
+            await reply.write(self._body, last=True)
 
         await respond(receive, send, work)
 
@@ -289,7 +289,7 @@ class Ask:
                 await send_error(reply, fault, interface.make_error(fault), [])
 
         reply = await respond(receive, send, work, about["send"])
-        about["left"] = reply.gone
+        about["left"] = reply.gone and not reply.whole
 
     async def _answer(self, reply: Reply, body: bytes, about: dict[str, Any]) -> None:
         interface, headers = INTERFACES[self.path], about["headers"]
@@ -343,7 +343,7 @@ class Ask:
     async def _count(self, reply: Reply, tokens: int) -> None:
         said = dump({"input_tokens": tokens})
         await reply.begin(200, [*JSON, ("content-length", str(len(said)))])
-        await reply.write(said)
+        await reply.write(said, last=True)
 
     def _find(self, user: str, call_id: str) -> Turn | None:
         return self.gateway.calls.find(user, call_id, trio.current_time())

@@ -63,6 +63,11 @@ class Wish:
         return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
 
     @property
+    def everywhere(self) -> bool:
+        """True if it listens at all addresses of this machine."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104  # where it listens
+
+    @property
     def public(self) -> bool:
         """True if others than this machine's users can reach it."""
         return not is_loopback(self.host)

@@ -20,6 +20,8 @@ Headers = Iterable[tuple[str, str]]
 class Reply:
     """One response as it is sent: its head once, then bodies, each in one write; `gone` once the client has left.
 
+    `whole` says that its last byte was handed on: many clients leave as soon as they have that, and miss nothing.
+
     Its bodies go by `send_body`, which may lead past whoever only wants to see the head.
     """
 
@@ -28,6 +30,7 @@ class Reply:
         self._send_body = send_body or send
         self.status: int | None = None
         self.gone = False
+        self.whole = False
 
     @property
     def begun(self) -> bool:
@@ -40,8 +43,9 @@ class Reply:
         pairs = [(name.encode("latin-1"), _plain(value)) for name, value in headers]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
-    async def write(self, body: bytes) -> None:
-        """Sends a part of the body."""
+    async def write(self, body: bytes, *, last: bool = False) -> None:
+        """Sends a part of the body, or the `last`."""
+        self.whole = last
         if body:
             await self._send_body({"type": "http.response.body", "body": body, "more_body": True})
 

@@ -22,6 +22,7 @@ class Tape:
         self.status: int | None = None
         self.done = False
         self.broken = False
+        self.whole = False
         self.followers = 0
         self.scope = trio.CancelScope()
         self.parts: list[bytes] = []
@@ -38,9 +39,10 @@ class Tape:
         self.status, self._headers = status, list(headers)
         await self._tell()
 
-    async def write(self, body: bytes) -> None:
-        """Takes a part of the body."""
+    async def write(self, body: bytes, *, last: bool = False) -> None:
+        """Takes a part of the body, or the `last`."""
         self.parts.append(body)
+        self.whole = last
         await self._tell()
 
     def finish(self) -> None:
@@ -63,7 +65,7 @@ class Tape:
                 if self.status is not None and not reply.begun:
                     await reply.begin(self.status, [*self._headers, *own])
                 parts, place = self.parts[place:], len(self.parts)
-                await reply.write(b"".join(parts))
+                await reply.write(b"".join(parts), last=self.whole)
                 if place < len(self.parts):
                     continue
                 if self.broken:

@@ -215,7 +215,8 @@ class MessagesReader(JsonReader):
                 out.append(Reasoning(thinking))
         elif kind == "signature_delta":
             if signature := text_of(delta.get("signature")):
-                self._signature = [*(self._signature or ()), signature]
+                self._signature = self._signature or []
+                self._signature.append(signature)
         elif kind == "input_json_delta":
             piece, begun = text_of(delta.get("partial_json")), self._begun.get(index)
             if piece and begun:  # the inputs of the service's own tools are not ours to show

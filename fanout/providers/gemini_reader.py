@@ -239,11 +239,21 @@ def _pages(candidate: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
             yield page.get("retrievedUrl"), None
 
 
+_COUNTS = (
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "cachedContentTokenCount",
+    "toolUsePromptTokenCount",
+    "thoughtsTokenCount",
+)
+"""The counts that are told. Of others a service may have a new one in every chunk."""
+
+
 def _merge(counts: Any, more: Any) -> Any:
     """The counts after the end, where a service may leave out some, or write 0."""
     if not isinstance(more, dict) or not isinstance(counts, dict):
         return more if isinstance(more, dict) else counts
-    return {**counts, **{name: count for name, count in more.items() if count}}
+    return {name: more.get(name) or counts[name] for name in _COUNTS if more.get(name) or name in counts}
 
 
 def _usage(value: dict[str, Any]) -> Usage:

@@ -48,7 +48,9 @@ class Weight:
         return self._open > 0
 
     def add(self, piece: bytes) -> None:
-        """Takes the next bytes."""
+        """Takes the next bytes. Where there is too much already, they are not looked at."""
+        if self.error is not None:
+            return
         if self._uncounted is None:
             self._count(piece)
             return

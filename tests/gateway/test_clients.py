@@ -327,10 +327,10 @@ async def test_every_event_is_of_the_clients_own_types(lane: str, tool: str | No
 
 
 RESOURCE = """
-    id object created_at completed_at status incomplete_details model previous_response_id instructions output error
-    tools tool_choice truncation parallel_tool_calls text top_p presence_penalty frequency_penalty top_logprobs
-    temperature reasoning usage max_output_tokens max_tool_calls store background service_tier metadata
-    safety_identifier prompt_cache_key
+    id object created_at completed_at status incomplete_details model previous_response_id instructions output
+    error tools tool_choice truncation parallel_tool_calls text top_p presence_penalty frequency_penalty
+    top_logprobs temperature reasoning usage max_output_tokens max_tool_calls store background service_tier
+    metadata safety_identifier prompt_cache_key
 """.split()  # noqa: SIM905  # one a line would be a page
 
 

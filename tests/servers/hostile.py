@@ -1,7 +1,9 @@
 """Services that mean harm, each a path of one server in a process of its own: `python -m tests.servers.hostile`.
 
 It prints its port; `base_url=http://127.0.0.1:PORT/CASE` is a service that answers every request with the body CASE.
-Those that never end are cut off after LONGEST seconds or MOST bytes.
+Those that never end are cut off after LONGEST seconds or MOST bytes. `/make/CASE` makes the body, which takes its time,
+and answers nothing. `good` takes half a second, `brief` none; the last piece of `good` is the number of seconds that
+the service took for it.
 """
 
 import gzip
@@ -65,9 +67,15 @@ def pack(data: bytes) -> bytes:
 
 
 def bomb(unit: bytes, size: int) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    """Returns a gzip member of so many MiB of units. Each MiB is packed alike, hence once."""
     block = unit * ((1 << 20) // len(unit))
-    return b"".join([*(packer.compress(block) for _ in range(size >> 20)), packer.flush()])
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    check = 0
+    for _ in range(size >> 20):
+        check = zlib.crc32(block, check)
+    end = check.to_bytes(4, "little") + (len(block) * (size >> 20) & 0xFFFFFFFF).to_bytes(4, "little")
+    return b"\x1f\x8b\x08\0\0\0\0\0\2\xff" + packed * (size >> 20) + b"\3\0" + end
 
 
 def many(item: bytes, around: tuple[bytes, bytes], size: int = EVENT) -> bytes:
@@ -190,6 +198,17 @@ CASES: dict[str, Callable[[], Callable[[Send], None]]] = {
 """Each makes, when it is asked for, what sends it."""
 
 
+_making = threading.Lock()
+
+
+def make(name: str, made: dict[str, Callable[[Send], None]]) -> Callable[[Send], None]:
+    """Makes what sends a body, once, or finds what was made."""
+    with _making:
+        if name not in made:
+            made[name] = CASES[name]()
+        return made[name]
+
+
 def serve(connection: socket.socket, made: dict[str, Callable[[Send], None]]) -> None:
     rest = b""
     with connection, suppress(OSError, KeyError):
@@ -198,17 +217,22 @@ def serve(connection: socket.socket, made: dict[str, Callable[[Send], None]]) ->
             if not (piece := connection.recv(65536)):
                 return
             rest += piece
-        name = rest.split(b" ")[1].decode().strip("/").split("/")[0]
-        if name == "good":
+        name, *more = rest.split(b" ")[1].decode().strip("/").split("/")
+        if name == "make":
+            make(more[0], made)
+        elif name == "brief":
+            connection.sendall(head() + DONE)
+        elif name == "good":
+            began = time.monotonic()
             connection.sendall(head())
             for _ in range(20):
                 connection.sendall(GOOD_PIECE)
                 time.sleep(GAP)
-            connection.sendall(DONE)
-            return
-        if name not in made:
-            made[name] = CASES[name]()
-        made[name](connection.sendall)
+            took = f" {time.monotonic() - began}"
+            connection.sendall(sse({"choices": [{"delta": {"content": took}, "finish_reason": "stop"}]}))
+            connection.sendall(b"data: [DONE]\n\n")
+        else:
+            make(name, made)(connection.sendall)
 
 
 @contextmanager

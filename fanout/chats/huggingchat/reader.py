@@ -205,21 +205,23 @@ class ThinkTags:
         """Returns the events of a piece of the text; what may be the beginning of a tag is held back."""
         out: list[Event] = []
         text = self._held + text
-        while True:
-            tag = "<think>" if self._kind is Delta else "</think>"
-            before, found, after = text.partition(tag)
-            if not found:
-                break
-            if before:
-                out.append(self._kind(before))
+        start = 0
+        while (end := text.find(self._tag, start)) >= 0:
+            if end > start:
+                out.append(self._kind(text[start:end]))
+            start = end + len(self._tag)
             self._kind = Reasoning if self._kind is Delta else Delta
-            text = after
-        begun = text.rfind("<")
-        whole = begun if begun >= 0 and tag.startswith(text[begun:]) else len(text)
+        begun = text.rfind("<", start)
+        whole = begun if begun >= 0 and self._tag.startswith(text[begun:]) else len(text)
         self._held = text[whole:]
-        if whole:
-            out.append(self._kind(text[:whole]))
+        if whole > start:
+            out.append(self._kind(text[start:whole]))
         return out
+
+    @property
+    def _tag(self) -> str:
+        """The tag that ends what is being said."""
+        return "<think>" if self._kind is Delta else "</think>"
 
     def close(self) -> list[Event]:
         """Takes the end of the text: what was held back is no tag."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from fanout.errors import UsageError
 from fanout.gateway.dialects.asked import SILENT, Asked, Fields, make_options, make_prompt, need, read_model
-from fanout.gateway.dialects.sealed import Parts
+from fanout.gateway.dialects.sealed import Parts, Pieces
 from fanout.prompt import Media, Message, ToolUse
 from fanout.wire.json_text import encode, show
 
@@ -172,17 +172,15 @@ def _media(block: Any) -> Media:
 
 
 def _assistant(blocks: list[Any]) -> Message:
-    texts: list[str] = []
-    thoughts: list[str] = []
+    said, thoughts, parts = Pieces(), Pieces(), Parts()
     uses: list[ToolUse] = []
-    parts = Parts()
     for block in blocks:
         sealed = ""
         match block:
             case {"type": "text", "text": str(text)}:
-                texts.append(text)
+                said.add(text)
             case {"type": "thinking", "thinking": str(thought)}:
-                thoughts.append(thought)
+                thoughts.add(thought)
                 sealed = block.get("signature")
             case {"type": "redacted_thinking"}:
                 sealed = block.get("data")
@@ -191,9 +189,8 @@ def _assistant(blocks: list[Any]) -> Message:
             case _:
                 raise UsageError(f"an assistant's block must be text, thinking or tool_use; got {show(block)}")
         if sealed:
-            parts.add(sealed, sum(map(len, texts)), sum(map(len, thoughts)), len(uses))
-    text, reasoning = "".join(texts), "".join(thoughts)
-    return Message("assistant", text, tool_uses=tuple(uses), reasoning=reasoning, opaque=parts.opaque)
+            parts.add(sealed, said.size, thoughts.size, len(uses))
+    return Message("assistant", said.text, tool_uses=tuple(uses), reasoning=thoughts.text, opaque=parts.opaque)
 
 
 def _tool(tool: Any) -> Mapping[str, Any]:

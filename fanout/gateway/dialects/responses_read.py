@@ -7,7 +7,7 @@ from attrs import define, field
 
 from fanout.errors import UsageError
 from fanout.gateway.dialects.asked import Asked, Fields, make_options, make_prompt, need, read_model
-from fanout.gateway.dialects.sealed import Parts
+from fanout.gateway.dialects.sealed import Parts, Pieces
 from fanout.prompt import Media, Message, ToolUse
 from fanout.wire.json_text import show
 
@@ -105,7 +105,7 @@ def _messages(items: Iterable[Any]) -> list[Message]:
                 turn.think(item)
             case {"role": "assistant", "content": content}:
                 text, media = _parts(content)
-                turn.texts.append(text)
+                turn.said.add(text)
                 turn.media += media
             case {"type": "function_call_output" | "custom_tool_call_output", "call_id": str(call), "output": output}:
                 out += turn.end()
@@ -124,21 +124,21 @@ def _messages(items: Iterable[Any]) -> list[Message]:
 class _Turn:
     """An assistant's turn, item by item."""
 
-    texts: list[str] = field(factory=list)
+    said: Pieces = field(factory=Pieces)
     media: list[Media] = field(factory=list)
-    thoughts: list[str] = field(factory=list)
+    thoughts: Pieces = field(factory=Pieces)
     uses: list[ToolUse] = field(factory=list)
     parts: Parts = field(factory=Parts)
 
     def think(self, item: Mapping[str, Any]) -> None:
         """Takes an item of reasoning, with what is opaque in it."""
-        self.thoughts.append(_thoughts(item))
+        self.thoughts.add(_thoughts(item))
         if sealed := item.get("encrypted_content"):
-            self.parts.add(sealed, sum(map(len, self.texts)), sum(map(len, self.thoughts)), len(self.uses))
+            self.parts.add(sealed, self.said.size, self.thoughts.size, len(self.uses))
 
     def end(self) -> list[Message]:
         """Returns the turn as a message, if there is one, and begins the next."""
-        text, thoughts = "".join(self.texts), "".join(self.thoughts)
+        text, thoughts = self.said.text, self.thoughts.text
         uses, media, opaque = tuple(self.uses), tuple(self.media), self.parts.opaque
         said = bool(text or uses or media)
         self.__init__()  # type: ignore[misc]  # as new

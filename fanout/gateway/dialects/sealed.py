@@ -43,6 +43,24 @@ def unseal(text: Any) -> dict[str, Any] | None:
 
 
 @define
+class Pieces:
+    """A text piece by piece, and the number of its characters so far."""
+
+    size: int = 0
+    _texts: list[str] = field(factory=list)
+
+    def add(self, text: str) -> None:
+        """Takes the next piece."""
+        self._texts.append(text)
+        self.size += len(text)
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(self._texts)
+
+
+@define
 class Parts:
     """Collects the opaque parts of an assistant's message, which are of one maker: those of others are dropped."""
 
