@@ -30,7 +30,6 @@ FanoutError
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-
 MOST_SAID = 8
 """Errors of lanes that the words of AllLanesFailed repeat."""
 
