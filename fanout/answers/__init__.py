@@ -199,7 +199,8 @@ class Fold:
     """Grows one lane's Answer, event by event. Times are those of the arrival, on any one clock.
 
     `asked` is the length of the prompt in characters, from which tokens are estimated where the service counts none.
-    `maker` is the mark of the provider, under which the answer's reasoning and opaque data are kept.
+    `told` are the notes on the lane while it runs, which may grow. `maker` is the mark of the provider, under which the
+    answer's reasoning and opaque data are kept.
     """
 
     lane: str
@@ -209,6 +210,7 @@ class Fold:
     asked: int = 0
     maker: Mapping[str, Any] | None = None
     elsewhere: bool = False
+    told: Sequence[str] = ()
     chunks: int = 0
     _first: float | None = None
     _output: float | None = None
@@ -320,7 +322,8 @@ class Fold:
 
     def answer_with(self, late: Usage | None) -> Answer:
         """Returns the Answer so far; `late` is a count that came as no event, because the lane had been cut off."""
-        end = self._end or End(None)  # type: ignore[arg-type]  # a running lane has no status yet
+        # A running lane has no status yet.
+        end = self._end or End(None, notes=tuple(self.told))  # type: ignore[arg-type]
         sources, title = self._kept.get(Sources), self._kept.get(Title)
         conversation = self._kept.get(Conversation)
         return Answer(

@@ -257,7 +257,9 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         plug_in = _load_plug_in("fanout.providers", spec.provider)
         assert plug_in is not None
         return [plug_in(spec.model or None)], NOTHING_SET
-    model = spec.model or (None if is_elsewhere(entry.name, given.get("base_url") or "") else entry.default_model)
+    # Whoever speaks a provider's wire at another address need not know its usual model.
+    moved = bool(entry.keys) and is_elsewhere(entry.name, given.get("base_url") or "")
+    model = spec.model or (None if moved else entry.default_model)
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
     base_url = given.get("base_url") or entry.url_in_environment or entry.fill_in()

@@ -87,22 +87,19 @@ class Attempt(Watched):
         self.prompt: Prompt | None = None
         self._prepare = partial(_prepare, turns, options or Options())
         self._limiter = limiter
-        self._watch = Watch(
-            timeouts.over(DEFAULTS), alarms, patient=timeouts.first is None if patient is None else patient
-        )
+        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient)
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
         self._fold = Fold(name, provider.name, provider.model, maker=provider.maker, elsewhere=elsewhere)
+        self._fold.told = self._watch.notes
         self._channel = channel
         self._observer = observer
 
     @property
     def answer(self) -> Answer:
         """The answer so far."""
-        if self.state is ENDED:
-            return self._fold.answer_with(self._trial.late_usage if self._trial else None)
-        return evolve(self._fold.answer, notes=tuple(self._watch.notes))
+        return self._fold.answer_with(self._trial.late_usage if self._trial and self.state is ENDED else None)
 
     @property
     def provider(self) -> Provider:

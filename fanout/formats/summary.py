@@ -147,7 +147,7 @@ def describe_waste(run: Run) -> list[str]:
 
 
 def say_waste(run: Run) -> str:
-    """What the losers produced, the prompts that were sent for it, and the cost; empty where nothing was wasted."""
+    """Says what the losers produced, the prompts that were sent, and the cost; empty where nothing was wasted."""
     wasted = run.wasted
     parts = [f"{wasted.tokens} tok"] if wasted.tokens else []
     if wasted.input:

@@ -69,7 +69,7 @@ def test_without_a_verb_there_is_help_and_a_usage_code(call: Call) -> None:
         (["Why is the sky blue?"], ["fanout race PROMPT"]),
         (["race", "--frist", "1", "hi"], ["--frist", "--first"]),
         (["race", "-m", "groqq/x", "hi"], ["groqq", "groq?"]),
-        (["race", "-m", "groq", "hi"], ["which model", "fanout models groq"]),
+        (["race", "-m", "mistral", "hi"], ["which model", "fanout models mistral"]),
         (["race", "-m", "local?tempreature=1", "hi"], ["tempreature", "temperature?"]),
         (["race", "-m", ",", "hi"], ["-m names no lane"]),
         (["race", "--first", "soon", "hi"], ["--first", "'soon'", "800ms"]),
