@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 
 import trio
 from attrs import define
@@ -249,6 +249,9 @@ class Group:
 
     def _is_last(self, index: int) -> bool:
         """True if no other lane could still give the answer, here or above."""
+        answered = self.winner if self._policy.chooses else any(seat.good for seat in self.seats)
+        if answered or self.seats[index].lost:
+            return False
         others = (seat for i, seat in enumerate(self.seats) if i != index)
         return not any(seat.open and not seat.lost and not seat.lane.expired for seat in others) and self.alone()
 
@@ -302,8 +305,8 @@ class Group:
             if verdict is None:
                 self._close_seat(index, end, at)
         if verdict is not None and self._nursery is not None:
-            seat.weighing = trio.CancelScope(deadline=seat.lane.due)
-            self._nursery.start_soon(self._await_verdict, index, end, verdict, name=f"accept {seat.lane.name}")
+            seat.weighing = scope = trio.CancelScope(deadline=seat.lane.due)
+            self._nursery.start_soon(self._await_verdict, index, end, verdict, scope, name=f"accept {seat.lane.name}")
 
     def _close_seat(self, index: int, end: End, at: float) -> None:
         """Takes note that it is known what becomes of a lane, and asks the policy what follows."""
@@ -317,12 +320,15 @@ class Group:
         finally:
             self._end_if_over(at)
 
-    async def _await_verdict(self, index: int, end: End, verdict: Awaitable[bool]) -> None:
+    async def _await_verdict(self, index: int, end: End, verdict: Awaitable[bool], scope: trio.CancelScope) -> None:
         """Waits for an async `accept`. Whatever it raises but a refusal ends all lanes, and comes out to the caller."""
         seat = self.seats[index]
-        assert seat.weighing is not None
+        if seat.weighing is not scope:  # another lane has won in the step in which this one ended
+            if iscoroutine(verdict):
+                verdict.close()
+            return
         try:
-            with seat.weighing as scope:
+            with scope:
                 seat.refusal = await _decide(verdict)
         except BaseException:
             self._leave()

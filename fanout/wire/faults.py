@@ -17,7 +17,7 @@ MESSAGE_LENGTH = 500
 """Characters that are kept of a service's own words."""
 
 YEAR = 366 * 86400.0
-"""The longest wait that an error tells of, in seconds: a longer one would overflow somewhere."""
+"""Seconds. A Retry-After beyond a year says nothing useful, and is taken for none."""
 
 _CODE = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
@@ -149,7 +149,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds until the service wants to be asked again, or None if it does not say so (RFC 9110, 10.2.3)."""
     for seconds in _waits(headers):
         if seconds is not None:
-            return min(seconds, YEAR)
+            return seconds if seconds <= YEAR else None
     return None
 
 
@@ -186,8 +186,8 @@ def _retry_delay(inner: Mapping[str, Any]) -> float | None:
     details = inner.get("details")
     for detail in details if isinstance(details, list) else ():
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        if isinstance(delay, str) and (seconds := _decimal(delay.removesuffix("s"))) is not None:
-            return min(seconds, YEAR)
+        if isinstance(delay, str) and (seconds := _decimal(delay.removesuffix("s"))) is not None and seconds <= YEAR:
+            return seconds
     return None
 
 

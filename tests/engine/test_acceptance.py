@@ -145,6 +145,20 @@ async def test_any_other_error_of_accept_is_the_callers(slow: bool, deep: bool, 
     assert transport.open == 0
 
 
+@pytest.mark.parametrize("seconds", [0, 0.1])
+async def test_two_lanes_may_finish_in_the_step_in_which_one_is_accepted(
+    seconds: float, autojump_clock: MockClock
+) -> None:
+    async def accept(_: fanout.Answer) -> bool:
+        await trio.sleep(seconds)
+        return True
+
+    for offset in (0, 0.1) * 20:  # Trio runs the tasks of one step in any order
+        transport = memory(a=said("a", first=0.1), b=said("b", first=0.1 + offset))
+        answer = await fanout.race("?", words("a", "b"), accept=accept, transport=transport)
+        assert answer.lane in "ab"
+
+
 async def test_a_call_that_is_cancelled_leaves_no_accept_behind(autojump_clock: MockClock) -> None:
     with trio.move_on_after(1) as scope:
         await fanout.ask("?", Race(*words("a"), accept=after(99)), transport=memory(a=said("a")))

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout import All, Fallback, Race, Status, TimedOut, Timeouts
+from fanout import All, Fallback, Quorum, Race, Status, TimedOut, Timeouts
 from fanout.transports.memory import HANG
 from tests.words import memory, said, watch, words
 
@@ -74,3 +74,17 @@ async def test_a_lane_that_is_waited_for_says_so_while_it_runs(autojump_clock: M
         await trio.sleep(2)
         assert running.run["a"].status is None
         assert running.run["a"].notes == ("no content within 60 s; as the only lane left it was waited for",)
+
+
+async def test_nobody_waits_for_a_lane_beside_an_answer(autojump_clock: MockClock) -> None:
+    scripts: Any = {"a": said("x"), "b": [HANG]}
+    for plan in (All(*words("a", "b")), Race(*words("a", "b"), on_lose="keep")):
+        began = trio.current_time()
+        seen = await watch(plan, memory(**scripts))
+        assert trio.current_time() - began == pytest.approx(60)
+        assert seen.run["b"].status is Status.TIMED_OUT
+
+
+async def test_the_lane_that_a_quorum_lacks_is_waited_for(autojump_clock: MockClock) -> None:
+    seen = await watch(Quorum(*words("a", "b"), k=2), memory(a=said("x"), b=said("y", first=100)))
+    assert [answer.status for answer in seen.run.kept] == [Status.FINISHED] * 2

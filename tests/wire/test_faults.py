@@ -117,7 +117,7 @@ def test_the_words_of_a_service_are_cut_and_printable(text: str) -> None:
         ({"retry-after-ms": "soon", "retry-after": "1"}, 1.0),
         ({"retry-after": "86400"}, 86400.0),
         ({"retry-after": "86401"}, 86401.0),
-        ({"retry-after": "99999999999"}, 366 * 86400.0),
+        ({"retry-after": "99999999999"}, None),
         ({"retry-after": "9" * 400}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "+1"}, None),
