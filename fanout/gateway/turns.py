@@ -8,6 +8,7 @@ from attrs import evolve
 from fanout.abc import Policy
 from fanout.answers import Answer
 from fanout.catalog import LaneSpec
+from fanout.events import ANSWERING, Reasoning
 from fanout.gateway.affinity import Turn
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.dialects.sealed import HASHED, hash_of
@@ -69,8 +70,30 @@ def stay(plan: Policy, asked: Asked, find: Find) -> Policy:
     own = next((lane for lane in lanes if lane.name == turn.lane.partition("#")[0]), None)
     if own is None or len(lanes) == 1:
         return plan
-    others: list[LaneSpec] = [lane for lane in lanes if lane is not own]
-    return Fallback(own, *others, on="first_token" if asked.stream else "finish")
+    return _begin_with(own, plan)
+
+
+def _begin_with(own: LaneSpec, plan: Policy) -> Policy:
+    """The plan as a fallback that begins with one lane of it: what wins, how long it may take, what becomes of losers.
+
+    A plan within it that has the lane becomes such a fallback too, and comes first; the others stay as they are.
+    """
+    first = next(lane for lane in plan.lanes if lane is own or own in _lanes_in(lane))
+    others = [lane for lane in plan.lanes if lane is not first]
+    kinds = plan.heeds or frozenset()
+    return Fallback(
+        _begin_with(own, first) if isinstance(first, Policy) else first,
+        *others,
+        on="first_token" if kinds & ANSWERING else "finish",
+        accept=plan.accept,
+        reasoning=Reasoning in kinds,
+        deadline=plan.deadline,
+        on_lose=plan.on_lose,
+    )
+
+
+def _lanes_in(lane: Any) -> list[LaneSpec]:
+    return list(lanes_of(lane)) if isinstance(lane, Policy) else []
 
 
 def turn_of(answer: Answer) -> tuple[list[str], Turn]:

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from fanout.catalog.config import Config, LaneTable
+from fanout.catalog.config import Config, GroupTable, LaneTable
+from fanout.events import Delta, End
 from fanout.gateway import turns
 from fanout.gateway.affinity import Turn
 from fanout.gateway.dialects import chat
 from fanout.gateway.dialects.sealed import hash_of
 from fanout.gateway.names import find_plan, lanes_of
+from fanout.policies.fallback import Fallback
 from fanout.prompt import ToolUse
 from tests.gateway.gemini_upstream import GeminiUpstream
 from tests.gateway.serving import Served, post, serving
@@ -109,6 +111,28 @@ def test_a_call_that_only_shares_an_id_is_not_taken_for_the_one_remembered(
     restored = turns.restore(asked, plan, lambda _: turn)
     assert (restored.prompt.messages[1].opaque == opaque) is known
     assert (turns.stay(plan, asked, lambda _: turn) is not plan) is known
+
+
+@pytest.mark.parametrize("spare", [None, "c"])
+def test_the_turn_after_a_call_keeps_the_settings_of_its_group(spare: str | None) -> None:
+    table = GroupTable("race", ["a", "b"], on="finish", deadline=5.0, on_lose="keep")
+    lanes = {name: LaneTable(f"gemini/{name}?base_url=http://127.0.0.1:1/v1beta") for name in "abc"}
+    asked = evolve(asking_after("f", "{}"), model="g", models=(spare,) if spare else (), stream=True)
+    plan = find_plan(asked, Config(lanes, {"g": table}))
+    stayed = turns.stay(plan, asked, lambda _: Turn("b", calls=(ToolUse("c", "f", "{}"),)))
+    assert [lane.name for lane in lanes_of(stayed)] == ["b", "a", *([spare] if spare else [])]
+    if spare:
+        assert stayed.heeds is not None
+        assert Delta in stayed.heeds  # between the group and the spare the first token decides, as before
+    group = stayed.lanes[0] if spare else stayed
+    assert isinstance(group, Fallback)
+    assert (group.deadline, group.on_lose, group.heeds) == (5.0, "keep", frozenset({End}))
+
+
+def test_the_turn_after_a_call_of_a_quorum_is_judged_by_whole_answers_too() -> None:
+    asked = evolve(asking_after("f", "{}"), model="quorum:a,b@2", stream=True)
+    stayed = turns.stay(find_plan(asked, CONFIG), asked, lambda _: Turn("b", calls=(ToolUse("c", "f", "{}"),)))
+    assert stayed.heeds == frozenset({End})
 
 
 def test_what_a_client_sends_back_counts_more_than_what_is_remembered() -> None:
