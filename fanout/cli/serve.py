@@ -1,6 +1,8 @@
 """fanout serve: the gateway."""
 
+import json
 import os
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -118,14 +120,17 @@ def _log(line: str) -> None:
 
 
 def _say_ready(wish: "Wish", config: "Config") -> None:
-    """Says where the gateway is, and what to do next."""
+    """Says where the gateway is, and what to do next. Names come from a project's file, which others may have made."""
+    from fanout.formats.summary import one_line
+
     model = next(iter(config.groups or config.lanes), "local")
     click.echo(f"fanout serves at {wish.url}{', and at all addresses of this machine' if wish.everywhere else ''}")
     click.echo(f"  OpenAI's clients: base URL {wish.url}/v1; Anthropic's: {wish.url}", err=True)
     token = f' -H "authorization: Bearer ${VARIABLE}"' if wish.tokens else ""
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    body = json.dumps({"model": one_line(model), "messages": [{"role": "user", "content": "Hello"}]})
     click.echo(
-        f"  try: curl {wish.url}/v1/chat/completions{token} -H 'content-type: application/json' -d '{body}'", err=True
+        f"  try: curl {wish.url}/v1/chat/completions{token} -H 'content-type: application/json' -d {shlex.quote(body)}",
+        err=True,
     )
     click.echo(
         "  models: fanout.toml's lanes and groups, PROVIDER/MODEL, race:a,b, hedge:a,b@800ms, fallback:a,b", err=True

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
+import orjson
 from attrs import define, field, frozen
+
+from fanout.prompt import ToolUse
 
 DAY = 86400.0
 """Seconds that an idempotency key counts."""
@@ -65,11 +68,16 @@ class Bounded(Generic[Value]):
 
 @frozen
 class Turn:
-    """The lane that made a tool call, and what its service must have back with the message that holds the call."""
+    """The lane that made the `calls`, and what its service must have back with the message that holds them."""
 
     lane: str
     reasoning: str = ""
     opaque: Mapping[str, Any] | None = None
+    calls: tuple[ToolUse, ...] = ()
+
+    def made(self, use: ToolUse) -> bool:
+        """Returns whether a call is as it was made: some services give the calls of all answers the same ids."""
+        return all(_facts(call) == _facts(use) for call in self.calls if call.id == use.id)
 
 
 class Calls:
@@ -81,12 +89,22 @@ class Calls:
     def note(self, user: str, ids: list[str], turn: Turn, now: float) -> None:
         """Notes the calls of one answer."""
         weight = 100 + len(turn.reasoning) + (len(repr(turn.opaque)) if turn.opaque else 0)
+        weight += sum(len(call.name) + len(call.arguments) for call in turn.calls)
         for call_id in ids:
             self._turns.put(_key(user, call_id), turn, now, weight)
 
     def find(self, user: str, call_id: str, now: float) -> Turn | None:
         """Returns who made a call; None where that is not known."""
         return self._turns.get(_key(user, call_id), now)
+
+
+def _facts(use: ToolUse) -> tuple[str, Any]:
+    """A call's name and arguments, however a client writes them: as JSON, or as the object that has no other place."""
+    try:
+        value = orjson.loads(use.arguments or "{}")
+    except orjson.JSONDecodeError:
+        value = use.arguments
+    return use.name, value if isinstance(value, dict) else {"input": value}
 
 
 def _key(user: str, name: str) -> str:

@@ -15,6 +15,7 @@ from fanout.catalog.config import Config
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Sources, Status, Tagged
+from fanout.gateway.call_ids import CallIds
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.dialects.faults import Fault, fault_of
 from fanout.gateway.dialects.writer import Made, Writer, dump, figures_of
@@ -70,6 +71,7 @@ class Answering:
     writer: Writer | None = None
     made: Made = field(init=False)
     _before: dict[str, list[Event]] = field(factory=dict)
+    _ids: CallIds = field(factory=CallIds)
     _lane: str | None = None
     _spoke_at: float = 0.0
 
@@ -103,6 +105,7 @@ class Answering:
         if winner is None:
             await self.fail(sink, fault_of(_failure(run)))
             return
+        winner = self._ids.change_answer(winner)
         self.note(winner)
         self.made.model = winner.model or self.made.model
         body = dump(self._writer().whole(winner, figures_of(run)))
@@ -152,6 +155,7 @@ class Answering:
                 at = next((one.at for one in tagged if one.lane == answer.lane), None)
                 await sink.begin(200, [*STREAM, *self.headers, *_winner_headers(answer.lane, at)])
             events = merge(events)
+        events = self._ids.change_events(events)
         end = events[-1] if events and isinstance(events[-1], End) else None
         written = self._writer().feed(events if end is None else events[:-1])
         if end is None:
@@ -163,7 +167,7 @@ class Answering:
 
     def _end(self, end: End, run: Run, lane: str) -> bytes:
         """The last bytes: of a whole answer, or of one that failed after its beginning."""
-        answer = run[lane]
+        answer = self._ids.change_answer(run[lane])
         if end.status is Status.FINISHED:
             self.note(answer)
             self.made.model = answer.model or self.made.model

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
+from fanout.abc import Policy
 from fanout.catalog.config import Config
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
@@ -27,7 +28,7 @@ from fanout.gateway.dialects.faults import Fault, fault_of
 from fanout.gateway.dialects.writer import Made, Writer, dump
 from fanout.gateway.guard import Guard
 from fanout.gateway.metrics import Metrics
-from fanout.gateway.names import LONGEST, find_plan
+from fanout.gateway.names import find_plan
 from fanout.gateway.queueing import Busy, Queue
 from fanout.gateway.streams import Receive, Reply, Send, respond
 from fanout.gateway.tapes import Tape, Tapes
@@ -35,6 +36,9 @@ from fanout.plan import Connections
 
 BODY_SECONDS = 60.0
 """Seconds within which a body must have come."""
+
+LONGEST_KEY = 400
+"""Characters of an idempotency key."""
 
 LEFT = 499
 """The status in log and metrics of a request whose client left before its answer."""
@@ -249,8 +253,9 @@ def _line(scope: Scope, about: Mapping[str, Any], status: int, seconds: float) -
     """A line of the access log, which says nothing of what was asked or answered."""
     when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     path, model = one_line(scope["path"], 80), one_line(about["model"], 80)
+    method = one_line(scope["method"], 16)  # which a server takes as it comes, with any characters
     winner = one_line(about.get("winner") or "-", 80)
-    return f"{when} {about['id']} {scope['method']} {path} {status} {seconds:.3f}s model={model} winner={winner}"
+    return f"{when} {about['id']} {method} {path} {status} {seconds:.3f}s model={model} winner={winner}"
 
 
 @frozen
@@ -300,13 +305,15 @@ class Ask:
         asked = turns.restore(asked, plan, find)
         plan = turns.stay(plan, asked, find)
         if self.path == COUNT:
-            await self._count(reply, await counting.count(asked, plan, self.gateway.connections))
+            await self._count(reply, asked, plan)
             return
         answering = Answering(asked, plan, interface.make_writer, interface.make_error)
         answering.note = partial(self._note, about)
         key = headers.get("idempotency-key")
         if key:
-            await self._answer_once(reply, answering, key_of(about["user"], self.path, key[:LONGEST]), body)
+            if len(key) > LONGEST_KEY:
+                raise UsageError(f"an Idempotency-Key may have {LONGEST_KEY} characters, not {len(key)}")
+            await self._answer_once(reply, answering, key_of(about["user"], self.path, key), body)
         else:
             await self._run(reply, answering)
 
@@ -319,8 +326,7 @@ class Ask:
                 good = await answering.answer(sink, gateway.connections, gateway.config)
                 nursery.cancel_scope.cancel()
         except Busy as busy:
-            fault = Fault(429, "queue_full", f"{busy}; come back later", busy.retry_after, retryable=True)
-            await answering.fail(sink, fault)
+            await answering.fail(sink, _full(busy))
             return False
         if not answering.over:
             await answering.fail(sink, Fault(503, "stopping", "the gateway is stopping", 1.0, retryable=True))
@@ -331,7 +337,7 @@ class Ask:
         gateway, digest = self.gateway, digest_of(body)
         tape = gateway.tapes.find(key)
         if tape is None:
-            tape = Tape(digest)
+            tape = gateway.tapes.add(key, Tape(digest))  # before any other request can look for it
             gateway.start(partial(gateway.tapes.record, key, tape, partial(self._run, answering=answering)))
             own: Sequence[tuple[str, str]] = ()
         elif tape.digest != digest:
@@ -340,7 +346,15 @@ class Ask:
             own = (("x-fanout-replayed", "true"),)
         await tape.play(reply, own)
 
-    async def _count(self, reply: Reply, tokens: int) -> None:
+    async def _count(self, reply: Reply, asked: Asked, plan: Policy) -> None:
+        """Waits for a turn, and answers with the number of tokens: a count is a request to the service too."""
+        try:
+            async with self.gateway.queue.turn():
+                tokens = await counting.count(asked, plan, self.gateway.connections)
+        except Busy as busy:
+            fault = _full(busy)
+            await send_error(reply, fault, INTERFACES[self.path].make_error(fault), [])
+            return
         said = dump({"input_tokens": tokens})
         await reply.begin(200, [*JSON, ("content-length", str(len(said)))])
         await reply.write(said, last=True)
@@ -352,6 +366,10 @@ class Ask:
         about["winner"] = answer.lane
         ids, turn = turns.turn_of(answer)
         self.gateway.calls.note(about["user"], ids, turn, trio.current_time())
+
+
+def _full(busy: Busy) -> Fault:
+    return Fault(429, "queue_full", f"{busy}; come back later", busy.retry_after, retryable=True)
 
 
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import orjson
 from attrs import evolve
 
-from fanout.abc import Policy, Provider, Request, Transport
+from fanout.abc import Policy, Provider, Request
 from fanout.errors import ProviderError
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.names import lanes_of, wire_of
+from fanout.plan import Connections
 from fanout.prompt import Prompt
 from fanout.providers.reader import count_of
 from fanout.transports.fetch import fetch_soon
@@ -34,13 +35,16 @@ def request_for(provider: Provider, prompt: Prompt) -> Request | None:
     return evolve(request, url=f"{request.url}/count_tokens", headers=headers, body=orjson.dumps(kept))
 
 
-async def count(asked: Asked, plan: Policy, transport: Transport) -> int:
-    """Returns how many tokens the prompt has for the first lane of a plan: its own count, else an estimate."""
+async def count(asked: Asked, plan: Policy, connections: Connections) -> int:
+    """Returns how many tokens the prompt has for the first lane of a plan: its own count, else an estimate.
+
+    The prompt goes the lane's own way, by its proxy if it has one.
+    """
     lane = next(lanes_of(plan))
     try:
         request = request_for(lane.provider, asked.prompt.with_options(lane.options))
         if request is not None:
-            reply = await fetch_soon(transport, request, PATIENCE)
+            reply = await fetch_soon(connections.by_proxy_of(lane), request, PATIENCE)
             counted = count_of(orjson.loads(reply.body).get("input_tokens")) if reply.head.status == 200 else None
             if counted is not None:
                 return counted

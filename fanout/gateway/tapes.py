@@ -92,9 +92,13 @@ class Tapes:
             return None
         return tape
 
-    async def record(self, key: str, tape: Tape, work: Callable[[Tape], Awaitable[bool]]) -> None:
-        """Records the response that `work` makes; it returns True for one that is worth keeping."""
+    def add(self, key: str, tape: Tape) -> Tape:
+        """Adds the tape of a response that is to be made, for others to find, and returns it."""
         self._tapes.put(key, tape, trio.current_time())
+        return tape
+
+    async def record(self, key: str, tape: Tape, work: Callable[[Tape], Awaitable[bool]]) -> None:
+        """Records the response that `work` makes on a tape that was added; it returns True for one worth keeping."""
         good = False
         try:
             with tape.scope:

@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from urllib.request import Request, urlopen
 import pytest
 from click.testing import CliRunner
 
+from fanout.catalog.config import Config, GroupTable
 from fanout.cli import main
-from fanout.cli.serve import serve
+from fanout.cli.serve import _say_ready, serve
+from fanout.gateway.serve import Wish
 
 COMMAND = [sys.executable, "-m", "fanout", "serve", "--port", "0"]
 
@@ -136,3 +139,20 @@ def test_its_help_names_every_option() -> None:
     for name in ("--port", "--token", "--workers", "--config", "--queue"):
         assert name in done.output
     assert os.environ.get("FANOUT_TOKEN", "FANOUT_TOKEN") in done.output
+
+
+@pytest.mark.parametrize(
+    "name", ["quick", "x'; touch made; '", 'x"y', "\x1b[31m`touch made` $(touch made)", "two words"]
+)
+def test_the_line_to_try_is_one_command_whatever_a_project_calls_its_groups(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _say_ready(Wish(), Config({}, {name: GroupTable("race", ["local"])}))
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    line = next(line for line in said.splitlines() if "curl" in line)
+    words = shlex.split(line.partition("try: ")[2], posix=True)
+    assert words[:2] == ["curl", "http://127.0.0.1:8080/v1/chat/completions"]
+    assert words[2:5] == ["-H", "content-type: application/json", "-d"]
+    assert json.loads(words[5])["model"] == name.replace("\x1b[31m", "")
+    assert len(words) == 6

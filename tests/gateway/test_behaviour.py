@@ -11,9 +11,11 @@ import pytest
 import trio
 from anycorn import serve as serve_by_anycorn
 from anycorn.config import Config as Anycorn
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 
 import fanout
-from fanout.catalog.config import GroupTable
+from fanout.catalog.config import Config, GroupTable, LaneTable
 from fanout.gateway import answering
 from fanout.gateway.app import Gateway
 from fanout.gateway.queueing import Queue
@@ -201,6 +203,42 @@ async def test_a_second_request_with_the_same_key_joins_the_first() -> None:
         assert len(upstream.served) == 2
 
 
+async def test_of_two_requests_that_come_together_with_one_key_one_is_sent() -> None:
+    async with open_upstream() as upstream:
+        upstream.slow = "chat"
+        config = config_of({"a": f"a=openai/m?base_url={upstream.url}/v1&key_env="})
+        async with serving(config) as served, trio.open_nursery() as nursery:
+            app = served.gateway.app()  # asked without a server, so that nothing comes between the two
+            headers = {"host": "127.0.0.1", "content-type": "application/json", "idempotency-key": "k"}
+            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+            said: list[Any] = []
+
+            async def ask() -> None:
+                body = [{"type": "http.request", "body": json.dumps(asking("a")).encode(), "more_body": False}]
+
+                async def receive() -> Any:
+                    return body.pop() if body else await trio.sleep_forever()
+
+                async def send(message: Any) -> None:
+                    said.append(message)
+
+                await app({"type": "http", "method": "POST", "path": PATHS[0], "headers": encoded}, receive, send)
+
+            nursery.start_soon(ask)
+            nursery.start_soon(ask)
+        assert [message["status"] for message in said if "status" in message] == [200, 200]
+        assert len(upstream.asked) == 1
+
+
+async def test_a_key_that_is_too_long_is_refused_and_not_cut() -> None:
+    async with open_server() as upstream, serving(config_of({"a": upstream.lane("a")})) as served:
+        assert (await post(served, PATHS[0], asking("a"), idempotency_key="k" * 400)).status == 200
+        refused = await post(served, PATHS[0], asking("a"), idempotency_key="k" * 401)
+        assert refused.status == 400
+        assert "400 characters" in refused.json["error"]["message"]
+        assert len(upstream.served) == 1
+
+
 async def test_a_key_is_its_users_own_and_a_failure_is_not_kept() -> None:
     tokens = ["token-of-the-first-user", "token-of-the-second-user"]
     async with open_server() as upstream:
@@ -344,6 +382,42 @@ async def test_tokens_are_counted_by_the_lane_or_estimated_and_never_fail() -> N
                 answered = await post(served, "/v1/messages/count_tokens", said)
                 assert answered.status == 200
                 assert 90 <= answered.json["input_tokens"] <= 120
+
+
+async def test_a_count_goes_by_the_lanes_own_proxy() -> None:
+    async with open_upstream() as upstream:
+        lane = LaneTable(f"anthropic/m?base_url={upstream.url}&key_env=", proxy="http://127.0.0.1:9")
+        async with serving(Config({"a": lane}, {})) as served:
+            said = {"model": "a", "messages": [{"role": "user", "content": "private"}]}
+            assert (await post(served, "/v1/messages/count_tokens", said)).status == 200
+        assert upstream.asked == []
+
+
+async def test_a_count_waits_for_its_turn_like_an_answer() -> None:
+    async with open_server() as upstream:
+        config = config_of({"a": upstream.lane("a", ttft=0.5)})
+        async with serving(config, most=1, waiting=0) as served, trio.open_nursery() as nursery:
+            nursery.start_soon(post, served, PATHS[0], asking("a"))
+            await until(lambda: len(upstream.served) == 1)
+            said = {"model": "a", "messages": [{"role": "user", "content": "x"}]}
+            refused = await post(served, "/v1/messages/count_tokens", said)
+            assert refused.status == 429
+            assert refused.json["error"]["type"] == "rate_limit_error"
+            assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_the_log_has_no_escapes_of_a_method() -> None:
+    async with serving() as served:
+        stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+        async with stream:
+            client = H2Connection(H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))
+            client.initiate_connection()
+            pseudo = {":method": "GET\x1b]0;x\x07 forged POST /v1/messages 200", ":path": "/healthz"}
+            client.send_headers(1, [*pseudo.items(), (":scheme", "http"), (":authority", "localhost")], end_stream=True)
+            await stream.send_all(client.data_to_send())
+            await until(lambda: bool(served.log))
+        assert served.log[0].isprintable()
+        assert "MESSAGES" not in served.log[0]
 
 
 async def test_what_happens_is_counted() -> None:
