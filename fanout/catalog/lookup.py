@@ -15,7 +15,7 @@ from fanout.abc import Access, Policy, Provider
 from fanout.addresses import check_base_url, check_secrecy
 from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.catalog.config import DEFAULTS, Config, GroupTable
-from fanout.catalog.entries import Entry, entries
+from fanout.catalog.entries import LOCAL_MODEL, Entry, entries
 from fanout.catalog.families import find_lanes
 from fanout.catalog.keys import find_keys
 from fanout.catalog.spec import Given, Spec
@@ -257,7 +257,10 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         plug_in = _load_plug_in("fanout.providers", spec.provider)
         assert plug_in is not None
         return [plug_in(spec.model or None)], NOTHING_SET
-    model = spec.model or (None if is_elsewhere(entry.name, given.get("base_url") or "") else entry.default_model)
+    elsewhere = is_elsewhere(entry.name, given.get("base_url") or "")
+    model = spec.model or (None if elsewhere else entry.default_model)
+    if entry.default_model == LOCAL_MODEL != model and not elsewhere:
+        raise UsageError(f"{spec.text}: the embedded model is `local`, or local/{LOCAL_MODEL}; there is no other")
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
     base_url = given.get("base_url") or entry.url_in_environment or entry.fill_in()

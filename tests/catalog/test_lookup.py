@@ -69,6 +69,17 @@ def test_the_embedded_model_needs_neither_model_nor_key_and_may_take_its_time() 
     assert found.provider.request(Prompt.of("hi")).url == "local://smollm2/v1/chat/completions"
 
 
+@pytest.mark.parametrize("spec", ["local", "local/smollm2", "local:smollm2", "a=local", "local?temperature=0"])
+def test_the_embedded_model_has_one_name(spec: str) -> None:
+    assert catalog.find(spec).provider.model == "smollm2"
+
+
+@pytest.mark.parametrize("spec", ["local/gpt2", "local:gpt2", "a=local/smollm2:latest?temperature=0"])
+def test_no_other_model_is_taken_for_the_embedded_one(spec: str) -> None:
+    with pytest.raises(UsageError, match=r"the embedded model is `local`, or local/smollm2; there is no other"):
+        catalog.find(spec)
+
+
 @pytest.mark.parametrize("spec", catalog.DEFAULT_LANES)
 def test_the_default_lanes_are_good_specs(spec: str) -> None:
     assert catalog.find(spec).provider.name == "local"
