@@ -34,6 +34,10 @@ DEFAULT_LANES = (
 )
 """The lanes where there are no others: one embedded model under three options, so that a race is a real one."""
 
+_LABEL = re.compile(r"\s*[\w.-]+=")
+_SEPARATOR = re.compile("[/:]")
+_NAME = re.compile(r"[\w.-]+")
+
 LISTING = "the list of models"
 """In place of a spec's text: it needs no model."""
 
@@ -90,6 +94,7 @@ def find(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
 def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
     """The lane that a spec names; `file` is where the spec stands, if that is not known to be the user's."""
     spec = Spec.of(text)
+    _check_one(text, spec, config)
     given = Given()
     base = _find_base(spec, config, given, (), file)
     made, usual = _make_providers(base, given, config)
@@ -106,6 +111,23 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
         concurrency=given.get("concurrency"),
         proxy=None if base.provider == "local" else given.get("proxy"),  # the embedded model has no network
     )
+
+
+def _check_one(text: str, spec: Spec, config: Config) -> None:
+    """Raises UsageError for several lanes in one text, as the command takes them: the second would be lost.
+
+    Among the options a comma may be part of a text, and only what begins as a lane that there is opens one.
+    """
+    if spec.name in config.lanes:
+        return
+    queried = False
+    for number, piece in enumerate(text.split(",")):
+        name = (_LABEL.sub("", piece) if number else piece).partition("?")[0].strip()
+        provider, *model = _SEPARATOR.split(name, maxsplit=1)
+        known = provider in entries() if model else name in config.lanes or name in config.groups or name in entries()
+        if number and (known or (model and not queried and _NAME.fullmatch(provider))):
+            raise UsageError(f"{spec.text}: a comma opens another lane here; give a list of lanes, one text each")
+        queried = queried or "?" in piece
 
 
 def resolve(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec | Policy:
