@@ -39,6 +39,12 @@ FILE = "fanout.toml"
 LONGEST = 1 << 18
 """Bytes that a file may have."""
 
+DEEPEST = 32
+"""Parts that a dotted key may have: the parser's time grows with their square."""
+
+MOST = 20
+"""Mistakes that are told one by one; the others are counted."""
+
 TRUST = "FANOUT_TRUST_PROJECT"
 """The variable whose 1 says that the file in the current directory is the user's own."""
 
@@ -46,6 +52,14 @@ DEFAULTS = "defaults.lanes"
 """The name of the lanes under [defaults] in Config.untrusted."""
 
 _SEPARATOR = re.compile("[/:]")
+
+# Each repetition takes all it can and gives nothing back: both are linear in what anybody wrote.
+_QUOTED = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:"{3,5})?|"(?:[^"\\\n]|\\.)*+"?'
+    r"|'''(?:[^']|'(?!''))*+(?:'{3,5})?|'[^'\n]*+'?|#[^\n]*+",
+    re.DOTALL,
+)
+_DEEP = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 
 
 LANE: Mapping[str, Setting] = {
@@ -210,7 +224,7 @@ def read(file: Path) -> Config:
     tables = _read(file)
     _check_names(tables, file)
     if tables.broken:
-        raise UsageError("\n".join(tables.broken.values()))
+        raise UsageError(_join("\n".join(tables.broken.values()).split("\n")))
     return Config(tables.lanes, tables.groups, tables.defaults)
 
 
@@ -268,7 +282,9 @@ def _used_names(tables: Tables) -> list[str]:
 
 def _read(path: Path) -> Tables:
     try:
-        return _Reading(path).read(tomllib.loads(_read_text(path)))
+        text = _read_text(path)
+        _check_depth(text)
+        return _Reading(path).read(tomllib.loads(text))
     except (FileNotFoundError, NotADirectoryError):  # a daemon's home may be /dev/null
         return Tables()
     except OSError as error:
@@ -292,6 +308,19 @@ def _read_text(path: Path) -> str:
     return data.decode("utf-8-sig")  # editors of some systems begin a file with this mark
 
 
+def _check_depth(text: str) -> None:
+    """Raises ValueError for a dotted key of very many parts."""
+    bare = _QUOTED.sub(lambda quoted: "q" + "\n" * quoted[0].count("\n"), text)
+    if deep := _DEEP.search(bare):
+        line = bare.count("\n", 0, deep.start()) + 1
+        raise ValueError(f"line {line}: a key may have {DEEPEST} parts with dots between")
+
+
+def _join(mistakes: Sequence[str]) -> str:
+    more = len(mistakes) - MOST
+    return "\n".join([*mistakes[:MOST], *([f"and {more} more mistakes"] if more > 0 else [])])
+
+
 def _show(value: Any) -> str:
     try:
         return f"{value!r:.200}"
@@ -308,6 +337,7 @@ class _Reading:
 
     path: Path
     mistakes: list[str] = field(factory=list)
+    unknown: int = 0
     broken: dict[str, str] = field(factory=dict)
 
     def read(self, table: dict[str, Any]) -> Tables:
@@ -321,7 +351,7 @@ class _Reading:
             self.broken,
         )
         if self.mistakes:
-            raise UsageError("\n".join(self.mistakes))
+            raise UsageError(_join(self.mistakes))
         return tables
 
     def _read_all(
@@ -335,11 +365,11 @@ class _Reading:
         read: dict[str, Made] = {}
         for key, row in rows.items():
             before = len(self.mistakes)
-            made = self._read_one(f"{name}[{key!r}]", row, kind, settings, needed)
+            made = self._read_one(f"{name}[{_show(key)}]", row, kind, settings, needed)
             if made is not None:
                 read[key] = made
             else:
-                self.broken[f"{name}.{key}"] = "\n".join(self.mistakes[before:])
+                self.broken[f"{name}.{key}"] = _join(self.mistakes[before:])
                 del self.mistakes[before:]
         return read
 
@@ -379,9 +409,13 @@ class _Reading:
         for key in sorted(set(table) - set(known)):
             from difflib import get_close_matches  # noqa: PLC0415  # mistakes can wait
 
-            near = [ALIASES[key]] if ALIASES.get(key) in known else get_close_matches(key, list(known), n=1)
+            self.unknown += 1
+            if ALIASES.get(key) in known:
+                near = [ALIASES[key]]
+            else:  # a millisecond each, and a file may have thousands
+                near = get_close_matches(key, list(known), n=1) if self.unknown <= 5 * MOST else []
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            self._add(place, f"there is no key {key!r}; {hint}")
+            self._add(place, f"there is no key {_show(key)}; {hint}")
 
     def _add(self, place: str, what: str) -> None:
         self.mistakes.append(f"{self.path}: {place or 'top level'}: {what}")

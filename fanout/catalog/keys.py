@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -34,7 +35,14 @@ SERVICE = "fanout"
 LONGEST = 1 << 16
 """Bytes of a .env file that are read."""
 
-_LINE = re.compile(r"""\s*(?:export\s+)?(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s#"'].*?))?(?:\s+#.*)?\s*""")
+LONGEST_LINE = 4096
+"""Characters that the line of a key may have in a .env file."""
+
+_TOO_LONG = "\0 too long"
+"""Stands for the value of a variable whose line is too long."""
+
+_NAME = re.compile(r"\w+")
+_COMMENT = re.compile(r"\s#")
 _SENDABLE = re.compile(r"[!-~]+")
 
 
@@ -50,7 +58,8 @@ class Found:
 def find_keys(names: Sequence[str]) -> Found | None:
     """Returns the keys of the first of these variables that is set, in the first place that has one.
 
-    Each may be NAME, NAME_2 and so on, and each a comma list. Raises UsageError where stored keys cannot be used.
+    Each may be NAME, NAME_2 and so on, and each a comma list. Raises UsageError where stored keys cannot be used, and
+    for a line of .env that is too long.
     """
     for place, read in (("environment", lambda: os.environ), ("stored", load), (DOTENV, _read_dotenv)):
         values: Mapping[str, str] = read() if names else {}
@@ -65,6 +74,11 @@ def _split(values: Mapping[str, str], name: str) -> Iterator[str]:
     numbered = (f"{name}_{number}" for number in count(2))
     while more := values.get(next(numbered)):
         texts.append(more)
+    if _TOO_LONG in texts:
+        raise UsageError(
+            f"{DOTENV}: the line of {name} has more than {LONGEST_LINE} characters, which is no key; several keys may "
+            f"stand in {name}, {name}_2 and so on"
+        )
     return (key.strip() for text in texts for key in text.split(",") if key.strip())
 
 
@@ -147,7 +161,7 @@ def _call_keyring(function: str, variable: str, *more: str) -> Any:
         raise UsageError(f"the system's keyring refused {variable}: {error or type(error).__name__}") from None
 
 
-def _read_dotenv() -> dict[str, str]:
+def _read_dotenv() -> Mapping[str, str]:
     """Reads `.env` in the current directory; one that is not there or no file, such as an environment, is empty."""
     data = b""
     with suppress(OSError):
@@ -156,6 +170,27 @@ def _read_dotenv() -> dict[str, str]:
         with os.fdopen(descriptor, "rb") as file:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 data = file.read(LONGEST)
+    return _parse_dotenv(data)
+
+
+@lru_cache(maxsize=1)  # a list of providers asks for the same file's keys once for each
+def _parse_dotenv(data: bytes) -> Mapping[str, str]:
     lines = data.decode("utf-8-sig", "replace").splitlines()
-    matches = filter(None, map(_LINE.fullmatch, lines))
-    return {match[1]: match[2] or match[3] or match[4] or "" for match in matches}
+    return dict(filter(None, map(_parse_line, lines)))
+
+
+def _parse_line(line: str) -> tuple[str, str] | None:
+    """Returns the variable and value of a line, in linear time: the file may be made to keep its reader busy."""
+    before, equals, after = line.partition("=")
+    names = before[:LONGEST_LINE].split()
+    name = names[-1] if names else ""
+    if not equals or names not in ([name], ["export", name]) or not _NAME.fullmatch(name):
+        return None
+    if len(line) > LONGEST_LINE:
+        return name, _TOO_LONG
+    value = after.strip()
+    if value[:1] not in ('"', "'"):
+        return name, "" if value.startswith("#") else _COMMENT.split(value, 1)[0].rstrip()
+    inner, closed, rest = value[1:].partition(value[0])
+    commented = rest[:1].isspace() and rest.lstrip().startswith("#")
+    return (name, inner) if closed and (commented or not rest) else None

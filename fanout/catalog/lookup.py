@@ -15,7 +15,7 @@ from fanout.abc import Access, Policy, Provider
 from fanout.addresses import check_base_url, check_secrecy
 from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.catalog.config import DEFAULTS, Config, GroupTable
-from fanout.catalog.entries import Entry, entries
+from fanout.catalog.entries import LOCAL_MODEL, Entry, entries
 from fanout.catalog.families import find_lanes
 from fanout.catalog.keys import find_keys
 from fanout.catalog.spec import Given, Spec
@@ -33,6 +33,10 @@ DEFAULT_LANES = (
     "lively=local?temperature=1.3&body.min_p=0.15&seed=6&max_tokens=256",
 )
 """The lanes where there are no others: one embedded model under three options, so that a race is a real one."""
+
+_LABEL = re.compile(r"\s*[\w.-]+=")
+_SEPARATOR = re.compile("[/:]")
+_NAME = re.compile(r"[\w.-]+")
 
 LISTING = "the list of models"
 """In place of a spec's text: it needs no model."""
@@ -90,6 +94,7 @@ def find(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec:
 def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
     """The lane that a spec names; `file` is where the spec stands, if that is not known to be the user's."""
     spec = Spec.of(text)
+    _check_one(text, spec, config)
     given = Given()
     base = _find_base(spec, config, given, (), file)
     made, usual = _make_providers(base, given, config)
@@ -106,6 +111,23 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
         concurrency=given.get("concurrency"),
         proxy=None if base.provider == "local" else given.get("proxy"),  # the embedded model has no network
     )
+
+
+def _check_one(text: str, spec: Spec, config: Config) -> None:
+    """Raises UsageError for several lanes in one text, as the command takes them: the second would be lost.
+
+    Among the options a comma may be part of a text, and only what begins as a lane that there is opens one.
+    """
+    if spec.name in config.lanes:
+        return
+    queried = False
+    for number, piece in enumerate(text.split(",")):
+        name = (_LABEL.sub("", piece) if number else piece).partition("?")[0].strip()
+        provider, *model = _SEPARATOR.split(name, maxsplit=1)
+        known = provider in entries() if model else name in config.lanes or name in config.groups or name in entries()
+        if number and (known or (model and not queried and _NAME.fullmatch(provider))):
+            raise UsageError(f"{spec.text}: a comma opens another lane here; give a list of lanes, one text each")
+        queried = queried or "?" in piece
 
 
 def resolve(text: str, config: Config = NOTHING_CONFIGURED) -> LaneSpec | Policy:
@@ -257,9 +279,11 @@ def _make_providers(spec: Spec, given: Given, config: Config) -> tuple[list[Prov
         plug_in = _load_plug_in("fanout.providers", spec.provider)
         assert plug_in is not None
         return [plug_in(spec.model or None)], NOTHING_SET
+    elsewhere = is_elsewhere(entry.name, given.get("base_url") or "")
     # Whoever speaks a provider's wire at another address need not know its usual model.
-    moved = bool(entry.keys) and is_elsewhere(entry.name, given.get("base_url") or "")
-    model = spec.model or (None if moved else entry.default_model)
+    model = spec.model or (None if entry.keys and elsewhere else entry.default_model)
+    if entry.default_model == LOCAL_MODEL != model and not elsewhere:
+        raise UsageError(f"{spec.text}: the embedded model is `local`, or local/{LOCAL_MODEL}; there is no other")
     if not model and not entry.any_model and spec.text is not LISTING:
         raise UsageError(f"{spec.text}: which model? Write {entry.name}/MODEL; `fanout models {entry.name}` lists them")
     base_url = given.get("base_url") or entry.url_in_environment or entry.fill_in()

@@ -56,3 +56,21 @@ def test_of_a_text_that_was_written_anew_only_the_new_one_comes() -> None:
     fallback = Certain(["a", "b"])
     feed(fallback, ("b", Delta("old")), ("b", Replace("new")))
     assert texts(feed(fallback, ("a", FAILED))) == "new"
+
+
+def test_of_a_text_that_is_written_anew_after_it_was_given_only_a_continuation_comes() -> None:
+    one = Certain(["a"])
+    pieces = feed(one, *(("a", event) for event in (Delta("x"), Delta("y"), Replace("xy"), Replace("xyz"), Delta("!"))))
+    assert texts(pieces) == "x|y||z|!"
+
+
+def test_of_another_text_nothing_comes_until_it_is_a_continuation() -> None:
+    one = Certain(["a"])
+    news = (Delta("xy"), Replace("Xy"), Delta("z"), Replace("x"), Delta("y"), Replace("xyz"), Delta("!"))
+    assert texts(feed(one, *(("a", event) for event in news))) == "xy|||||z|!"
+
+
+def test_of_the_verdict_s_own_replacement_the_whole_comes_once() -> None:
+    race = Certain(["a", "b"])
+    feed(race, ("a", Delta("x")))
+    assert texts(feed(race, ("a", Replace("xy")), ("a", Replace("xyz")), winner="a")) == "xy|z"

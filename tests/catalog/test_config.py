@@ -8,6 +8,7 @@ import pytest
 from fanout import catalog
 from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable, find_files, load, read
 from fanout.errors import UsageError
+from tests.cpu import seconds_of
 
 CLOCKS = ("connect", "first", "idle", "total")
 
@@ -226,3 +227,66 @@ def test_the_files_that_are_there_are_found(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "fanout" / "fanout.toml").touch()
     (tmp_path / "fanout.toml").touch()
     assert find_files() == [tmp_path / "fanout.toml", tmp_path / "fanout" / "fanout.toml"]
+
+
+KEY = ".".join("a" * 40_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{KEY} = 1", 1),
+        (f"a = 1\n[{KEY}]", 2),
+        (f"a = [\n{{b = 1, {KEY} = 1}}]", 2),
+        ('"a.b" . ' * 30_000 + "c = 1", 1),
+        ("'a' . " * 30_000 + "c = 1", 1),
+        (f'# """ it\'s\n{KEY} = 1', 2),
+        (f'a = {{b = """\n \' \\"""""", {KEY} = 1}}', 2),
+        (f"a = {{b = '''\n \" \\'''', {KEY} = 1}}", 2),
+    ],
+    ids=range(8),
+)
+def test_a_key_of_thousands_of_parts_is_refused_at_once(tmp_path: Path, text: str, line: int) -> None:
+    said: list[str] = []
+    assert seconds_of(lambda: said.append(mistakes(tmp_path, text))) < 0.5
+    assert said[0].endswith(f"fanout.toml: line {line}: a key may have 32 parts with dots between")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 200_000, "a " * 100_000, '\\"' * 100_000, '"' * 200_000, "'''\\" * 50_000, "a. " * 31 + "\n"],
+    ids=range(6),
+)
+def test_what_is_no_toml_is_refused_at_once_too(tmp_path: Path, text: str) -> None:
+    assert seconds_of(lambda: mistakes(tmp_path, text)) < 0.5
+
+
+def test_dots_in_texts_and_lists_are_no_parts_of_keys(tmp_path: Path) -> None:
+    system = ".".join("a" * 99)
+    config = configured(
+        tmp_path,
+        f"""
+        [lanes.a]
+        spec = "local"
+        reasoning = "{system}" # {system}
+        stop = ['{system}', '''
+        {system}''']
+        body = {{x = [{"1.5, " * 99} 1.5]}}
+        """,
+    )
+    assert not config.broken and len(config.lanes["a"].given["stop"]) == 2
+
+
+def test_of_thousands_of_mistakes_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    lines = "\n".join(f"key{number} = 1" for number in range(4000))
+    lanes = "\n".join(f"[lanes.l{number}]\nkey = 1" for number in range(4000))
+    long = f"{'k' * 100_000} = 1"
+    for name, text in enumerate((lines, f"[lanes.a]\n{lines}", f"[defaults]\n{lines}", long, f"[lanes.a]\n{long}")):
+        said = mistakes(tmp_path / str(name), text)
+        assert len(said) < 40_000
+        assert ("more mistakes" in said) == ("key" in text)
+    assert seconds_of(lambda: mistakes(tmp_path / "lanes", lanes)) < 2
+    file = tmp_path / "many.toml"
+    file.write_text(lanes)
+    with pytest.raises(UsageError, match=r"and 7980 more mistakes$"):
+        read(file)

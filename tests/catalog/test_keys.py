@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fanout.catalog.keys import Found, delete, find_keys, save
 from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
 from fanout.prompt import Prompt
+from tests.cpu import seconds_of
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +104,14 @@ def test_what_is_no_key_is_not_stored(text: str) -> None:
         ("# X_KEY=a", None),
         ("X_KEY=", None),
         ("X_KEY", None),
+        ("X_KEY = # of the team", None),
+        ('X_KEY="a" b', None),
+        ('X_KEY="a"#b', None),
+        ('X_KEY="a', None),
+        ("X_KEY='a#\"b'  ", 'a#"b'),
+        ("X_KEY=a b\t#c # d", "a b"),
+        ("set X_KEY=a", None),
+        ("export=1", None),
         ("$(touch x)", None),
     ],
 )
@@ -109,6 +119,37 @@ def test_a_line_of_dotenv_is_read_as_shells_and_libraries_do(place: Path, line: 
     (place / ".env").write_text(f"{line}\nOTHER=1\n")
     found = find_keys(("X_KEY",))
     assert (found.keys[0] if found else None) == key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "X_KEY=a" + " " * 60_000 + "b",
+        "X_KEY=" + " #" * 30_000,
+        " " * 60_000 + "X_KEY",
+        "export" + " " * 60_000 + "=",
+        "X_KEY" + " " * 60_000 + "x",
+        'X_KEY="' + " '" * 30_000,
+        "X_KEY=a\n" + ("X_OTHER=a" + " " * 4000 + "b\n") * 14,
+    ],
+)
+def test_a_dotenv_file_that_is_made_to_keep_its_reader_busy_does_not(place: Path, text: str) -> None:
+    (place / ".env").write_text(text)
+
+    def ask() -> None:
+        for _ in range(60):  # as often as a list of providers does
+            with suppress(UsageError):
+                find_keys(("X_KEY",))
+
+    assert seconds_of(ask) < 0.5
+
+
+def test_a_line_of_dotenv_that_is_too_long_is_refused_where_its_key_is_asked_for(place: Path) -> None:
+    (place / ".env").write_text(f"CERTIFICATE={'a' * 5000}\nX_KEY=a\nY_KEY=b\nY_KEY_2={'canary' * 1000}\n")
+    assert find_keys(("X_KEY",)) == Found("X_KEY", ".env", ("a",))
+    with pytest.raises(UsageError, match=r"^\.env: the line of Y_KEY.* has more than 4096 characters") as caught:
+        find_keys(("Y_KEY",))
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "bytes"])

@@ -5,6 +5,7 @@ import pytest
 
 import fanout
 from fanout import catalog
+from fanout.catalog.config import Config, LaneTable
 from fanout.catalog.entries import Entry
 from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
@@ -67,6 +68,44 @@ def test_the_embedded_model_needs_neither_model_nor_key_and_may_take_its_time() 
     found = catalog.find("local")
     assert (found.name, found.provider.model, found.usual.first) == ("local", "smollm2", 120)
     assert found.provider.request(Prompt.of("hi")).url == "local://smollm2/v1/chat/completions"
+
+
+@pytest.mark.parametrize("spec", ["local", "local/smollm2", "local:smollm2", "a=local", "local?temperature=0"])
+def test_the_embedded_model_has_one_name(spec: str) -> None:
+    assert catalog.find(spec).provider.model == "smollm2"
+
+
+@pytest.mark.parametrize("spec", ["local/gpt2", "local:gpt2", "a=local/smollm2:latest?temperature=0"])
+def test_no_other_model_is_taken_for_the_embedded_one(spec: str) -> None:
+    with pytest.raises(UsageError, match=r"the embedded model is `local`, or local/smollm2; there is no other"):
+        catalog.find(spec)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "openai/a,anthropic/b",
+        "openai/a, b=anthropic/b",
+        "openai/a,elsewhere/b",
+        "openai/a,local",
+        "openai/a,mine",
+        "local,openai/a",
+        "openai/a?stop=1,anthropic/b",
+        "openai/a?stop=1,x=mine?temperature=0",
+    ],
+)
+def test_several_lanes_in_one_text_are_refused(text: str) -> None:
+    config = Config(lanes={"mine": LaneTable("local")})
+    with pytest.raises(UsageError, match=r"a comma opens another lane here; give a list of lanes"):
+        catalog.resolve(text, config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["openai/a,b", "openai/a?stop=1,2", "openai/a?stop=x,%20https://x.test/y", 'openai/a?body.x={"a":1,"b/c":2}'],
+)
+def test_a_comma_that_opens_no_lane_is_part_of_a_name_or_value(text: str) -> None:
+    assert isinstance(catalog.resolve(text), catalog.LaneSpec)
 
 
 @pytest.mark.parametrize("spec", catalog.DEFAULT_LANES)
@@ -194,9 +233,10 @@ def test_every_row_of_the_table_makes_a_lane(entry: Entry, monkeypatch: pytest.M
     monkeypatch.setenv("FANOUT_UNOFFICIAL", "huggingchat, hailuo,aura,koala,vitalentum")
     for name in entry.unset:
         monkeypatch.setenv(name, f"https://{name.lower()}")
-    found: Any = catalog.find(f"{entry.name}/m").provider
+    model = "smollm2" if entry.name == "local" else "m"  # the embedded model is one
+    found: Any = catalog.find(f"{entry.name}/{model}").provider
     base_url = re.sub(r"{(\w+)}", lambda name: f"https://{name[1].lower()}", entry.base_url)
-    assert (found.name, found.model, found.base_url) == (entry.name, "m", base_url)
+    assert (found.name, found.model, found.base_url) == (entry.name, model, base_url)
     assert type(found).__name__.lower() == entry.wire
     assert not entry.base_url.endswith("/")
     assert entry.keys or not entry.needs_key

@@ -74,3 +74,12 @@ def test_a_lane_that_breaks_off_ends_its_line() -> None:
 
 def test_an_empty_answer_has_no_line() -> None:
     assert Plain("all").answer(evolve(WON, text="")) == ""
+
+
+@pytest.mark.parametrize("who", ["all", "winner"])
+def test_a_text_that_its_service_wrote_anew_after_it_was_printed_is_printed_anew_on_its_own_line(who: Who) -> None:
+    came = evolve(WON, text="Better.")
+    run = evolve(RUN, winner=came)
+    plain = Plain(who, safe=False)
+    printed = plain.piece("a", "A draft") + plain.answer(came) + plain.run(run)
+    assert printed == ("A draft\nBetter.\n" if who == "winner" else "[a] A draft\n[a] Better.\n")
