@@ -152,7 +152,7 @@ class Framed(Pieces):
 
     @property
     def over(self) -> bool:
-        """Whether the body has ended."""
+        """True once the body has ended."""
         return self.ended
 
 

@@ -21,7 +21,7 @@ def configured(tmp_path: Path, project: str = "", user: str = "") -> Config:
 
 
 def mistakes(tmp_path: Path, text: str) -> str:
-    """What is said of a file with mistakes: of the tables that have them, or of all of it."""
+    """The words for a file with mistakes: of the tables that have them, or of all of it."""
     try:
         return "\n".join(configured(tmp_path, text).broken.values())
     except UsageError as error:
