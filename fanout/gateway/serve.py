@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -98,6 +100,22 @@ def listen(wish: Wish) -> socket.socket:
     return sock
 
 
+def heeded() -> tuple[signal.Signals, ...]:
+    """Those of STOPS that were not ignored when we were started, as nohup and shells without job control do."""
+    return tuple(number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+def check_certificate(wish: Wish) -> None:
+    """Raises UsageError, which names the files, if the certificate and its key cannot be used."""
+    if wish.certificate is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(wish.certificate, wish.key)
+    except OSError as error:  # which those of ssl are too
+        why = error.strerror if not isinstance(error, ssl.SSLError) else "it is no such pair in PEM, or not of one key"
+        raise UsageError(f"cannot use the certificate {wish.certificate} with the key {wish.key}: {why}") from None
+
+
 async def run(
     wish: Wish, config: Config, sock: socket.socket, ready: Callable[[], None], log: Log, serve: Serve = serve_app
 ) -> None:
@@ -108,9 +126,13 @@ async def run(
     gateway = Gateway(
         wish.guard(), config, Queue(wish.most, wish.waiting), partial(open_transport, wish.transport), log
     )
-    with trio.open_signal_receiver(*STOPS) as signals:
+    numbers = heeded()
+    with ExitStack() as stack:
+        signals = stack.enter_context(trio.open_signal_receiver(*numbers)) if numbers else None
 
         async def wait_for_signal() -> None:
+            if signals is None:
+                await trio.sleep_forever()
             await anext(signals)
             gateway.stopping.set()
 
@@ -153,6 +175,7 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
 
     A worker that dies is started again. Returns the exit code: 0 if all ended as they should.
     """
+    numbers = heeded()
     children: set[int] = set()
     stopped: list[int] = []
 
@@ -166,11 +189,11 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
         if child:
             children.add(child)
             return
-        for number in STOPS:
+        for number in numbers:
             signal.signal(number, signal.SIG_DFL)
         os._exit(work(evolve(wish, workers=1)))
 
-    for number in STOPS:
+    for number in numbers:
         signal.signal(number, stop)
     for _ in range(wish.workers):
         begin()

@@ -460,3 +460,20 @@ async def test_clients_that_leave_at_random_leave_nothing() -> None:
                     await upstream.all_closed()
             await trio.sleep(0.1)
             assert descriptors() <= before + 5
+
+
+@pytest.mark.parametrize(("depth", "status"), [(150, 200), (250, 400), (1000, 400), (5000, 400)])
+async def test_a_body_that_is_nested_too_deep_is_a_bad_request(depth: int, status: int) -> None:
+    async with open_server() as upstream, serving(config_of({"a": upstream.lane("a")})) as served:
+        said = json.dumps(asking("a", metadata="@")).replace('"@"', '{"a":' * depth + "1" + "}" * depth)
+        answered = await exchange(served.port, raw("POST", PATHS[0], said.encode()))
+        assert answered.status == status
+
+
+async def test_a_model_of_gemini_cannot_lead_out_of_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "not-sent-anywhere")
+    async with serving() as served:
+        for model in ("gemini/../x", "gemini/tunedModels/../../x", "gemini/a/./b"):
+            answered = await post(served, PATHS[0], asking(model))
+            assert answered.status == 400
+            assert "in its path" in answered.json["error"]["message"]
