@@ -477,3 +477,18 @@ async def test_a_model_of_gemini_cannot_lead_out_of_its_path(monkeypatch: pytest
             answered = await post(served, PATHS[0], asking(model))
             assert answered.status == 400
             assert "in its path" in answered.json["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_of_thoughts_alone_is_refused_with_its_reason(
+    stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.gateway.upstream.PIECES", ())
+    async with open_upstream() as upstream:
+        upstream.thinks = True
+        async with serving(config_of({"a": f"a=openai/m?base_url={upstream.url}/v1&key_env="})) as served:
+            answered = await post(served, PATHS[0], asking("a", stream=stream))
+        assert answered.status == 502
+        error = answered.json["error"]
+        assert error["code"] == "refused"
+        assert "its answer was empty, and ended with stop" in error["message"]
