@@ -31,6 +31,9 @@ GRACE = 5.0
 IDLE = 75.0
 """Seconds that an idle connection is kept: longer than clients and proxies keep theirs, so that they close first."""
 
+UNREAD = 60.0
+"""Seconds after which a client that reads nothing of what was sent is cut off: it would hold its turn for ever."""
+
 RESTART = 1.0
 """Seconds before a worker that died is started again."""
 
@@ -89,6 +92,8 @@ def listen(wish: Wish) -> socket.socket:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; hypercorn shields its sends from every other clock
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNREAD))
             sock.bind(address)
             sock.listen(1024)
         except OSError:

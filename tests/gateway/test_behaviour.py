@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from h2.connection import H2Connection
 
 import fanout
 from fanout.catalog.config import Config, GroupTable, LaneTable
-from fanout.gateway import answering
+from fanout.gateway import answering, serve
 from fanout.gateway.app import Gateway
 from fanout.gateway.queueing import Queue
 from fanout.gateway.serve import Wish, listen, serve_until, settings
@@ -492,3 +493,18 @@ async def test_an_answer_of_thoughts_alone_is_refused_with_its_reason(
         error = answered.json["error"]
         assert error["code"] == "refused"
         assert "its answer was empty, and ended with stop" in error["message"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such clock")
+async def test_a_client_that_never_reads_does_not_hold_its_turn_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "UNREAD", 0.5)
+    monkeypatch.setattr("tests.gateway.upstream.PIECES", ("x" * 1_000_000,) * 20)
+    async with open_upstream() as upstream:
+        config = config_of({"a": f"a=openai/m?base_url={upstream.url}/v1&key_env="})
+        async with serving(config, most=1) as served:
+            connection = await begin(served, PATHS[0], **asking("a", stream=True))
+            await until(lambda: served.gateway.queue.running == 1)
+            with trio.fail_after(8):
+                while served.gateway.queue.running:  # noqa: ASYNC110  # what is waited for tells nobody
+                    await trio.sleep(0.05)
+            await connection.aclose()
