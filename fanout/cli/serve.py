@@ -94,8 +94,9 @@ def load_file(name: str) -> "Config":
 def _serve(wish: "Wish", config: "Config", *, quiet: bool) -> int:
     from attrs import evolve
 
-    from fanout.gateway.serve import listen, run_workers
+    from fanout.gateway.serve import check_certificate, listen, run_workers
 
+    check_certificate(wish)
     sock = listen(wish)
     wish = evolve(wish, port=sock.getsockname()[1])
 

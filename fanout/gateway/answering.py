@@ -12,7 +12,7 @@ from fanout import api
 from fanout.abc import Policy
 from fanout.answers import Answer, Run
 from fanout.catalog.config import Config
-from fanout.errors import AllLanesFailed, ProviderError, UsageError
+from fanout.errors import AllLanesFailed, ProviderError, Refused, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Sources, Status, Tagged
 from fanout.gateway.call_ids import CallIds
@@ -225,8 +225,17 @@ def _finished(events: Sequence[Event]) -> bool:
 
 
 def _failure(run: Run) -> AllLanesFailed:
-    errors = [answer.error for answer in run.answers if answer.error is not None]
+    """Every lane's error; an answer that is whole and has nothing but thoughts was refused for that."""
+    errors = [error for answer in run.answers if (error := answer.error or _refusal(answer)) is not None]
     return AllLanesFailed("no lane gave an answer", errors or [ProviderError("no lane gave an answer")])
+
+
+def _refusal(answer: Answer) -> Refused | None:
+    if answer.status is not Status.FINISHED or answer.answered:
+        return None
+    error = Refused(f"its answer was empty{f', and ended with {answer.finish_reason}' if answer.finish_reason else ''}")
+    error.lane = answer.lane
+    return error
 
 
 def _winner_headers(lane: str, ttft: float | None) -> list[tuple[str, str]]:

@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,9 @@ GRACE = 5.0
 
 IDLE = 75.0
 """Seconds that an idle connection is kept: longer than clients and proxies keep theirs, so that they close first."""
+
+UNREAD = 60.0
+"""Seconds after which a client that reads nothing of what was sent is cut off: it would hold its turn for ever."""
 
 RESTART = 1.0
 """Seconds before a worker that died is started again."""
@@ -87,6 +92,8 @@ def listen(wish: Wish) -> socket.socket:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; hypercorn shields its sends from every other clock
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNREAD))
             sock.bind(address)
             sock.listen(1024)
         except OSError:
@@ -96,6 +103,22 @@ def listen(wish: Wish) -> socket.socket:
         raise UsageError(f"cannot listen at {wish.host} port {wish.port}: {error.strerror or error}") from None
     sock.setblocking(False)
     return sock
+
+
+def heeded() -> tuple[signal.Signals, ...]:
+    """Those of STOPS that were not ignored when we were started, as nohup and shells without job control do."""
+    return tuple(number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+def check_certificate(wish: Wish) -> None:
+    """Raises UsageError, which names the files, if the certificate and its key cannot be used."""
+    if wish.certificate is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(wish.certificate, wish.key)
+    except OSError as error:  # which those of ssl are too
+        why = error.strerror if not isinstance(error, ssl.SSLError) else "it is no such pair in PEM, or not of one key"
+        raise UsageError(f"cannot use the certificate {wish.certificate} with the key {wish.key}: {why}") from None
 
 
 async def run(
@@ -108,9 +131,13 @@ async def run(
     gateway = Gateway(
         wish.guard(), config, Queue(wish.most, wish.waiting), partial(open_transport, wish.transport), log
     )
-    with trio.open_signal_receiver(*STOPS) as signals:
+    numbers = heeded()
+    with ExitStack() as stack:
+        signals = stack.enter_context(trio.open_signal_receiver(*numbers)) if numbers else None
 
         async def wait_for_signal() -> None:
+            if signals is None:
+                await trio.sleep_forever()
             await anext(signals)
             gateway.stopping.set()
 
@@ -153,6 +180,7 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
 
     A worker that dies is started again. Returns the exit code: 0 if all ended as they should.
     """
+    numbers = heeded()
     children: set[int] = set()
     stopped: list[int] = []
 
@@ -166,11 +194,11 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
         if child:
             children.add(child)
             return
-        for number in STOPS:
+        for number in numbers:
             signal.signal(number, signal.SIG_DFL)
         os._exit(work(evolve(wish, workers=1)))
 
-    for number in STOPS:
+    for number in numbers:
         signal.signal(number, stop)
     for _ in range(wish.workers):
         begin()

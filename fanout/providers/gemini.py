@@ -68,6 +68,8 @@ class Gemini(Provider):
         """A model's path; a name with a slash, like tunedModels/x, is one already."""
         if not self.model:
             raise InvalidRequest(f"{self.name} needs a model")
+        if not {".", ".."}.isdisjoint(self.model.split("/")):
+            raise InvalidRequest(f"a model of {self.name} has no . or .. in its path")  # which would leave it
         return quote(self.model if "/" in self.model else f"models/{self.model}")
 
     def _credentials(self) -> dict[str, str | Secret]:

@@ -156,3 +156,32 @@ def test_the_line_to_try_is_one_command_whatever_a_project_calls_its_groups(
     assert words[2:5] == ["-H", "content-type: application/json", "-d"]
     assert json.loads(words[5])["model"] == name.replace("\x1b[31m", "")
     assert len(words) == 6
+
+
+def test_a_certificate_that_cannot_be_used_is_named_before_anything_is_served(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.pem").write_text("nothing")
+    for name in ("bad.pem", "missing.pem"):
+        file = str(tmp_path / name)
+        assert main(["serve", "--port", "0", "--tls-cert", file, "--tls-key", file]) == 2
+        said = capfd.readouterr()
+        assert name in said.err
+        assert "serves at" not in said.out
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(workers: str, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with served("--workers", workers, cwd=tmp_path) as (process, url, _):
+            get(f"{url}/healthz")
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.5)
+            assert process.poll() is None
+            assert get(f"{url}/healthz")[0] == 200
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+            assert process.returncode == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

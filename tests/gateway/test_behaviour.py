@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from h2.connection import H2Connection
 
 import fanout
 from fanout.catalog.config import Config, GroupTable, LaneTable
-from fanout.gateway import answering
+from fanout.gateway import answering, serve
 from fanout.gateway.app import Gateway
 from fanout.gateway.queueing import Queue
 from fanout.gateway.serve import Wish, listen, serve_until, settings
@@ -460,3 +461,50 @@ async def test_clients_that_leave_at_random_leave_nothing() -> None:
                     await upstream.all_closed()
             await trio.sleep(0.1)
             assert descriptors() <= before + 5
+
+
+@pytest.mark.parametrize(("depth", "status"), [(150, 200), (250, 400), (1000, 400), (5000, 400)])
+async def test_a_body_that_is_nested_too_deep_is_a_bad_request(depth: int, status: int) -> None:
+    async with open_server() as upstream, serving(config_of({"a": upstream.lane("a")})) as served:
+        said = json.dumps(asking("a", metadata="@")).replace('"@"', '{"a":' * depth + "1" + "}" * depth)
+        answered = await exchange(served.port, raw("POST", PATHS[0], said.encode()))
+        assert answered.status == status
+
+
+async def test_a_model_of_gemini_cannot_lead_out_of_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "not-sent-anywhere")
+    async with serving() as served:
+        for model in ("gemini/../x", "gemini/tunedModels/../../x", "gemini/a/./b"):
+            answered = await post(served, PATHS[0], asking(model))
+            assert answered.status == 400
+            assert "in its path" in answered.json["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_of_thoughts_alone_is_refused_with_its_reason(
+    stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.gateway.upstream.PIECES", ())
+    async with open_upstream() as upstream:
+        upstream.thinks = True
+        async with serving(config_of({"a": f"a=openai/m?base_url={upstream.url}/v1&key_env="})) as served:
+            answered = await post(served, PATHS[0], asking("a", stream=stream))
+        assert answered.status == 502
+        error = answered.json["error"]
+        assert error["code"] == "refused"
+        assert "its answer was empty, and ended with stop" in error["message"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such clock")
+async def test_a_client_that_never_reads_does_not_hold_its_turn_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "UNREAD", 0.5)
+    monkeypatch.setattr("tests.gateway.upstream.PIECES", ("x" * 1_000_000,) * 20)
+    async with open_upstream() as upstream:
+        config = config_of({"a": f"a=openai/m?base_url={upstream.url}/v1&key_env="})
+        async with serving(config, most=1) as served:
+            connection = await begin(served, PATHS[0], **asking("a", stream=True))
+            await until(lambda: served.gateway.queue.running == 1)
+            with trio.fail_after(8):
+                while served.gateway.queue.running:  # noqa: ASYNC110  # what is waited for tells nobody
+                    await trio.sleep(0.05)
+            await connection.aclose()

@@ -14,6 +14,9 @@ from fanout.wire.json_text import show
 SILENT = ("metadata", "user", "safety_identifier", "service_tier", "prompt_cache_key", "prompt_cache_retention")
 """Fields that change nothing of an answer: every dialect takes them, and leaves them where they are."""
 
+DEEPEST = 200
+"""Levels of objects and lists in a body: what walks through them, here and at services, goes as deep."""
+
 _NUMBERS = int | float
 T = TypeVar("T")
 
@@ -130,7 +133,19 @@ def read_json(body: bytes) -> Mapping[str, Any]:
         raise UsageError(f"the body is not JSON: {str(error).partition(':')[0]}") from None
     if not isinstance(value, dict):
         raise UsageError("the body must be a JSON object")
+    if _is_deeper(value, DEEPEST):
+        raise UsageError(f"the body is nested deeper than {DEEPEST} levels")
     return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        inner = [child for one in level for child in (one.values() if type(one) is dict else one)]
+        level = [child for child in inner if type(child) in (dict, list)]
+        if not level:
+            return False
+    return True
 
 
 def read_model(fields: Fields) -> str:
