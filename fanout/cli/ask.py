@@ -43,6 +43,11 @@ def ask(plan: str, **values: Any) -> int:
     return show(evolve(choices, lanes=(plan,)), plan_of, who)
 
 
+for _param in ask.params:
+    if isinstance(_param, click.Option) and _param.name == "lanes":
+        _param.hidden = True  # it is refused, with a word of what takes it
+
+
 def _explain_missing(name: str, config: "Config") -> str:
     """The sentence that there is no such lane or group, with those that there are and the files that they stand in."""
     from fanout.catalog.config import find_files

@@ -18,6 +18,10 @@ class Output:
         """Tells whether, of a run of so many lanes, a text that is certain to count may be printed as it comes."""
         return False
 
+    def shows_all(self, run: Run, /) -> bool:
+        """Tells whether `run` prints what came of every lane, also of those whose answers do not count."""
+        return False
+
     def piece(self, lane: str, text: str, /) -> str:
         """Returns what to print of the next piece of that text."""
         return ""

@@ -23,6 +23,10 @@ class Headed(Output):
         self.width = width
         self.who = who
 
+    def shows_all(self, run: Run) -> bool:
+        """Tells whether what came of every lane is printed: not beside a winner, nor beside a quorum's answers."""
+        return self.who == "all" or (self.who == "quorum" and not select_answers(run, self.who))
+
     def run(self, run: Run) -> str:
         """Returns the answers in the order of the lanes."""
         kept = select_answers(run, self.who)

@@ -28,6 +28,10 @@ class JsonLines(Output):
             shown["status"] = tagged.event.status if tagged.lane in self._started else NOT_STARTED
         return line(shown)
 
+    def shows_all(self, run: Run) -> bool:
+        """Tells that what came of every lane is printed."""
+        return True
+
     def run(self, run: Run) -> str:
         """Returns the last line."""
         return line(run_object(run))

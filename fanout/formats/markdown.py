@@ -41,6 +41,10 @@ class Markdown(Output):
         self.prompt = prompt
         self._safe = safe
 
+    def shows_all(self, run: Run) -> bool:
+        """Tells that what came of every lane is printed."""
+        return True
+
     def run(self, run: Run) -> str:
         """Returns the document."""
         answers = [part for answer in run.answers for part in self._section(answer, run)]

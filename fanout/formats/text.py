@@ -2,13 +2,16 @@
 
 from fanout.answers import Run
 from fanout.formats import Output
-from fanout.formats.plain import Streamed, alone
+from fanout.formats.plain import Streamed, alone, label
 from fanout.formats.summary import Who, select_answers
 from fanout.formats.terminal import Sanitiser
 
 
 class Text(Output):
-    """The text of the answers that count, with an empty line between; `safe` for a terminal, or exactly as it came."""
+    """The text of the answers that count, `safe` for a terminal, or exactly as it came.
+
+    Where all count, every line of several lanes is under its lane's name; a quorum's have an empty line between.
+    """
 
     def __init__(self, who: Who, *, safe: bool = True) -> None:
         self.who = who
@@ -27,7 +30,9 @@ class Text(Output):
 
     def run(self, run: Run) -> str:
         """Returns the text, or what is not printed yet of it."""
-        text = "\n".join(alone(answer, safe=self._safe) for answer in select_answers(run, self.who))
+        named = self.who == "all" and len(run.answers) > 1
+        shown, between = (label, "") if named else (alone, "\n")
+        text = between.join(shown(answer, safe=self._safe) for answer in select_answers(run, self.who))
         return self._streamed.finish(text) if self._streamed else text
 
 

@@ -64,10 +64,16 @@ async def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path) -> 
     env = configure(tmp_path, '[groups.quick]\npolicy = "race"\nlane = ["local"]')
     done = await fanout("ask", "quick", "Why?", env=env)
     assert done.code == 2
-    assert "fanout.toml: groups['quick']: there is no key 'lane'; did you mean 'lanes'?" in done.err
+    assert "fanout: groups['quick']: there is no key 'lane'; did you mean 'lanes'?" in done.err
+    assert str(tmp_path / "fanout" / "fanout.toml") in done.err
 
 
 async def test_ask_takes_one_name_and_no_lanes() -> None:
     done = await fanout("ask", "quick", "-m", "local", "Why?")
     assert done.code == 2
     assert "fanout race -m takes several" in done.err
+
+
+async def test_the_help_of_ask_has_no_option_that_it_refuses() -> None:
+    done = await fanout("ask", "--help")
+    assert "--system" in done.out and "--model" not in done.out

@@ -10,9 +10,9 @@ def test_the_text_alone_is_the_winner_s() -> None:
     assert Text("winner").run(NOBODY) == ""
 
 
-def test_the_text_of_everyone_is_that_of_all_who_finished() -> None:
+def test_the_text_of_everyone_is_that_of_all_who_finished_under_their_names() -> None:
     other = evolve(WON, lane="z", text="Red.")
-    assert Text("all").run(evolve(RUN, answers=(*RUN.answers, other))) == "Blue.\nVery.\n\nRed.\n"
+    assert Text("all").run(evolve(RUN, answers=(*RUN.answers, other))) == "[a] Blue.\n[a] Very.\n[z] Red.\n"
 
 
 def test_raw_text_is_exactly_what_came() -> None:

@@ -119,7 +119,7 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
             await stdout.write(output.run(run) + unfinished)
         else:
             await stdout.write(output.run(run))
-        _sum_up(run, choices, who, printed)
+        _sum_up(run, choices, who, printed, shown=output.shows_all(run))
         code = exit_code(run, who, strict=choices.strict)
         if stopping.asked.is_set():
             return code
@@ -278,10 +278,10 @@ def exit_code(run: Run, who: Who, *, strict: bool) -> int:
     return PARTLY if strict and failed else ANSWERED
 
 
-def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = ()) -> None:
+def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = (), *, shown: bool = False) -> None:
     """Says on stderr how each lane did, and if none answered, why and what to do.
 
-    `printed` are the lanes whose text stands on stdout already.
+    `printed` are the lanes whose text stands on stdout already; where all that came is `shown`, nothing is said of it.
     """
     from fanout.cli.screen import advice
     from fanout.formats import table
@@ -294,7 +294,7 @@ def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = ()) 
             _echo(line)
         for answer in (answer for answer in run.answers if answer not in local):
             _echo(advice.failure(answer, who))
-            if answer.text and not (who == "quorum" and answer.status is Status.FINISHED):
+            if answer.text and not shown and not (who == "quorum" and answer.status is Status.FINISHED):
                 where = "are printed" if answer.lane in printed else "had come; --json shows them"
                 click.echo(f"    {len(answer.text)} characters of text {where}", err=True)
     elif not choices.quiet:

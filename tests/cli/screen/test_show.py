@@ -467,3 +467,33 @@ async def test_a_lane_that_is_waited_for_beyond_first_is_told_once_on_stderr(
         nursery.cancel_scope.cancel()
     line = "a: no content within 60 s; waiting, since no other lane could answer; --first sets a limit"
     assert capsys.readouterr().err.splitlines() == [line]
+
+
+async def test_where_the_text_of_a_lane_that_was_cut_is_shown_nothing_is_said_of_it() -> None:
+    async with open_server() as server:
+        lane = server.lane("cut", cut=2, n=9)
+        for verb, form in (("race", "--json"), ("race", "--jsonl"), ("race", "--markdown"), ("compare", "--json")):
+            done = await fanout(verb, form, "-m", lane, "hi")
+            assert done.code == 1 and "w0 w1" in done.out
+            assert "cut: " in done.err and "characters of text" not in done.err
+        quiet = await fanout("compare", "-q", "-m", lane, "-m", lane, "hi")
+    assert (quiet.out, "6 characters of text had come; --json shows them" in quiet.err) == ("", True)
+
+
+@pytest.mark.slow
+async def test_on_a_terminal_what_a_comparison_printed_of_lanes_that_were_stopped_is_not_offered_again() -> None:
+    async with open_server() as server:
+        lanes = ["-m", server.lane("a", n=99, gap=0.3), "-m", server.lane("b", n=99, gap=0.3)]
+        async with on_terminal("compare", *lanes, "hi") as terminal:
+            await terminal.until("w1")
+            os.kill(terminal.process.pid, signal.SIGINT)
+            await terminal.end()
+            assert "partial" in terminal.written and "characters of text" not in terminal.written
+
+
+async def test_quiet_several_answers_have_their_lanes_names() -> None:
+    async with open_server() as server:
+        lanes = ["-m", server.lane("a", say="Blue."), "-m", server.lane("b", say="Red.")]
+        several = await fanout("compare", "-q", *lanes, "hi")
+        one = await fanout("compare", "-q", *lanes[:2], "hi")
+    assert (several.out, one.out) == ("[a] Blue.\n[b] Red.\n", "Blue.\n")
