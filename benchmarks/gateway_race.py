@@ -105,7 +105,7 @@ def _at(values: Sequence[float], share: float) -> float:
 
 
 def leave(server: Server, clients: int) -> dict[str, Any]:
-    """Measures what clients that leave at random leave behind: the delay until the service notices, memory, descriptors."""
+    """Measures what clients that leave at random leave: the delay until the service notices, memory, descriptors."""
     random = Random(11)  # no secret
     urls = {
         f"{lane}{number}": server.stream(every=EVERY, chunks=2000, after=random.randint(0, 300), tag=f"{lane}{number}")
