@@ -1,5 +1,6 @@
 """A prompt's fan-out, run and shown: live while it lasts, its answer on stdout, the rest on stderr."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Container, Sequence
@@ -314,7 +315,9 @@ def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = (), 
 def _echo(line: str) -> None:
     """Prints a line of failures on stderr, indented; on a terminal wrapped at words."""
     width = line_width()
-    first, *rest = [line] if width is None else wrap(line, width - 4)
+    # A command is copied whole: with blanks that are no places to break, it is put on a line of its own if need be.
+    bound = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\xa0"), line)
+    first, *rest = [line] if width is None else [part.replace("\xa0", " ") for part in wrap(bound, width - 4)]
     for text in (f"  {first}", *(f"    {more}" for more in rest)):
         click.echo(text, err=True)
 
