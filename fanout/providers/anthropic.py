@@ -223,7 +223,7 @@ class MessagesReader(JsonReader):
                 self._inputs[begun[0]] = ""
                 out.append(self.tool_call(begun[0], None, None, piece))
         elif kind == "citations_delta":
-            self._cite(object_of(delta.get("citation")), out)
+            self._citations.add_all([_page_of(object_of(delta.get("citation")))], out)
 
     def _read_block(self, index: Any, block: dict[str, Any], out: list[Event]) -> None:
         """A block begins, or is there as a whole."""
@@ -232,8 +232,7 @@ class MessagesReader(JsonReader):
         if kind == "text":
             if text := text_of(block.get("text")):
                 out.append(Delta(text))
-            for citation in rows_of(block.get("citations")):
-                self._cite(citation, out)
+            self._citations.add_all(map(_page_of, rows_of(block.get("citations"))), out)
         elif kind == "thinking":
             self._signature = [text_of(block.get("signature")) or ""]
             if thinking := text_of(block.get("thinking")):
@@ -271,9 +270,6 @@ class MessagesReader(JsonReader):
                 self._inputs[index] = ""
                 out.append(self.tool_call(index, None, None, whole))
 
-    def _cite(self, citation: dict[str, Any], out: list[Event]) -> None:
-        self._citations.add(citation.get("url") or citation.get("source"), citation.get("title"), out)
-
     def _read_usage(self, usage: Any, out: list[Event]) -> None:
         """Every count is cumulative, and not all are said again."""
         if usage and isinstance(usage, dict):
@@ -302,3 +298,7 @@ def _usage(counts: dict[str, Any]) -> Usage:
         cached=count_of(counts.get("cache_read_input_tokens")),
         reasoning=count_of(object_of(counts.get("output_tokens_details")).get("thinking_tokens")),
     )
+
+
+def _page_of(citation: dict[str, Any]) -> tuple[Any, Any]:
+    return citation.get("url") or citation.get("source"), citation.get("title")

@@ -30,6 +30,8 @@ class Citations:
     def _add(self, url: Any, title: Any) -> bool:
         if not text_of(url) or not url.startswith(("http://", "https://")):
             return False
+        if len(self._pages) >= MAX_PAGES and url not in self._pages:
+            return False  # as soon as can be: of one reply there may be tens of thousands
         page = Source(repair(url), repair(text_of(title) or "") or None)
         known = self._pages.get(page.url)
         if (len(self._pages) >= MAX_PAGES) if known is None else (known.title or not page.title):
