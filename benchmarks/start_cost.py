@@ -1,4 +1,4 @@
-"""How long a command takes from `exec` until its request is on the wire, against an interpreter that imports Trio.
+"""The time that a command takes from `exec` until its request is on the wire, against an interpreter that imports Trio.
 
 Commands take turns, each in a fresh process: their request arrives at a service in this process, which answers at once,
 and that time counts; of `python -c "import trio"` it counts until the process has ended. Bytecode is compiled before,
@@ -41,7 +41,7 @@ _ANSWER = (
 )
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
 _LLM_MODELS = "- model_id: m\n  model_name: m\n  api_base: {url}/v1\n"
-"""What llm is told of a service in its `extra-openai-models.yaml`."""
+"""The words in which llm is told of a service in its `extra-openai-models.yaml`."""
 
 
 @define

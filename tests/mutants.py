@@ -65,7 +65,7 @@ class Mutant:
 
 @define
 class Result:
-    """What became of a mutant, and in how many seconds."""
+    """The fate of a mutant, and in how many seconds."""
 
     key: str
     place: str

@@ -1,4 +1,4 @@
-"""Where keys come from: the environment, those that are stored, and .env; and that nobody else reads them."""
+"""The places that keys come from: the environment, those that are stored, and .env; and that nobody else reads them."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the environment or a file says wrongly of one lane ends that lane, and no other."""
+"""A mistake of the environment or a file about one lane ends that lane, and no other."""
 
 from pathlib import Path
 

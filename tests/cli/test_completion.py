@@ -61,7 +61,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 def ask_bash(home: Path, line: str) -> list[str]:
-    """What bash would put in place of the last word, of which it has cut off what is before = and :."""
+    """The words that bash would put in place of the last word, of which it has cut off what is before = and :."""
     words = line.replace("=", " = ").replace(":", " : ").split() + ([""] if line.endswith((" ", "=")) else [])
     quoted = " ".join(f"'{word}'" for word in words)
     arguments = ["bash", "--norc", "-c", BASH, "bash", line, quoted]
@@ -71,7 +71,7 @@ def ask_bash(home: Path, line: str) -> list[str]:
 
 
 def ask_fish(home: Path, line: str) -> list[str]:
-    """What fish offers for a line, without the descriptions."""
+    """The words that fish offers for a line, without the descriptions."""
     script = f"source completion.fish; complete -C '{line}'"
     done = subprocess.run(
         ["fish", "--no-config", "-c", script],
@@ -149,7 +149,7 @@ def test_files_are_left_to_the_shell(home: Path) -> None:
 
 
 def press_tab(home: Path, line: str, until: str) -> str:
-    """What an interactive zsh shows after a line and a TAB."""
+    """The text that an interactive zsh shows after a line and a TAB."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(home)

@@ -1,4 +1,4 @@
-"""What `accept` says of an answer, at once or after a while, and the answer that is good from the verdict on."""
+"""The word of `accept` on an answer, at once or after a while, and the answer that is good from the verdict on."""
 
 import json
 from collections.abc import Callable

@@ -321,7 +321,7 @@ class TalkativeFirstVersion(Words):
 
 
 class Callable_:  # noqa: N801
-    """What may be called, and is no function."""
+    """Something that may be called, and is no function."""
 
     def __call__(self, head: Head, request: Request) -> Reader:
         assert isinstance(request, Request)

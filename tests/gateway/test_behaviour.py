@@ -1,4 +1,4 @@
-"""How the gateway behaves on real sockets: who leaves, who waits, what is cut, what is sent twice, how it stops."""
+"""The gateway on real sockets: who leaves, who waits, what is cut, what is sent twice, how it stops."""
 
 import json
 import shutil

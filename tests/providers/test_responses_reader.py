@@ -22,7 +22,7 @@ from tests.servers.events import text_of
 
 
 def kept_item(item: Any) -> Reasoning:
-    """What goes back to the usual lane of an item that has its texts."""
+    """The part that goes back to the usual lane of an item that has its texts."""
     mark = {"wire": "responses", "service": "https://api.openai.com/v1", "model": "m-1"}
     return Reasoning("", {**mark, "data": {"summary": [], **item}})
 

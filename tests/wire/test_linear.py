@@ -158,7 +158,7 @@ def test_deflate_takes_time_in_proportion(unit: bytes, start: bytes) -> None:
 @pytest.mark.parametrize("unit", [gzip.compress(b""), gzip.compress(b"a"), gzip.compress(bytes(2000))])
 @pytest.mark.parametrize("outer", [gzip.compress, lambda data: data], ids=["packed", "not packed"])
 def test_stacked_codings_take_time_in_proportion(unit: bytes, outer: Callable[[bytes], bytes]) -> None:
-    """What is within the outer coding is wire bytes to the inner one, however few the outer ones are."""
+    """The bytes within the outer coding are wire bytes to the inner one, however few the outer ones are."""
     assert_linear(lambda size: cost(lambda: Decoder("gzip, gzip").feed, outer(unit * 100), size, PIECE))
 
 

@@ -1,4 +1,4 @@
-"""What a dialect writes, our own reader of that wire reads back into the same events, however it is cut."""
+"""Our own reader of a wire reads what its dialect writes back into the same events, however it is cut."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -105,7 +105,7 @@ def fold(events: Sequence[Event]) -> Answer:
 
 
 def essence(answer: Answer) -> Answer:
-    """What of an answer a dialect carries; the same page may be told several times, the services' own words differ."""
+    """The part of an answer that a dialect carries; a page may be told several times, the services' own words differ."""
     pages = {source.url: source for source in reversed(answer.sources)}
     sources = tuple(sorted(pages.values(), key=lambda source: source.url))
     usage = answer.usage and evolve(

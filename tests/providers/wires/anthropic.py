@@ -142,7 +142,7 @@ MAKER = {"wire": "anthropic", "service": "https://api.anthropic.com", "model": "
 
 
 def kept(**data: str) -> Reasoning:
-    """What goes back to the usual lane."""
+    """The part that goes back to the usual lane."""
     return Reasoning("", {**MAKER, "data": data})
 
 
