@@ -105,7 +105,7 @@ def fold(events: Sequence[Event]) -> Answer:
 
 
 def essence(answer: Answer) -> Answer:
-    """The part of an answer that a dialect carries; a page may be told several times, the services' own words differ."""
+    """The part of an answer that a dialect carries; a page may come several times, the services' own words differ."""
     pages = {source.url: source for source in reversed(answer.sources)}
     sources = tuple(sorted(pages.values(), key=lambda source: source.url))
     usage = answer.usage and evolve(
