@@ -6,7 +6,6 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from fanout.answers.html import draw_columns
 from fanout.errors import ProviderError
 from fanout.events import (
     CONTENT,
@@ -85,6 +84,8 @@ class Answer:
 
     def _repr_html_(self) -> str:
         """The answer as a notebook shows it."""
+        from fanout.answers.html import draw_columns  # noqa: PLC0415  # for notebooks alone
+
         return draw_columns([self])
 
     @property
@@ -160,6 +161,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         """The answers as a notebook shows them, side by side."""
+        from fanout.answers.html import draw_columns  # noqa: PLC0415  # for notebooks alone
+
         return draw_columns(self.answers, self.winner.lane if self.winner else None)
 
     def __getitem__(self, lane: str) -> Answer:

@@ -27,7 +27,6 @@ from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
 from fanout.formats.summary import Who
-from fanout.formats.wrapping import wrap
 
 if TYPE_CHECKING:
     from fanout.cli.last import Last
@@ -314,6 +313,8 @@ def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = (), 
 
 def _echo(line: str) -> None:
     """Prints a line of failures on stderr, indented; on a terminal wrapped at words."""
+    from fanout.formats.wrapping import wrap
+
     width = line_width()
     # A command is copied whole: with blanks that are no places to break, it is put on a line of its own if need be.
     bound = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\xa0"), line)
