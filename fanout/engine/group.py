@@ -233,7 +233,8 @@ class Group:
             elif certain:
                 break
             else:
-                self._spoke_at += 2 * leniency.pardon(now - due)
+                if more := leniency.pardon(now - due, self._policy.pace):
+                    self._spoke_at += now - due + more
                 await let_read(now - due)
                 certain = True
         if trio.current_time() >= until:

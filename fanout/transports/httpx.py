@@ -32,7 +32,7 @@ from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.addresses.proxy import Proxy
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
-from fanout.settings.timeouts import Leniency
+from fanout.transports.connecting import Wait, Waits
 from fanout.transports.outgoing import (
     describe_refusal,
     load_authorities,
@@ -78,13 +78,17 @@ class HttpxTransport:
         self._trust: ssl.SSLContext | None = None
         self._open = False
         self._turn = trio.Lock()
+        self._waits = Waits()
 
     async def __aenter__(self) -> Self:
         self._open = True
+        self._waits = Waits()
+        self._waits.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._open = False
+        self._waits.close()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
             for client in self._clients.values():
                 await client.library.aclose()
@@ -93,13 +97,14 @@ class HttpxTransport:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
         host = read_host(request.url)
         client = self._find_client(request, host)
-        progress = _Progress(host, client, receiver, connect, self._turn)
+        progress = _Progress(host, client, receiver, self._waits.begin(connect), self._turn)
         _asking.set(progress)
         client.exchanges += 1
         try:
             await self._close_spare()
             error = await _send(client.library, request, progress)
             while error is not None and progress.may_repeat(error):
+                progress.wait = self._waits.begin(connect)
                 error = await _send(client.library, request, progress)
         except BaseException as broken:
             _log.debug("an exchange with %s is cut off: %s", host, type(broken).__name__)
@@ -225,7 +230,8 @@ class _Stage(Enum):
 class _Progress:
     """The progress of one request, from the library's trace: it shows who failed, and if it may be sent again."""
 
-    def __init__(self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock) -> None:
+    def __init__(self, host: str, client: _Client, receiver: Receiver, wait: Wait, turn: trio.Lock) -> None:
+        self.wait = wait
         self.data = receiver.data
         self.turn = turn
         self.came = False  # any byte
@@ -233,14 +239,11 @@ class _Progress:
         self._host = host
         self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
-        self._connect = connect
-        self._leniency = Leniency()
         self.begin()
 
     def begin(self) -> None:
         """Begins a try."""
         self.stage = _Stage.NONE
-        self.scope = trio.CancelScope(deadline=trio.current_time() + self._connect)
         self.stream: Any = None
         self._fresh = False
 
@@ -265,7 +268,7 @@ class _Progress:
             case "send_request_headers.started" if info["request"].method != b"CONNECT":
                 self.stage = _Stage.SENT
                 self.stream = None
-                self.scope.deadline = inf
+                self.wait.over = True
                 self.came = False  # what came before was the proxy's
 
     def may_repeat(self, error: Exception) -> bool:
@@ -273,10 +276,8 @@ class _Progress:
 
         A service may close an idle connection at any time, also just when it is used again. A request that met with
         such an end, before any byte of a response, was not processed (RFC 9112, 9.3.1): it goes out again, until it
-        has had a fresh connection. Nor has the service been too slow to connect where we are late ourselves.
+        has had a fresh connection.
         """
-        if isinstance(error, trio.TooSlowError):
-            return self._leniency.pardon(trio.current_time() - self.scope.deadline) > 0
         lost = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
         return lost and not self._fresh and not self.came
 
@@ -286,7 +287,7 @@ class _Progress:
         by_proxy = self.stage is _Stage.PROXY or isinstance(error, httpx.ProxyError)
         match error:
             case trio.TooSlowError():
-                return make_connect_timeout(host, self._connect, proxy, by_proxy=by_proxy)
+                return make_connect_timeout(host, self.wait.seconds, proxy, by_proxy=by_proxy)
             case _ if by_proxy:
                 return make_connect_error(host, _describe_proxy_failure(error), proxy, by_proxy=True)
             case httpx.ConnectError() | httpx.UnsupportedProtocol() | httpx.InvalidURL():
@@ -339,7 +340,7 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
     """Tries once; returns the library's error, if it fails. What the receiver raises passes through."""
     progress.begin()
     try:
-        with progress.scope:
+        with progress.wait.scope:
             async with client.stream(
                 request.method,
                 request.url,
@@ -360,10 +361,11 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
             raise
         return error
     finally:
+        progress.wait.over = True
         if progress.stream is not None:  # the library leaves it open where TLS or SOCKS are cut off
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
                 await progress.stream.aclose()
-    return trio.TooSlowError() if progress.scope.cancelled_caught else None
+    return trio.TooSlowError() if progress.wait.scope.cancelled_caught else None
 
 
 async def _receive(response: Any, receiver: _Progress) -> None:

@@ -63,13 +63,68 @@ def test_the_rate_is_measured_window_by_window() -> None:
     assert error and error.clock == "min_tps"
 
 
-def test_time_is_given_back_before_content_alone() -> None:
+def test_a_clock_that_rings_late_goes_on_for_as_long_as_it_was_late() -> None:
     lane = clocks(first=5, idle=2)
-    lane.pardon(3.0)
-    assert lane.next_alarm() == (111.0, "first", 5)
-    lane.content(107.0, 1)
-    lane.pardon(3.0)
-    assert (lane.next_alarm(), lane.late) == ((109.0, "idle", 2), 6)
+    lane.pardon(105.5)
+    assert lane.next_alarm() == (106.0, "first", 5)
+    lane.content(106.0, 1)
+    lane.pardon(108.75)
+    assert lane.next_alarm() == (109.5, "idle", 2)
+
+
+def test_after_a_stop_a_clock_begins_anew() -> None:
+    lane = clocks(first=5, idle=2)
+    lane.pardon(140.0)
+    assert lane.next_alarm() == (145.0, "first", 5)
+    lane.content(141.0, 1)
+    lane.pardon(144.0)
+    assert lane.next_alarm() == (146.0, "idle", 2)
+
+
+def test_a_late_end_of_the_stream_is_waited_for_again() -> None:
+    lane = clocks(idle=30)
+    lane.content(101.0, 1)
+    lane.complete(102.0)
+    lane.pardon(104.5)
+    assert lane.next_alarm() == (105.0, "linger", 2)
+    lane.pardon(108.5)
+    assert lane.next_alarm() == (110.5, "linger", 2)
+
+
+def test_the_rate_is_measured_anew_after_we_were_late() -> None:
+    lane = clocks(min_tps=2)
+    lane.content(100.0, 1000)
+    lane.pardon(140.0)
+    assert lane.next_alarm() == (145.0, "min_tps", 2)
+    lane.content(141.0, 9)
+    error = lane.find_fired(145.0)
+    assert error and error.clock == "min_tps"
+
+
+def test_what_is_promised_to_the_caller_is_not_put_off() -> None:
+    lane = Clocks(Timeouts(total=3, first=1).over(DEFAULTS), started=100.0, until=104.0)
+    lane.pardon(140.0)
+    assert lane.next_alarm() == (103.0, "total", 3)
+    assert (lane.started + lane.late + 1, lane.until) == (141.0, 104.0)
+
+
+def test_all_clocks_that_ring_late_are_put_off_at_one_time_of_three() -> None:
+    lane = clocks(min_tps=2, idle=3)
+    lane.content(100.0, 100)
+    for now in (110.0, 120.0, 130.0, 140.0):
+        lane.pardon(now)
+    assert lane.next_alarm() == (133.0, "idle", 3)
+    lane.content(133.0, 1)
+    assert lane.next_alarm() == (135.0, "min_tps", 2)
+
+
+def test_a_clock_that_is_on_time_is_not_put_off() -> None:
+    lane = clocks(first=5, idle=2)
+    for now in (104.0, 105.0, 105.02):
+        lane.pardon(now)
+    assert lane.next_alarm() == (105.0, "first", 5)
+    lane.pardon(105.5)
+    assert lane.next_alarm() == (106.0, "first", 5)
 
 
 def test_what_came_while_nobody_counted_is_of_the_window_that_ends_then() -> None:

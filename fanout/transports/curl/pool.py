@@ -5,6 +5,7 @@ from typing import Any
 
 import trio
 
+from fanout.settings.timeouts import LATE
 from fanout.transports.curl.libcurl import Easy, Multi
 from fanout.transports.curl.numbers import CurlOpt
 from fanout.transports.curl.sockets import Sockets
@@ -20,14 +21,15 @@ NEVER = 10**9
 class Pool:
     """The transfers over one set of connections: libcurl would use one that was opened with another browser's habits.
 
-    `due` is the Trio time by which libcurl wants to go on. Unless they `share`, each HTTP/2 transfer has a connection
-    of its own.
+    `due` is the Trio time by which libcurl wants to go on, and `missed` the first that has been since it last was let:
+    what begins or ends meanwhile moves `due`, though nothing has been done of what was due before. Unless they `share`,
+    each HTTP/2 transfer has a connection of its own.
     """
 
     def __init__(self, sockets: Sockets, template: Easy, *, share: bool) -> None:
         self.template = template
         self.transfers: dict[Any, Transfer] = {}
-        self.due = inf
+        self.due = self.missed = inf
         self.multi = Multi(self, IDLE_CONNECTIONS, share=share)
         self._unsure = False
         self._sockets = sockets
@@ -60,12 +62,13 @@ class Pool:
         """Stops libcurl's connect clocks that are past only because libcurl is called late.
 
         libcurl looks at its clocks before it looks at its sockets. Returns the transfers that were stopped, of which
-        each has its `connect_by` put off by the time by which we are late.
+        each has its `connect_by` put off by the time by which we are late. Call this before libcurl is let go on.
         """
+        late, self.missed = now - self.missed, self.due if self.due > now else inf
+        if late <= LATE:
+            return []
         past = [transfer for transfer in self.transfers.values() if transfer.connect_by <= now]
-        pardoned = [
-            transfer for transfer in past if not transfer.easy.connected and transfer.put_off(now, now - self.due)
-        ]
+        pardoned = [transfer for transfer in past if not transfer.easy.connected and transfer.put_off(now, late)]
         for transfer in pardoned:
             transfer.easy.set(CurlOpt.CONNECTTIMEOUT_MS, NEVER)
         return pardoned
@@ -81,6 +84,7 @@ class Pool:
     def wake(self, delay: float | None) -> None:
         """As libcurl.Watcher says."""
         self.due = inf if delay is None else trio.current_time() + delay
+        self.missed = min(self.missed, self.due)
         self._sockets.clock.wake_by(self.due)
 
     def close(self) -> None:

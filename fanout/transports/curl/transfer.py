@@ -142,7 +142,7 @@ class Transfer:
 
     def put_off(self, now: float, late: float) -> bool:
         """Moves `connect_by`, which is past, where we are so many seconds late ourselves; False: that is no excuse."""
-        more = self._leniency.pardon(late)
+        more = self._leniency.pardon(late, self.connect)
         self.connect_by = now + more
         return more > 0
 

@@ -19,7 +19,6 @@ import trio
 
 from fanout.abc import Receiver, Request
 from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.settings.timeouts import LATE
 from fanout.transports.curl.errors import CONNECT_TIMEOUT, Route, translate
 from fanout.transports.curl.handles import Handles
 from fanout.transports.curl.libcurl import TIMER
@@ -183,8 +182,7 @@ class CurlTransport:
         """Puts off the verdict on connections, where libcurl is called late: see Pool.pardon."""
         now = trio.current_time()
         for pool in self._pools.values():
-            if now - pool.due > LATE:
-                self._pardoned += pool.pardon(now)
+            self._pardoned += pool.pardon(now)
         if self._pardoned and self._sockets is not None:
             self._sockets.clock.wake_by(min(transfer.connect_by for transfer in self._pardoned))
 
