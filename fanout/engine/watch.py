@@ -174,4 +174,4 @@ def format_age(started: float | None, elapsed: float | None) -> str:
     return "" if elapsed is None else f", {elapsed:.1f} s"
 
 
-_NO_TIMEOUTS = Timeouts(connect=inf, first=inf, idle=inf, total=inf, min_tps=0.0)
+_NO_TIMEOUTS = Timeouts()

@@ -148,3 +148,29 @@ def test_the_word_that_an_answer_is_complete_counts_once_and_after_content_alone
     assert lane.complete(102.0) is True
     assert lane.complete(103.0) is False
     assert lane.next_alarm() == (104.0, "linger", 2)
+
+
+def test_content_after_the_finish_begins_the_wait_for_the_end_anew() -> None:
+    lane = clocks(idle=30)
+    lane.content(101.0, 1)
+    lane.complete(101.0)
+    lane.content(102.5, 1)
+    assert lane.next_alarm() == (104.5, "linger", 2)
+
+
+def test_the_beginning_of_an_answer_moves_first_by_what_has_passed_beside_what_was_given_back() -> None:
+    lane = Clocks(Timeouts(first=5).over(Timeouts(inf, inf, inf, inf, 0)), started=100.0, patient=True)
+    lane.pardon(105.5)
+    lane.begin(105.75)
+    lane.begin(105.9)
+    assert lane.next_alarm() == (111.75, "first", 5)
+    other = clocks(first=5)
+    other.begin(103.0)
+    assert other.next_alarm() == (105.0, "first", 5)
+
+
+def test_without_clocks_the_limit_is_the_deadline_and_there_may_be_none() -> None:
+    lane = Clocks(Timeouts(), started=100.0)
+    assert (lane.limit, lane.next_alarm()) == ((inf, "deadline"), (inf, "deadline", inf))
+    assert Clocks(Timeouts(total=5), started=100.0, until=104.0).limit == (104.0, "deadline")
+    assert Clocks(Timeouts(total=5), started=100.0, until=106.0).limit == (105.0, "total")

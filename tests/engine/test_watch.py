@@ -1,5 +1,6 @@
 from math import inf
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -159,6 +160,7 @@ async def test_an_alarm_is_set_only_to_be_earlier_and_a_superseded_one_sets_none
         await trio.sleep(36)
         assert (fired(lane), alarms.count) == (None, 4)  # the one set first has rung too, and was not wanted
         assert (60, False) in alarms.rung  # nor had anything to be read for it
+        assert (20.5, False) in alarms.rung  # nor for one whose lane had spoken meanwhile
         nursery.cancel_scope.cancel()
 
 
@@ -173,3 +175,34 @@ async def test_an_age_counts_on_while_it_runs(autojump_clock: MockClock) -> None
 
 def test_an_age_outside_trio_is_known_only_of_what_has_ended() -> None:
     assert (format_age(1.5, None), format_age(1.5, 3)) == ("", ", 3.0 s")
+
+
+async def test_a_lane_that_is_alone_is_waited_for_and_that_is_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fanout")
+    async with open_alarms() as alarms:
+        lane = Watch(Timeouts(first=3).over(DEFAULTS), alarms, patient=True)
+        lane.alone = lambda: True
+        with lane.scope:
+            lane.start(inf)
+            await trio.sleep(10)
+    assert (fired(lane), lane.notes) == (None, ["no content within 3 s; as the only lane left it was waited for"])
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("fanout", "no content within 3 s; as the only lane left it is waited for")
+    ]
+
+
+@pytest.mark.parametrize("patient", [None, True])
+async def test_a_lane_is_not_waited_for_unless_it_is_patient_and_somebody_says_that_it_is_alone(
+    patient: bool | None, autojump_clock: MockClock
+) -> None:
+    async with open_alarms() as alarms:
+        timeouts = Timeouts(first=3).over(DEFAULTS)
+        lane = Watch(timeouts, alarms) if patient is None else Watch(timeouts, alarms, patient=patient)
+        if patient is None:
+            lane.alone = lambda: True
+        with lane.scope:
+            lane.start(inf)
+            await trio.sleep_forever()
+    assert (trio.current_time(), fired(lane)) == (3, ("first", 3))
