@@ -162,9 +162,7 @@ class Provider(ABC):
         A provider that knows more of its service, or has settings for its quirks, adds them to `more`.
         """
         values = {name: getattr(access, name) for name in _shared_fields(cls)}
-        for name, value in (*access.given.items(), *more.items()):
-            if cls.takes(name):
-                values[name] = value
+        values |= {name: value for name, value in (*access.given.items(), *more.items()) if cls.takes(name)}
         return cls(**values)
 
     @classmethod
