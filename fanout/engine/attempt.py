@@ -85,7 +85,7 @@ class Attempt(Watched):
         self.leave: Leave = no_others
         self.state = WAITING
         self.prompt: Prompt | None = None
-        self._prepare = partial(_prepare, turns, options or Options())
+        self._prepare = _NOTHING_ADDED if turns is None and not options else partial(_prepare, turns, options)
         self._limiter = limiter
         self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient)
         self._transport = transport
@@ -132,6 +132,8 @@ class Attempt(Watched):
             if self._trial is not None and (run := _settle(self._trial, self._retries, answered=self._fold.chunks > 0)):
                 with trio.move_on_after(2 * FAREWELL, shield=True):
                     await run()
+            if self._trial is not None:
+                self._trial.release()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
@@ -287,9 +289,13 @@ def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], A
     return trial.errand(retries.keys, answered=answered)
 
 
-def _prepare(turns: Turns | None, options: Options, prompt: Prompt) -> Prompt:
+def _prepare(turns: Turns | None, options: Options | None, prompt: Prompt) -> Prompt:
     """Returns the prompt as it is put to the service: after what was said before, with the lane's options."""
-    return (prompt if turns is None else turns.before(prompt)).with_options(options)
+    prompt = prompt if turns is None else turns.before(prompt)
+    return prompt if options is None else prompt.with_options(options)
+
+
+_NOTHING_ADDED = partial(_prepare, None, None)
 
 
 async def _acquire(limiter: trio.CapacityLimiter, until: float) -> bool:

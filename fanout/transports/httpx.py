@@ -32,7 +32,6 @@ from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.addresses.proxy import Proxy
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
-from fanout.transports.connecting import Wait, Waits
 from fanout.transports.outgoing import (
     describe_refusal,
     load_authorities,
@@ -42,6 +41,7 @@ from fanout.transports.outgoing import (
     read_host,
     reveal_headers,
 )
+from fanout.transports.stalls import Deadlines
 from fanout.wire.coding import CAP, PIECE, Decoder
 
 _log = logging.getLogger("fanout")
@@ -78,17 +78,14 @@ class HttpxTransport:
         self._trust: ssl.SSLContext | None = None
         self._open = False
         self._turn = trio.Lock()
-        self._waits = Waits()
+        self._deadlines = Deadlines()
 
     async def __aenter__(self) -> Self:
         self._open = True
-        self._waits = Waits()
-        self._waits.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._open = False
-        self._waits.close()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
             for client in self._clients.values():
                 await client.library.aclose()
@@ -97,14 +94,13 @@ class HttpxTransport:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
         host = read_host(request.url)
         client = self._find_client(request, host)
-        progress = _Progress(host, client, receiver, self._waits.begin(connect), self._turn)
+        progress = _Progress(host, client, receiver, connect, self._turn, self._deadlines)
         _asking.set(progress)
         client.exchanges += 1
         try:
             await self._close_spare()
             error = await _send(client.library, request, progress)
             while error is not None and progress.may_repeat(error):
-                progress.wait = self._waits.begin(connect)
                 error = await _send(client.library, request, progress)
         except BaseException as broken:
             _log.debug("an exchange with %s is cut off: %s", host, type(broken).__name__)
@@ -230,8 +226,9 @@ class _Stage(Enum):
 class _Progress:
     """The progress of one request, from the library's trace: it shows who failed, and if it may be sent again."""
 
-    def __init__(self, host: str, client: _Client, receiver: Receiver, wait: Wait, turn: trio.Lock) -> None:
-        self.wait = wait
+    def __init__(
+        self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock, deadlines: Deadlines
+    ) -> None:
         self.data = receiver.data
         self.turn = turn
         self.came = False  # any byte
@@ -239,13 +236,20 @@ class _Progress:
         self._host = host
         self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
-        self.begin()
+        self._connect = connect
+        self._deadlines = deadlines
 
     def begin(self) -> None:
-        """Begins a try."""
+        """Begins a try, and its wait for a connection."""
         self.stage = _Stage.NONE
+        self.scope = trio.CancelScope()
+        self._deadlines.set(self.scope, self._connect)
         self.stream: Any = None
         self._fresh = False
+
+    def end_wait(self) -> None:
+        """Ends the wait for a connection."""
+        self._deadlines.unset(self.scope)
 
     def head(self, head: Head) -> None:
         """As Receiver says."""
@@ -268,7 +272,7 @@ class _Progress:
             case "send_request_headers.started" if info["request"].method != b"CONNECT":
                 self.stage = _Stage.SENT
                 self.stream = None
-                self.wait.over = True
+                self.end_wait()
                 self.came = False  # what came before was the proxy's
 
     def may_repeat(self, error: Exception) -> bool:
@@ -287,7 +291,7 @@ class _Progress:
         by_proxy = self.stage is _Stage.PROXY or isinstance(error, httpx.ProxyError)
         match error:
             case trio.TooSlowError():
-                return make_connect_timeout(host, self.wait.seconds, proxy, by_proxy=by_proxy)
+                return make_connect_timeout(host, self._connect, proxy, by_proxy=by_proxy)
             case _ if by_proxy:
                 return make_connect_error(host, _describe_proxy_failure(error), proxy, by_proxy=True)
             case httpx.ConnectError() | httpx.UnsupportedProtocol() | httpx.InvalidURL():
@@ -340,7 +344,7 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
     """Tries once; returns the library's error, if it fails. What the receiver raises passes through."""
     progress.begin()
     try:
-        with progress.wait.scope:
+        with progress.scope:
             async with client.stream(
                 request.method,
                 request.url,
@@ -361,11 +365,11 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
             raise
         return error
     finally:
-        progress.wait.over = True
+        progress.end_wait()
         if progress.stream is not None:  # the library leaves it open where TLS or SOCKS are cut off
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
                 await progress.stream.aclose()
-    return trio.TooSlowError() if progress.wait.scope.cancelled_caught else None
+    return trio.TooSlowError() if progress.scope.cancelled_caught else None
 
 
 async def _receive(response: Any, receiver: _Progress) -> None:

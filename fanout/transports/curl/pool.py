@@ -5,31 +5,25 @@ from typing import Any
 
 import trio
 
-from fanout.settings.timeouts import LATE
 from fanout.transports.curl.libcurl import Easy, Multi
-from fanout.transports.curl.numbers import CurlOpt
 from fanout.transports.curl.sockets import Sockets
 from fanout.transports.curl.transfer import Transfer
 
 IDLE_CONNECTIONS = 1000
 """Connections that are kept open for later."""
 
-NEVER = 10**9
-"""Milliseconds that no connection takes: 0 would be libcurl's default."""
-
 
 class Pool:
     """The transfers over one set of connections: libcurl would use one that was opened with another browser's habits.
 
-    `due` is the Trio time by which libcurl wants to go on, and `missed` the first that has been since it last was let:
-    what begins or ends meanwhile moves `due`, though nothing has been done of what was due before. Unless they `share`,
-    each HTTP/2 transfer has a connection of its own.
+    `due` is the Trio time by which libcurl wants to go on. Unless they `share`, each HTTP/2 transfer has a connection
+    of its own.
     """
 
     def __init__(self, sockets: Sockets, template: Easy, *, share: bool) -> None:
         self.template = template
         self.transfers: dict[Any, Transfer] = {}
-        self.due = self.missed = inf
+        self.due = inf
         self.multi = Multi(self, IDLE_CONNECTIONS, share=share)
         self._unsure = False
         self._sockets = sockets
@@ -58,21 +52,6 @@ class Pool:
         ended = [(self.transfers.get(handle), code) for handle, code in self.multi.take_ended()]
         return [(transfer, code) for transfer, code in ended if transfer is not None]
 
-    def pardon(self, now: float) -> list[Transfer]:
-        """Stops libcurl's connect clocks that are past only because libcurl is called late.
-
-        libcurl looks at its clocks before it looks at its sockets. Returns the transfers that were stopped, of which
-        each has its `connect_by` put off by the time by which we are late. Call this before libcurl is let go on.
-        """
-        late, self.missed = now - self.missed, self.due if self.due > now else inf
-        if late <= LATE:
-            return []
-        past = [transfer for transfer in self.transfers.values() if transfer.connect_by <= now]
-        pardoned = [transfer for transfer in past if not transfer.easy.connected and transfer.put_off(now, late)]
-        for transfer in pardoned:
-            transfer.easy.set(CurlOpt.CONNECTTIMEOUT_MS, NEVER)
-        return pardoned
-
     def watch(self, fd: int, wanted: int) -> None:
         """As libcurl.Watcher says."""
         self._sockets.watch(fd, wanted, self.multi)
@@ -84,7 +63,6 @@ class Pool:
     def wake(self, delay: float | None) -> None:
         """As libcurl.Watcher says."""
         self.due = inf if delay is None else trio.current_time() + delay
-        self.missed = min(self.missed, self.due)
         self._sockets.clock.wake_by(self.due)
 
     def close(self) -> None:
