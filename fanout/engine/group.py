@@ -184,7 +184,7 @@ class Group:
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, and with them the group."""
         self._cancelling = True
-        undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
+        undecided = [seat for seat in self.seats if seat.weighing is not None]  # who has lost is not weighed
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
             _stop_weighing(seat)

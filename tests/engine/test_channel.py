@@ -63,7 +63,7 @@ async def test_a_second_consumer_is_refused() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.__anext__)
         await wait_all_tasks_blocked()
-        with pytest.raises(trio.BusyResourceError):
+        with pytest.raises(trio.BusyResourceError, match="one consumer"):
             await channel.__anext__()
         nursery.cancel_scope.cancel()
 

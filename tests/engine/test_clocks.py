@@ -174,3 +174,20 @@ def test_without_clocks_the_limit_is_the_deadline_and_there_may_be_none() -> Non
     assert (lane.limit, lane.next_alarm()) == ((inf, "deadline"), (inf, "deadline", inf))
     assert Clocks(Timeouts(total=5), started=100.0, until=104.0).limit == (104.0, "deadline")
     assert Clocks(Timeouts(total=5), started=100.0, until=106.0).limit == (105.0, "total")
+
+
+def test_a_deadline_that_is_late_uses_up_no_leniency() -> None:
+    lane = Clocks(Timeouts(first=5).over(Timeouts(inf, inf, inf, inf, 0)), started=100.0, until=101.0)
+    for _ in range(3):
+        lane.pardon(103.0)
+    lane.pardon(108.0)
+    assert lane.late == 8
+
+
+def test_of_several_late_clocks_the_latest_says_how_late_we_are() -> None:
+    lane = clocks(idle=5, min_tps=2)
+    lane.content(100.0, 20)
+    lane.content(100.98, 20)
+    lane.pardon(106.0)
+    assert lane.next_alarm() == (106.0, "idle", 5)
+    assert lane.find_fired(105.99) is None

@@ -299,3 +299,9 @@ async def test_a_login_is_asked_about_the_provider_that_was_refused() -> None:
     needed = LoginRequired("no")
     assert await Keys((ONE,), login=Desk()).log_in(ONE, needed) is needed
     assert asked == [(ONE, ONE.credentials)]
+
+
+def test_a_lane_with_one_key_asks_though_others_have_learnt_that_it_rests() -> None:
+    known = Known()
+    Keys((ONE, TWO), known).learn(ONE, RateLimited("x"), 0)
+    assert Keys((ONE,), known).check_rest(1) is None

@@ -294,3 +294,91 @@ async def test_the_task_that_awaits_a_verdict_has_a_name(autojump_clock: MockClo
 
     await run(make(Race(*words("a"), accept=accept), memory(a=said("x"))))
     assert names == ["accept a"]
+
+
+async def test_the_answer_of_a_group_is_the_winners_though_it_still_runs(autojump_clock: MockClock) -> None:
+    group = make(Race(*words("a", "b"), on="first_token"), memory(a=[HANG], b=[1, b"x", 9, b"y ."]))
+    assert group.answer.lane == "a"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(group.run, Prompt.of("?"), inf)
+        await trio.sleep(2)
+        assert (group.answer.lane, group.answer.text) == ("b", "x")
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_answer_of_a_group_in_which_nobody_finished_is_its_first_lanes(autojump_clock: MockClock) -> None:
+    group = make(All(*words("a", "b")), memory(a=[1, b"!no"], b=[1, b"!no"]))
+    await run(group)
+    assert group.answer.lane == "a"
+
+
+async def test_the_answers_that_are_kept_are_those_that_every_group_above_keeps(autojump_clock: MockClock) -> None:
+    inner = Race(*words("a", "b"))
+    group = make(All(inner, *words("c")), memory(a=said("x"), b=[HANG], c=said("y")))
+    await run(group)
+    assert [(lane.name, kept) for lane, kept in group.attempts()] == [("a", True), ("b", False), ("c", True)]
+
+
+async def test_a_group_of_which_all_answers_are_weighed_ends_at_once_when_it_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    group = make(All(*words("a", "b", "c")), memory(a=said("x"), b=said("y"), c=said("z")))
+    group._policy.accept = weigh
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(group.run, Prompt.of("?"), inf)
+        await trio.sleep(1)
+        group.cancel()
+        assert group.ended_at == 1
+
+
+class Heeding(All):
+    """Is asked about text and the end, and notes what it is asked about."""
+
+    heeds = frozenset({Delta, End})
+
+    def __init__(self, *lanes: Any) -> None:
+        super().__init__(*lanes)
+        self.asked: list[type] = []
+
+    def losers(self, lane: int, event: Event, lanes: Any) -> Any:
+        self.asked.append(type(event))
+        return ()
+
+
+async def test_a_policy_is_asked_about_nothing_that_it_does_not_heed_whatever_comes_with_it(
+    autojump_clock: MockClock,
+) -> None:
+    policy = Heeding(*words("a"))
+    await run(make(policy, memory(a=[1, b"?thought x ?thought .", HANG])))
+    assert policy.asked == [Delta, End]
+
+
+class DroppingTheFirst(All):
+    """Has the first lane lose when the second has finished."""
+
+    heeds = frozenset({End})
+
+    def losers(self, lane: int, event: Event, lanes: Any) -> Any:
+        return (0,) if lane == 1 else ()
+
+
+async def test_an_answer_that_another_lane_makes_lose_was_not_refused(autojump_clock: MockClock) -> None:
+    group = make(DroppingTheFirst(*words("a", "b")), memory(a=said("x"), b=said("y", first=1)))
+    await run(group)
+    assert [(seat.lost, seat.refusal) for seat in group.seats] == [(True, None), (False, None)]
+
+
+class DroppingTheLast(All):
+    """Goes one at a time, and has the last lane lose at the first content."""
+
+    heeds = frozenset({Delta, End})
+    pace = inf
+
+    def losers(self, lane: int, event: Event, lanes: Any) -> Any:
+        return (2,) if isinstance(event, Delta) and lane == 0 else ()
+
+
+async def test_a_lane_that_loses_before_its_start_starts_no_other(autojump_clock: MockClock) -> None:
+    transport = memory(a=[1, b"x", 9, b"y ."], b=said("z"), c=said("z"))
+    await run(make(DroppingTheLast(*words("a", "b", "c")), transport))
+    assert [exchange.began for exchange in transport.exchanges] == [0, 10]

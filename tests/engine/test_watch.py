@@ -161,6 +161,7 @@ async def test_an_alarm_is_set_only_to_be_earlier_and_a_superseded_one_sets_none
         assert (fired(lane), alarms.count) == (None, 4)  # the one set first has rung too, and was not wanted
         assert (60, False) in alarms.rung  # nor had anything to be read for it
         assert (20.5, False) in alarms.rung  # nor for one whose lane had spoken meanwhile
+        assert (20.5, True) not in alarms.rung
         nursery.cancel_scope.cancel()
 
 
