@@ -230,10 +230,13 @@ def measure(session: pytest.Session) -> tuple[Any, dict[str, float], list[str]]:
     coverage.start()
     for item in session.items:
         coverage.switch_context(item.nodeid)
-        since, before = time.perf_counter(), session.testsfailed
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-        seconds[item.nodeid] = time.perf_counter() - since
-        if session.testsfailed > before:
+        for _ in range(2):  # a test of times may fail by chance beside other work
+            since, before = time.perf_counter(), session.testsfailed
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            seconds[item.nodeid] = time.perf_counter() - since
+            if session.testsfailed == before:
+                break
+        else:
             failed.append(item.nodeid)
     coverage.stop()
     data = coverage.get_data()
