@@ -59,6 +59,9 @@ CLIENTS = 32
 SMALL = 32
 """Reads after which other tasks run: the library makes one of every chunk, thousands of what it received at once."""
 
+READ = 16 << 10
+"""Bytes that are read at once: as many may be hundreds of heads of 1xx, or thousands of chunks."""
+
 HEAVY = 0.001
 """Seconds for a piece beyond which a lane takes turns with all the others that need so long."""
 
@@ -303,11 +306,14 @@ _asking: ContextVar[_Progress] = ContextVar("_asking")
 
 
 def _note_reads(stream: Any) -> None:
-    """Has a new connection tell the exchange whose task reads from it when a byte comes: the library does not."""
+    """Has a new connection tell the exchange whose task reads from it when a byte comes: the library does not.
+
+    And has it read no more than READ at once, since the library goes through all of it without a pause.
+    """
     read = stream.read
 
-    async def noting(*args: Any, **kwargs: Any) -> bytes:
-        data: bytes = await read(*args, **kwargs)
+    async def noting(max_bytes: int, *args: Any, **kwargs: Any) -> bytes:
+        data: bytes = await read(min(max_bytes, READ), *args, **kwargs)
         if data and (progress := _asking.get(None)) is not None:
             progress.came = True
         return data
@@ -402,6 +408,8 @@ async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, r
                 if await _let_others_run(receiver.turn if heavy else None):
                     return True
                 small = 0
+            if not data:
+                continue
             began = perf_counter()
             if receiver.data(data):
                 return True
@@ -432,10 +440,12 @@ async def _let_others_run(turn: trio.Lock | None) -> bool:
 
 
 def _pieces(chunk: bytes, decoder: Decoder | None) -> Iterator[bytes]:
-    """Yields what a read decodes to, in pieces of a bounded size."""
+    """Yields what a read decodes to, in bounded pieces; an empty one first for a coding, which may have no other."""
     if decoder is None and len(chunk) <= PIECE:
         yield chunk
         return
+    if decoder is not None:
+        yield b""
     for at in range(0, len(chunk), PIECE):
         piece = chunk[at : at + PIECE]
         yield from (piece,) if decoder is None else decoder.undo(piece)
