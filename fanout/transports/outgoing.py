@@ -117,20 +117,26 @@ def make_connect_error(host: str, reason: str, proxy: str | None = None, *, by_p
     if "certificate" in reason.lower() or reason.startswith("error setting certificate"):
         reason = f"{reason}; {name_authorities()}"
     if by_proxy:
-        return ConnectError(f"cannot reach {host} by way of the proxy: {reason} (proxy {proxy})")
+        return ConnectError(f"cannot reach {host} by way of the proxy: {reason}{_name_failed(proxy)}")
     return ConnectError(f"cannot reach {host}: {reason}{name_proxy(proxy)}")
 
 
 def make_connect_timeout(host: str, seconds: float, proxy: str | None = None, *, by_proxy: bool = False) -> TimedOut:
     """Makes the error for a connection that took longer than the connect clock allows."""
-    way = f" by way of the proxy within {seconds:g} s (proxy {proxy})" if by_proxy else f" within {seconds:g} s"
-    said = f"no connection to {host}{way}{'' if by_proxy else name_proxy(proxy)}"
+    way = " by way of the proxy" if by_proxy else ""
+    named = _name_failed(proxy) if by_proxy else name_proxy(proxy)
+    said = f"no connection to {host}{way} within {seconds:g} s{named}"
     return TimedOut(said, clock="connect", seconds=seconds, retry_safe=True)
 
 
 def name_proxy(proxy: str | None) -> str:
     """Returns the end of a message that names the proxy: it may be the reason."""
     return f" (behind the proxy {proxy})" if proxy else ""
+
+
+def _name_failed(proxy: str | None) -> str:
+    """Returns the end of a message about a proxy that failed; libcurl may not know whose it was."""
+    return f" (proxy {proxy})" if proxy else ""
 
 
 def describe_refusal(status: int) -> str:
