@@ -172,7 +172,7 @@ class Attempt(Watched):
         self._fold.asked = sum(len(message.text) for message in self.prompt.messages)
         self._fold.started = self._watch.start(until)
         if self._observer is not None:
-            tell(self._observer.lane_started, self, self._fold.started)
+            tell(self._observer, "lane_started", self, self._fold.started)
         await self._try_until_ended(self.prompt)
 
     async def _try_until_ended(self, prompt: Prompt) -> None:
@@ -250,7 +250,7 @@ class Attempt(Watched):
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         if end is not None and self._observer is not None and self._fold.started is not None:
-            tell(self._observer.lane_ended, self, at)
+            tell(self._observer, "lane_ended", self, at)
         self.hear(events, at)
 
     def _move(self, state: State) -> None:

@@ -12,6 +12,7 @@ from fanout.abc import Flow, Head, Provider, Reader, Reply, Request, Transport
 from fanout.credentials import Credentials
 from fanout.credentials.scrub import Scrubber
 from fanout.credentials.secret import Secret
+from fanout.engine.checked import bare, check
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
@@ -108,7 +109,7 @@ class Trial:
         assert self._request is not None
         self.refused = head.status >= 400
         with parsing():
-            self._reader = _make_reader(self.provider, head, self._request)
+            self._reader = check(_make_reader(self.provider, head, self._request))
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
 
@@ -218,7 +219,7 @@ class Trial:
             return None
         with suppress(ProviderError), parsing():
             if self._reader is None or not self._reader.complete:
-                farewell = self.provider.farewell(self._request, self._reader)
+                farewell = self.provider.farewell(self._request, bare(self._reader))
                 return None if farewell is None else self._outgoing(farewell)
         return None
 

@@ -34,6 +34,7 @@ from fanout.addresses.proxy import Proxy
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
 from fanout.settings.timeouts import Leniency
 from fanout.transports.outgoing import (
+    Hidden,
     describe_refusal,
     load_authorities,
     make_connect_error,
@@ -142,7 +143,7 @@ class HttpxTransport:
         auth = None
         if proxy.credentials is not None:
             user, password = proxy.credentials
-            auth = _Hidden(user.reveal()), _Hidden(password.reveal())
+            auth = Hidden(user.reveal()), Hidden(password.reveal())
         return httpx.Proxy(
             proxy.url, ssl_context=self._load_authorities() if proxy.scheme == "https" else None, auth=auth
         )
@@ -195,25 +196,6 @@ class _Client:
     def forwards(self) -> bool:
         """True for a proxy that is sent the request itself, to forward it; others relay bytes."""
         return self.proxy is not None and not self.secure and self.proxy.scheme in ("http", "https")
-
-
-class _Hidden(str):
-    """A credential of a proxy, which the library's log would show in clear; it encodes it first."""
-
-    __slots__ = ()
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        return _HiddenBytes(super().encode(encoding, errors))
-
-    def __repr__(self) -> str:
-        return "***"
-
-
-class _HiddenBytes(bytes):
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 class _Stage(Enum):

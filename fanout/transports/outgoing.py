@@ -144,3 +144,23 @@ def describe_refusal(status: int) -> str:
     if status == 407:
         return "it asks for credentials, or for others (407)"
     return f"it answers {status} to CONNECT"
+
+
+class Hidden(str):
+    """A credential of a proxy, which the library's log would show in clear; it encodes it first."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """As str's, and as hidden."""
+        return _HiddenBytes(super().encode(encoding, errors))
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class _HiddenBytes(bytes):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"

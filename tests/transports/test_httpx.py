@@ -63,14 +63,14 @@ async def test_what_is_read_on_of_small_chunks_leaves_others_their_turns() -> No
 
     async def send_chunks(stream: trio.SocketStream) -> None:
         await read_request(stream)
-        chunks = b"1\r\n:\r\n" * 10_000  # which the library receives in one read
+        chunks = b"1\r\n:\r\n" * 10_000  # of which a read has 2,700
         await stream.send_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
 
     async with serve(send_chunks) as url, HttpxTransport() as transport, trio.open_nursery() as nursery:
         nursery.start_soon(count)
         await transport.exchange(Request("POST", url), Full(), 5)
         nursery.cancel_scope.cancel()
-    assert turns > 100
+    assert turns > 50
 
 
 @pytest.mark.slow
