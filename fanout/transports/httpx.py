@@ -38,6 +38,7 @@ from fanout.transports.outgoing import (
     make_connect_error,
     make_connect_timeout,
     name_proxy,
+    name_server,
     read_host,
     reveal_headers,
 )
@@ -92,8 +93,8 @@ class HttpxTransport:
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
-        host = read_host(request.url)
-        client = self._find_client(request, host)
+        client = self._find_client(request, read_host(request.url))
+        host = name_server(request.url)
         progress = _Progress(host, client, receiver, connect, self._turn, self._deadlines)
         _asking.set(progress)
         client.exchanges += 1

@@ -27,7 +27,7 @@ from fanout.transports.curl.pollers import open_poller
 from fanout.transports.curl.pool import Pool
 from fanout.transports.curl.sockets import TICK, Load, Sockets
 from fanout.transports.curl.transfer import Transfer
-from fanout.transports.outgoing import read_host
+from fanout.transports.outgoing import name_server, read_host
 from fanout.transports.stalls import let_read
 
 DRAIN = 0.05
@@ -129,7 +129,7 @@ class CurlTransport:
         self._connecting.look()
         easy = self._handles.make(pool.template, request, host, connect)
         try:
-            transfer = Transfer(easy, request, receiver, self._news, host=host, connect=connect)
+            transfer = Transfer(easy, request, receiver, self._news, host=name_server(request.url), connect=connect)
             sockets.tie(transfer, receiver)
             pool.add(transfer)
             sockets.clock.wake_by(self._connecting.add(transfer))
