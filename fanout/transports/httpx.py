@@ -238,19 +238,15 @@ class _Progress:
         self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
         self._connect = connect
-        self._deadlines = deadlines
+        self.deadlines = deadlines
 
     def begin(self) -> None:
         """Begins a try, and its wait for a connection."""
         self.stage = _Stage.NONE
         self.scope = trio.CancelScope()
-        self._deadlines.set(self.scope, self._connect)
+        self.deadlines.set(self.scope, self._connect)
         self.stream: Any = None
         self._fresh = False
-
-    def end_wait(self) -> None:
-        """Ends the wait for a connection."""
-        self._deadlines.unset(self.scope)
 
     def head(self, head: Head) -> None:
         """As Receiver says."""
@@ -273,7 +269,7 @@ class _Progress:
             case "send_request_headers.started" if info["request"].method != b"CONNECT":
                 self.stage = _Stage.SENT
                 self.stream = None
-                self.end_wait()
+                self.deadlines.unset(self.scope)
                 self.came = False  # what came before was the proxy's
 
     def may_repeat(self, error: Exception) -> bool:
@@ -366,7 +362,7 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
             raise
         return error
     finally:
-        progress.end_wait()
+        progress.deadlines.unset(progress.scope)
         if progress.stream is not None:  # the library leaves it open where TLS or SOCKS are cut off
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
                 await progress.stream.aclose()
