@@ -174,10 +174,7 @@ class Trial:
         self.cut = True
 
     def release(self) -> None:
-        """Lets go of what nobody needs when the lane is over: of the lane itself, and of a reader that is at its end.
-
-        A thousand lanes that are cycles would be one long step of the garbage collector, some time later.
-        """
+        """Lets go of the lane, which is over, and of a reader at its end: cycles wait for the garbage collector."""
         self._take = self._conclude = _let_go
         if self.ended:
             self._reader = None
