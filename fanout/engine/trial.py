@@ -37,6 +37,10 @@ FAREWELL = 1.0
 """Seconds that a lane which is cut off may take to tell its service to stop."""
 
 
+def _let_go(_: list[Event]) -> None:
+    """Takes no more events."""
+
+
 @define(eq=False)
 class Trial:
     """One try, made new for each: the Receiver of its answer, whose events go to `take` in the read that brings them.
@@ -169,6 +173,12 @@ class Trial:
     def cut_off(self) -> None:
         """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
+
+    def release(self) -> None:
+        """Lets go of the lane, which is over, and of a reader at its end: cycles wait for the garbage collector."""
+        self._take = self._conclude = _let_go
+        if self.ended:
+            self._reader = None
 
     @property
     def url(self) -> str:

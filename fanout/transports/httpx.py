@@ -32,7 +32,6 @@ from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.addresses.proxy import Proxy
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
-from fanout.settings.timeouts import Leniency
 from fanout.transports.outgoing import (
     Hidden,
     describe_refusal,
@@ -44,6 +43,7 @@ from fanout.transports.outgoing import (
     read_host,
     reveal_headers,
 )
+from fanout.transports.stalls import Deadlines
 from fanout.wire.coding import CAP, PIECE, Decoder
 
 _log = logging.getLogger("fanout")
@@ -83,6 +83,7 @@ class HttpxTransport:
         self._trust: ssl.SSLContext | None = None
         self._open = False
         self._turn = trio.Lock()
+        self._deadlines = Deadlines()
 
     async def __aenter__(self) -> Self:
         self._open = True
@@ -98,7 +99,7 @@ class HttpxTransport:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
         client = self._find_client(request, read_host(request.url))
         host = name_server(request.url)
-        progress = _Progress(host, client, receiver, connect, self._turn)
+        progress = _Progress(host, client, receiver, connect, self._turn, self._deadlines)
         _asking.set(progress)
         client.exchanges += 1
         try:
@@ -211,7 +212,9 @@ class _Stage(Enum):
 class _Progress:
     """The progress of one request, from the library's trace: it shows who failed, and if it may be sent again."""
 
-    def __init__(self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock) -> None:
+    def __init__(
+        self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock, deadlines: Deadlines
+    ) -> None:
         self.data = receiver.data
         self.turn = turn
         self.came = False  # any byte
@@ -220,13 +223,13 @@ class _Progress:
         self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
         self._connect = connect
-        self._leniency = Leniency()
-        self.begin()
+        self.deadlines = deadlines
 
     def begin(self) -> None:
-        """Begins a try."""
+        """Begins a try, and its wait for a connection."""
         self.stage = _Stage.NONE
-        self.scope = trio.CancelScope(deadline=trio.current_time() + self._connect)
+        self.scope = trio.CancelScope()
+        self.deadlines.set(self.scope, self._connect)
         self.stream: Any = None
         self._fresh = False
 
@@ -251,7 +254,7 @@ class _Progress:
             case "send_request_headers.started" if info["request"].method != b"CONNECT":
                 self.stage = _Stage.SENT
                 self.stream = None
-                self.scope.deadline = inf
+                self.deadlines.unset(self.scope)
                 self.came = False  # what came before was the proxy's
 
     def may_repeat(self, error: Exception) -> bool:
@@ -259,10 +262,8 @@ class _Progress:
 
         A service may close an idle connection at any time, also just when it is used again. A request that met with
         such an end, before any byte of a response, was not processed (RFC 9112, 9.3.1): it goes out again, until it
-        has had a fresh connection. Nor has the service been too slow to connect where we are late ourselves.
+        has had a fresh connection.
         """
-        if isinstance(error, trio.TooSlowError):
-            return self._leniency.pardon(trio.current_time() - self.scope.deadline) > 0
         lost = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
         return lost and not self._fresh and not self.came
 
@@ -349,6 +350,7 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
             raise
         return error
     finally:
+        progress.deadlines.unset(progress.scope)
         if progress.stream is not None:  # the library leaves it open where TLS or SOCKS are cut off
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
                 await progress.stream.aclose()

@@ -25,6 +25,7 @@ from fanout.errors import (
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
+from tests.again import again
 from tests.servers.http import HI, Received, read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.tls import Certificate, say_hi, secure_url
@@ -390,6 +391,28 @@ async def test_a_connection_that_does_not_come_ends_though_we_were_late(real: Re
         assert (caught.value.clock, caught.value.retry_safe) == ("connect", True)
         assert 0.25 < trio.current_time() - began < 1.8
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [HttpxTransport, CurlTransport])
+@pytest.mark.parametrize("busy", [0.0, 0.2], ids=["idle", "busy"])
+@again
+async def test_a_connection_that_does_not_come_ends_at_its_limit_and_what_we_lost(
+    real: Real, busy: float, certificate: Certificate
+) -> None:
+    async def silent(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async def keep_busy() -> None:
+        await trio.sleep(0.05)
+        time.sleep(busy)  # noqa: ASYNC251  # as a caller's code does
+
+    async with serve(silent) as url, real(ca_file=str(certificate.path)) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_busy)
+        began = trio.current_time()
+        with pytest.raises(TimedOut, match=r"within 0\.3 s"):
+            await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.3)
+        assert 0.29 + busy < trio.current_time() - began < 0.4 + busy
 
 
 @asynccontextmanager

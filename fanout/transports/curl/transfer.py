@@ -8,10 +8,11 @@ from typing import Any
 
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
-from fanout.settings.timeouts import Leniency
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
+from fanout.transports.curl.numbers import CurlOpt
 from fanout.transports.outgoing import describe_refusal, find_environment_proxy, make_connect_error
+from fanout.transports.stalls import TIMES
 from fanout.wire.coding import CAP, PIECE, Decoder
 
 HEAD_CAP = 100 << 10
@@ -42,15 +43,16 @@ class Transfer:
         "_decode",
         "_decoded",
         "_decoder",
+        "_given_back",
         "_heads",
         "_held",
-        "_leniency",
         "_lines",
         "_news",
         "_paused",
         "_pieces",
         "_receiver",
         "_size",
+        "_stalls",
         "_told",
         "_whole",
         "code",
@@ -82,7 +84,8 @@ class Transfer:
         self.host = host
         self.connect = connect
         self.connect_by = inf
-        self._leniency = Leniency()
+        self._given_back = 0.0
+        self._stalls = 0
         self.wanted = True
         self.queued = False
         self.code: int | None = None
@@ -148,11 +151,24 @@ class Transfer:
             raise OverflowError
         self._hear_body(data)
 
-    def put_off(self, now: float, late: float) -> bool:
-        """Moves `connect_by`, which is past, where we are so many seconds late ourselves; False: that is no excuse."""
-        more = self._leniency.pardon(late)
-        self.connect_by = now + more
-        return more > 0
+    @property
+    def is_connecting(self) -> bool:
+        """True as long as somebody waits, and there is neither a connection nor an end."""
+        return self.wanted and self.code is None and not self.easy.connected
+
+    def put_off(self, lost: float) -> bool:
+        """Moves `connect_by` by the seconds in which we did not run; False where that was often enough.
+
+        libcurl's own clock is set to ring after it: libcurl counts from the start, and gives each of a service's
+        addresses a half of what is left.
+        """
+        if self._stalls == TIMES or self.connect_by == inf:
+            return False
+        self._stalls += 1
+        self._given_back += lost
+        self.connect_by += lost
+        self.easy.set(CurlOpt.CONNECTTIMEOUT_MS, int((2 * self.connect + self._given_back) * 1000) + 1)
+        return True
 
     def queue(self) -> None:
         """Puts this on the list of those that have news, if it is not there."""
