@@ -220,16 +220,7 @@ class Builder:
 
     async def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
         if isinstance(lane, str):
-<<<<<<< HEAD
-            try:
-                lane = catalog.resolve(lane, self.settings.config)
-                if isinstance(lane, catalog.LaneSpec):
-                    _check_provider(lane.provider)
-            except ConfigurationError as error:
-                lane = catalog.make_unusable(lane, error)
-=======
             lane = self._find(lane)
->>>>>>> r12a
         elif isinstance(lane, catalog.LaneSpec):  # made by hand; what text said is checked already
             check_settings(lane.options)
             check_settings(lane.timeouts)
@@ -248,6 +239,8 @@ class Builder:
             return known
         try:
             found = catalog.resolve(text, self.settings.config)
+            if isinstance(found, catalog.LaneSpec):
+                _check_provider(found.provider)
         except ConfigurationError as error:
             found = catalog.make_unusable(text, error)
         if isinstance(found, catalog.LaneSpec):
