@@ -227,6 +227,7 @@ class Builder:
         if isinstance(lane, Policy):
             return await self._group(lane)
         if isinstance(lane, Provider):
+            _check_provider(lane)
             lane = catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
         if not isinstance(lane, catalog.LaneSpec):
             raise UsageError(f"a lane is a spec like 'openai/gpt-5-mini', a provider or a plan, not {lane!r}")
@@ -238,6 +239,8 @@ class Builder:
             return known
         try:
             found = catalog.resolve(text, self.settings.config)
+            if isinstance(found, catalog.LaneSpec):
+                _check_provider(found.provider)
         except ConfigurationError as error:
             found = catalog.make_unusable(text, error)
         if isinstance(found, catalog.LaneSpec):
@@ -288,6 +291,19 @@ class Builder:
             unique = f"{name}#{number}"
         self.names.add(unique)
         return unique
+
+
+def _check_provider(provider: Provider) -> None:
+    """Raises ConfigurationError for one, a plug-in's perhaps, that cannot even say what it is."""
+    kind = type(provider).__name__
+    try:
+        texts = {"name": provider.name, "model": provider.model or "", "base_url": provider.base_url}
+        _ = provider.maker
+    except Exception as error:
+        raise ConfigurationError(f"the provider {kind} cannot be used: {type(error).__name__}: {error}") from error
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise ConfigurationError(f"the provider {kind} cannot be used: its {name} is no text but {value!r:.80}")
 
 
 def as_lanes(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:

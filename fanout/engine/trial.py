@@ -12,6 +12,7 @@ from fanout.abc import Flow, Head, Provider, Reader, Reply, Request, Transport
 from fanout.credentials import Credentials
 from fanout.credentials.scrub import Scrubber
 from fanout.credentials.secret import Secret
+from fanout.engine.checked import bare, check
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
@@ -112,7 +113,7 @@ class Trial:
         assert self._request is not None
         self.refused = head.status >= 400
         with parsing():
-            self._reader = _make_reader(self.provider, head, self._request)
+            self._reader = check(_make_reader(self.provider, head, self._request))
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
 
@@ -174,10 +175,7 @@ class Trial:
         self.cut = True
 
     def release(self) -> None:
-        """Lets go of what nobody needs when the lane is over: of the lane itself, and of a reader that is at its end.
-
-        A thousand lanes that are cycles would be one long step of the garbage collector, some time later.
-        """
+        """Lets go of the lane, which is over, and of a reader at its end: cycles wait for the garbage collector."""
         self._take = self._conclude = _let_go
         if self.ended:
             self._reader = None
@@ -231,7 +229,7 @@ class Trial:
             return None
         with suppress(ProviderError), parsing():
             if self._reader is None or not self._reader.complete:
-                farewell = self.provider.farewell(self._request, self._reader)
+                farewell = self.provider.farewell(self._request, bare(self._reader))
                 return None if farewell is None else self._outgoing(farewell)
         return None
 

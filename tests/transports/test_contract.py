@@ -25,6 +25,7 @@ from fanout.errors import (
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
+from tests.again import again
 from tests.servers.http import HI, Received, read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.tls import Certificate, say_hi, secure_url
@@ -415,6 +416,28 @@ async def test_a_connection_that_comes_late_by_our_fault_is_used_whatever_else_b
             time.sleep(1.5)  # noqa: ASYNC251  # as a caller's code does, or who stops the process
     assert [each.body for each in ears] == [b"hi"] * 2
     assert connections == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [HttpxTransport, CurlTransport])
+@pytest.mark.parametrize("busy", [0.0, 0.2], ids=["idle", "busy"])
+@again
+async def test_a_connection_that_does_not_come_ends_at_its_limit_and_what_we_lost(
+    real: Real, busy: float, certificate: Certificate
+) -> None:
+    async def silent(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async def keep_busy() -> None:
+        await trio.sleep(0.05)
+        time.sleep(busy)  # noqa: ASYNC251  # as a caller's code does
+
+    async with serve(silent) as url, real(ca_file=str(certificate.path)) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_busy)
+        began = trio.current_time()
+        with pytest.raises(TimedOut, match=r"within 0\.3 s"):
+            await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.3)
+        assert 0.29 + busy < trio.current_time() - began < 0.4 + busy
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from math import inf
 import trio
 
 from fanout.transports.curl.transfer import Transfer
-from fanout.transports.stalls import TICK, Stalls
+from fanout.transports.stalls import TICK, Stalls, let_read
 
 GLANCE = 64
 """Transfers of which one tick finds out whether they are connected: that takes a microsecond each."""
@@ -47,8 +47,17 @@ class Connecting:
                 if transfer.is_connecting and transfer.put_off(lost):
                     self._pardoned[transfer] = None
 
-    def past(self) -> list[Transfer]:
-        """Returns those without a connection whose time is over. For all others libcurl's own clock is right."""
+    async def find_late(self) -> list[Transfer]:
+        """Returns those without a connection whose time is over, when what has come for them has been read.
+
+        For all that were never put off libcurl's own clock is right.
+        """
+        if self._find_past():
+            await let_read()
+            self.look()
+        return self._find_past()
+
+    def _find_past(self) -> list[Transfer]:
         if not self._pardoned:
             return []
         now = trio.current_time()

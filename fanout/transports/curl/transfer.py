@@ -18,6 +18,9 @@ from fanout.wire.coding import CAP, PIECE, Decoder
 HEAD_CAP = 100 << 10
 """Bytes of a response's head, as h11 has it; libcurl's own limit is three times that."""
 
+MOST_HEADS = 1000
+"""Heads of 1xx before that of the response. libcurl's limit of bytes admits 12,000, and reads them in one go."""
+
 SHARE = 64 << 10
 """Bytes that may wait to be delivered before a transfer is paused: libcurl would read on as long as there is more."""
 
@@ -41,6 +44,7 @@ class Transfer:
         "_decoded",
         "_decoder",
         "_given_back",
+        "_heads",
         "_held",
         "_lines",
         "_news",
@@ -95,6 +99,7 @@ class Transfer:
         self._decoder: Decoder | None = None
         self._chunks: Chunks | None = None
         self._decoded: Iterator[bytes] | None = None  # what is left of a portion that is being undone
+        self._heads = 0
         self._lines: list[bytes] = []
         self._pieces: deque[bytes] = deque()
         self._held = 0  # bytes of the pieces
@@ -114,10 +119,13 @@ class Transfer:
         return f"<Transfer {self.host}: {state}>"
 
     def _hear_head(self, line: bytes) -> None:
-        """Collects a line of a head. Lines of trailers are dropped."""
+        """Collects a line of a head, not of trailers; raises, which ends the transfer, for a flood of 1xx."""
         if self._whole:
             return
         if _STATUS_LINE.match(line):
+            self._heads += 1
+            if self._heads > MOST_HEADS:
+                raise OverflowError
             self._lines.clear()  # what came before was the head of a 1xx
         self._lines.append(line)
         if line in (b"\r\n", b"\n") and not _INTERIM.match(self._lines[0]):  # the empty line that ends it
@@ -194,6 +202,8 @@ class Transfer:
 
         An exception of the receiver passes through. Raises ProviderError for codings that cannot be undone.
         """
+        if self._heads > MOST_HEADS:
+            raise TooLarge(f"{self.host} sends more than is allowed: over {MOST_HEADS} heads of 1xx")
         if not self._told and not (self._tell_head() and self.wanted):
             return False
         if self._size > CAP:

@@ -28,7 +28,6 @@ from fanout.transports.curl.pool import Pool
 from fanout.transports.curl.sockets import TICK, Load, Sockets
 from fanout.transports.curl.transfer import Transfer
 from fanout.transports.outgoing import name_server, read_host
-from fanout.transports.stalls import let_read
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
@@ -171,21 +170,14 @@ class CurlTransport:
             while self._drains and self._drains[0][0] <= now:
                 self._cut_off(self._drains.popleft()[1], f"its end has not come within {DRAIN} s")
             self._flush()
-            if self._connecting.past():
-                await self._end_unconnected(sockets)
+            for transfer in await self._connecting.find_late():
+                self._complete(transfer, CONNECT_TIMEOUT)
             dues = [self._connecting.due(), *(pool.due for pool in self._pools.values())]
             if self._drains:
                 dues.append(self._drains[0][0])
             if self._news:
                 dues.append(now)
             sockets.clock.set(min(dues, default=inf))
-
-    async def _end_unconnected(self, sockets: Sockets) -> None:
-        """Ends the transfers that should have a connection by now, when what has come for them has been read."""
-        await let_read()
-        self._connecting.look()
-        for transfer in () if sockets.closed else self._connecting.past():
-            self._complete(transfer, CONNECT_TIMEOUT)
 
     def _flush(self) -> None:
         """Tells receivers of what has come, and ends the transfers that are over, for a turn; then asks for the next.
