@@ -4,6 +4,7 @@ FANOUT_SLOWNESS=100 plays each kind so often. `python -m tests.test_slowness RUN
 became of the lanes in so many runs of each kind.
 """
 
+import os
 import sys
 import tempfile
 import time
