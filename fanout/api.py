@@ -251,14 +251,18 @@ def _runs_asyncio() -> bool:
 async def _run_to_end(
     fanout: Fanout, group: Group, prompt: Prompt, until: float, observer: Observer | None, channel: Channel | None
 ) -> None:
+    crashed = False
     try:
         await group.run(prompt, until)
         await _look_up_prices(group)
+    except Exception:
+        crashed = True
+        raise
     finally:
         if observer is not None:
             lanes = [attempt for attempt, _ in group.attempts()]
             tell(observer.run_ended, fanout.run, lanes, trio.current_time())
-        if channel is not None:
+        if channel is not None and not crashed:  # else whoever reads is cancelled, and the exception comes out alone
             channel.close()
 
 
@@ -286,9 +290,7 @@ class Stream:
         async for tagged in self._fanout:
             if piece := self._certain.event(tagged, self._name_winner):
                 return piece
-        if (failure := self._fanout.failure) is not None:
-            raise failure
-        raise StopAsyncIteration
+        return self._say_last()
 
     async def take(self) -> Sequence[str]:
         """Waits for text, and takes all that is there; otherwise like the iteration."""
@@ -297,11 +299,17 @@ class Stream:
             try:
                 events = await self._fanout.take()
             except StopAsyncIteration:
-                if (failure := self._fanout.failure) is not None:
-                    raise failure from None
-                raise
+                return [self._say_last()]
             pieces = [piece for tagged in events if (piece := self._certain.event(tagged, self._name_winner))]
         return pieces
+
+    def _say_last(self) -> str:
+        """Returns the text that is left when there are no more events. Raises StopAsyncIteration, or the failure."""
+        if piece := self._certain.close(self._name_winner):
+            return piece
+        if (failure := self._fanout.failure) is not None:
+            raise failure from None
+        raise StopAsyncIteration
 
     def _name_winner(self) -> str | None:
         winner = self._fanout.winner

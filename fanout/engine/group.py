@@ -190,6 +190,7 @@ class Group:
             self._open -= 1
         call_all(partial(seat.lane.cancel, error) for seat in self.seats if seat.status is None)
         if undecided:
+            self._turn.set()  # whoever waits looks whether another lane runs
             self._end_if_over(trio.current_time())
 
     def close(self) -> None:

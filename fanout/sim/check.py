@@ -87,15 +87,23 @@ def _compare_events(call: CallModel) -> Iterator[Broken]:
         if call.left < inf:
             expected = expected[: len(found)]  # the user may not have had the last ones
         for (at, kind), (at_model, kind_model) in zip(found, expected, strict=False):
-            if (kind != kind_model and not _is_tie(call, seen.started + at_model)) or not is_same(at, at_model):
+            if is_same(at, at_model) and _is_tie(call, seen.started + at):
+                break  # nor of what follows from it
+            if kind != kind_model or not is_same(at, at_model):
                 what = f"{kind} at {at:.6f}, not {kind_model} at {at_model:.6f}"
                 yield Broken("events are the model's", what, number, name)
                 return
-        if len(found) != len(expected):
-            more = (found if len(found) > len(expected) else expected)[min(len(found), len(expected))]
-            word = "one too many" if len(found) > len(expected) else "missing"
-            yield Broken("events are the model's", f"{word}: {more[1]} at {more[0]:.6f}", number, name)
-            return
+        else:
+            yield from _compare_lengths(found, expected, number, name)
+
+
+def _compare_lengths(
+    found: list[tuple[float, str]], expected: list[tuple[float, str]], number: int, name: str
+) -> Iterator[Broken]:
+    if len(found) != len(expected):
+        more = (found if len(found) > len(expected) else expected)[min(len(found), len(expected))]
+        word = "one too many" if len(found) > len(expected) else "missing"
+        yield Broken("events are the model's", f"{word}: {more[1]} at {more[0]:.6f}", number, name)
 
 
 def _is_tie(call: CallModel, at: float | None) -> bool:
