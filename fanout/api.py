@@ -88,10 +88,9 @@ class Fanout:
     @property
     def winner(self) -> Answer | None:
         """The answer that the plan chose, if it has."""
-        seat = self._group.winner
-        if seat is None:
+        if (chosen := self._group.chosen) is None:
             return None
-        answer = seat.answer
+        answer = chosen.answer
         return evolve(answer, cost=cost(answer)) if self._group.over else answer
 
     @property
@@ -115,12 +114,12 @@ class Fanout:
                 keeps.append(answer)
             elif answer.status:
                 lost.append(answer)
-        winner = self._group.winner
+        winner = self.winner
         ended_at = self._group.ended_at
         return Run(
             answers=tuple(answers.values()),
-            winner=answers[winner.answer.lane] if winner else None,
-            conversation=self._history(answers, winner.answer.lane if winner else None) if self._group.over else None,
+            winner=answers[winner.lane] if winner else None,
+            conversation=self._history(answers, winner.lane if winner else None) if self._group.over else None,
             wasted=Wasted.of(lost, keeps),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
