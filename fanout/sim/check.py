@@ -42,9 +42,9 @@ def _concerns(line: str, broken: Broken) -> bool:
     return told or line.startswith(mine)
 
 
-def check_seed(seed: int, policy: str | None = None) -> Verdict:
+def check_seed(seed: int) -> Verdict:
     """Checks the world of a seed."""
-    return check_world(draw_world(seed, policy))
+    return check_world(draw_world(seed))
 
 
 def check_world(world: World) -> Verdict:

@@ -9,20 +9,20 @@ from typing import Any, TypeVar
 from attrs import define, evolve, field
 
 from fanout.settings.timeouts import Timeouts
+from fanout.sim.notation import POLICIES, Shape
 from fanout.sim.wires import ODD, REFUSALS, WIRES, Piece
 from fanout.sim.world import Act, Call, Ending, Leaf, Node, Opinion, Read, Reply, User, World
 
-POLICIES = ("race", "hedge", "fallback", "quorum", "all")
 T = TypeVar("T")
 
 GRID = 0.25
 """Seconds between the moments of a tied world."""
 
 
-def draw_world(seed: int, policy: str | None = None) -> World:
-    """Draws the world of `seed`; `policy` is that of each plan, else it is drawn too."""
+def draw_world(seed: int, shape: Shape | None = None) -> World:
+    """Draws the world of `seed`. Each plan has the `shape`, if one is given; what it leaves open is drawn."""
     random = Random(seed)  # noqa: S311  # worlds need no secrecy
-    drawing = Drawing(random, tied=random.random() < 0.2, policy=policy)
+    drawing = Drawing(random, tied=random.random() < 0.2, shape=shape)
     calls = tuple(drawing.call(number) for number in range(1 if random.random() < 0.75 else random.randint(2, 3)))
     return World(seed, calls, drawing.tied)
 
@@ -43,7 +43,7 @@ class Drawing:
 
     random: Random
     tied: bool
-    policy: str | None
+    shape: Shape | None
     _nodes: Callable[[], int] = field(factory=lambda: count().__next__)
     _services: list["_Service"] = field(factory=list)
 
@@ -61,7 +61,7 @@ class Drawing:
     def call(self, number: int) -> Call:
         """A call, whose lanes may be services that an earlier call asked too."""
         labels: dict[str, int] = {}
-        plan = self._node(number, labels, depth=0)
+        plan = self._node(number, labels, self.shape)
         deadline = self.maybe(0.2, lambda: self.seconds(4), inf)
         return Call(
             number,
@@ -74,22 +74,30 @@ class Drawing:
             timeouts=self._timeouts(0.15),
         )
 
-    def _node(self, call: int, labels: dict[str, int], depth: int) -> Node:
+    def _node(self, call: int, labels: dict[str, int], shape: Shape | None, depth: int = 0) -> Node:
         random = self.random
-        policy = self.policy if self.policy and not depth else random.choice(POLICIES)
-        number, lanes = self._nodes(), list[Node | Leaf]()
-        for _ in range(random.choice((1, 2, 2, 2, 3, 3, 4))):
+        policy = shape.policy if shape else random.choice(POLICIES)
+        number = self._nodes()
+        lanes = self._lanes_of(call, labels, shape.lanes) if shape and shape.lanes else []
+        for _ in range(0 if lanes else random.choice((1, 2, 2, 2, 3, 3, 4))):
             deeper = depth < 2 and random.random() < (0.2, 0.1)[depth]
-            lanes.append(self._node(call, labels, depth + 1) if deeper else self._leaf(call, labels))
+            lanes.append(self._node(call, labels, None, depth + 1) if deeper else self._leaf(call, labels))
+        given = self._given(policy, len(lanes))
         return Node(
             number,
             policy,
             tuple(lanes),
-            self._given(policy, len(lanes)),
+            given | (shape.given(len(lanes)) if shape and shape.argument else {}),
             self.maybe(0.12, lambda: self.seconds(4), inf),
             self.maybe(0.15, lambda: random.choice(("cancel", "keep")), None),  # type: ignore[arg-type]  # literals
             None if policy == "all" else self.maybe(0.25, lambda: self._opinions(lanes), None),
         )
+
+    def _lanes_of(self, call: int, labels: dict[str, int], lanes: Sequence[Shape | str]) -> list[Node | Leaf]:
+        return [
+            self._node(call, labels, lane, depth=2) if isinstance(lane, Shape) else self._leaf(call, labels)
+            for lane in lanes
+        ]
 
     def _given(self, policy: str, lanes: int) -> dict[str, Any]:
         given: dict[str, Any] = {}
