@@ -8,10 +8,11 @@ from attrs import frozen
 from fanout.errors import AllLanesFailed
 from fanout.events import End, Status
 from fanout.sim.draw import draw_world
+from fanout.sim.lane_model import TICK
 from fanout.sim.laws import LAWS, Broken, answers_of, by_lane, is_same
 from fanout.sim.log import lines, show
 from fanout.sim.model import CallModel, model
-from fanout.sim.plans import Planted
+from fanout.sim.plans import Planted, key_of
 from fanout.sim.play import Record, play
 from fanout.sim.world import World
 
@@ -82,8 +83,8 @@ def _compare_events(call: CallModel) -> Iterator[Broken]:
         return
     heard = by_lane(seen)
     for name, lane in call.lanes.items():
-        expected = [(at - seen.started, _kind(event)) for at, event in lane.history if at < call.left]
-        found = [(tagged.at, _kind(tagged.event)) for tagged in heard.get(name, ()) if seen.started + tagged.at < call.left]
+        expected = [(at - seen.started, _kind(event)) for at, event in lane.history if at < call.left - TICK]
+        found = [(tagged.at, _kind(tagged.event)) for tagged in heard.get(name, ()) if seen.started + tagged.at < call.left - TICK - TICK]
         if call.left < inf:
             expected = expected[: len(found)]  # the user may not have had the last ones
         for (at, kind), (at_model, kind_model) in zip(found, expected, strict=False):
@@ -145,6 +146,9 @@ def _compare_run(call: CallModel) -> Iterator[Broken]:
 def _compare_requests(call: CallModel) -> Iterator[Broken]:
     number = call.seen.call.number
     for name, lane in call.lanes.items():
-        asked = len(call.exchanges.get((number, lane.leaf.host), ()))
-        if asked != lane.requests and call.left == inf:
-            yield Broken("requests are the model's", f"{asked}, not {lane.requests}", number, name)
+        asked = call.exchanges.get((number, lane.leaf.host), ())
+        if len(asked) != lane.requests and call.left == inf:
+            yield Broken("requests are the model's", f"{len(asked)}, not {lane.requests}", number, name)
+        keys = [key_of(exchange.request) for exchange in asked]
+        if lane.leaf.wire != "ollama" and any(key != used for key, used in zip(keys, lane.keys_used, strict=False)):
+            yield Broken("keys are the model's", f"{keys}, not {lane.keys_used}", number, name)

@@ -14,6 +14,7 @@ from fanout.sim.wires import ODD, REFUSALS, WIRES, Piece
 from fanout.sim.world import Act, Call, Ending, Leaf, Node, Opinion, Read, Reply, User, World
 
 T = TypeVar("T")
+_SHARES = {"answer": 72, "status": 16, "odd": 6, "refuse": 6}
 
 GRID = 0.25
 """Seconds between the moments of a tied world."""
@@ -90,7 +91,7 @@ class Drawing:
             given | (shape.given(len(lanes)) if shape and shape.argument else {}),
             self.maybe(0.12, lambda: self.seconds(4), inf),
             self.maybe(0.15, lambda: random.choice(("cancel", "keep")), None),  # type: ignore[arg-type]  # literals
-            None if policy == "all" else self.maybe(0.25, lambda: self._opinions(lanes), None),
+            None if policy == "all" else self.maybe(0.35, lambda: self._opinions(lanes), None),
         )
 
     def _lanes_of(self, call: int, labels: dict[str, int], lanes: Sequence[Shape | str]) -> list[Node | Leaf]:
@@ -117,7 +118,7 @@ class Drawing:
 
     def _opinion(self) -> Opinion:
         says = self.random.choices(("yes", "no", "value", "refused", "bug"), (12, 5, 2, 2, 1))[0]
-        return Opinion(says, self.maybe(0.4, lambda: self.seconds(0.5), None))  # type: ignore[arg-type]  # a literal
+        return Opinion(says, self.maybe(0.5, lambda: self.seconds(0.8), None))  # type: ignore[arg-type]  # a literal
 
     def _leaf(self, call: int, labels: dict[str, int]) -> Leaf:
         random = self.random
@@ -138,9 +139,9 @@ class Drawing:
             label,
             service.host,
             service.wire,
-            tuple(self.reply(service.wire) for _ in range(random.choice((1, 1, 2, 3)))),
+            self._replies(service.wire),
             self._timeouts(0.4),
-            self.maybe(0.25, lambda: random.randint(0, 4), None),
+            self.maybe(0.25, lambda: random.choice((0, 1, 2, 4, 8)), None),
             1 + int(label[-1]) if limited else None,
             service.keys,
         )
@@ -152,11 +153,17 @@ class Drawing:
             given["min_tps"] = self.random.uniform(0.2, 4)
         return Timeouts(**given)
 
-    def reply(self, wire: str) -> Reply:
-        """What a service does with one request."""
+    def _replies(self, wire: str) -> tuple[Reply, ...]:
+        """What a service does with each request; some are down, and fail them all."""
+        if self.random.random() < 0.07:
+            return tuple(self.reply(wire, ("status", "refuse")) for _ in range(3))
+        return tuple(self.reply(wire) for _ in range(self.random.choice((1, 1, 2, 3))))
+
+    def reply(self, wire: str, kinds: Sequence[str] = ("answer", "status", "odd", "refuse")) -> Reply:
+        """What a service does with one request, of one of these kinds."""
         random = self.random
         wait = self.seconds(0.3)
-        kind = random.choices(("answer", "status", "odd", "refuse"), (72, 16, 6, 6))[0]
+        kind = random.choices(kinds, [_SHARES[kind] for kind in kinds])[0]
         if kind == "refuse":
             return Reply(wait, ending="refuse", whole=False)
         ending: Ending = random.choices(("close", "hang", "reset"), (80, 14, 6))[0]  # type: ignore[assignment]
@@ -212,14 +219,16 @@ class Drawing:
         if way in ("race", "stream") and plan.policy == "all":
             way = "ask"
         acts: tuple[Act, ...] = ()
-        if random.random() < 0.35:
+        if random.random() < 0.45:
             acts = tuple(self._act(way, plan) for _ in range(random.choice((1, 1, 2))))
         pace = self.maybe(0.25, lambda: self.seconds(0.2), 0.0) if way == "open" else 0.0
         return User(way, pace, acts)  # type: ignore[arg-type]  # a literal
 
     def _act(self, way: str, plan: Node) -> Act:
-        what = self.random.choice(("leave", "raise", "cut", "cancel", "stop", "stop")) if way == "open" else "cut"
+        what = self.random.choice(("leave", "raise", "cut", "cancel", "cancel", "stop", "stop")) if way == "open" else "cut"
         lane = self.random.choice(plan.leaves()).name if what == "stop" else ""
-        inside = what in ("leave", "raise") or (what != "cut" and self.random.random() < 0.4)
-        at = self.random.randint(1, 12) if inside else self.seconds(1.5)
-        return Act(what, at, lane, 0.0 if self.tied else self.seconds(0.02))  # type: ignore[arg-type]  # a literal
+        inside = what in ("leave", "raise") or (what != "cut" and self.random.random() < 0.5)
+        ends = inside and self.random.random() < 0.4
+        at = self.random.randint(1, 2 if ends else 12) if inside else self.seconds(1.5)
+        pause = 0.0 if self.tied else self.seconds(0.3 if ends else 0.02)
+        return Act(what, at, lane, pause, ends)  # type: ignore[arg-type]  # a literal

@@ -64,6 +64,9 @@ class LaneModel:
     reader: Any = None
     refusing: bool = False
     answered_texts: bool = False
+    keys_used: list[int] = field(factory=list)
+    others: bool = False
+    """True if the call has other lanes, which a deadline ends in the same moment."""
     _step: int = 0
     _alarm: int = 0
     _place: Places | None = None
@@ -137,6 +140,7 @@ class LaneModel:
             return
         reply = self.leaf.replies[min(self.requests, len(self.leaf.replies) - 1)]
         self.requests += 1
+        self.keys_used.append(self.key)
         self._play(reply)
 
     def _play(self, reply: Reply) -> None:
@@ -344,7 +348,7 @@ class LaneModel:
                 self._set_alarm()
                 return
         self.fired = TimedOut("", clock=clock, seconds=setting)
-        self.time.fired[self.time.now] += 1
+        self.time.fired[self.time.now] += 2 if self.others and clock == "deadline" else 1
         if self.state == "trying":
             self._conclude(self._rest_of_answer(self.fired))
         else:

@@ -38,6 +38,8 @@ def is_same(one: float | None, other: float | None) -> bool:
 
 def nothing_is_left(record: Record) -> Iterator[Broken]:
     """No task, exchange or place remains, and nothing waits for ever."""
+    if record.crashed is not None:
+        yield Broken("errors are typed", f"the whole world ended: {record.crashed!r}")
     if record.hung:
         yield Broken("a call ends", "nothing more happened, for ever")
     for what in record.left:
@@ -50,6 +52,8 @@ def only_what_is_planted_is_raised(record: Record) -> Iterator[Broken]:
         error, way = seen.raised, seen.call.user.way
         if error is None or isinstance(error, Planted | Left):
             continue
+        if record.world.tied and isinstance(error, BaseExceptionGroup) and error.split((Planted, Left))[1] is None:
+            continue  # raised in one moment
         if not (isinstance(error, AllLanesFailed) and way in ("race", "stream")):
             yield Broken("errors are typed", f"{type(error).__name__} came out: {error}", seen.call.number)
 

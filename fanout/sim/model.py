@@ -11,7 +11,7 @@ from fanout.events import Event, Status
 from fanout.sim.clock import Time
 from fanout.sim.group_model import RETRIES, Chair, GroupModel, answer_of
 from fanout.sim.lane_model import LaneModel, model_timeouts
-from fanout.sim.play import Record, Seen
+from fanout.sim.play import Record, Seen, is_due
 from fanout.sim.world import Act, Leaf, Node
 from fanout.transports.memory import Exchange
 
@@ -28,7 +28,7 @@ class CallModel:
     left: float = inf
     crashed: bool = False
     _queue: deque[Event] = field(factory=deque)
-    _had: int = 0
+    _had: list[Event] = field(factory=list)
     _busy: bool = False
 
     def start(self) -> None:
@@ -47,11 +47,10 @@ class CallModel:
     def _serve(self) -> None:
         user = self.seen.call.user
         while self._queue and not self._busy and self.left == inf and user.way == "open":
-            self._queue.popleft()
-            self._had += 1
+            self._had.append(self._queue.popleft())
             until = self.time.now
             for act in user.acts:
-                if isinstance(act.at, int) and act.at == self._had:
+                if is_due(act, self._had):
                     until += act.pause
                     self.time.at(until, lambda act=act: self._do(act))  # type: ignore[misc]  # its own
             until += user.pace
@@ -132,6 +131,7 @@ def _make_lane(call: CallModel, record: Record, leaf: Leaf, node: Node) -> LaneM
         next(number for number in tries if number is not None),
         asked[0].began if asked else inf,
         told=call.hear,
+        others=len(own.plan.leaves()) > 1,
     )
     call.lanes[leaf.name] = lane
     return lane

@@ -1,5 +1,6 @@
 """A drawn plan as the real one: policies with an `accept` of drawn opinions, over lanes of real providers."""
 
+import re
 from collections.abc import Awaitable
 from typing import Any
 
@@ -7,7 +8,7 @@ import trio
 from attrs import evolve
 
 from fanout import catalog
-from fanout.abc import Accept, Policy
+from fanout.abc import Accept, Policy, Request
 from fanout.answers import Answer
 from fanout.catalog.config import Config
 from fanout.credentials.secret import Secret
@@ -50,6 +51,12 @@ def make_lane(leaf: Leaf) -> catalog.LaneSpec:
 
 
 _NO_KEYS = Config()
+
+
+def key_of(request: Request) -> int | None:
+    """Returns the number of the key that a request carries, None if it has none."""
+    found = re.search(rf"{CANARY}-(\d+)", " ".join(request.plain_headers().values()))
+    return int(found[1]) if found else None
 
 
 def make_accept(opinions: dict[str, Opinion]) -> Accept:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from random import Random
@@ -18,10 +18,9 @@ from fanout.abc import Request
 from fanout.answers import Answer, Run
 from fanout.catalog.config import Config
 from fanout.engine import retry
-from fanout.errors import AllLanesFailed
-from fanout.events import Tagged
+from fanout.events import End, Event, Tagged
 from fanout.plan import CallSettings, Connections
-from fanout.sim.plans import Planted, make_plan
+from fanout.sim.plans import make_plan
 from fanout.sim.world import Act, Call, Leaf, World
 from fanout.transports.memory import Exchange, MemoryTransport, Script
 
@@ -58,6 +57,7 @@ class Record:
     exchanges: dict[tuple[int, str], list[Exchange]] = field(factory=lambda: defaultdict(list))
     left: list[str] = field(factory=list)
     hung: bool = False
+    crashed: BaseException | None = None
 
 
 _ASKED = re.compile(rb"call (\d+)")
@@ -67,7 +67,10 @@ def play(world: World) -> Record:
     """Plays the world from its beginning to its end."""
     record = Record(world, [Seen(call) for call in world.calls])
     with _seeded(world.seed):
-        trio.run(_play, record, clock=MockClock(autojump_threshold=0))
+        try:
+            trio.run(_play, record, clock=MockClock(autojump_threshold=0))
+        except Exception as error:  # noqa: BLE001  # a law is broken: it is told as one
+            record.crashed = error
     return record
 
 
@@ -140,15 +143,16 @@ async def _live(seen: Seen, connections: Connections) -> None:
     call = seen.call
     await trio.sleep(call.at)
     seen.started = trio.current_time()
-    with trio.CancelScope() as scope:
-        async with _acts_from_outside(seen, scope) as running:
-            try:
-                await _WAYS[call.user.way](seen, connections, running)
-                seen.complete = True
-            except (Planted, Left, AllLanesFailed) as error:
-                seen.raised = error
-            except Exception as error:  # noqa: BLE001  # a law is broken: it is told as one
-                seen.raised = error
+    try:
+        with trio.CancelScope() as scope:
+            async with _acts_from_outside(seen, scope) as running:
+                try:
+                    await _WAYS[call.user.way](seen, connections, running)
+                    seen.complete = True
+                except Exception as error:  # noqa: BLE001  # a law says which may come
+                    seen.raised = error
+    except ExceptionGroup as error:  # raised in the moment in which the call was cut off
+        seen.raised = error
     seen.ended = trio.current_time()
 
 
@@ -171,6 +175,15 @@ async def _acts_from_outside(seen: Seen, scope: trio.CancelScope) -> AsyncGenera
                 nursery.start_soon(act_at, act)
         yield running
         nursery.cancel_scope.cancel()
+
+
+def is_due(act: Act, had: Sequence[Event]) -> bool:
+    """True if the last of these events is the one after which the user acts."""
+    if not isinstance(act.at, int):
+        return False
+    if not act.ends:
+        return act.at == len(had)
+    return isinstance(had[-1], End) and act.at == sum(isinstance(event, End) for event in had)
 
 
 def _cancel(running: api.Fanout, act: Act) -> None:
@@ -214,7 +227,7 @@ async def _iterate(seen: Seen, connections: Connections, running: list[api.Fanou
 async def _act_inside(seen: Seen, fanout: api.Fanout) -> bool:
     """Does what the user does after so many events; True: leaves the block."""
     for act in seen.call.user.acts:
-        if isinstance(act.at, int) and act.at == len(seen.events):
+        if is_due(act, [tagged.event for _, tagged in seen.events]):
             if act.pause:
                 await trio.sleep(act.pause)
             seen.acts.append((trio.current_time(), act))

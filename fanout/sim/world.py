@@ -117,7 +117,9 @@ class Node:
 
 @frozen
 class Act:
-    """Something that the user does: `at` so many seconds after the call began, or `pause` after so many events (an int).
+    """Something that the user does: `at` so many seconds after the call began, or `pause` after so many events.
+
+    Events are counted where it is an int; only Ends, where `ends`.
 
     `leave` leaves the block, `raise` raises in it, `cut` cancels the whole call from outside, `cancel` ends all lanes,
     `stop` the one named `lane`.
@@ -127,6 +129,7 @@ class Act:
     at: float | int
     lane: str = ""
     pause: float = 0.0
+    ends: bool = False
 
 
 @frozen
