@@ -97,9 +97,10 @@ async def test_the_winners_text_comes_though_the_verdict_falls_after_the_last_ev
 
     plan = Race(*words("a"), accept=accept)
     async with fanout.stream("?", plan, transport=memory(a=said("a1", "a2"))) as text:
-        pieces_ = ["".join(await text.take())] if by_take else [piece async for piece in text]
-        assert pieces_ == ["a1a2"]
-        assert (text.lane, trio.current_time()) == ("a", pytest.approx(1.2))
+        said_by = ["".join(await text.take())] if by_take else [piece async for piece in text]
+        assert said_by == ["a1a2"]
+        assert text.lane == "a"
+        assert trio.current_time() == pytest.approx(1.2)
         with pytest.raises(StopAsyncIteration):
             await (text.take() if by_take else anext(text))
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -42,7 +42,7 @@ USUAL = ("race", "hedge:p95", "fallback")
 @click.option("--log", "as_log", is_flag=True, help="The events of each world.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def sim(plans: tuple[str, ...], policies: tuple[str, ...], lanes: Path | None, **values: Any) -> int:
-    """Try the engine on made-up services in virtual time, and check that its laws hold.
+    r"""Try the engine on made-up services in virtual time, and check that its laws hold.
 
     Everything is drawn from a seed: services and their faults, the plan, the user. The same seed gives the same events,
     byte for byte. Exit code 1: a law is broken, and the command that repeats it is printed.
@@ -111,7 +111,11 @@ def _check(shape: "Shape | None", *, seeds: str | None, as_log: bool, as_json: b
 
 def _read_seeds(text: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal()) or int(last or first) < int(first) or (dash and not last):
+    if (
+        not (first.isdecimal() and (last or first).isdecimal())
+        or int(last or first) < int(first)
+        or (dash and not last)
+    ):
         raise click.UsageError(f"--seeds {text}: write two numbers, the first the smaller one, as 0-999")
     return int(first), int(last or first) - int(first) + 1
 
@@ -218,7 +222,7 @@ class _Progress:
         self._next = monotonic() + STEP
         self._shown = False
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

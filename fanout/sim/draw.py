@@ -70,7 +70,7 @@ class Drawing:
             plan,
             self._user(plan),
             retries=self.maybe(0.3, lambda: self.random.randint(0, 3), None),
-            on_lose=self.maybe(0.2, lambda: "keep", "cancel"),  # type: ignore[arg-type]  # a literal
+            on_lose=self.maybe(0.2, lambda: "keep", "cancel"),
             deadline=deadline,
             timeouts=self._timeouts(0.15),
         )
@@ -90,7 +90,7 @@ class Drawing:
             tuple(lanes),
             given | (shape.given(len(lanes)) if shape and shape.argument else {}),
             self.maybe(0.12, lambda: self.seconds(4), inf),
-            self.maybe(0.15, lambda: random.choice(("cancel", "keep")), None),  # type: ignore[arg-type]  # literals
+            self.maybe(0.15, lambda: random.choice(("cancel", "keep")), None),
             None if policy == "all" else self.maybe(0.35, lambda: self._opinions(lanes), None),
         )
 
@@ -166,11 +166,13 @@ class Drawing:
         kind = random.choices(kinds, [_SHARES[kind] for kind in kinds])[0]
         if kind == "refuse":
             return Reply(wait, ending="refuse", whole=False)
-        ending: Ending = random.choices(("close", "hang", "reset"), (80, 14, 6))[0]  # type: ignore[assignment]
+        ending: Ending = random.choices(("close", "hang", "reset"), (80, 14, 6))[0]
         if kind == "status":
             status = random.choice(tuple(REFUSALS))
-            after = self.maybe(0.5, lambda: (("retry-after", random.choice(("0", "1", "2.5", "300", "soon"))),), ())
-            headers = (("content-type", "application/json"), *(after if status in (429, 503) else ()))
+            headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+            after = self.maybe(0.5, lambda: random.choice(("0", "1", "2.5", "300", "soon")), "")
+            if after and status in (429, 503):
+                headers += (("retry-after", after),)
             return Reply(wait, status, headers, self._cut(REFUSALS[status]), self.seconds(0.1), ending, whole=False)
         headers = (("content-type", WIRES[wire][2]),)
         if kind == "odd":
@@ -225,7 +227,11 @@ class Drawing:
         return User(way, pace, acts)  # type: ignore[arg-type]  # a literal
 
     def _act(self, way: str, plan: Node) -> Act:
-        what = self.random.choice(("leave", "raise", "cut", "cancel", "cancel", "stop", "stop")) if way == "open" else "cut"
+        what = (
+            self.random.choice(("leave", "raise", "cut", "cancel", "cancel", "stop", "stop"))
+            if way == "open"
+            else "cut"
+        )
         lane = self.random.choice(plan.leaves()).name if what == "stop" else ""
         inside = what in ("leave", "raise") or (what != "cut" and self.random.random() < 0.5)
         ends = inside and self.random.random() < 0.4

@@ -18,7 +18,7 @@ RETRIES = {"race": 1, "hedge": 0, "fallback": 0, "quorum": 1, "all": 2}
 _OUTPUT = (Delta, ToolCall, File, Replace)
 
 
-class Bug(Exception):  # noqa: N818  # it stands for one
+class Bug(Exception):  # it stands for one
     """The caller's `accept` has made a mistake: it comes out of the call."""
 
 
@@ -88,7 +88,7 @@ class GroupModel:
     @property
     def on_output(self) -> bool:
         """True if the first output wins."""
-        return self.node.given.get("on", "finish") != "finish"
+        return str(self.node.given.get("on", "finish")) != "finish"
 
     # Starts
 
@@ -163,7 +163,10 @@ class GroupModel:
         due = due_of(chair.lane)
         late = Opinion("no")
         decided = lambda which: self._decide(index, end, which, mine)  # noqa: E731
-        self.time.at(min(self.time.now + opinion.wait, due), partial(decided, opinion if self.time.now + opinion.wait < due else late))
+        self.time.at(
+            min(self.time.now + opinion.wait, due),
+            partial(decided, opinion if self.time.now + opinion.wait < due else late),
+        )
 
     def _opinion(self, lane: LaneModel) -> Opinion:
         if self.node.opinions is None:

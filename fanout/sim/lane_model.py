@@ -42,6 +42,8 @@ class LaneModel:
     hear: Callable[[Sequence[Event]], None] = lambda _: None
     told: Callable[[Sequence[Event]], None] = lambda _: None
     alone: Callable[[], bool] = lambda: False
+    doubt: Callable[["LaneModel"], None] = lambda _: None
+    """Is called where two things happen in one moment, in an order that nobody says."""
     state: str = "waiting"
     started: float | None = None
     ended: float | None = None
@@ -103,7 +105,7 @@ class LaneModel:
             return
         place = self.time.places.setdefault(self.leaf.label, Places(self.leaf.concurrency))
         place.waiting.append((self.time.now, self.asked_at, self))
-        self.time.at(self.time.now, lambda: _give(place))
+        self.time.at(self.time.now + 1e-9, lambda: _give(place))  # when all have come who come now
         self.time.at(until, self._miss_turn)
 
     def _miss_turn(self) -> None:
@@ -262,7 +264,7 @@ class LaneModel:
         if self.state == "ended":
             return
         lesson = None
-        if self.started is not None and self._next()[0] <= self.time.now + TICK:
+        if self.is_due():
             self.time.fired[self.time.now] += 2  # its own clock would have fired in this very moment
         if self.state == "trying" and self.refusing:
             end = self.reader.close()[-1]
@@ -282,6 +284,8 @@ class LaneModel:
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
         self.state, self.ended = "ended", self.time.now
         self._step += 1
+        if self.started == self.ended:
+            self.doubt(self)
         if self._place is not None:
             place, self._place = self._place, None
             place.free += 1
@@ -324,7 +328,11 @@ class LaneModel:
             found.append((self.last + _set(clocks.idle), "idle", clocks.idle))
             if clocks.min_tps:
                 found.append((self._window + 5.0, "min_tps", clocks.min_tps))
-        return min(found)  # type: ignore[type-var, return-value]  # what is None stands behind a time
+        return min(found)  # type: ignore[return-value]  # what is None stands behind a time
+
+    def is_due(self) -> bool:
+        """True if its next clock would fire now."""
+        return self.state in ("trying", "paused") and self._next()[0] <= self.time.now + TICK
 
     def _set_alarm(self) -> None:
         self._alarm += 1
@@ -338,6 +346,8 @@ class LaneModel:
         if at > self.time.now:
             self._set_alarm()
             return
+        if clock == "first" and self.patient:
+            self.doubt(self)
         if clock == "first" and self.patient and self.alone():
             self.waived = True
             self._set_alarm()

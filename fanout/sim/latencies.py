@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import exp, log
 from pathlib import Path
 from random import Random
@@ -44,7 +45,7 @@ class Spread:
         if not isinstance(value, Mapping):
             return cls(((0.5, _seconds(value)),))
         knots = sorted((_share(name), _seconds(each)) for name, each in value.items())
-        if not knots or any(later[1] < earlier[1] or not earlier[1] for earlier, later in zip(knots, knots[1:], strict=False)):
+        if not knots or any(later[1] < earlier[1] or not earlier[1] for earlier, later in pairwise(knots)):
             raise ValueError("quantiles are times above 0, and a higher one is no shorter")
         return cls(tuple(knots))
 
@@ -116,7 +117,7 @@ def _seconds(value: Any) -> float:
     if isinstance(value, str):
         return duration(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise ValueError(f"{value!r:.40} is not a time; write 0.8, \"0.8s\" or \"800ms\"")
+        raise ValueError(f'{value!r:.40} is not a time; write 0.8, "0.8s" or "800ms"')
     return float(value)
 
 

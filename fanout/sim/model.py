@@ -26,6 +26,8 @@ class CallModel:
     lanes: dict[str, LaneModel] = field(factory=dict)
     top: GroupModel = field(init=False)
     left: float = inf
+    unsure: float = inf
+    """The time from which on it is not known which of two things came first."""
     crashed: bool = False
     _queue: deque[Event] = field(factory=deque)
     _had: list[Event] = field(factory=list)
@@ -71,6 +73,12 @@ class CallModel:
             self.top.cancel()
         else:
             self.leave()
+
+    def doubt(self, lane: LaneModel) -> None:
+        """Takes note that a lane ended as it started, or waited in vain for its first content."""
+        waits = [each for each in self.lanes.values() if each is not lane and each.patient and each.is_due()]
+        if waits or (lane.started == lane.ended and any(act.ends for act in self.seen.call.user.acts)):
+            self.unsure = min(self.unsure, self.time.now)
 
     def leave(self) -> None:
         """The user leaves: all ends."""
@@ -131,6 +139,7 @@ def _make_lane(call: CallModel, record: Record, leaf: Leaf, node: Node) -> LaneM
         next(number for number in tries if number is not None),
         asked[0].began if asked else inf,
         told=call.hear,
+        doubt=call.doubt,
         others=len(own.plan.leaves()) > 1,
     )
     call.lanes[leaf.name] = lane

@@ -73,7 +73,9 @@ def _tokens(text: str) -> Iterator[str]:
     while text[place:].strip():
         match = _TOKEN.match(text, place)
         if match is None:
-            raise UsageError(f"{text}: a plan is written like race(a, fallback(b, c)), without {text[place:].strip()[0]!r}")
+            raise UsageError(
+                f"{text}: a plan is written like race(a, fallback(b, c)), without {text[place:].strip()[0]!r}"
+            )
         yield match[1]
         place = match.end()
 
@@ -94,5 +96,3 @@ def _parse(text: str, tokens: list[str]) -> tuple[Shape | str, list[str]]:
     if rest[:1] != [")"]:
         raise UsageError(f"{text}: a ) is missing")
     return Shape(policy, argument, tuple(lanes)), rest[1:]
-
-

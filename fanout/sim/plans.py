@@ -27,7 +27,7 @@ CANARY = "sk-secret-of-the-simulation"
 """The beginning of every key: no log, no event and no error may show it."""
 
 
-class Planted(Exception):  # noqa: N818  # it is no error of ours
+class Planted(Exception):  # it is no error of ours
     """The caller's own mistake, made on purpose: it must come out of the call as it is."""
 
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
-from random import Random
 from typing import Any
 
 import trio
@@ -28,7 +27,7 @@ HANGS = 10**6
 """Virtual seconds after which a world counts as hung: all clocks and pauses are over long before."""
 
 
-class Left(Exception):  # noqa: N818  # the user's own
+class Left(Exception):  # the user's own
     """Raised in the body of a block, by the user."""
 
 

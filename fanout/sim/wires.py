@@ -54,7 +54,8 @@ def lay_out_messages(pieces: Sequence[Piece]) -> Iterator[bytes]:
     for index, (kind, words) in enumerate(pieces):
         match kind:
             case "text" | "refusal":
-                block, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": words}
+                block: dict[str, Any] = {"type": "text", "text": ""}
+                delta = {"type": "text_delta", "text": words}
             case "thought":
                 block = {"type": "thinking", "thinking": "", "signature": ""}
                 delta = {"type": "thinking_delta", "thinking": words}

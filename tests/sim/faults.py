@@ -15,6 +15,7 @@ from fanout.engine.group import Group
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Budget, Retries
 from fanout.engine.watch import Watch
+from fanout.errors import TimedOut
 from fanout.events import End, Event
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
@@ -174,7 +175,8 @@ def silence_is_counted_from_the_start_alone(patch: Patch) -> None:
 def a_place_is_not_given_back(patch: Patch) -> None:
     async def run_in_turn(self: Attempt, limiter: trio.CapacityLimiter, prompt: Any, until: float) -> None:
         if not await attempt._acquire(limiter, until):
-            return self.cancel(attempt.TimedOut("too late", clock="deadline"))
+            self.cancel(TimedOut("too late", clock="deadline"))
+            return
         await self._run(prompt, until)
         limiter.release()  # and not where it is cancelled
 

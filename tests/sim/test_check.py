@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -39,7 +40,7 @@ def test_every_law_holds_in_worlds_that_nobody_has_seen() -> None:
     """Runs for FANOUT_SIM_SECONDS, in continuous integration a minute; FANOUT_SIM_SEED begins with a seed again."""
     first = int(os.environ.get("FANOUT_SIM_SEED") or make_up_seed())
     seconds = float(os.environ.get("FANOUT_SIM_SECONDS") or (60 if os.environ.get("CI") else 2))
-    print(f"FANOUT_SIM_SEED={first}")
+    sys.stdout.write(f"FANOUT_SIM_SEED={first}\n")
     until, seed = time.monotonic() + seconds, first
     while time.monotonic() < until:
         check(seed)
@@ -82,7 +83,7 @@ def test_other_seeds_give_other_worlds_of_all_kinds() -> None:
 
 
 def test_a_played_world_leaves_trio_and_our_jitter_as_they_were() -> None:
-    core = trio._core._run  # type: ignore[attr-defined]
+    core: Any = trio._core._run
     before = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate(), retry.RANDOM.getstate()
     play(draw_world(3))
     assert (core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate(), retry.RANDOM.getstate()) == before
