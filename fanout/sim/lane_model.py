@@ -330,9 +330,12 @@ class LaneModel:
                 found.append((self._window + 5.0, "min_tps", clocks.min_tps))
         return min(found)  # type: ignore[return-value]  # what is None stands behind a time
 
-    def is_due(self) -> bool:
-        """True if its next clock would fire now."""
-        return self.state in ("trying", "paused") and self._next()[0] <= self.time.now + TICK
+    def is_due(self, *clocks: str) -> bool:
+        """True if its next clock would fire now, and is one of these, if any are named."""
+        if self.state not in ("trying", "paused"):
+            return False
+        at, clock, _ = self._next()
+        return at <= self.time.now + TICK and (not clocks or clock in clocks)
 
     def _set_alarm(self) -> None:
         self._alarm += 1
@@ -346,7 +349,7 @@ class LaneModel:
         if at > self.time.now:
             self._set_alarm()
             return
-        if clock == "first" and self.patient:
+        if (clock == "first" and self.patient) or (clock == "deadline" and self.others):
             self.doubt(self)
         if clock == "first" and self.patient and self.alone():
             self.waived = True

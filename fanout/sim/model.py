@@ -75,9 +75,9 @@ class CallModel:
             self.leave()
 
     def doubt(self, lane: LaneModel) -> None:
-        """Takes note that a lane ended as it started, or waited in vain for its first content."""
-        waits = [each for each in self.lanes.values() if each is not lane and each.patient and each.is_due()]
-        if waits or (lane.started == lane.ended and any(act.ends for act in self.seen.call.user.acts)):
+        """Takes note that a lane ended as it started, at a deadline, or for want of content like another one."""
+        waits = [each for each in self.lanes.values() if each.patient and each.is_due("first")]
+        if (lane in waits and len(waits) > 1) or any(act.ends for act in self.seen.call.user.acts):
             self.unsure = min(self.unsure, self.time.now)
 
     def leave(self) -> None:

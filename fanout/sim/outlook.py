@@ -32,7 +32,8 @@ Progress = Callable[[str, int], None]
 class Outlook:
     """The result of one policy over `n` requests; times in seconds, +inf where nobody answered.
 
-    `first` and `total` are quantiles of the time to the winner's first token and to its end. Per request, on average:
+    `first` and `total` are quantiles of the time to the winner's first token and to the end of all (of a quorum and of
+    all: to the last answer that they need). Per request, on average:
     `extra` requests beyond the first, and the `wasted` tokens of losers. `failed` is the share without an answer.
     """
 
@@ -96,7 +97,7 @@ def _play(
 
 
 async def _ask(plan: Policy, transport: MemoryTransport) -> tuple[float, float, int, int]:
-    """One request: the times to the winner's first token and to its end, the requests, the wasted tokens."""
+    """One request: the times to the winner's first token and to the end, the requests, the wasted tokens."""
     began = trio.current_time()
     transport.exchanges.clear()
     run = await api.ask("?", plan, transport=transport, config=_NOTHING)
@@ -108,7 +109,7 @@ async def _ask(plan: Policy, transport: MemoryTransport) -> tuple[float, float, 
     if winner is None or winner.ttft is None:
         return inf, inf, len(transport.exchanges), run.wasted.tokens
     start = asked[_host(winner.lane)]
-    return start + winner.ttft, start + (winner.elapsed or 0.0), len(transport.exchanges), run.wasted.tokens
+    return start + winner.ttft, run.elapsed, len(transport.exchanges), run.wasted.tokens
 
 
 _NOTHING = Config()
