@@ -29,7 +29,7 @@ def draw_world(seed: int, shape: Shape | None = None) -> World:
 
 
 @define
-class _Service:
+class _Host:
     """Somebody who answers, maybe in several calls, but in each to one lane."""
 
     host: str
@@ -46,7 +46,7 @@ class Drawing:
     tied: bool
     shape: Shape | None
     _nodes: Callable[[], int] = field(factory=lambda: count().__next__)
-    _services: list["_Service"] = field(factory=list)
+    _services: list["_Host"] = field(factory=list)
 
     def seconds(self, usual: float) -> float:
         """A time of about so many seconds; some are much longer, as latencies are."""
@@ -128,7 +128,7 @@ class Drawing:
         else:
             wire = random.choice(tuple(WIRES))
             keys = self.maybe(0.15, lambda: 3, 1) if wire != "ollama" else 1
-            service = _Service(f"h{len(self._services)}.test", wire, keys)
+            service = _Host(f"h{len(self._services)}.test", wire, keys)
             self._services.append(service)
         service.asked_by = call
         limited = random.random() < 0.12
@@ -154,13 +154,13 @@ class Drawing:
         return Timeouts(**given)
 
     def _replies(self, wire: str) -> tuple[Reply, ...]:
-        """What a service does with each request; some are down, and fail them all."""
+        """The replies of a service to each request; some are down, and fail them all."""
         if self.random.random() < 0.07:
             return tuple(self.reply(wire, ("status", "refuse")) for _ in range(3))
         return tuple(self.reply(wire) for _ in range(self.random.choice((1, 1, 2, 3))))
 
     def reply(self, wire: str, kinds: Sequence[str] = ("answer", "status", "odd", "refuse")) -> Reply:
-        """What a service does with one request, of one of these kinds."""
+        """The reply to one request, of one of these kinds."""
         random = self.random
         wait = self.seconds(0.3)
         kind = random.choices(kinds, [_SHARES[kind] for kind in kinds])[0]

@@ -13,7 +13,7 @@ from fanout.sim.lane_model import LaneModel
 from fanout.sim.world import Node, Opinion
 
 RETRIES = {"race": 1, "hedge": 0, "fallback": 0, "quorum": 1, "all": 2}
-"""How often each policy's lanes are tried again, where nobody says."""
+"""The number of times that each policy's lanes are tried again, where nobody says."""
 
 _OUTPUT = (Delta, ToolCall, File, Replace)
 
