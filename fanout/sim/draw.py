@@ -56,7 +56,7 @@ class Drawing:
         return max(GRID, round(drawn / GRID) * GRID) if self.tied else drawn
 
     def maybe(self, share: float, make: Callable[[], T], usual: T) -> T:
-        """What `make` draws in a `share` of all cases, else `usual`."""
+        """Returns what `make` draws in a `share` of all cases, else `usual`."""
         return make() if self.random.random() < share else usual
 
     def call(self, number: int) -> Call:

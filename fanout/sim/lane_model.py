@@ -38,7 +38,7 @@ class LaneModel:
     patient: bool
     allowed: int
     asked_at: float
-    """The time at which the engine first asked this lane's service: that decides between lanes that queue at the same moment."""
+    """The time at which the engine asked its service first: it decides between lanes that queue in the same moment."""
     hear: Callable[[Sequence[Event]], None] = lambda _: None
     told: Callable[[Sequence[Event]], None] = lambda _: None
     alone: Callable[[], bool] = lambda: False

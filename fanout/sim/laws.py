@@ -48,7 +48,7 @@ def nothing_is_left(record: Record) -> Iterator[Broken]:
 
 
 def only_what_is_planted_is_raised(record: Record) -> Iterator[Broken]:
-    """What comes out of a call is what its user, or a race without an answer, raises."""
+    """Nothing comes out of a call but what its user, or a race without an answer, raises."""
     for seen in record.seen:
         error, way = seen.raised, seen.call.user.way
         if error is None or isinstance(error, Planted | Left):
