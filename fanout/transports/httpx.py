@@ -39,6 +39,7 @@ from fanout.transports.outgoing import (
     make_connect_error,
     make_connect_timeout,
     name_proxy,
+    name_server,
     read_host,
     reveal_headers,
 )
@@ -91,8 +92,8 @@ class HttpxTransport:
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
-        host = read_host(request.url)
-        client = self._find_client(request, host)
+        client = self._find_client(request, read_host(request.url))
+        host = name_server(request.url)
         progress = _Progress(host, client, receiver, connect, self._turn)
         _asking.set(progress)
         client.exchanges += 1

@@ -27,6 +27,20 @@ def read_host(url: str) -> str:
     return host
 
 
+def name_server(url: str) -> str:
+    """Returns the host that a URL names, with the port if it says one: for messages. Raises ConnectError if it cannot.
+
+    Several servers on one machine differ in nothing else.
+    """
+    host = read_host(url)
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        raise ConnectError(f"cannot reach {host}: its port is no number from 0 to 65535") from None
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"
+
+
 def reveal_headers(request: Request) -> dict[str, str]:
     """Returns the headers in clear.
 

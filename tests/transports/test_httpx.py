@@ -11,6 +11,7 @@ from fanout.credentials.secret import Secret
 from fanout.errors import ConnectError, UsageError
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG
+from fanout.transports.outgoing import name_server
 from tests.servers.script import open_script_server
 from tests.transports.test_contract import Ears
 
@@ -40,8 +41,8 @@ async def test_what_is_cut_off_is_logged_without_what_was_said(caplog: pytest.Lo
         with pytest.raises(ConnectError):
             await transport.exchange(Request("POST", "http://127.0.0.1:9/canary", headers), Ears(), 5)
     assert [record.getMessage() for record in caplog.records if record.name == "fanout"] == [
-        "an exchange with 127.0.0.1 is cut off: Cancelled",
-        "an exchange with 127.0.0.1 is cut off: connect",
+        f"an exchange with {name_server(server.url)} is cut off: Cancelled",
+        "an exchange with 127.0.0.1:9 is cut off: connect",
     ]
 
 

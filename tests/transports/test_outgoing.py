@@ -12,6 +12,7 @@ from fanout.transports.outgoing import (
     find_environment_proxy,
     find_socks,
     make_connect_error,
+    name_server,
     read_host,
     reveal_headers,
 )
@@ -19,6 +20,14 @@ from fanout.transports.outgoing import (
 
 def test_the_host_is_that_of_the_url() -> None:
     assert read_host("https://user@api.example.com:8443/v1?x=https://other/") == "api.example.com"
+
+
+def test_a_server_is_named_with_its_port_and_without_credentials() -> None:
+    assert name_server("https://user:pass@api.example.com:8443/v1") == "api.example.com:8443"
+    assert name_server("http://api.example.com/v1") == "api.example.com"
+    assert name_server("http://[::1]:11434/api") == "[::1]:11434"
+    with pytest.raises(ConnectError, match="its port is no number from 0 to 65535"):
+        name_server("http://127.0.0.1:99999/")
 
 
 @pytest.mark.parametrize(

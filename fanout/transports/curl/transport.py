@@ -27,7 +27,7 @@ from fanout.transports.curl.pollers import open_poller
 from fanout.transports.curl.pool import Pool
 from fanout.transports.curl.sockets import TICK, Load, Sockets
 from fanout.transports.curl.transfer import Transfer
-from fanout.transports.outgoing import read_host
+from fanout.transports.outgoing import name_server, read_host
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
@@ -127,7 +127,7 @@ class CurlTransport:
         pool = self._pools.get(request.impersonate) or self._open_pool(sockets, request.impersonate)
         easy = self._handles.make(pool.template, request, host, connect)
         try:
-            transfer = Transfer(easy, request, receiver, self._news, host=host, connect=connect)
+            transfer = Transfer(easy, request, receiver, self._news, host=name_server(request.url), connect=connect)
             sockets.tie(transfer, receiver)
             pool.add(transfer)
             transfer.connect_by = trio.current_time() + connect
