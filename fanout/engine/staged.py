@@ -99,6 +99,11 @@ class Staged:
         return True
 
     @property
+    def seats(self) -> Sequence[Seat]:
+        """The places of the lanes that answer."""
+        return self.panel.seats
+
+    @property
     def over(self) -> bool:
         """True once its End has been heard."""
         return self.ended_at is not None

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cache
-from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from string import ascii_uppercase
@@ -79,14 +78,17 @@ def make_labels(number: int) -> list[str]:
 
 def draw_mark(texts: Sequence[str]) -> str:
     """Returns a mark that nobody could guess, and that is in none of the texts."""
-    return next(mark for _ in count() if not any((mark := token_hex(8)) in text for text in texts))
+    mark = token_hex(8)
+    while any(mark in text for text in texts):
+        mark = token_hex(8)
+    return mark
 
 
 def show_answer(answer: Answer, most: int) -> str:
     """Returns an answer as a judge is shown it: text, calls of tools and files, cut in the middle where it is long."""
-    calls = (f"[calls {call.name}({_cut(call.arguments, most)})]" for call in answer.tool_calls)
+    calls = (f"[calls {call.name}({call.arguments})]" for call in answer.tool_calls)
     files = (f"[file {file.name or file.media_type or ''} {file.url or ''}]" for file in answer.files)
-    parts = [_cut(answer.text or answer.refusal, most), *calls, *files]
+    parts = [answer.text or answer.refusal, *calls, *files]
     return _clean(_cut("\n".join(part for part in parts if part), most))
 
 
@@ -151,7 +153,7 @@ def read_verdict(answer: Answer, labels: Sequence[str]) -> tuple[str, str]:
     if not text:
         raise ValueError("the judge refused" if answer.refusal else "the judge gave no verdict")
     named = [(found["best"], found.get("why", "")) for found in find_objects(text) if "best" in found]
-    if not named and (alone := _LABEL.fullmatch(text)):
+    if not named and "{" not in text and (alone := _LABEL.fullmatch(text)):
         named = [(alone[1], "")]
     if not named:
         raise ValueError(f"the judge's verdict names no answer: {text[:80]!r}")

@@ -13,7 +13,6 @@ from fanout import (
     AllLanesFailed,
     Best,
     Consensus,
-    Delta,
     Fallback,
     Fuse,
     Options,
@@ -21,14 +20,13 @@ from fanout import (
     Race,
     Status,
     TimedOut,
-    Timeouts,
 )
-from fanout.abc import Policy, Request
+from fanout.abc import Request
 from fanout.engine import staged
-from fanout.errors import ProviderError, Refused
+from fanout.errors import Refused
 from fanout.events import End
 from fanout.transports.memory import HANG, MemoryTransport, Script
-from tests.words import Seen, Words, memory, said, watch, words
+from tests.words import Words, memory, said, watch, words
 
 
 def verdict(label: str, first: float = 0.1) -> Script:
@@ -46,7 +44,7 @@ def picks(text: str, first: float = 0.1) -> Callable[[Request], Script]:
 
 
 def label_of(text: str, shown: str) -> str:
-    before = shown.split(f"\n{text}\n")[0].rsplit(">>> answer ", 1)[1]
+    before = shown.split(f"\n{text}\n", maxsplit=1)[0].rsplit(">>> answer ", 1)[1]
     return before.split()[0]
 
 
@@ -93,7 +91,8 @@ async def test_every_judge_of_a_run_that_nobody_asked_has_its_end(autojump_clock
 async def test_without_any_answer_every_lane_says_why(autojump_clock: MockClock) -> None:
     with pytest.raises(AllLanesFailed) as caught:
         await fanout.race("?", best("a", "b"), transport=memory(a=[0.1, b"!x"], b=[0.1, b"!y"]), retries=0)
-    assert [error.lane for error in caught.value.exceptions] == ["a", "b"]
+    errors: list[Any] = list(caught.value.exceptions)
+    assert [error.lane for error in errors] == ["a", "b"]
 
 
 @pytest.mark.parametrize("make", [best, fuse])
@@ -153,7 +152,6 @@ async def test_where_the_judge_fails_the_first_that_finished_wins_and_the_error_
     assert run.verdict and run.verdict.error and run.verdict.best is None
     assert run.verdict.error.lane == "judge"
     assert run.overhead.tokens == run["judge"].tokens
-    assert run.failure is None if hasattr(run, "failure") else True
 
 
 async def test_a_fallback_of_judges_asks_the_next_where_a_verdict_cannot_be_read(autojump_clock: MockClock) -> None:
@@ -186,10 +184,8 @@ async def test_two_orders_in_which_one_judge_fails_are_decided_by_the_other(auto
 
 async def test_a_fusion_is_the_judges_own_words_from_the_first_on(autojump_clock: MockClock) -> None:
     transport = memory(a=said("one"), b=said("two"), d=said("both", "of", "them", gap=1))
-    got: list[tuple[str, float]] = []
     async with fanout.stream("?", fuse("a", "b"), transport=transport) as text:
-        async for piece in text:
-            got.append((piece, round(trio.current_time(), 3)))
+        got = [(piece, trio.current_time()) async for piece in text]
         run = text.run
     assert [piece for piece, _ in got] == ["both", "of", "them"]
     assert got[1][1] - got[0][1] == pytest.approx(1)
@@ -204,7 +200,7 @@ async def test_a_fusion_that_breaks_off_is_the_first_answer_and_its_stream_says_
     run = await fanout.ask("?", fuse("a", "b"), transport=transport)
     assert run.winner and run.winner.lane == "a"
     assert run.verdict and run.verdict.error and run.verdict.error.partial == "both"
-    with pytest.raises(AllLanesFailed, match="gone"):
+    with pytest.raises(AllLanesFailed, match="broke off"):
         async with fanout.stream("?", fuse("a", "b"), transport=transport) as text:
             assert [piece async for piece in text] == ["both"]
 
@@ -394,6 +390,3 @@ async def test_a_tie_is_handed_to_a_judge(autojump_clock: MockClock) -> None:
     assert seen.run.winner and seen.run.winner.text.strip(".").lower() == "y"
     assert seen.run["judge"].elapsed is None
     assert sorted(seen.run.votes["y"]) == ["b", "e"]
-
-
-_ = (Policy, Seen, Timeouts, ProviderError, Delta)
