@@ -6,12 +6,12 @@ the answers are shuffled, stand without names, and may be shown in both orders.
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Unpack
 
 from fanout.answers import Answer
 from fanout.answers.verdicts import Verdict
 from fanout.errors import ProviderError
-from fanout.policies.judging import Asking, Judged, Judging
+from fanout.policies.judging import Asking, Judged, JudgedSettings, Judging
 from fanout.policies.questions import Question, put_question, read_verdict, verdict_schema
 from fanout.prompt import Options, Prompt
 
@@ -23,7 +23,7 @@ class Best(Judged):
     wins. The order is drawn anew for each run, or by the seed of the prompt's options.
     """
 
-    def __init__(self, *lanes: Any, judge: Any, swap: bool = False, **settings: Any) -> None:
+    def __init__(self, *lanes: Any, judge: Any, swap: bool = False, **settings: Unpack[JudgedSettings]) -> None:
         super().__init__(*lanes, judge=judge, **settings)
         self.swap = swap
 

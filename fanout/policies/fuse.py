@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Unpack
 
 from attrs import evolve
 
 from fanout.answers import Answer
 from fanout.errors import ProviderError
-from fanout.policies.judging import Asking, Judged, Judging
+from fanout.policies.judging import Asking, Judged, JudgedSettings, Judging
 from fanout.policies.questions import Question, find_objects, make_judge, put_question
 from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Options, Prompt
@@ -38,13 +38,13 @@ ANALYSIS = _object(
 
 
 class Fuse(Judged):
-    """The answer that a judge writes from those of the lanes, from its first token on.
+    """The answer that a judge writes from those of the lanes, streamed from its first token on.
 
     With `analysis` the judge is asked first in which points they agree and differ, which is `Run.analysis`; it writes
     then with that at hand, and also where it failed at that.
     """
 
-    def __init__(self, *lanes: Any, judge: Any, analysis: bool = False, **settings: Any) -> None:
+    def __init__(self, *lanes: Any, judge: Any, analysis: bool = False, **settings: Unpack[JudgedSettings]) -> None:
         super().__init__(*lanes, judge=judge, **settings)
         self.analysis = analysis
 

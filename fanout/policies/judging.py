@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from math import inf, isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from fanout.abc import Accept, Hearing, OnLose, Policy, Standing
 from fanout.answers import Answer
@@ -23,6 +23,18 @@ from fanout.policies.questions import (
 )
 from fanout.policies.race import has_answer
 from fanout.prompt import Prompt
+
+
+class JudgedSettings(TypedDict, total=False):
+    """The settings of a plan with a judge, beside the judge."""
+
+    criteria: str | None
+    enough: int | None
+    grace: float | None
+    max_candidate_chars: int
+    accept: Accept | None
+    deadline: float
+    on_lose: OnLose | None
 
 
 class Judged(Policy):

@@ -13,7 +13,7 @@ from fanout.policies.consensus import Consensus, Stop, compute_lead
 from tests.policies.standings import Stood
 
 RUNS = int(os.environ.get("FANOUT_CONSENSUS_RUNS", "2000"))
-"""Random votes; 100,000 take a minute."""
+"""Random votes; 100,000 take five minutes."""
 
 GOOD, BAD, RUNNING = Status.FINISHED, Status.FAILED, None
 
