@@ -280,7 +280,7 @@ async def _run_to_end(
     finally:
         if observer is not None:
             lanes = [attempt for attempt, _ in group.attempts()]
-            tell(observer.run_ended, fanout.run, lanes, trio.current_time())
+            tell(observer, "run_ended", fanout.run, lanes, trio.current_time())
         if channel is not None:
             channel.close()
 

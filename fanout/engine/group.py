@@ -6,7 +6,7 @@ from inspect import iscoroutine
 
 import trio
 
-from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, nobody, not_alone
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
@@ -51,10 +51,9 @@ class Group:
         self.alone: Alone = is_alone
         self.seats = [Seat(lane) for lane in lanes]
         self.ended_at: float | None = None
+        judge, leave, is_last = self.judge, self._leave, self._is_last
         for index, lane in enumerate(lanes):
-            lane.hear = partial(self.judge, index)
-            lane.leave = self._leave
-            lane.alone = partial(self._is_last, index)
+            lane.hear, lane.leave, lane.alone = partial(judge, index), leave, partial(is_last, index)
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -180,6 +179,8 @@ class Group:
                 except BaseException:
                     self._leave()  # now, and not when the nursery is left: a lane may still say farewell
                     raise
+        for seat in self.seats:  # all is said: what knows each other waits for the garbage collector
+            seat.lane.hear, seat.lane.leave, seat.lane.alone = nobody, no_others, not_alone
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, and with them the group."""

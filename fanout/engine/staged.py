@@ -12,7 +12,7 @@ from functools import partial
 import trio
 from attrs import define
 
-from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, nobody, not_alone
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
@@ -88,7 +88,7 @@ class Staged:
         for index, judge in enumerate(judges):
             judge.hear = partial(self._hear_judge, index)
             judge.leave = self._leave
-            judge.alone = _has_others
+            judge.alone = not_alone  # where it fails, there is an answer all the same
 
     def __repr__(self) -> str:
         return f"<Staged {self.name!r} {self.state.name}, {len(self._candidates)} answers of {len(self.panel.seats)}>"
@@ -217,6 +217,8 @@ class Staged:
         with unwrapping():
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self.panel.run, prompt, self._asked.until, name=self.name)
+        for group in (self.panel, *self.judges):  # all is said, as in a group
+            group.hear, group.leave, group.alone = nobody, no_others, not_alone
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, and with them this one."""
@@ -370,8 +372,3 @@ def _attempts_of(seat: Seat, *, kept: bool) -> Iterator[tuple[Attempt, bool]]:
     else:
         for attempt, inner in seat.lane.attempts():
             yield attempt, kept and inner
-
-
-def _has_others() -> bool:
-    """False: where a judge fails, there is an answer all the same."""
-    return False
