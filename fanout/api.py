@@ -21,10 +21,11 @@ from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.observer import tell
 from fanout.engine.staged import Staged
+from fanout.engine.turns import collect_turns
 from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
 from fanout.errors.unwrapped import unwrapping
-from fanout.events import File, Status, Tagged
+from fanout.events import File, Tagged
 from fanout.plan import (
     KEEPER,
     Builder,
@@ -39,7 +40,6 @@ from fanout.plan import (
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Message, Options, Prompt
-from fanout.prompt.history import History, Turns
 from fanout.settings import check_settings
 from fanout.transports.download import download
 from fanout.transports.fetch import fetch_models
@@ -126,7 +126,9 @@ class Fanout:
         return Run(
             answers=tuple(answers.values()),
             winner=answers[winner.answer.lane] if winner else None,
-            conversation=self._history(answers, winner.answer.lane if winner else None) if self._group.over else None,
+            conversation=collect_turns(self._group, answers, winner.answer.lane if winner else None)
+            if self._group.over
+            else None,
             wasted=Wasted.of(lost, keeps),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
@@ -135,29 +137,6 @@ class Fanout:
             verdicts=tuple(verdict for hearing in hearings for verdict in hearing.verdicts),
             analysis=next((hearing.analysis for hearing in hearings if hearing.analysis is not None), None),
         )
-
-    def _history(self, answers: Mapping[str, Answer], shown: str | None) -> History | None:
-        """The conversations of the lanes that answered, for a later prompt; judges were asked something else.
-
-        Where a judge wrote the answer, all go on from that, since nobody has seen another.
-        """
-        judges = {attempt.name: prompt for attempt, prompt in self._group.judged()}
-        said = {
-            attempt.name: Turns.after(
-                (judges.get(attempt.name) or attempt.prompt or Prompt(())).messages,
-                answer.text or answer.refusal,
-                answer.tool_calls,
-                answer.conversation.state if answer.conversation else None,
-                answer.reasoning,
-                answer.opaque,
-            )
-            for attempt, _ in self._group.attempts()
-            if (answer := answers[attempt.name]).status is Status.FINISHED
-            and (attempt.name == shown if shown in judges else attempt.name not in judges)
-        }
-        usual = said.get(shown or next(iter(said), ""))
-        lanes = {} if shown in judges else said
-        return History(lanes, Turns(usual.messages) if usual else None) if said else None
 
     @property
     def failure(self) -> AllLanesFailed | None:

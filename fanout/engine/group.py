@@ -135,7 +135,7 @@ class Group:
                     yield from seat.lane.overhead()
 
     def hearings(self) -> Iterator[Hearing]:
-        """What judges below were asked and said."""
+        """The questions to judges below, and their words."""
         for seat in self.seats:
             if not isinstance(seat.lane, Attempt):
                 yield from seat.lane.hearings()

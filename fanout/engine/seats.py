@@ -83,7 +83,7 @@ class Compound(Lane, Protocol):
         ...
 
     def hearings(self) -> Iterator[Hearing]:
-        """What judges below were asked and said."""
+        """The questions to judges below, and their words."""
         ...
 
     def judged(self) -> Iterator[tuple[Attempt, Prompt]]:

@@ -190,7 +190,7 @@ class Staged:
                     yield from (attempt for attempt, _ in _attempts_of(seat, kept=False))
 
     def hearings(self) -> Iterator[Hearing]:
-        """What its judges, and those below, were asked and said."""
+        """The questions to its judges and those below, and their words."""
         yield self.hearing
         for group in (self.panel, *self.judges):
             yield from group.hearings()

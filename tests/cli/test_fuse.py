@@ -25,7 +25,7 @@ async def test_where_the_judge_breaks_off_the_first_answer_follows() -> None:
     async with open_server() as server:
         lanes = [server.lane("a", say="one"), server.lane("b", say="two", ttft=0.2)]
         done = await fanout("fuse", "-m", ",".join(lanes), "--judge", server.lane("d", n=3, cut=1), "hi")
-    assert (done.code, done.out) == (0, "w0 \none\n")
+    assert (done.code, done.out) in [(0, "w0 \none\n"), (0, "one\n")]  # by whether its beginning came apart
     assert "judge failed" in done.err
 
 

@@ -91,7 +91,7 @@ def figures_of(run: Run) -> dict[str, Any]:
 
 
 def _judging(run: Run) -> dict[str, Any]:
-    """What judges and votes said, where there were any."""
+    """The votes and the words of judges, where there were any."""
     said = {
         "votes": {key: list(lanes) for key, lanes in run.votes.items()},
         "verdicts": [verdict_object(verdict) for verdict in run.verdicts],
