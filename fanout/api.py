@@ -89,10 +89,9 @@ class Fanout:
     @property
     def winner(self) -> Answer | None:
         """The answer that the plan chose, if it has."""
-        seat = self._group.winner
-        if seat is None:
+        if (chosen := self._group.chosen) is None:
             return None
-        answer = seat.answer
+        answer = chosen.answer
         return evolve(answer, cost=cost(answer)) if self._group.over else answer
 
     @property
@@ -120,13 +119,13 @@ class Fanout:
                 beside.append(answer)
             elif answer.status:
                 lost.append(answer)
-        winner = self._group.winner
+        winner = self.winner
         ended_at = self._group.ended_at
         hearings = list(self._group.hearings())
         return Run(
             answers=tuple(answers.values()),
-            winner=answers[winner.answer.lane] if winner else None,
-            conversation=collect_turns(self._group, answers, winner.answer.lane if winner else None)
+            winner=answers[winner.lane] if winner else None,
+            conversation=collect_turns(self._group, answers, winner.lane if winner else None)
             if self._group.over
             else None,
             wasted=Wasted.of(lost, keeps),
@@ -253,14 +252,18 @@ async def _run_to_end(
     observer: Observer | None,
     channel: Channel | None,
 ) -> None:
+    crashed = False
     try:
         await group.run(prompt, until)
         await _look_up_prices(group)
+    except Exception:
+        crashed = True
+        raise
     finally:
         if observer is not None:
             lanes = [attempt for attempt, _ in group.attempts()]
             tell(observer, "run_ended", fanout.run, lanes, trio.current_time())
-        if channel is not None:
+        if channel is not None and not crashed:  # else whoever reads is cancelled, and the exception comes out alone
             channel.close()
 
 
@@ -288,8 +291,7 @@ class Stream:
         async for tagged in self._fanout:
             if piece := self._certain.event(tagged, self._name_winner):
                 return piece
-        self._check_whole()
-        raise StopAsyncIteration
+        return self._say_last()
 
     async def take(self) -> Sequence[str]:
         """Waits for text, and takes all that is there; otherwise like the iteration."""
@@ -298,18 +300,23 @@ class Stream:
             try:
                 events = await self._fanout.take()
             except StopAsyncIteration:
-                self._check_whole()
-                raise
+                return [self._say_last()]
             pieces = [piece for tagged in events if (piece := self._certain.event(tagged, self._name_winner))]
         return pieces
 
-    def _check_whole(self) -> None:
-        """Raises AllLanesFailed where there was no answer, or where the one whose beginning was given broke off."""
+    def _say_last(self) -> str:
+        """Returns the text that is left when there are no more events. Raises StopAsyncIteration, or the failure.
+
+        The failure of the run, or of the answer whose beginning was given where that broke off.
+        """
+        if piece := self._certain.close(self._name_winner):
+            return piece
         failure = self._fanout.failure
         if failure is None and self.lane is not None and (error := self.run[self.lane].error) is not None:
             failure = AllLanesFailed("the answer broke off", [error])
         if failure is not None:
             raise failure from None
+        raise StopAsyncIteration
 
     def _name_winner(self) -> str | None:
         winner = self._fanout.winner

@@ -212,7 +212,7 @@ class Attempt(Watched):
         had_content = self._fold.chunks > 0 or any(map(is_content, events))
         end = judge(events, had_content, self._watch.fired)
         try:
-            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.find_due())
         except ProviderError as broken:
             trial.then, end = None, evolve(end, status=Status.FAILED, error=broken)
         if trial.then is None:

@@ -11,7 +11,7 @@ from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.engine.portions import PORTION
-from fanout.engine.seats import Compound, Seat, call_all, decide, refuse, stop_weighing, weigh
+from fanout.engine.seats import Compound, Seat, call_all, decide, follow, refuse, stop_weighing, weigh
 from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
@@ -82,6 +82,16 @@ class Group:
         return None if index is None else self.seats[index]
 
     @property
+    def chosen(self) -> Attempt | None:
+        """The lane with one provider that won, down to the last: None as long as a group that won has not chosen."""
+        return follow(self.winner)
+
+    @property
+    def favourite(self) -> Seat | None:
+        """The winner, or the first that is good where the policy chooses nobody."""
+        return self.winner if self._policy.chooses else self._first_good
+
+    @property
     def answer(self) -> Answer:
         """The winner's answer; where nobody won, that of the first lane that finished, or of the first lane."""
         return self._best.answer
@@ -98,8 +108,11 @@ class Group:
 
     @property
     def _best(self) -> Seat:
-        kept = [seat for seat in self.seats if seat.good]
-        return self.winner or (min(kept, key=lambda seat: seat.place) if kept else self.seats[0])
+        return self.winner or self._first_good or self.seats[0]
+
+    @property
+    def _first_good(self) -> Seat | None:
+        return min((seat for seat in self.seats if seat.good), key=lambda seat: seat.place, default=None)
 
     @property
     def settled(self) -> Attempt | None:
@@ -183,15 +196,17 @@ class Group:
             seat.lane.hear, seat.lane.leave, seat.lane.alone = nobody, no_others, not_alone
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
-        """Ends every lane that has not ended, and with them the group."""
+        """Ends every lane that has not ended, those of groups that are over among them, and with them the group."""
         self._cancelling = True
-        undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
+        undecided = [seat for seat in self.seats if seat.weighing is not None]  # who has lost is not weighed
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
             stop_weighing(seat)
             self._open -= 1
-        call_all(partial(seat.lane.cancel, error) for seat in self.seats if seat.status is None)
+        running = [seat for seat in self.seats if seat.status is None or isinstance(seat.lane, Group)]
+        call_all(partial(seat.lane.cancel, error) for seat in running)
         if undecided:
+            self._turn.set()  # whoever waits looks whether another lane runs
             self._end_if_over(trio.current_time())
 
     def close(self) -> None:
@@ -243,7 +258,8 @@ class Group:
             elif certain:
                 break
             else:
-                self._spoke_at += 2 * leniency.pardon(now - due)
+                if more := leniency.pardon(now - due, self._policy.pace):
+                    self._spoke_at += now - due + more
                 await let_read(now - due)
                 certain = True
         if trio.current_time() >= until:

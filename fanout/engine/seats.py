@@ -65,6 +65,11 @@ class Compound(Lane, Protocol):
         ...
 
     @property
+    def favourite(self) -> "Seat | None":
+        """The winner, or the first that is good where nobody chooses."""
+        ...
+
+    @property
     def settled(self) -> Attempt | None:
         """The only lane below whose answer can still be its own, if there is but one."""
         ...
@@ -93,6 +98,15 @@ class Compound(Lane, Protocol):
     def errors(self) -> Iterator[ProviderError]:
         """The errors of the lanes below that gave no answer."""
         ...
+
+
+def follow(seat: Seat | None) -> Attempt | None:
+    """Returns the lane with one provider that won, down to the last; None where one that won has not chosen."""
+    while seat is not None:
+        if isinstance(seat.lane, Attempt):
+            return seat.lane
+        seat = seat.lane.favourite
+    return None
 
 
 def call_all(calls: Iterable[Callable[[], None]]) -> None:

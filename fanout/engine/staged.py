@@ -17,7 +17,7 @@ from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.engine.group import Group, is_alone
-from fanout.engine.seats import Compound, Seat, call_all
+from fanout.engine.seats import Compound, Seat, call_all, follow
 from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import End, Event, Status
@@ -113,6 +113,16 @@ class Staged:
         """The seat whose answer is the lane's: a judge who writes it is known from its first token on."""
         writer = self._writer
         return writer.winner if writer is not None and self.state is JUDGING else self._won
+
+    @property
+    def favourite(self) -> Seat | None:
+        """The winner: there is one at the end."""
+        return self.winner
+
+    @property
+    def chosen(self) -> Attempt | None:
+        """The lane with one provider that won, down to the last."""
+        return follow(self.winner)
 
     @property
     def answer(self) -> Answer:
