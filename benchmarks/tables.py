@@ -23,6 +23,7 @@ from benchmarks import (
     gateway_cost,
     gateway_race,
     import_cost,
+    judge_cost,
     race_cost,
     scale,
     setup_cost,
@@ -87,6 +88,7 @@ def measuring(results: Mapping[str, Any]) -> Iterator[str]:
 PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "stream_cost": streams,
     "race_cost": race_cost.report,
+    "judge_cost": judge_cost.report,
     "setup_cost": setup_cost.report,
     "scale": scale.report,
     "thousand_lanes": thousand_lanes.report,

@@ -30,6 +30,7 @@ from fanout.cli.options import CLOCK_FLAGS, add_choices
 from fanout.errors import ProviderError
 from fanout.login.services import SERVICES
 from fanout.plan import CallSettings
+from fanout.policies.judging import Judged
 from fanout.prompt import Message, Options
 from fanout.settings import Setting, settings_of
 from fanout.settings.timeouts import Timeouts
@@ -257,6 +258,9 @@ def policies() -> Lines:
         yield f"* `fanout.{kind.__name__}({', '.join(arguments)})`"
         yield _paragraph(f"{_flat(kind)} Retries: {kind.retries}.", "  ", "  ")
     yield ""
+    judged = ", ".join(f"`{_argument(one)}`" for one in inspect.signature(Judged).parameters.values())
+    yield _paragraph(f"**With a judge**, `Best` and `Fuse` have these settings: {judged}. {_flat(Judged)}")
+    yield ""
     yield _paragraph(_after_first(Policy))
 
 
@@ -270,7 +274,7 @@ def prompts() -> Lines:
 
 def answers() -> Lines:
     """Yields the fields of answers and runs."""
-    for kind in (Answer, Run, fanout.Source):
+    for kind in (Answer, Run, fanout.Verdict, fanout.Spent, fanout.Source):
         shown = [*(a.name for a in fields(kind)), *(n for n, v in vars(kind).items() if isinstance(v, property))]
         yield _paragraph(f"**{kind.__name__}**: {', '.join(f'`{name}`' for name in shown)}. {_flat(kind)}")
         yield ""

@@ -16,6 +16,7 @@ from attrs import field, fields_dict, frozen
 
 from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.answers import Answer, Run
+from fanout.answers.verdicts import Verdict
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError, TimedOut
@@ -303,6 +304,9 @@ class Policy(ABC):
     takes all.
     """
 
+    undecided: ClassVar[str] = ""
+    """The reason why good answers did not win where none has; they are kept all the same. Empty: they are not."""
+
     accept: Accept | None = None
 
     pace: float = 0.0
@@ -321,6 +325,19 @@ class Policy(ABC):
         self.deadline = deadline
         self.on_lose = on_lose
 
+    @property
+    def plans(self) -> tuple[Any, ...]:
+        """All that is asked by this plan: its lanes, and those besides whose answers are none of a lane, as a judge."""
+        return self.lanes
+
+    def needs_next(self, lanes: Sequence[Standing], started: int) -> bool:
+        """Tells whether the next lane is to start at once, whatever the pace, when the first `started` have."""
+        return False
+
+    def tally(self, lanes: Sequence[Standing]) -> Mapping[str, Sequence[int]]:
+        """Returns the lanes that voted for each answer, the most first, if lanes vote."""
+        return {}
+
     @abstractmethod
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
         """Returns the lanes that have lost, now that `event` has just happened in `lane`.
@@ -333,6 +350,46 @@ class Policy(ABC):
         """Returns the lane whose answer is the group's, from the verdict on: the first that is good, if any."""
         kept = [(s.place, i) for i, s in enumerate(lanes) if s.good]
         return min(kept)[1] if kept else None
+
+    def open_hearing(self) -> "Hearing | None":
+        """Returns the questions that one run puts to judges where no lane has won; None: this policy has none."""
+        return None
+
+
+class Hearing(Protocol):
+    """The questions that one run puts to judges about the answers of its lanes: who is asked, what, and what they said.
+
+    It does no I/O. `plans` are the judges, each a plan that is asked once at most; judges and answers go by their
+    numbers. `writer` is the judge whose own answer is the run's, if one is. `best` is the number of the answer that
+    won, `verdicts` what judges said, `analysis` what they found.
+    """
+
+    plans: Sequence[Policy]
+    writer: int | None
+    best: int | None
+    verdicts: Sequence[Verdict]
+    analysis: Mapping[str, Any] | None
+
+    @property
+    def over(self) -> bool:
+        """True once no judge is to be waited for."""
+        ...
+
+    def wait(self, good: int, elapsed: float) -> float | None:
+        """Returns the seconds that others still have when `good` lanes have answered after `elapsed`; None: all."""
+        ...
+
+    def choose(self, lanes: Sequence[Standing]) -> Sequence[int]:
+        """Returns the lanes whose answers judges are to see, the first that finished before the others."""
+        ...
+
+    def ask(self, prompt: Prompt, answers: Sequence[Answer]) -> Mapping[int, Prompt]:
+        """Returns the first questions about these answers to `prompt`, by judge."""
+        ...
+
+    def take(self, judge: int, answer: Answer, error: ProviderError | None) -> Mapping[int, Prompt]:
+        """Takes a judge's answer, or why it counts for nothing, and returns the questions that follow."""
+        ...
 
 
 class Login(Protocol):

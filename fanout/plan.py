@@ -7,7 +7,7 @@ import trio
 from attrs import define, evolve, field, fields_dict, frozen
 
 from fanout import catalog
-from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
+from fanout.abc import Hearing, Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.catalog.config import Config
 from fanout.catalog.spec import NO_OPTIONS
 from fanout.catalog.trust import is_elsewhere
@@ -17,6 +17,8 @@ from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.keys import Keys, Known
 from fanout.engine.retry import Budget
+from fanout.engine.seats import Compound
+from fanout.engine.staged import Staged
 from fanout.errors import ConfigurationError, UsageError
 from fanout.login.stored import StoredLogins
 from fanout.policies.race import Race
@@ -24,6 +26,9 @@ from fanout.prompt import Options
 from fanout.prompt.history import History
 from fanout.settings import COUNT, Setting, check_settings, explain_unknown
 from fanout.settings.timeouts import DEFAULTS, Timeouts
+
+JUDGE = "judge"
+"""The name of a judge's lane."""
 
 MAKE = 64
 """Lanes that are made between two looks at the sockets, which takes some milliseconds."""
@@ -187,7 +192,10 @@ class Settings:
 
 @define
 class Builder:
-    """Makes the groups and attempts of one plan; `names` are those given so far, `counts` how often each was wanted."""
+    """Makes the groups and attempts of one plan; `names` are those given so far, `counts` how often each was wanted.
+
+    `judges` says that the lanes which are made now are judges: all have that name, and none goes on from before.
+    """
 
     connections: Connections
     settings: Settings
@@ -195,11 +203,12 @@ class Builder:
     alarms: Alarms | None = None
     names: set[str] = field(factory=set)
     counts: dict[str, int] = field(factory=dict)
+    judges: bool = False
     _enough: int = field(default=MAKE, init=False)
     _found: dict[str, catalog.LaneSpec] = field(factory=dict, init=False)
     _clocks: dict[tuple[Timeouts, Timeouts], tuple[Timeouts, bool]] = field(factory=dict, init=False)
 
-    async def build(self, plan: Plan | Sequence[Plan]) -> Group:
+    async def build(self, plan: Plan | Sequence[Plan]) -> Group | Staged:
         """Makes the plan a group, a portion of lanes at a time where there are many. Raises UsageError."""
         if isinstance(plan, str):
             found = self._find(plan)
@@ -207,18 +216,29 @@ class Builder:
         policy = plan if isinstance(plan, Policy) else Race(*as_lanes(plan))
         return await self._group(policy)
 
-    async def _group(self, policy: Policy) -> Group:
+    async def _group(self, policy: Policy) -> Group | Staged:
         if not policy.lanes:
             raise UsageError("a plan needs at least one lane")
-        lanes: list[Attempt | Group] = []
+        lanes: list[Attempt | Compound] = []
         for lane in policy.lanes:
             if len(self.names) >= self._enough:
                 await trio.lowlevel.checkpoint()
                 self._enough = len(self.names) + MAKE
             lanes.append(await self._lane(lane, policy))
+        if (hearing := policy.open_hearing()) is not None:
+            return await self._staged(policy, lanes, hearing)
         return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose)
 
-    async def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
+    async def _staged(self, policy: Policy, lanes: Sequence[Attempt | Compound], hearing: Hearing) -> Staged:
+        """Makes a plan with judges: their lanes come after the others."""
+        within, self.judges = self.judges, True
+        made = [[await self._lane(lane, judge) for lane in judge.lanes] for judge in hearing.plans]
+        self.judges = within
+        on_lose, history = self.settings.on_lose, self.settings.history
+        judges = [Group(JUDGE, judge, below, on_lose) for judge, below in zip(hearing.plans, made, strict=True)]
+        return Staged(policy, lanes, hearing, judges, on_lose, history.usual if history and not within else None)
+
+    async def _lane(self, lane: Any, policy: Policy) -> Attempt | Compound:
         if isinstance(lane, str):
             lane = self._find(lane)
         elif isinstance(lane, catalog.LaneSpec):  # made by hand; what text said is checked already
@@ -262,8 +282,8 @@ class Builder:
         A lane's own settings go before the call's, these before the provider's.
         """
         tries = (lane.retries, self.settings.retries, retries)
-        name = self._unique(lane.name)
-        history = self.settings.history
+        name = self._unique(JUDGE if self.judges else lane.name)
+        history = None if self.judges else self.settings.history
         clocks, patient = self._find_clocks(lane)
         return Attempt(
             name,

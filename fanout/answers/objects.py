@@ -6,6 +6,7 @@ from typing import Any
 from attrs import asdict
 
 from fanout.answers import Answer, Run
+from fanout.answers.verdicts import Verdict
 from fanout.errors import ProviderError
 from fanout.events import File
 
@@ -13,13 +14,17 @@ Object = dict[str, Any]
 
 
 def run_object(run: Run) -> Object:
-    """The run: who won, which answers were kept, what was wasted, and every lane's answer in the order of the lanes."""
+    """The run: who won, what was kept, spent and said of answers, and every lane's answer, in the order of lanes."""
     return {
         "type": "run",
         "winner": run.winner.lane if run.winner else None,
         "kept": [answer.lane for answer in run.kept],
         "elapsed": seconds(run.elapsed),
         "wasted": asdict(run.wasted),
+        "overhead": asdict(run.overhead),
+        "votes": {key: list(lanes) for key, lanes in run.votes.items()},
+        "verdicts": [verdict_object(verdict) for verdict in run.verdicts],
+        "analysis": run.analysis,
         "answers": [answer_object(answer) for answer in run.answers],
     }
 
@@ -53,6 +58,17 @@ def answer_object(answer: Answer) -> Object:
         "tokens": answer.tokens,
         "repeated": answer.repeated,
         "opaque": answer.opaque,
+    }
+
+
+def verdict_object(verdict: Verdict) -> Object:
+    """A judge's verdict."""
+    return {
+        "judge": verdict.judge,
+        "labels": dict(verdict.labels),
+        "best": verdict.best,
+        "why": verdict.why,
+        "error": error_object(verdict.error),
     }
 
 

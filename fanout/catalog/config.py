@@ -105,18 +105,36 @@ class LaneTable:
 class GroupTable:
     """`[groups.NAME]`: a policy and its lanes, usable wherever a lane is."""
 
-    policy: str = setting(TEXT, default=NOTHING, help="race, hedge, fallback, quorum, all, or a plug-in's.")
+    policy: str = setting(
+        TEXT, default=NOTHING, help="race, hedge, fallback, quorum, consensus, best, fuse, all, or a plug-in's."
+    )
     lanes: list[str] = setting(TEXTS, default=NOTHING, help="Lane specs, and names of lanes and groups.")
     on: str | None = setting(TEXT, help="What wins: finish, first_token, or first_thought.")
     reasoning: bool | None = setting(SWITCH, help="Of a race or hedge: whether a thought counts as a first word.")
     after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts; usually 0.8.")
     k: int | None = setting(WHOLE, help="Of a quorum: the number of answers that are enough.")
+    judge: str | None = setting(TEXT, help="Of best and fuse: who judges, a lane or group; of consensus: a tie.")
+    criteria: str | None = setting(TEXT, help="Of a judge: what makes an answer good, in words.")
+    enough: int | None = setting(FROM_ONE, help="Of best and fuse: the answers that are enough; usually all but one.")
+    grace: float | None = setting(DELAY, help="Of best and fuse: how long the others still have then; usually 20 %.")
+    max_candidate_chars: int | None = setting(FROM_ONE, help="Of best and fuse: how much a judge sees of an answer.")
+    swap: bool | None = setting(SWITCH, help="Of best: whether the judge is asked in both orders.")
+    analysis: bool | None = setting(SWITCH, help="Of fuse: whether the judge says first where the answers differ.")
+    agree: int | None = setting(FROM_ONE, help="Of consensus: the number of lanes that must agree.")
+    key: str | None = setting(TEXT, help="Of consensus: the field of the JSON that is voted on.")
+    stop: str | None = setting(TEXT, help="Of consensus: caught, when nobody can catch the leader; or likely.")
+    wave: int | None = setting(FROM_ONE, help="Of consensus: the lanes that start at once; usually all.")
     deadline: float | None = setting(CLOCK, help="Longest time for all its lanes together.")
     on_lose: str | None = setting(TEXT, help="cancel losers at once, or keep them running.")
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
         check_settings(self)
+
+    @property
+    def members(self) -> list[str]:
+        """The lanes, and the judge if there is one."""
+        return [*self.lanes, *([self.judge] if self.judge else [])]
 
 
 @frozen
@@ -277,7 +295,8 @@ def _find_contested(tables: Tables, file: Path, theirs: Tables, own: Path) -> di
 
 
 def _used_names(tables: Tables) -> list[str]:
-    return [*(lane.spec for lane in tables.lanes.values()), *(text for g in tables.groups.values() for text in g.lanes)]
+    named = (text for group in tables.groups.values() for text in group.members)
+    return [*(lane.spec for lane in tables.lanes.values()), *named]
 
 
 def _read(path: Path) -> Tables:

@@ -284,6 +284,24 @@ def add_choices(command: Command) -> Command:
     return reduce(lambda function, option: option(function), reversed(_SHARED), chosen)
 
 
+JUDGE = click.option("--judge", metavar="LANE", shell_complete=complete_lane, help="Who judges: a lane or a group.")
+"""The judge, for verbs that may do without one."""
+
+_JUDGED: list[Callable[[Command], Command]] = [
+    click.option(
+        "--judge", metavar="LANE", required=True, shell_complete=complete_lane, help="Who judges: a lane or a group."
+    ),
+    click.option("--criteria", metavar="TEXT", help="What makes an answer good, in words."),
+    click.option("--enough", type=click.IntRange(1), metavar="K", help="The answers that are enough; all but one."),
+    click.option("--grace", type=delay, metavar="SECONDS", help="How long the others have then; a fifth of the time."),
+]
+
+
+def add_judge(command: Command) -> Command:
+    """Gives a verb the options of a judge, who is told of the answers when enough of them have come."""
+    return reduce(lambda function, option: option(function), reversed(_JUDGED), command)
+
+
 ON = click.option(
     "--on",
     type=click.Choice(["finish", "first_token", "first_thought"]),

@@ -1,19 +1,18 @@
 """A lane made of lanes: the nursery, and where the policy's word is carried out."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from inspect import isawaitable, iscoroutine
+from inspect import iscoroutine
 
 import trio
-from attrs import define
 
-from fanout.abc import WAITING, Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody, not_alone
+from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, nobody, not_alone
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.engine.portions import PORTION
-from fanout.errors import ProviderError, Refused, TimedOut
+from fanout.engine.seats import Compound, Seat, call_all, decide, follow, refuse, stop_weighing, weigh
+from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
@@ -27,7 +26,8 @@ from fanout.settings.timeouts import Leniency
 # The rule that covers all of it:
 # - start the first lane;
 # - start the next when a lane that runs has failed, OR when all that run have been silent for `pace` seconds since the
-#   last start or the last content; each failure starts one lane, once;
+#   last start or the last content, OR when the policy says that those that run cannot decide; each failure starts one
+#   lane, once;
 # - at each event ask the policy which lanes have lost by it, and stop those at once, in the very call that brings it;
 # - the group is over when each lane has ended or lost.
 # With a pace of 0 that is a race, with a delay a hedge, with infinity a fallback. A group is a lane too: what it hears
@@ -41,50 +41,14 @@ from fanout.settings.timeouts import Leniency
 # plan. Nor is a lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
-LONGEST_REASON = 500
-"""Characters of a refusal's own words that an error repeats."""
-
-
-@define(eq=False)
-class Seat:
-    """One lane's place in a group, with what a policy may know of it.
-
-    `weighing` holds the policy's `accept` while it is awaited: the lane has finished, and its answer is not good yet.
-    `refusal` says why an answer was not taken.
-    """
-
-    lane: "Attempt | Group"
-    status: Status | None = None
-    lost: bool = False
-    refusal: str | ProviderError | None = None
-    weighing: trio.CancelScope | None = None
-    place: int = 0
-    started: bool = False
-
-    @property
-    def open(self) -> bool:
-        """True as long as it is not known what becomes of the lane."""
-        return self.status is None or self.weighing is not None
-
-    @property
-    def good(self) -> bool:
-        """True if the lane has finished, its answer was taken, and it has not lost."""
-        return self.status is Status.FINISHED and self.weighing is None and self.refusal is None and not self.lost
-
-    @property
-    def answer(self) -> Answer:
-        """The lane's answer so far."""
-        return self.lane.answer
-
-
 class Group:
     """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
 
-    def __init__(self, name: str, policy: Policy, lanes: "Sequence[Attempt | Group]", on_lose: OnLose) -> None:
+    def __init__(self, name: str, policy: Policy, lanes: Sequence[Attempt | Compound], on_lose: OnLose) -> None:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
-        self.alone: Alone = _is_alone
+        self.alone: Alone = is_alone
         self.seats = [Seat(lane) for lane in lanes]
         self.ended_at: float | None = None
         judge, leave, is_last = self.judge, self._leave, self._is_last
@@ -102,6 +66,11 @@ class Group:
         self._nursery: trio.Nursery | None = None
 
     @property
+    def chooses(self) -> bool:
+        """True if its policy chooses a winner."""
+        return self._policy.chooses
+
+    @property
     def over(self) -> bool:
         """True once the group has ended: every lane has ended or lost."""
         return self.ended_at is not None
@@ -115,12 +84,7 @@ class Group:
     @property
     def chosen(self) -> Attempt | None:
         """The lane with one provider that won, down to the last: None as long as a group that won has not chosen."""
-        seat = self.winner
-        while seat is not None:
-            if isinstance(seat.lane, Attempt):
-                return seat.lane
-            seat = seat.lane.favourite
-        return None
+        return follow(self.winner)
 
     @property
     def favourite(self) -> Seat | None:
@@ -167,7 +131,7 @@ class Group:
 
         As long as a policy that chooses has not, nothing is kept.
         """
-        chosen = not self._policy.chooses or self.winner is not None
+        chosen = self._has_chosen() or (self.over and bool(self._policy.undecided))
         for seat in self.seats:
             kept = chosen and seat.good
             if isinstance(seat.lane, Attempt):
@@ -176,12 +140,44 @@ class Group:
                 for attempt, inner in seat.lane.attempts():
                     yield attempt, kept and inner
 
+    def overhead(self) -> Iterator[Attempt]:
+        """The attempts below whose answers were not kept, but went into the one that was."""
+        if self._has_chosen():
+            for seat in self.seats:
+                if seat.good and not isinstance(seat.lane, Attempt):
+                    yield from seat.lane.overhead()
+
+    def hearings(self) -> Iterator[Hearing]:
+        """The questions to judges below, and their words."""
+        for seat in self.seats:
+            if not isinstance(seat.lane, Attempt):
+                yield from seat.lane.hearings()
+
+    def judged(self) -> Iterator[tuple[Attempt, Prompt]]:
+        """The judges' attempts below, and the prompt whose answers they were shown."""
+        for seat in self.seats:
+            if not isinstance(seat.lane, Attempt):
+                yield from seat.lane.judged()
+
+    @property
+    def votes(self) -> Mapping[str, tuple[str, ...]]:
+        """The lanes that voted for each answer, here or in the first group below in which lanes vote."""
+        own = {key: tuple(self.seats[i].answer.lane for i in at) for key, at in self._policy.tally(self.seats).items()}
+        below = (seat.lane.votes for seat in self.seats if not isinstance(seat.lane, Attempt))
+        return own or next(filter(None, below), {})
+
+    def _has_chosen(self) -> bool:
+        return not self._policy.chooses or self.winner is not None
+
     def errors(self) -> Iterator[ProviderError]:
         """The errors of the lanes below that gave no answer; those that were only cancelled have none."""
+        undecided = "" if not self.over or self._has_chosen() else self._policy.undecided
         for seat in self.seats:
             if seat.refusal is not None:
-                yield _refuse(seat.answer, seat.refusal)
-            elif isinstance(seat.lane, Group):
+                yield refuse(seat.answer, seat.refusal)
+            elif undecided and seat.good:
+                yield refuse(seat.answer, undecided)
+            elif not isinstance(seat.lane, Attempt):
                 yield from seat.lane.errors()
             elif error := seat.answer.error:
                 yield error
@@ -205,7 +201,7 @@ class Group:
         undecided = [seat for seat in self.seats if seat.weighing is not None]  # who has lost is not weighed
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
-            _stop_weighing(seat)
+            stop_weighing(seat)
             self._open -= 1
         running = [seat for seat in self.seats if seat.status is None or isinstance(seat.lane, Group)]
         call_all(partial(seat.lane.cancel, error) for seat in running)
@@ -217,6 +213,13 @@ class Group:
         """Starts nothing new from now on: the lanes that run may end."""
         call_all(s.lane.close if s.started else s.lane.cancel for s in self.seats if s.status is None)
 
+    def cut_off(self) -> None:
+        """Makes every lane lose of which it is not known yet what becomes of it: nobody waits for it any more."""
+        try:
+            self._lose(None, [index for index, seat in enumerate(self.seats) if seat.open])
+        finally:
+            self._end_if_over(trio.current_time())
+
     def _leave(self) -> None:
         """Ends all, above and below: a task of the group is cancelled from outside. No policy is asked any more."""
         self.leave()
@@ -226,7 +229,7 @@ class Group:
         leniency = Leniency()
         for index, seat in enumerate(self.seats):
             if index and self._policy.pace > 0 and seat.status is None:
-                await self._wait_for_turn(until, leniency)
+                await self._wait_for_turn(index, until, leniency)
             elif index and index % PORTION == 0 and not self.over:
                 # A thousand at once would be one long step, and the first request late.
                 await trio.lowlevel.checkpoint()
@@ -236,14 +239,15 @@ class Group:
                 self._failures = max(0, self._failures - 1)
                 nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
 
-    async def _wait_for_turn(self, until: float, leniency: Leniency) -> None:
+    async def _wait_for_turn(self, index: int, until: float, leniency: Leniency) -> None:
         """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
 
-        It also returns where no lane runs: none of them could fail any more. Silence is certain only when what has
-        arrived has been read, and is not held against the lanes where we have been late ourselves.
+        Or at once where the policy needs lane `index` all the same, because those before it cannot decide. It also
+        returns where no lane runs: none of them could fail any more. Silence is certain only when what has arrived has
+        been read, and is not held against the lanes where we have been late ourselves.
         """
         certain = False
-        while not self._failures and self._any_runs():
+        while not self._failures and self._any_runs() and not self._policy.needs_next(self.seats, index):
             due = min(self._spoke_at + self._policy.pace, until)
             now = trio.current_time()
             if now < due:
@@ -322,7 +326,7 @@ class Group:
         verdict = None
         try:
             if end.status is Status.FINISHED and self._policy.accept is not None and not self._cancelling:
-                verdict = _weigh(seat, self._policy.accept)
+                verdict = weigh(seat, self._policy.accept)
         finally:
             if verdict is None:
                 self._close_seat(index, end, at)
@@ -351,7 +355,7 @@ class Group:
             return
         try:
             with scope:
-                seat.refusal = await _decide(verdict)
+                seat.refusal = await decide(verdict)
         except BaseException:
             self._leave()
             raise
@@ -373,18 +377,19 @@ class Group:
             finally:
                 self._end_if_over(at)
 
-    def _lose(self, index: int, lost: Collection[int]) -> None:
-        """Stops lanes of which the policy has just said, for an event of lane `index`, that they have lost.
+    def _lose(self, index: int | None, lost: Collection[int]) -> None:
+        """Stops lanes of which the policy has just said, for an event of lane `index` if of any, that they have lost.
 
         One that ran or was good is missing from now on, as if it had failed.
         """
         seats = [seat for i in lost if not (seat := self.seats[i]).lost]
+        own = None if index is None else self.seats[index]
         for seat in seats:
-            if seat is self.seats[index] and seat.status is Status.FINISHED and seat.refusal is None:
+            if seat is own and seat.status is Status.FINISHED and seat.refusal is None:
                 seat.refusal = ""  # by the policy itself
             seat.lost = True
             self._open -= seat.open
-            _stop_weighing(seat)
+            stop_weighing(seat)
             self._failures += seat.started and seat.status in (None, Status.FINISHED)
         self._turn.set()
         running = [seat for seat in seats if seat.status is None]
@@ -397,61 +402,13 @@ class Group:
         statuses = {seat.status for seat in self.seats if not seat.lost}
         if self._cancelling and Status.CANCELLED in statuses:
             status = Status.CANCELLED
-        elif Status.FINISHED in statuses:
+        elif Status.FINISHED in statuses and self._has_chosen():
             status = Status.FINISHED
         else:
             status = Status.TIMED_OUT if statuses == {Status.TIMED_OUT} else Status.FAILED
         self.hear([End(status)], at)
 
 
-def call_all(calls: Iterable[Callable[[], None]]) -> None:
-    """Makes every call, in their order; what one of them raises comes out when all have been made."""
-    with ExitStack() as stack:
-        for call in reversed(list(calls)):
-            stack.callback(call)
-
-
-def _weigh(seat: Seat, accept: Accept) -> Awaitable[bool] | None:
-    """Asks `accept` about the lane's answer: notes in the seat if it is refused, or returns what is to be awaited."""
-    try:
-        taken = accept(seat.answer)
-    except (Refused, ValueError) as error:
-        seat.refusal = str(error)
-        return None
-    except BaseException:
-        seat.refusal = "accept raised an exception"
-        raise
-    if isawaitable(taken):
-        return taken
-    seat.refusal = None if taken else ""
-    return None
-
-
-async def _decide(verdict: Awaitable[bool]) -> str | None:
-    """Awaits what `accept` returned. Returns None if the answer is taken, else why not, as far as it said."""
-    waiting = WAITING.get()
-    try:
-        return None if await (verdict if waiting is None else waiting(verdict)) else ""
-    except (Refused, ValueError) as error:
-        return str(error)
-
-
-def _is_alone() -> bool:
+def is_alone() -> bool:
     """True: nothing runs beside the group of a whole plan."""
     return True
-
-
-def _stop_weighing(seat: Seat) -> None:
-    if seat.weighing is not None:
-        seat.weighing.cancel()
-        seat.weighing = None
-
-
-def _refuse(answer: Answer, reason: str | ProviderError) -> ProviderError:
-    """Makes the error of an answer that was not taken."""
-    if isinstance(reason, ProviderError):
-        return reason
-    words = "its answer was not accepted" if answer.answered else "its answer was empty"
-    error = Refused(f"{words}: {reason[:LONGEST_REASON]}" if reason else words)
-    error.lane, error.partial = answer.lane, answer.text
-    return error

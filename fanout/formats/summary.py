@@ -3,7 +3,7 @@
 from math import floor, log10
 from typing import Literal
 
-from fanout.answers import Answer, Run
+from fanout.answers import Answer, Run, Spent
 from fanout.errors import ProviderError
 from fanout.events import Status
 from fanout.formats.terminal import sanitise
@@ -148,10 +148,42 @@ def describe_waste(run: Run) -> list[str]:
 
 def say_waste(run: Run) -> str:
     """Says what the losers produced, the prompts that were sent, and the cost; empty where nothing was wasted."""
-    wasted = run.wasted
-    parts = [f"{wasted.tokens} tok"] if wasted.tokens else []
-    if wasted.input:
-        parts.append(f"{wasted.input} tok of prompts")
-    if wasted.cost:
-        parts.append(f"{'at least ' if wasted.at_least else ''}{money(wasted.cost)}")
+    return say_spent(run.wasted)
+
+
+def say_spent(spent: Spent) -> str:
+    """Says what was produced, the prompts that were sent, and the cost; empty for nothing."""
+    parts = [f"{spent.tokens} tok"] if spent.tokens else []
+    if spent.input:
+        parts.append(f"{spent.input} tok of prompts")
+    if spent.cost:
+        parts.append(f"{'at least ' if spent.at_least else ''}{money(spent.cost)}")
     return ", ".join(parts)
+
+
+MOST_VOTES = 4
+"""Answers of a vote that are told of; the others are counted."""
+
+
+def say_votes(run: Run) -> str:
+    """Says how many lanes voted for each answer, and which; empty where nobody voted."""
+    told = [
+        f"{len(lanes)} for {one_line(key, 40)} ({', '.join(one_line(lane, 40) for lane in lanes)})"
+        for key, lanes in [*run.votes.items()][:MOST_VOTES]
+    ]
+    more = len(run.votes) - len(told)
+    return ", ".join([*told, *([f"and {more} more answers"] if more else [])])
+
+
+def describe_judging(run: Run) -> list[str]:
+    """Lines on how the answer was found: the votes, what judges said, and what that took beside the answer itself."""
+    lines = [f"  votes: {votes}"] if (votes := say_votes(run)) else []
+    for verdict in run.verdicts:
+        judge = one_line(verdict.judge, 40)
+        if verdict.error is not None:
+            lines.append(f"  {judge} failed: {one_line(verdict.error.message)}")
+        else:
+            label = next((label for label, lane in verdict.labels.items() if lane == verdict.best), "")
+            why = f": {one_line(verdict.why)}" if verdict.why else ""
+            lines.append(f"  {judge} takes {one_line(verdict.best or '', 40)} ({label} of {len(verdict.labels)}){why}")
+    return [*lines, *([f"  beside the answer: {beside}"] if (beside := say_spent(run.overhead)) else [])]

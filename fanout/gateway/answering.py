@@ -15,6 +15,7 @@ from fanout.catalog.config import Config
 from fanout.errors import AllLanesFailed, ProviderError, Refused, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Sources, Status, Tagged
+from fanout.formats.summary import say_votes
 from fanout.gateway.call_ids import CallIds
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.dialects.faults import Fault, fault_of
@@ -134,7 +135,6 @@ class Answering:
                 return
             if await self._take(sink, fanout, tagged):
                 return
-            self._spoke_at = trio.current_time()
 
     async def _take(self, sink: Sink, fanout: api.Fanout, tagged: Sequence[Tagged]) -> bool:
         """Takes the events that have come. Returns True if the answer is over."""
@@ -160,6 +160,8 @@ class Answering:
         written = self._writer().feed(events if end is None else events[:-1])
         if end is None:
             await sink.write(written)
+            if written:  # what lanes say that is not the answer keeps no connection open
+                self._spoke_at = trio.current_time()
             return False
         self.run = fanout.run
         await sink.write(written + self._end(end, self.run, self._lane), last=True)
@@ -225,7 +227,13 @@ def _finished(events: Sequence[Event]) -> bool:
 
 
 def _failure(run: Run) -> AllLanesFailed:
-    """Every lane's error; an answer that is whole and has nothing but thoughts was refused for that."""
+    """Every lane's error; an answer that is whole and has nothing but thoughts was refused for that.
+
+    Whole answers of which none has won are those of lanes that did not agree.
+    """
+    if run.kept:
+        said = f"the lanes did not agree: {say_votes(run)}" if run.votes else "no answer has won"
+        return AllLanesFailed("no lane gave an answer", [Refused(said)])
     errors = [error for answer in run.answers if (error := answer.error or _refusal(answer)) is not None]
     return AllLanesFailed("no lane gave an answer", errors or [ProviderError("no lane gave an answer")])
 

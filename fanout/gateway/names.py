@@ -6,9 +6,12 @@ race:a,b                               the first lane that speaks
 hedge:a,b@800ms                        the next lane when the one before has been silent for so long
 fallback:a,b                           the next lane when the one before has failed
 quorum:a,b,c@2                         the first answer, once so many lanes have one
+consensus:a,b,c                        the answer that most lanes give; ->d has a judge decide a tie
+best:a,b,c->d                          the answer that the judge d calls the best
+fuse:a,b,c->d                          the answer that the judge d writes from those of the lanes
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,8 +22,11 @@ from fanout.abc import Head, Policy, Provider, Reader, Request
 from fanout.catalog.config import ALIASES, Config, GroupTable
 from fanout.catalog.spec import Spec
 from fanout.errors import InvalidRequest, UsageError
-from fanout.gateway.dialects.asked import Asked
+from fanout.gateway.dialects.asked import Asked, Fusion
+from fanout.policies.best import Best
+from fanout.policies.consensus import Consensus
 from fanout.policies.fallback import Fallback
+from fanout.policies.fuse import Fuse
 from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import On, Race
@@ -44,6 +50,9 @@ WIRES = {"openai": "chat", "anthropic": "messages", "responses": "responses"}
 _NO_WINNER = "{} gives every lane's answer, and a client takes one: name a lane, or a race"
 
 _ON_TOKEN = ("race", "hedge", "fallback")
+_JUDGED = ("consensus", "best", "fuse")
+_KINDS = (*_ON_TOKEN, "quorum", "all", *_JUDGED)
+"""The words before the colon of an expression."""
 
 
 def find_plan(asked: Asked, config: Config) -> Policy:
@@ -56,12 +65,18 @@ def find_plan(asked: Asked, config: Config) -> Policy:
     if len(names) > MOST_LANES or sum(map(len, names)) > LONGEST:
         raise UsageError(f"a model's name may have {LONGEST} characters and {MOST_LANES} lanes")
     named = _Names(config if on == "finish" else _streaming(config), on, fastest=asked.fastest)
+    if asked.fusion is not None:
+        return _suit_lanes(named.fuse(asked.fusion, asked.model), asked)
     plans = [named.find(name) for name in dict.fromkeys(names)]
     plan = plans[0] if len(plans) == 1 else Fallback(*plans, on=on)
     if isinstance(plan, catalog.LaneSpec):
         plan = Race(plan, on=on)
     if not plan.chooses:
         raise UsageError(_NO_WINNER.format(show(asked.model)))
+    return _suit_lanes(plan, asked)
+
+
+def _suit_lanes(plan: Policy, asked: Asked) -> Policy:
     _each_lane(plan, lambda lane: suit(lane, asked))
     return plan
 
@@ -77,7 +92,7 @@ class _Names:
     def find(self, name: str) -> catalog.LaneSpec | Policy:
         """Returns the lane or plan of a name or expression."""
         kind, colon, rest = name.partition(":")
-        if colon and kind in ("race", "hedge", "fallback", "quorum", "all"):
+        if colon and kind in _KINDS:
             return self._expression(kind, rest, name)
         if name not in self.config.groups and "," in name.partition("?")[0]:
             if not self.fastest:
@@ -88,6 +103,8 @@ class _Names:
     def _expression(self, kind: str, rest: str, name: str) -> Policy:
         if kind == "all":
             raise UsageError(_NO_WINNER.format(show(name)))
+        if kind in _JUDGED:
+            return self._judged(kind, rest, name)
         words, at, more = rest.rpartition("@")
         if kind in ("race", "fallback"):
             lanes = self._lanes(rest)
@@ -98,6 +115,23 @@ class _Names:
         if kind == "hedge":
             return Hedge(*self._lanes(words), after=Setting(DELAY).read("after", more), on=self.on)
         return Quorum(*self._lanes(words), k=Setting(FROM_ONE).read("k", more))
+
+    def _judged(self, kind: str, rest: str, name: str) -> Policy:
+        words, arrow, judge = rest.rpartition("->")
+        if kind == "consensus":
+            lanes = self._lanes(words if arrow else rest)
+            return Consensus(*lanes, or_judge=self._lane(judge.strip()) if arrow else None)
+        if not arrow or not judge.strip():
+            raise UsageError(f"{show(name)} does not say who judges; write {kind}:a,b,c->d")
+        kinds: Mapping[str, type[Best | Fuse]] = {"best": Best, "fuse": Fuse}
+        return kinds[kind](*self._lanes(words), judge=self._lane(judge.strip()))
+
+    def fuse(self, fusion: Fusion, model: str) -> Policy:
+        """Returns the plan of a fusion that a client describes apart from the model's name."""
+        if len(fusion.models) > MOST_LANES or sum(map(len, fusion.models)) > LONGEST:
+            raise UsageError(f"a fusion may have {MOST_LANES} models, and {LONGEST} characters in their names")
+        lanes = [self._lane(name) for name in fusion.models]
+        return Fuse(*lanes, judge=self._lane(fusion.judge or model), criteria=fusion.criteria)
 
     def _lanes(self, text: str) -> list[catalog.LaneSpec | Policy]:
         names = [name.strip() for name in text.split(",") if name.strip()]
@@ -130,7 +164,7 @@ def _on_token(group: GroupTable) -> GroupTable:
 
 def streams(group: GroupTable) -> str:
     """Returns when a stream from this group begins: with the first token of an answer, or when one has won."""
-    return "first_token" if _on_token(group).on == "first_token" else "verdict"
+    return "first_token" if group.policy == "fuse" or _on_token(group).on == "first_token" else "verdict"
 
 
 def wire_of(provider: Provider) -> str:
@@ -149,10 +183,17 @@ def lanes_of(plan: Policy) -> Iterator[catalog.LaneSpec]:
 
 
 def _each_lane(plan: Policy, change: Callable[[Any], Any]) -> None:
-    plan.lanes = tuple(lane if isinstance(lane, Policy) else change(lane) for lane in plan.lanes)
-    for lane in plan.lanes:
-        if isinstance(lane, Policy):
-            _each_lane(lane, change)
+    """Changes the lanes of a plan, also a judge who writes the answer: one who only chooses is asked something else."""
+
+    def change_each(lane: Any) -> Any:
+        if not isinstance(lane, Policy):
+            return change(lane)
+        _each_lane(lane, change)
+        return lane
+
+    plan.lanes = tuple(map(change_each, plan.lanes))
+    if isinstance(plan, Fuse):
+        plan.judge = change_each(plan.judge)
 
 
 def suit(lane: catalog.LaneSpec, asked: Asked) -> catalog.LaneSpec:

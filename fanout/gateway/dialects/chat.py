@@ -9,7 +9,16 @@ from attrs import define
 from fanout.answers import Answer
 from fanout.errors import UsageError
 from fanout.events import Delta, Event, File, Reasoning, Refusal, Replace, Source, Sources, ToolCall, Usage
-from fanout.gateway.dialects.asked import SILENT, Asked, Fields, make_options, make_prompt, need, read_model
+from fanout.gateway.dialects.asked import (
+    SILENT,
+    Asked,
+    Fields,
+    make_options,
+    make_prompt,
+    need,
+    read_fusion,
+    read_model,
+)
 from fanout.gateway.dialects.blocks import new_call_id
 from fanout.gateway.dialects.faults import Fault
 from fanout.gateway.dialects.replaced import Text
@@ -62,15 +71,15 @@ def read(body: Mapping[str, Any]) -> Asked:
         schema=schema,
     )
     own |= fields.own(_OWN)
+    fusion = read_fusion(fields)
     parallel = fields.take("parallel_tool_calls", bool, "true or false")
     if parallel is not None and options.tools:
         own["parallel_tool_calls"] = parallel
     fields.refuse(_HARMLESS)
     fields.leave((*SILENT, "store"))
     fields.check_all_taken()
-    return Asked(
-        WIRE, model, make_prompt(messages, options), stream, models, fastest, counted, own, _ADVICE, given=body
-    )
+    prompt = make_prompt(messages, options)
+    return Asked(WIRE, model, prompt, stream, models, fastest, counted, own, _ADVICE, given=body, fusion=fusion)
 
 
 def _read_format(form: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:

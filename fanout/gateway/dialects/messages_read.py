@@ -4,7 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fanout.errors import UsageError
-from fanout.gateway.dialects.asked import SILENT, Asked, Fields, make_options, make_prompt, need, read_model
+from fanout.gateway.dialects.asked import (
+    SILENT,
+    Asked,
+    Fields,
+    make_options,
+    make_prompt,
+    need,
+    read_fusion,
+    read_model,
+)
 from fanout.gateway.dialects.sealed import Parts, Pieces
 from fanout.prompt import Media, Message, ToolUse
 from fanout.wire.json_text import encode, show
@@ -50,7 +59,7 @@ def read(body: Mapping[str, Any], betas: tuple[str, ...] = (), *, count: bool = 
         own["tool_choice"] = choice
     if _caches((fields.table("cache_control"), body.get("system"), rows, tools)):
         own["cache_control"] = {"type": "ephemeral"}
-    stream = fields.switch("stream")
+    stream, fusion = fields.switch("stream"), read_fusion(fields)
     fields.leave((*SILENT, "user_profile_id", "workspace_id", "output_format"))
     fields.check_all_taken()
     return Asked(
@@ -64,6 +73,7 @@ def read(body: Mapping[str, Any], betas: tuple[str, ...] = (), *, count: bool = 
         advice=_ADVICE,
         betas=betas,
         given=body,
+        fusion=fusion,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import define, field
 
 from fanout.errors import UsageError
-from fanout.gateway.dialects.asked import Asked, Fields, make_options, make_prompt, need, read_model
+from fanout.gateway.dialects.asked import Asked, Fields, make_options, make_prompt, need, read_fusion, read_model
 from fanout.gateway.dialects.sealed import Parts, Pieces
 from fanout.prompt import Media, Message, ToolUse
 from fanout.wire.json_text import show
@@ -58,14 +58,14 @@ def read(body: Mapping[str, Any]) -> Asked:
         tools=tools,
         tool_choice=_choice(fields.take("tool_choice", str | dict, "a string or an object")),
     )
-    stream = fields.switch("stream")
+    stream, fusion = fields.switch("stream"), read_fusion(fields)
     fields.refuse({"top_logprobs": (0,), "frequency_penalty": (0,), "presence_penalty": (0,)})
     fields.leave(
         ("store", "include", "metadata", "user", "stream_options", "client_metadata", "prompt_cache_retention")
     )
     fields.check_all_taken()
     prompt = make_prompt([*system, *said], options)
-    return Asked(WIRE, model, prompt, stream, models, fastest, own=own, advice=_ADVICE, given=body)
+    return Asked(WIRE, model, prompt, stream, models, fastest, own=own, advice=_ADVICE, given=body, fusion=fusion)
 
 
 def custom_names(body: Mapping[str, Any]) -> frozenset[str]:
