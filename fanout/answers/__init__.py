@@ -70,6 +70,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     opaque: Mapping[str, Any] | None = field(default=None, repr=False)
     repeated: int = 0
+    value: Any = None
 
     @property
     def message(self) -> Message:
