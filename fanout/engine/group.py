@@ -3,21 +3,27 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from inspect import isawaitable, iscoroutine
+from inspect import iscoroutine
+from math import inf
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define
 
-from fanout.abc import WAITING, Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import Alone, Hear, Leave, OnLose, Policy, no_others, nobody
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
+from fanout.engine.judging import Again, Judgement, decide, find_nearest, make_refusal, weigh
 from fanout.engine.portions import PORTION
-from fanout.errors import ProviderError, Refused, TimedOut
+from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
 from fanout.settings.timeouts import Leniency
+
+if TYPE_CHECKING:
+    from fanout.schema import Schema
 
 # The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
 # or not at all. To ask them one after the other costs the whole patience for each that is silent; to ask them all at
@@ -41,16 +47,12 @@ from fanout.settings.timeouts import Leniency
 # plan. Nor is a lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
-LONGEST_REASON = 500
-"""Characters of a refusal's own words that an error repeats."""
-
-
 @define(eq=False)
 class Seat:
     """One lane's place in a group, with what a policy may know of it.
 
     `weighing` holds the policy's `accept` while it is awaited: the lane has finished, and its answer is not good yet.
-    `refusal` says why an answer was not taken.
+    `refusal` says why an answer was not taken. `judgement` is the schema's, if there is one.
     """
 
     lane: "Attempt | Group"
@@ -60,6 +62,7 @@ class Seat:
     weighing: trio.CancelScope | None = None
     place: int = 0
     started: bool = False
+    judgement: Judgement | None = None
 
     @property
     def open(self) -> bool:
@@ -73,24 +76,31 @@ class Seat:
 
     @property
     def answer(self) -> Answer:
-        """The lane's answer so far."""
-        return self.lane.answer
+        """The lane's answer so far, with the value that it was accepted with, or the error of its refusal."""
+        return self.lane.answer if self.judgement is None else self.judgement.mark(self.lane.answer)
 
 
 class Group:
     """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
 
-    def __init__(self, name: str, policy: Policy, lanes: "Sequence[Attempt | Group]", on_lose: OnLose) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        lanes: "Sequence[Attempt | Group]",
+        on_lose: OnLose,
+        schema: "Schema | None" = None,
+        again: Again | None = None,
+    ) -> None:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
         self.alone: Alone = _is_alone
-        self.seats = [Seat(lane) for lane in lanes]
+        self.seats: list[Seat] = []
         self.ended_at: float | None = None
-        for index, lane in enumerate(lanes):
-            lane.hear = partial(self.judge, index)
-            lane.leave = self._leave
-            lane.alone = partial(self._is_last, index)
+        for lane in lanes:
+            self._add_seat(lane, schema)
+        self._again = again
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -101,6 +111,19 @@ class Group:
         self._spoke_at = 0.0
         self._turn = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._until = inf
+
+    def _add_seat(self, lane: "Attempt | Group", schema: "Schema | None") -> Seat:
+        """Gives a lane its place. A group below judges its lanes itself."""
+        index, seat = len(self.seats), Seat(lane)
+        self.seats.append(seat)
+        lane.hear = partial(self.judge, index)
+        lane.leave = self._leave
+        lane.alone = partial(self._is_last, index)
+        if schema is not None and isinstance(lane, Attempt):
+            seat.judgement = Judgement(lane, schema)
+            lane.hear = partial(self._look, index, seat.judgement)
+        return seat
 
     @property
     def over(self) -> bool:
@@ -150,20 +173,24 @@ class Group:
 
         As long as a policy that chooses has not, nothing is kept.
         """
+        return ((attempt, kept) for attempt, _, kept in self.places())
+
+    def places(self) -> Iterator[tuple[Attempt, Seat, bool]]:
+        """The same with the seat of each, whose answer has the value or the refusal."""
         chosen = not self._policy.chooses or self.winner is not None
         for seat in self.seats:
             kept = chosen and seat.good
             if isinstance(seat.lane, Attempt):
-                yield seat.lane, kept
+                yield seat.lane, seat, kept
             else:
-                for attempt, inner in seat.lane.attempts():
-                    yield attempt, kept and inner
+                for attempt, place, inner in seat.lane.places():
+                    yield attempt, place, kept and inner
 
     def errors(self) -> Iterator[ProviderError]:
         """The errors of the lanes below that gave no answer; those that were only cancelled have none."""
         for seat in self.seats:
             if seat.refusal is not None:
-                yield _refuse(seat.answer, seat.refusal)
+                yield make_refusal(seat.answer, seat.refusal)
             elif isinstance(seat.lane, Group):
                 yield from seat.lane.errors()
             elif error := seat.answer.error:
@@ -172,6 +199,7 @@ class Group:
     async def run(self, prompt: Prompt, until: float) -> None:
         """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
         until = min(until, trio.current_time() + self._policy.deadline)
+        self._until = until
         with unwrapping():
             async with trio.open_nursery() as self._nursery:
                 try:
@@ -203,7 +231,7 @@ class Group:
 
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
         leniency = Leniency()
-        for index, seat in enumerate(self.seats):
+        for index, seat in enumerate(tuple(self.seats)):
             if index and self._policy.pace > 0 and seat.status is None:
                 await self._wait_for_turn(until, leniency)
             elif index and index % PORTION == 0 and not self.over:
@@ -282,6 +310,32 @@ class Group:
         if end is not None:
             self._note_end(index, end, at)
 
+    def _look(self, index: int, judgement: Judgement, events: Sequence[Event], at: float) -> None:
+        """Takes events of a lane that a schema judges: one whose beginning nothing can mend fails now."""
+        if not judgement.look(events):
+            self.judge(index, events, at)
+            return
+        self.seats[index].refusal = judgement.refused
+        if self._keep:
+            self._lose(index, (index,))
+            self._end_if_over(at)
+        else:
+            judgement.lane.cancel()
+
+    def _ask_again(self) -> bool:
+        """Asks the lane once more whose answer came nearest to the schema, where no other lane is left to ask."""
+        again, self._again = self._again, None
+        if again is None or self._nursery is None or self._cancelling or self.winner is not None:
+            return False
+        nearest = find_nearest(seat.judgement for _, seat, _ in self.places())
+        if nearest is None or trio.current_time() >= self._until:
+            return False
+        lane, prompt = again(nearest.lane), nearest.correct()
+        self._add_seat(lane, nearest.schema).started = True
+        self._open += 1
+        self._nursery.start_soon(lane.run, prompt, self._until, name=lane.name)
+        return True
+
     def _ignores(self, kind: type) -> bool:
         return self._heeds is not None and kind not in self._heeds
 
@@ -299,8 +353,8 @@ class Group:
             return
         verdict = None
         try:
-            if end.status is Status.FINISHED and self._policy.accept is not None and not self._cancelling:
-                verdict = _weigh(seat, self._policy.accept)
+            if end.status is Status.FINISHED and not self._cancelling:
+                verdict = weigh(seat, self._policy.accept)
         finally:
             if verdict is None:
                 self._close_seat(index, end, at)
@@ -329,7 +383,7 @@ class Group:
             return
         try:
             with scope:
-                seat.refusal = await _decide(verdict)
+                seat.refusal = await decide(verdict)
         except BaseException:
             self._leave()
             raise
@@ -369,7 +423,7 @@ class Group:
         call_all(seat.lane.close if self._keep and seat.started else seat.lane.cancel for seat in running)
 
     def _end_if_over(self, at: float) -> None:
-        if self.over or self._open:
+        if self.over or self._open or self._ask_again():
             return
         self.ended_at = at
         statuses = {seat.status for seat in self.seats if not seat.lost}
@@ -389,31 +443,6 @@ def call_all(calls: Iterable[Callable[[], None]]) -> None:
             stack.callback(call)
 
 
-def _weigh(seat: Seat, accept: Accept) -> Awaitable[bool] | None:
-    """Asks `accept` about the lane's answer: notes in the seat if it is refused, or returns what is to be awaited."""
-    try:
-        taken = accept(seat.answer)
-    except (Refused, ValueError) as error:
-        seat.refusal = str(error)
-        return None
-    except BaseException:
-        seat.refusal = "accept raised an exception"
-        raise
-    if isawaitable(taken):
-        return taken
-    seat.refusal = None if taken else ""
-    return None
-
-
-async def _decide(verdict: Awaitable[bool]) -> str | None:
-    """Awaits what `accept` returned. Returns None if the answer is taken, else why not, as far as it said."""
-    waiting = WAITING.get()
-    try:
-        return None if await (verdict if waiting is None else waiting(verdict)) else ""
-    except (Refused, ValueError) as error:
-        return str(error)
-
-
 def _is_alone() -> bool:
     """True: nothing runs beside the group of a whole plan."""
     return True
@@ -423,13 +452,3 @@ def _stop_weighing(seat: Seat) -> None:
     if seat.weighing is not None:
         seat.weighing.cancel()
         seat.weighing = None
-
-
-def _refuse(answer: Answer, reason: str | ProviderError) -> ProviderError:
-    """Makes the error of an answer that was not taken."""
-    if isinstance(reason, ProviderError):
-        return reason
-    words = "its answer was not accepted" if answer.answered else "its answer was empty"
-    error = Refused(f"{words}: {reason[:LONGEST_REASON]}" if reason else words)
-    error.lane, error.partial = answer.lane, answer.text
-    return error

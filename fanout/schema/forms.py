@@ -17,6 +17,7 @@ LARGEST_FILE = 1 << 20
 """Bytes of a file with a schema."""
 
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+_NAMES = {**_TYPES, **{name: name for name in _TYPES.values()}}
 _FIELD = re.compile(r"([A-Za-z_][\w-]*)(?:\s+(\w+(?:\[\w+\])?))?(?:\s*:\s*(.*))?", re.DOTALL)
 _TYPE = re.compile(r"(?:list\[(\w+)\]|(\w+))")
 
@@ -105,9 +106,9 @@ def read_short_form(text: str) -> dict[str, Any]:
 
 def _type_of(word: str) -> dict[str, Any] | None:
     match = _TYPE.fullmatch(word)
-    if match is None or (match[1] or match[2]) not in _TYPES:
+    if match is None or (match[1] or match[2]) not in _NAMES:
         return None
-    inner = {"type": _TYPES[match[1] or match[2]]}
+    inner = {"type": _NAMES[match[1] or match[2]]}
     return {"type": "array", "items": inner} if match[1] else inner
 
 

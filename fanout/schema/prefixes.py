@@ -51,13 +51,19 @@ class Prefix:
 
     outlook: "Outlook"
     left: int = 1
-    """Pieces of text until the next look."""
+    """Pieces of text until the next look; whoever brings them counts down."""
+    _due: int = 1
     _pieces: int = 0
     _begun: bool = False
 
-    def look(self, text: str, pieces: int) -> Mistake | None:
-        """Returns what no further text can mend of the text so far; `pieces` of it have come since the last look."""
-        self._pieces += pieces
+    def look(self, text: str) -> Mistake | None:
+        """Returns what no further text can mend of the text so far, and says in `left` when to look again."""
+        self._pieces += self._due - self.left
+        mistake = self._look(text)
+        self._due = self.left
+        return mistake
+
+    def _look(self, text: str) -> Mistake | None:
         self.left = 1
         text = text.lstrip(SPACE)
         fence = FENCE.match(text)

@@ -94,7 +94,7 @@ class Validator:
 
     def _find(self, value: Any, size: int) -> Iterator[Mistake]:
         checks = self._weigher.weigh(MOST_DEPTH) * size
-        if size > MOST_DEPTH:
+        if size > 2 * MOST_DEPTH:  # each level has two brackets
             depth = depth_of(value)
             if depth > MOST_DEPTH:
                 yield "", f"it is nested deeper than {MOST_DEPTH} levels"
