@@ -153,9 +153,6 @@ class Provider(ABC):
     credentials: Credentials | None = None
     """The login that requests carry. When the service refuses it, a lane goes on with others in this field."""
 
-    schema_form: "SchemaForm" = "sent"
-    """The way that a schema takes to the service in this form of the provider."""
-
     takes_login: ClassVar[bool] = True
     """False for a provider that no `credentials` can help: where it raises LoginRequired, none are looked for."""
 
@@ -172,6 +169,11 @@ class Provider(ABC):
     def takes(cls, setting: str) -> bool:
         """Tells whether a setting of this name is one of the provider's fields."""
         return setting in _fields_of(cls)  # an attrs class, where the catalog makes it
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return "sent"
 
     @property
     def maker(self) -> Mapping[str, Any]:
@@ -329,8 +331,10 @@ class Policy(ABC):
         self.deadline = deadline
         self.on_lose = on_lose
         if form:
-            from fanout.schema import Schema  # noqa: PLC0415  # few plans have one
+            from fanout.schema import Form, Schema  # noqa: PLC0415  # few plans have one
 
+            if unknown := form.keys() - Form.__annotations__.keys():
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {min(unknown)!r}")
             self.schema = Schema.of(form)
 
     @abstractmethod

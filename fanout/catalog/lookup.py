@@ -57,6 +57,13 @@ POLICIES = {"race": "Race", "hedge": "Hedge", "fallback": "Fallback", "quorum": 
 """The policies of fanout.toml, and their classes' names; each stands in the module of `fanout.policies` of its name."""
 
 
+_OF_POLICIES = (
+    *("on", "reasoning", "after", "k", "deadline", "on_lose"),
+    *("repair", "early", "reask", "strict_tools"),
+)
+"""The settings of a group that go to its policy as they are."""
+
+
 @frozen
 class LaneSpec:
     """One contestant: a provider under a name, with its own clocks, retries and options.
@@ -386,7 +393,14 @@ def _make_policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -
     if kind is None:
         near = explain_unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
         raise UsageError(f"groups.{name}.policy: {near}")
-    settings = {key: getattr(table, key) for key in ("on", "reasoning", "after", "k", "deadline", "on_lose")}
+    settings = {key: getattr(table, key) for key in _OF_POLICIES}
+    if table.schema is not None:
+        from fanout.schema.forms import read_given  # noqa: PLC0415  # few groups have one
+
+        try:
+            settings["schema"] = read_given(table.schema, table.place)
+        except UsageError as error:
+            raise UsageError(f"groups.{name}.schema: {error}") from None
     try:
         # The kind may be a plug-in's, whose type nobody knows.
         return kind(*lanes, **{key: value for key, value in settings.items() if value is not None})  # type: ignore[no-any-return]

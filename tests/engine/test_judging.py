@@ -250,12 +250,12 @@ async def test_nobody_is_asked_again_a_second_time(autojump_clock: MockClock) ->
     transport = memory(a=said(BAD))
     with pytest.raises(AllLanesFailed) as caught:
         await fanout.race("?", words("a"), schema=PERSON, reask=1, transport=transport)
-    assert [error.lane for error in caught.value.exceptions] == ["a", "a#2"]
+    assert [error.lane for error in caught.value.exceptions if isinstance(error, Refused)] == ["a", "a#2"]
     assert len(transport.exchanges) == 2
 
 
 async def test_nobody_is_asked_again_who_said_nothing(autojump_clock: MockClock) -> None:
-    transport = memory(a=["!broken".encode()])
+    transport = memory(a=[b"!broken"])
     with pytest.raises(AllLanesFailed):
         await fanout.race("?", words("a"), schema=PERSON, reask=1, retries=0, transport=transport)
     assert len(transport.exchanges) == 1
