@@ -16,17 +16,13 @@ import orjson
 from attrs import frozen
 
 from fanout.errors import UsageError
+from fanout.schema.caps import NAMED
 from fanout.schema.cost import MOST_DEPTH, Weigher, depth_of
 from fanout.schema.prefixes import Outlook
 from fanout.schema.text import cut_line
 
 Mistake = tuple[str, str]
 """A place in a value as a JSON pointer (RFC 6901), empty for the whole, and what is wrong there, in one line."""
-
-MOST_BYTES = 64 << 10
-MOST_LEVELS = 32
-MOST_PROPERTIES = 500
-"""The bounds of a schema that a client sends."""
 
 KEPT = 256
 """Compiled schemas that are kept; the one that was not used for longest goes first."""
@@ -44,8 +40,6 @@ LARGEST = 2**53 - 1
 """The largest integer that every program reads as it was written (RFC 8259, section 6)."""
 
 _MASK = "\x1a"
-_INNER = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-"""The keywords whose value names schemas."""
 _VALUES = ("enum", "const", "default", "examples", "not", "if")
 """The keywords below which no integer is bounded: values, and schemas that must not fit."""
 
@@ -167,7 +161,7 @@ def _bound_integers(schema: Any) -> Any:
             else value
             if key in _VALUES
             else {name: _bound_integers(inner) for name, inner in value.items()}
-            if key in _INNER and isinstance(value, Mapping)
+            if key in NAMED and isinstance(value, Mapping)
             else _bound_integers(value)
             for key, value in schema.items()
         }
@@ -183,48 +177,3 @@ def _bound_integers(schema: Any) -> Any:
     if isinstance(schema, list | tuple):
         return [_bound_integers(inner) for inner in schema]
     return schema
-
-
-def check_caps(document: Any) -> None:
-    """Raises UsageError for a schema from elsewhere that is beyond the caps, which it names."""
-    try:
-        size = len(orjson.dumps(document, default=dict))
-    except (TypeError, ValueError, RecursionError):
-        raise UsageError("a schema is plain JSON data of few levels") from None
-    if size > MOST_BYTES:
-        raise UsageError(f"a schema may have {MOST_BYTES} bytes ({MOST_BYTES >> 10} KB), and this has {size}")
-    if _levels(document) > MOST_LEVELS:
-        raise UsageError(f"a schema may be nested {MOST_LEVELS} levels deep, and this is deeper")
-    if (count := _count_properties(document)) > MOST_PROPERTIES:
-        raise UsageError(f"a schema may have {MOST_PROPERTIES} properties, and this has {count}")
-
-
-def _levels(document: Any) -> int:
-    """The levels of schemas within schemas; what only names or lists them is none."""
-    levels, level = 0, [document]
-    while level:
-        levels += any(isinstance(one, Mapping) for one in level)
-        inner: list[Any] = []
-        for one in level:
-            if isinstance(one, Mapping):
-                for key, value in one.items():
-                    named = key in _INNER and isinstance(value, Mapping)
-                    inner += value.values() if named else value if isinstance(value, list) else [value]
-            elif isinstance(one, list):
-                inner += one
-        level = [one for one in inner if isinstance(one, Mapping | list)]
-        if levels > MOST_LEVELS:
-            break
-    return levels
-
-
-def _count_properties(document: Any) -> int:
-    count, todo = 0, [document]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, Mapping):
-            count += len(one["properties"]) if isinstance(one.get("properties"), Mapping) else 0
-            todo += one.values()
-        elif isinstance(one, list):
-            todo += one
-    return count
