@@ -80,9 +80,8 @@ def plain(value: Any) -> Any:
         return plain(value.value)
     if callable(dump := getattr(value, "model_dump", None)):
         return dump(mode="json")
-    names = [one.name for one in getattr(type(value), "__attrs_attrs__", ())] or getattr(
-        value, "__dataclass_fields__", ()
-    )
+    fields: Any = getattr(type(value), "__attrs_attrs__", None) or getattr(value, "__dataclass_fields__", {}).values()
+    names = [one.name for one in fields]
     return {name: plain(getattr(value, name)) for name in names} if names else str(value)
 
 

@@ -24,7 +24,7 @@ from fanout.providers.schemas import find_next_place, tell
 from fanout.transports.memory import MemoryTransport
 
 SCHEMA = {"type": "object", "title": "Wanted"}
-WIRES = [kind(model="m", key=Secret("k")) for kind in (OpenAI, Responses, Anthropic, Cohere, Gemini, Ollama)]  # type: ignore[operator]
+WIRES = [kind(model="m", key=Secret("k")) for kind in (OpenAI, Responses, Anthropic, Cohere, Gemini, Ollama)]
 PROMPT = Prompt((Message("user", "Who?"),), Options(schema=SCHEMA))
 
 
