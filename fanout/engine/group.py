@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define
 
-from fanout.abc import Alone, Hear, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import Alone, Hear, Leave, OnLose, Policy, no_others, nobody, not_alone
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
@@ -137,6 +137,19 @@ class Group:
         return None if index is None else self.seats[index]
 
     @property
+    def chosen(self) -> Seat | None:
+        """The seat of the lane with one provider that won: None as long as a group that won has not chosen."""
+        seat = self.winner
+        while seat is not None and isinstance(seat.lane, Group):
+            seat = seat.lane.favourite
+        return seat
+
+    @property
+    def favourite(self) -> Seat | None:
+        """The winner, or the first that is good where the policy chooses nobody."""
+        return self.winner if self._policy.chooses else self._first_good
+
+    @property
     def answer(self) -> Answer:
         """The winner's answer; where nobody won, that of the first lane that finished, or of the first lane."""
         return self._best.answer
@@ -153,8 +166,11 @@ class Group:
 
     @property
     def _best(self) -> Seat:
-        kept = [seat for seat in self.seats if seat.good]
-        return self.winner or (min(kept, key=lambda seat: seat.place) if kept else self.seats[0])
+        return self.winner or self._first_good or self.seats[0]
+
+    @property
+    def _first_good(self) -> Seat | None:
+        return min((seat for seat in self.seats if seat.good), key=lambda seat: seat.place, default=None)
 
     @property
     def settled(self) -> Attempt | None:
@@ -207,17 +223,21 @@ class Group:
                 except BaseException:
                     self._leave()  # now, and not when the nursery is left: a lane may still say farewell
                     raise
+        for seat in self.seats:  # all is said: what knows each other waits for the garbage collector
+            seat.lane.hear, seat.lane.leave, seat.lane.alone = nobody, no_others, not_alone
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
-        """Ends every lane that has not ended, and with them the group."""
+        """Ends every lane that has not ended, those of groups that are over among them, and with them the group."""
         self._cancelling = True
         undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
             _stop_weighing(seat)
             self._open -= 1
-        call_all(partial(seat.lane.cancel, error) for seat in self.seats if seat.status is None)
+        running = [seat for seat in self.seats if seat.status is None or isinstance(seat.lane, Group)]
+        call_all(partial(seat.lane.cancel, error) for seat in running)
         if undecided:
+            self._turn.set()  # whoever waits looks whether another lane runs
             self._end_if_over(trio.current_time())
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from fanout.schema.partial import parse
 from fanout.schema.text import FENCE, SPACE, cut_line
 
 EVERY = 32
-"""Pieces of text after which the beginning is looked at again; later half of all, and of long ones all, so that the cost is linear."""
+"""Pieces of text after which the beginning is looked at again; later half of all, and then all: the cost is linear."""
 
 LONG = 4096
 """Pieces of a long text."""
@@ -156,7 +156,7 @@ class Outlook:
         return mistake or self._find_in_branches(schema, value, is_open, path, depth)
 
     def _judge_scalar(self, schema: Mapping[str, Any], value: Any, path: str) -> Mistake | None:
-        if schema.get("type") == _PLAIN.get(type(value)) and len(schema) == 1:
+        if len(schema) == 1 and schema.get("type") == _PLAIN.get(type(value), _PLAIN):
             return None  # the commonest, and no work for the validator
         try:
             fits = self._fits[id(schema)]
