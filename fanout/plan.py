@@ -17,6 +17,7 @@ from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.judging import Again
 from fanout.engine.keys import Keys, Known
+from fanout.engine.reask import ReaskingGroup
 from fanout.engine.retry import Budget
 from fanout.errors import ConfigurationError, UsageError
 from fanout.login.stored import StoredLogins
@@ -244,10 +245,11 @@ class Builder:
                 await trio.lowlevel.checkpoint()
                 self._enough = len(self.names) + MAKE
             lanes.append(await self._lane(lane, policy, schema))
-        again = None
+        name = type(policy).__name__.lower()
         if schema is not None and schema.reask and (policy.schema is not None or outermost):
             again = self._make_again(policy)
-        return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose, schema, again)
+            return ReaskingGroup(name, policy, lanes, self.settings.on_lose, schema, again)
+        return Group(name, policy, lanes, self.settings.on_lose, schema)
 
     def _make_again(self, policy: Policy) -> Again:
         """Returns what makes the lane that is asked again. Raises UsageError where that could not win."""

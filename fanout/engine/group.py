@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import ExitStack
 from functools import partial
 from inspect import iscoroutine
-from math import inf
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,7 +13,7 @@ from fanout.abc import Alone, Hear, Leave, OnLose, Policy, no_others, nobody, no
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
-from fanout.engine.judging import Again, Judgement, decide, find_nearest, make_refusal, weigh
+from fanout.engine.judging import Judgement, decide, make_refusal, weigh
 from fanout.engine.portions import PORTION
 from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
@@ -90,7 +89,6 @@ class Group:
         lanes: "Sequence[Attempt | Group]",
         on_lose: OnLose,
         schema: "Schema | None" = None,
-        again: Again | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
@@ -100,7 +98,6 @@ class Group:
         self.ended_at: float | None = None
         for lane in lanes:
             self._add_seat(lane, schema)
-        self._again = again
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -111,7 +108,6 @@ class Group:
         self._spoke_at = 0.0
         self._turn = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self._until = inf
 
     def _add_seat(self, lane: "Attempt | Group", schema: "Schema | None") -> Seat:
         """Gives a lane its place. A group below judges its lanes itself."""
@@ -215,7 +211,6 @@ class Group:
     async def run(self, prompt: Prompt, until: float) -> None:
         """Runs the lanes until all have ended; the group's own deadline can only shorten `until`."""
         until = min(until, trio.current_time() + self._policy.deadline)
-        self._until = until
         with unwrapping():
             async with trio.open_nursery() as self._nursery:
                 try:
@@ -342,20 +337,6 @@ class Group:
         else:
             judgement.lane.cancel()
 
-    def _ask_again(self) -> bool:
-        """Asks the lane once more whose answer came nearest to the schema, where no other lane is left to ask."""
-        again, self._again = self._again, None
-        if again is None or self._nursery is None or self._cancelling or self.winner is not None:
-            return False
-        nearest = find_nearest(seat.judgement for _, seat, _ in self.places())
-        if nearest is None or trio.current_time() >= self._until:
-            return False
-        lane, prompt = again(nearest.lane), nearest.correct()
-        self._add_seat(lane, nearest.schema).started = True
-        self._open += 1
-        self._nursery.start_soon(lane.run, prompt, self._until, name=lane.name)
-        return True
-
     def _ignores(self, kind: type) -> bool:
         return self._heeds is not None and kind not in self._heeds
 
@@ -443,7 +424,7 @@ class Group:
         call_all(seat.lane.close if self._keep and seat.started else seat.lane.cancel for seat in running)
 
     def _end_if_over(self, at: float) -> None:
-        if self.over or self._open or self._ask_again():
+        if self.over or self._open:
             return
         self.ended_at = at
         statuses = {seat.status for seat in self.seats if not seat.lost}

@@ -11,7 +11,7 @@ from fanout.prompt import Message, Prompt
 from fanout.wire.json_text import encode
 
 SchemaPlace = Literal["request", "json", "prompt"]
-"""Where a schema goes: into the request's own field, into the prompt with JSON mode on, or into the prompt alone."""
+"""The place of a schema: in the request's own field, in the prompt with JSON mode on, or in the prompt alone."""
 
 _FIELD = (
     r"response.?format|json.?schema|json.?mode|json_object|structured.?output|output_(?:config|format)"

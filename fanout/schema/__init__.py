@@ -27,7 +27,7 @@ class Invalid(Exception):
 
 
 class Form(TypedDict, total=False):
-    """What an answer must be, as policies take it: `schema`, and how answers are judged by it.
+    """The form of an answer, as policies take it: `schema`, and how answers are judged by it.
 
     `schema` is a JSON schema as a dict, a class of pydantic's, a TypedDict, an attrs class or dataclass, llm's short
     form (`name: str, age: int`), or a Schema. `repair="prose"` takes the first whole JSON value in an answer's text.
@@ -69,7 +69,7 @@ class Said(Protocol):
 
 @frozen
 class Schema:
-    """What answers must be: `document` is a JSON schema, `load` makes the caller's value. The rest is as in Form."""
+    """A schema, and how answers are judged by it: `document` is a JSON schema, `load` makes the caller's value. The rest is as in Form."""
 
     document: Any
     load: Load = field(repr=False)
