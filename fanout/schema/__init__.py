@@ -69,7 +69,7 @@ class Said(Protocol):
 
 @frozen
 class Schema:
-    """A schema, and how answers are judged by it: `document` is a JSON schema, `load` makes the caller's value. The rest is as in Form."""
+    """A schema, compiled: `document` is JSON schema, `load` makes the caller's value. The rest is as in Form."""
 
     document: Any
     load: Load = field(repr=False)
