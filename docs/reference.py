@@ -79,6 +79,7 @@ VARIABLES = {
     "REQUESTS_CA_BUNDLE": "The same where neither of these is set; then `CURL_CA_BUNDLE`.",
     "FANOUT_MODEL": "The embedded model's weights: the path of a GGUF file, in place of those that are installed.",
     "DISPLAY": "Where `fanout login` shows its browser, as does `WAYLAND_DISPLAY`.",
+    "COLUMNS": "How wide a terminal is, in characters, where it does not say so itself, or output goes elsewhere.",
     "NO_COLOR": "No colours from the command.",
     "TERM": "`dumb`: no live view.",
     "SHELL": "The shell that `fanout completion` writes for, unless it is told.",

@@ -1,7 +1,7 @@
 """A lane with one provider: its tries one after the other, and its one End."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from enum import Enum
 from functools import partial
@@ -130,7 +130,10 @@ class Attempt(Watched):
                 self.leave()
                 self.cancel()
             if self._trial is not None:
-                await _settle(self._trial, self._retries, answered=self._fold.chunks > 0)
+                if run := _settle(self._trial, self._retries, answered=self._fold.chunks > 0):
+                    with trio.move_on_after(2 * FAREWELL, shield=True):
+                        await run()
+                self._trial.release()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
@@ -212,7 +215,7 @@ class Attempt(Watched):
         had_content = self._fold.chunks > 0 or any(map(is_content, events))
         end = judge(events, had_content, self._watch.fired)
         try:
-            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.find_due())
         except ProviderError as broken:
             trial.then, end = None, evolve(end, status=Status.FAILED, error=broken)
         if trial.then is None:
@@ -280,13 +283,10 @@ def _kind(end: End) -> str | None:
 _TOO_LATE = "the deadline of all lanes together passed before its turn came"
 
 
-async def _settle(trial: Trial, retries: Retries, *, answered: bool) -> None:
-    """Learns from the last try of a lane that has ended, does what is still to be done for its service, and lets go."""
+def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
+    """Learns from the last try of a lane that has ended, and returns what is still to be done for its service."""
     retries.learn(trial.lesson, trio.current_time())
-    if errand := trial.errand(retries.keys, answered=answered):
-        with trio.move_on_after(2 * FAREWELL, shield=True):
-            await errand()
-    trial.release()
+    return trial.errand(retries.keys, answered=answered)
 
 
 def _prepare(turns: Turns | None, options: Options | None, prompt: Prompt) -> Prompt:

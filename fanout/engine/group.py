@@ -224,7 +224,7 @@ class Group:
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, those of groups that are over among them, and with them the group."""
         self._cancelling = True
-        undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
+        undecided = [seat for seat in self.seats if seat.weighing is not None]  # who has lost is not weighed
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
             _stop_weighing(seat)
@@ -276,7 +276,8 @@ class Group:
             elif certain:
                 break
             else:
-                self._spoke_at += 2 * leniency.pardon(now - due)
+                if more := leniency.pardon(now - due, self._policy.pace):
+                    self._spoke_at += now - due + more
                 await let_read(now - due)
                 certain = True
         if trio.current_time() >= until:
