@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Mapping,
 from contextvars import ContextVar
 from functools import cache
 from math import inf
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, Unpack
 
 from attrs import field, fields_dict, frozen
 
@@ -22,6 +22,9 @@ from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import CONTENT, Event, Status
 from fanout.prompt import Prompt
+
+if TYPE_CHECKING:
+    from fanout.schema import Form, Schema
 
 
 @frozen
@@ -125,6 +128,10 @@ class Access:
     given: Mapping[str, Any] = field(factory=dict)
 
 
+SchemaForm = Literal["enforced", "sent", "told"]
+"""A service writes only what fits a schema (enforced), is asked to (sent), or reads of it in its prompt (told)."""
+
+
 @cache
 def _fields_of(kind: Any) -> frozenset[str]:
     """Returns the names of an attrs class's fields; attrs makes them anew each time, ten times for a lane."""
@@ -170,6 +177,11 @@ class Provider(ABC):
     def takes(cls, setting: str) -> bool:
         """Tells whether a setting of this name is one of the provider's fields."""
         return setting in _fields_of(cls)  # an attrs class, where the catalog makes it
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return "sent"
 
     @property
     def maker(self) -> Mapping[str, Any]:
@@ -301,13 +313,16 @@ class Policy(ABC):
     or that has lost, starts the next at once. `retries` is how often a lane is tried again, unless the lane says
     otherwise. `deadline` is the number of seconds that all the lanes together may take; `on_lose` None leaves the
     choice to the call. `accept` is asked once about each answer, before `losers` hears that its lane has finished; None
-    takes all.
+    takes all. Before that an answer must fit the `schema`; without one, that of the plan around it or of the call
+    holds. `waits` is False for a policy that may choose before an answer is whole, which no schema can judge.
     """
 
     undecided: ClassVar[str] = ""
     """The reason why good answers did not win where none has; they are kept all the same. Empty: they are not."""
 
     accept: Accept | None = None
+    schema: "Schema | None" = None
+    waits: bool = True
 
     pace: float = 0.0
     retries: ClassVar[int] = 1
@@ -320,10 +335,18 @@ class Policy(ABC):
     speech: frozenset[type] = CONTENT
     """The kinds of content with which a lane is not silent, so that the wait for the next lane begins anew."""
 
-    def __init__(self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None) -> None:
+    def __init__(
+        self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None, **form: Unpack["Form"]
+    ) -> None:
         self.lanes = lanes
         self.deadline = deadline
         self.on_lose = on_lose
+        if form:
+            from fanout.schema import Form, Schema  # noqa: PLC0415  # few plans have one
+
+            if unknown := form.keys() - Form.__annotations__.keys():
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {min(unknown)!r}")
+            self.schema = Schema.of(form)
 
     @property
     def plans(self) -> tuple[Any, ...]:

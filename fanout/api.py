@@ -36,6 +36,7 @@ from fanout.plan import (
     as_lanes,
     check_call,
     check_call_names,
+    find_schema,
 )
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
@@ -108,8 +109,8 @@ class Fanout:
         beside: list[Answer] = []
         lost: list[Answer] = []
         overhead = {attempt.name for attempt in self._group.overhead()}
-        for attempt, kept in self._group.attempts():
-            answer = attempt.answer
+        for _, seat, kept in self._group.places():
+            answer = seat.answer
             if self._group.over:
                 answer = evolve(answer, cost=cost(answer))
             answers[answer.lane] = answer
@@ -200,6 +201,7 @@ async def _open(
         given.get("on_lose", "cancel"),
         load() if config is None else config,
         given.get("conversation"),
+        find_schema(given),
     )
     async with AsyncExitStack() as stack:
         connections = await _connections(given.get("transport") or settings.config.defaults.transport, stack)
@@ -330,26 +332,29 @@ async def stream(
     """Gives the winner's text from the verdict on, and that of a lane at once where no other is left to win.
 
     `async with fanout.stream(prompt, lanes) as text:`, and in it `async for piece in text:`. A list of lanes is a Race
-    on the first token; CallSettings says what the settings are. When the block is left, nothing of it remains, here or
-    upstream. The iteration raises AllLanesFailed when no lane gives an answer, also after the beginning of one; a text
-    that its service rewrites afterwards is not taken back. Raises UsageError.
+    on the first token, or with a `schema` on the whole answer; CallSettings says what the settings are. When the block
+    is left, nothing of it remains, here or upstream. The iteration raises AllLanesFailed when no lane gives an answer,
+    also after the beginning of one; a text that its service rewrites afterwards is not taken back. Raises UsageError.
     """
     _check_loop("stream")
     if isinstance(plan, str):
         settings["config"] = config = settings.get("config") or load()
         plan = catalog.resolve(plan, config)
     if not isinstance(plan, Policy):
-        plan = Race(*as_lanes(plan), on="first_token")
+        plan = Race(*as_lanes(plan), on="first_token" if settings.get("schema") is None else "finish")
     if not plan.chooses:
         raise UsageError(f"{type(plan).__name__} chooses no winner; use open_fanout")
     async with open_fanout(prompt, plan, **settings) as fanout:
-        yield Stream(fanout, Certain(fanout.lanes, last_counts=_takes_all(plan)))
+        yield Stream(fanout, Certain(fanout.lanes, last_counts=settings.get("schema") is None and _takes_all(plan)))
 
 
 def _takes_all(plan: Any) -> bool:
     """True if no `accept` of the plan's author may refuse an answer."""
     return not isinstance(plan, Policy) or (
-        plan.accept in (None, has_answer) and all(map(_takes_all, plan.lanes)) and isinstance(plan, Race)
+        plan.schema is None
+        and plan.accept in (None, has_answer)
+        and all(map(_takes_all, plan.lanes))
+        and isinstance(plan, Race)
     )
 
 

@@ -91,6 +91,16 @@ class Answer:
         return draw_columns([self])
 
     @property
+    def partial_value(self) -> Any:
+        """The JSON value so far of a text that may not be whole; None where there is none. Made anew each time.
+
+        Raises UsageError without the extra `schema`.
+        """
+        from fanout.schema.partial import partial_value  # noqa: PLC0415  # of few answers
+
+        return partial_value(self.text)
+
+    @property
     def answered(self) -> bool:
         """True if anything in it answers: text, a tool call, a file or a refusal."""
         return bool(self.text or self.tool_calls or self.files or self.refusal)

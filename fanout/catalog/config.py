@@ -126,6 +126,13 @@ class GroupTable:
     wave: int | None = setting(FROM_ONE, help="Of consensus: the lanes that start at once; usually all.")
     deadline: float | None = setting(CLOCK, help="Longest time for all its lanes together.")
     on_lose: str | None = setting(TEXT, help="cancel losers at once, or keep them running.")
+    schema: str | None = setting(TEXT, help="What answers must be: a file beside this one, or 'name: str, age: int'.")
+    repair: str | None = setting(TEXT, help="prose: the first whole JSON value in an answer's text is taken.")
+    early: bool | None = setting(SWITCH, help="Whether an answer is refused as soon as nothing can mend its beginning.")
+    reask: int | None = setting(COUNT, help="1: with no lane left, the nearest is asked once more with its mistakes.")
+    strict_tools: bool | None = setting(SWITCH, help="Whether tool calls must fit the schemas of their tools.")
+    place: Path | None = field(default=None, eq=False)
+    """The directory of the file, from which that of the schema is seen."""
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
@@ -411,7 +418,7 @@ class _Reading:
         values = {key: self._value(f"{place}.{key}", settings[key], table[key]) for key in settings if key in table}
         if len(self.mistakes) == before:
             try:
-                return kind(**values)
+                return kind(**values, **({"place": self.path.parent} if kind is GroupTable else {}))
             except UsageError as error:
                 self._add(place, str(error))
         return None

@@ -386,7 +386,7 @@ def _load_plug_in(group: str, name: str) -> Callable[..., Any] | None:
     return found[0].load() if found else None
 
 
-SETTINGS = sorted(set(fields_dict(GroupTable)) - {"policy", "lanes", "judge"})
+SETTINGS = sorted(set(fields_dict(GroupTable)) - {"policy", "lanes", "judge", "schema", "place"})
 """The settings of a group that its policy takes under the same names."""
 
 
@@ -403,6 +403,13 @@ def _make_policy(
         raise UsageError(f"groups.{name}.policy: {near}")
     settings = {key: getattr(table, key) for key in SETTINGS}
     settings["or_judge" if table.policy == "consensus" else "judge"] = judge
+    if table.schema is not None:
+        from fanout.schema.forms import read_given  # noqa: PLC0415  # few groups have one
+
+        try:
+            settings["schema"] = read_given(table.schema, table.place)
+        except UsageError as error:
+            raise UsageError(f"groups.{name}.schema: {error}") from None
     try:
         # The kind may be a plug-in's, whose type nobody knows.
         return kind(*lanes, **{key: value for key, value in settings.items() if value is not None})  # type: ignore[no-any-return]

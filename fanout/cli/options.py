@@ -36,6 +36,7 @@ class Choices:
     deadline: float = inf
     on_lose: str = "cancel"
     retries: int | None = None
+    schema: Any = None
     strict: bool = False
     transport: str | None = None
     login: str = "never"
@@ -214,6 +215,15 @@ def _take_one(_ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return values[0] if values else None
 
 
+def _read_schema(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """Returns the JSON schema that a file or the short form is. Raises UsageError."""
+    if value is None:
+        return None
+    from fanout.schema.forms import read_given
+
+    return read_given(value)
+
+
 OF_EVERY_LANE = (
     click.option("-s", "--system", multiple=True, callback=_take_one, help="The system prompt."),
     click.option(
@@ -253,6 +263,10 @@ _SHARED: list[Callable[[Command], Command]] = [
         help="Stop losers at once, or let them finish.",
     ),
     click.option("--retries", type=click.IntRange(0), metavar="N", help="How often a lane is tried again."),
+    click.option(
+        "--schema", metavar="FILE|FIELDS", callback=_read_schema, shell_complete=complete_file,
+        help="What answers must be: a JSON schema's file, or 'name: str, age: int'; the first valid one wins.",
+    ),
     click.option("--strict", is_flag=True, help="Exit with 3 if any lane failed."),
     TRANSPORT,
     click.option(

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import iscoroutine
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -10,13 +11,17 @@ from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, n
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
+from fanout.engine.judging import Judgement, decide, make_refusal, weigh
 from fanout.engine.portions import PORTION
-from fanout.engine.seats import Compound, Seat, call_all, decide, follow, refuse, stop_weighing, weigh
+from fanout.engine.seats import Compound, Seat, call_all, follow, stop_weighing
 from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
 from fanout.settings.timeouts import Leniency
+
+if TYPE_CHECKING:
+    from fanout.schema import Schema
 
 # The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
 # or not at all. To ask them one after the other costs the whole patience for each that is silent; to ask them all at
@@ -44,16 +49,22 @@ from fanout.settings.timeouts import Leniency
 class Group:
     """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
 
-    def __init__(self, name: str, policy: Policy, lanes: Sequence[Attempt | Compound], on_lose: OnLose) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        lanes: Sequence[Attempt | Compound],
+        on_lose: OnLose,
+        schema: "Schema | None" = None,
+    ) -> None:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
         self.alone: Alone = is_alone
-        self.seats = [Seat(lane) for lane in lanes]
+        self.seats: list[Seat] = []
         self.ended_at: float | None = None
-        judge, leave, is_last = self.judge, self._leave, self._is_last
-        for index, lane in enumerate(lanes):
-            lane.hear, lane.leave, lane.alone = partial(judge, index), leave, partial(is_last, index)
+        for lane in lanes:
+            self._add_seat(lane, schema)
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -64,6 +75,18 @@ class Group:
         self._spoke_at = 0.0
         self._turn = trio.Event()
         self._nursery: trio.Nursery | None = None
+
+    def _add_seat(self, lane: Attempt | Compound, schema: "Schema | None") -> Seat:
+        """Gives a lane its place. A group below judges its lanes itself."""
+        index, seat = len(self.seats), Seat(lane)
+        self.seats.append(seat)
+        lane.hear = partial(self.judge, index)
+        lane.leave = self._leave
+        lane.alone = partial(self._is_last, index)
+        if schema is not None and isinstance(lane, Attempt):
+            seat.judgement = Judgement(lane, schema)
+            lane.hear = partial(self._look, index, seat.judgement)
+        return seat
 
     @property
     def chooses(self) -> bool:
@@ -82,8 +105,8 @@ class Group:
         return None if index is None else self.seats[index]
 
     @property
-    def chosen(self) -> Attempt | None:
-        """The lane with one provider that won, down to the last: None as long as a group that won has not chosen."""
+    def chosen(self) -> Seat | None:
+        """The seat of the lane with one provider that won: None as long as a group that won has not chosen."""
         return follow(self.winner)
 
     @property
@@ -131,14 +154,18 @@ class Group:
 
         As long as a policy that chooses has not, nothing is kept.
         """
+        return ((attempt, kept) for attempt, _, kept in self.places())
+
+    def places(self) -> Iterator[tuple[Attempt, Seat, bool]]:
+        """The same with the seat of each, whose answer has the value or the refusal."""
         chosen = self._has_chosen() or (self.over and bool(self._policy.undecided))
         for seat in self.seats:
             kept = chosen and seat.good
             if isinstance(seat.lane, Attempt):
-                yield seat.lane, kept
+                yield seat.lane, seat, kept
             else:
-                for attempt, inner in seat.lane.attempts():
-                    yield attempt, kept and inner
+                for attempt, place, inner in seat.lane.places():
+                    yield attempt, place, kept and inner
 
     def overhead(self) -> Iterator[Attempt]:
         """The attempts below whose answers were not kept, but went into the one that was."""
@@ -174,9 +201,9 @@ class Group:
         undecided = "" if not self.over or self._has_chosen() else self._policy.undecided
         for seat in self.seats:
             if seat.refusal is not None:
-                yield refuse(seat.answer, seat.refusal)
+                yield make_refusal(seat.answer, seat.refusal)
             elif undecided and seat.good:
-                yield refuse(seat.answer, undecided)
+                yield make_refusal(seat.answer, undecided)
             elif not isinstance(seat.lane, Attempt):
                 yield from seat.lane.errors()
             elif error := seat.answer.error:
@@ -203,7 +230,7 @@ class Group:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
             stop_weighing(seat)
             self._open -= 1
-        running = [seat for seat in self.seats if seat.status is None or isinstance(seat.lane, Group)]
+        running = [seat for seat in self.seats if seat.status is None or not isinstance(seat.lane, Attempt)]
         call_all(partial(seat.lane.cancel, error) for seat in running)
         if undecided:
             self._turn.set()  # whoever waits looks whether another lane runs
@@ -227,7 +254,7 @@ class Group:
 
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
         leniency = Leniency()
-        for index, seat in enumerate(self.seats):
+        for index, seat in enumerate(tuple(self.seats)):
             if index and self._policy.pace > 0 and seat.status is None:
                 await self._wait_for_turn(index, until, leniency)
             elif index and index % PORTION == 0 and not self.over:
@@ -308,6 +335,18 @@ class Group:
         if end is not None:
             self._note_end(index, end, at)
 
+    def _look(self, index: int, judgement: Judgement, events: Sequence[Event], at: float) -> None:
+        """Takes events of a lane that a schema judges: one whose beginning nothing can mend fails now."""
+        if not judgement.look(events):
+            self.judge(index, events, at)
+            return
+        self.seats[index].refusal = judgement.refused
+        if self._keep:
+            self._lose(index, (index,))
+            self._end_if_over(at)
+        else:
+            judgement.lane.cancel()
+
     def _ignores(self, kind: type) -> bool:
         return self._heeds is not None and kind not in self._heeds
 
@@ -325,7 +364,7 @@ class Group:
             return
         verdict = None
         try:
-            if end.status is Status.FINISHED and self._policy.accept is not None and not self._cancelling:
+            if end.status is Status.FINISHED and not self._cancelling:
                 verdict = weigh(seat, self._policy.accept)
         finally:
             if verdict is None:

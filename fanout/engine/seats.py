@@ -1,22 +1,19 @@
-"""A lane's place in a group: what a policy may know of the lane, and what `accept` says of its answer."""
+"""A lane's place in a group, and what a group may know of a lane that is made of lanes."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from inspect import isawaitable
 from typing import Protocol
 
 import trio
 from attrs import define
 
-from fanout.abc import WAITING, Accept, Hearing, Lane
+from fanout.abc import Hearing, Lane
 from fanout.answers import Answer
 from fanout.engine.attempt import Attempt
-from fanout.errors import ProviderError, Refused
+from fanout.engine.judging import Judgement
+from fanout.errors import ProviderError
 from fanout.events import Status
 from fanout.prompt import Prompt
-
-LONGEST_REASON = 500
-"""Characters of a refusal's own words that an error repeats."""
 
 
 @define(eq=False)
@@ -24,7 +21,7 @@ class Seat:
     """One lane's place in a group, with what a policy may know of it.
 
     `weighing` holds the policy's `accept` while it is awaited: the lane has finished, and its answer is not good yet.
-    `refusal` says why an answer was not taken.
+    `refusal` says why an answer was not taken. `judgement` is the schema's, if there is one.
     """
 
     lane: "Attempt | Compound"
@@ -34,6 +31,7 @@ class Seat:
     weighing: trio.CancelScope | None = None
     place: int = 0
     started: bool = False
+    judgement: Judgement | None = None
 
     @property
     def open(self) -> bool:
@@ -47,8 +45,8 @@ class Seat:
 
     @property
     def answer(self) -> Answer:
-        """The lane's answer so far."""
-        return self.lane.answer
+        """The lane's answer so far, with the value that it was accepted with, or the error of its refusal."""
+        return self.lane.answer if self.judgement is None else self.judgement.mark(self.lane.answer)
 
 
 class Compound(Lane, Protocol):
@@ -83,6 +81,10 @@ class Compound(Lane, Protocol):
         """Every attempt below, in the order of the plan; and True with those whose answer was kept."""
         ...
 
+    def places(self) -> "Iterator[tuple[Attempt, Seat, bool]]":
+        """The same with the seat of each, whose answer has the value or the refusal."""
+        ...
+
     def overhead(self) -> Iterator[Attempt]:
         """The attempts below whose answers were not kept, but went into the one that was."""
         ...
@@ -100,13 +102,11 @@ class Compound(Lane, Protocol):
         ...
 
 
-def follow(seat: Seat | None) -> Attempt | None:
-    """Returns the lane with one provider that won, down to the last; None where one that won has not chosen."""
-    while seat is not None:
-        if isinstance(seat.lane, Attempt):
-            return seat.lane
+def follow(seat: Seat | None) -> Seat | None:
+    """Returns the seat of the lane with one provider that won; None where one that won has not chosen."""
+    while seat is not None and not isinstance(seat.lane, Attempt):
         seat = seat.lane.favourite
-    return None
+    return seat
 
 
 def call_all(calls: Iterable[Callable[[], None]]) -> None:
@@ -116,43 +116,8 @@ def call_all(calls: Iterable[Callable[[], None]]) -> None:
             stack.callback(call)
 
 
-def weigh(seat: Seat, accept: Accept) -> Awaitable[bool] | None:
-    """Asks `accept` about the lane's answer: notes in the seat if it is refused, or returns what is to be awaited."""
-    try:
-        taken = accept(seat.answer)
-    except (Refused, ValueError) as error:
-        seat.refusal = str(error)
-        return None
-    except BaseException:
-        seat.refusal = "accept raised an exception"
-        raise
-    if isawaitable(taken):
-        return taken
-    seat.refusal = None if taken else ""
-    return None
-
-
-async def decide(verdict: Awaitable[bool]) -> str | None:
-    """Awaits what `accept` returned. Returns None if the answer is taken, else why not, as far as it said."""
-    waiting = WAITING.get()
-    try:
-        return None if await (verdict if waiting is None else waiting(verdict)) else ""
-    except (Refused, ValueError) as error:
-        return str(error)
-
-
 def stop_weighing(seat: Seat) -> None:
     """Stops the wait for `accept`, if there is one."""
     if seat.weighing is not None:
         seat.weighing.cancel()
         seat.weighing = None
-
-
-def refuse(answer: Answer, reason: str | ProviderError) -> ProviderError:
-    """Makes the error of an answer that was not taken."""
-    if isinstance(reason, ProviderError):
-        return reason
-    words = "its answer was not accepted" if answer.answered else "its answer was empty"
-    error = Refused(f"{words}: {reason[:LONGEST_REASON]}" if reason else words)
-    error.lane, error.partial = answer.lane, answer.text
-    return error

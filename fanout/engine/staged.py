@@ -8,6 +8,7 @@ does no I/O.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define
@@ -23,6 +24,9 @@ from fanout.errors.unwrapped import unwrapping
 from fanout.events import End, Event, Status
 from fanout.prompt import Prompt
 from fanout.prompt.history import Turns
+
+if TYPE_CHECKING:
+    from fanout.schema import Schema
 
 
 class State(Enum):
@@ -66,6 +70,7 @@ class Staged:
         judges: Sequence[Group],
         on_lose: OnLose,
         turns: Turns | None = None,
+        schema: "Schema | None" = None,
     ) -> None:
         self.name = type(policy).__name__.lower()
         self.hear: Hear = nobody
@@ -73,7 +78,7 @@ class Staged:
         self.alone: Alone = is_alone
         self.state = WAITING
         self.ended_at: float | None = None
-        self.panel = Panel(self.name, policy, lanes, on_lose, self._look)
+        self.panel = Panel(self.name, policy, lanes, on_lose, self._look, schema)
         self.judges = judges
         self.hearing = hearing
         self._turns = turns
@@ -120,8 +125,8 @@ class Staged:
         return self.winner
 
     @property
-    def chosen(self) -> Attempt | None:
-        """The lane with one provider that won, down to the last."""
+    def chosen(self) -> Seat | None:
+        """The seat of the lane with one provider that won, down to the last."""
         return follow(self.winner)
 
     @property
@@ -173,14 +178,18 @@ class Staged:
 
     def attempts(self) -> Iterator[tuple[Attempt, bool]]:
         """Every attempt below, the lanes' before the judges'; and True with those whose answer was kept."""
+        return ((attempt, kept) for attempt, _, kept in self.places())
+
+    def places(self) -> Iterator[tuple[Attempt, Seat, bool]]:
+        """The same with the seat of each, whose answer has the value or the refusal."""
         if self._won is None or self._won is self.panel.winner:
-            yield from self.panel.attempts()
+            yield from self.panel.places()
         else:
             for seat in self.panel.seats:
-                yield from _attempts_of(seat, kept=seat is self._won)
+                yield from _places_of(seat, kept=seat is self._won)
         for judge in self.judges:
             for seat in judge.seats:
-                yield from _attempts_of(seat, kept=seat is self.winner)
+                yield from _places_of(seat, kept=seat is self.winner)
 
     def overhead(self) -> Iterator[Attempt]:
         """The judges' attempts; of an answer that a judge wrote, those of the lanes whose answers it was made of."""
@@ -191,13 +200,13 @@ class Staged:
             yield from won.lane.overhead()
         wrote = any(won is seat for judge in self.judges for seat in judge.seats)
         for seat in self._candidates if wrote else ():
-            yield from (attempt for attempt, kept in _attempts_of(seat, kept=True) if kept)
+            yield from (attempt for attempt, _, kept in _places_of(seat, kept=True) if kept)
             if not isinstance(seat.lane, Attempt):
                 yield from seat.lane.overhead()
         for judge in self.judges:
             for seat in judge.seats:
                 if seat is not won:
-                    yield from (attempt for attempt, _ in _attempts_of(seat, kept=False))
+                    yield from (attempt for attempt, _, _ in _places_of(seat, kept=False))
 
     def hearings(self) -> Iterator[Hearing]:
         """The questions to its judges and those below, and their words."""
@@ -366,19 +375,20 @@ class Panel(Group):
         lanes: Sequence[Attempt | Compound],
         on_lose: OnLose,
         look: Callable[[], None],
+        schema: "Schema | None" = None,
     ) -> None:
-        super().__init__(name, policy, lanes, on_lose)
+        super().__init__(name, policy, lanes, on_lose, schema)
         self.deadline = policy.deadline
-        self._look = look
+        self._look_at_all = look
 
     def _close_seat(self, index: int, end: End, at: float) -> None:
         super()._close_seat(index, end, at)
-        self._look()
+        self._look_at_all()
 
 
-def _attempts_of(seat: Seat, *, kept: bool) -> Iterator[tuple[Attempt, bool]]:
+def _places_of(seat: Seat, *, kept: bool) -> Iterator[tuple[Attempt, Seat, bool]]:
     if isinstance(seat.lane, Attempt):
-        yield seat.lane, kept
+        yield seat.lane, seat, kept
     else:
-        for attempt, inner in seat.lane.attempts():
-            yield attempt, kept and inner
+        for attempt, place, inner in seat.lane.places():
+            yield attempt, place, kept and inner

@@ -33,6 +33,9 @@ from fanout.transports.fetch import fetch
 LANE_BYTES = 64 << 20
 """Bytes of decoded body that a try may receive."""
 
+TOLD = "the schema went into the prompt, because the service takes none"
+"""A note on an answer."""
+
 FAREWELL = 1.0
 """Seconds that a lane which is cut off may take to tell its service to stop."""
 
@@ -92,6 +95,8 @@ class Trial:
 
     async def _last_request(self, prompt: Prompt) -> Request:
         """Makes the round trips before the last one, and returns the last one's request."""
+        if prompt.options.schema and self.provider.schema_form == "told" and TOLD not in self._watch.notes:
+            self._watch.notes.append(TOLD)
         with parsing("the request cannot be made", InvalidRequest):
             flow = self.provider.flow(prompt)  # a generator: nothing of it runs before `next`
             request, is_last = _advance(flow, None)

@@ -4,7 +4,7 @@ from math import floor, log10
 from typing import Literal
 
 from fanout.answers import Answer, Run, Spent
-from fanout.errors import ProviderError
+from fanout.errors import ProviderError, Refused
 from fanout.events import Status
 from fanout.formats.terminal import sanitise
 
@@ -27,7 +27,7 @@ def select_answers(run: Run, who: Who) -> list[Answer]:
         return [run.winner] if run.winner and run.winner.status is Status.FINISHED else []
     if who == "quorum":
         return list(run.kept)
-    return [answer for answer in run.answers if answer.status is Status.FINISHED and answer.answered]
+    return [a for a in run.answers if a.status is Status.FINISHED and a.answered and not was_refused(a)]
 
 
 CUTS = {"length": "cut at max_tokens", "content_filter": "cut by a content filter"}
@@ -36,6 +36,8 @@ CUTS = {"length": "cut at max_tokens", "content_filter": "cut by a content filte
 
 def state(answer: Answer) -> str:
     """The state of a lane, in the words of the user."""
+    if was_refused(answer):
+        return "refused"
     if answer.status is Status.FINISHED:
         return CUTS.get(answer.finish_reason or "", "finished") if answer.answered else "empty"
     if was_not_started(answer):
@@ -48,16 +50,21 @@ def was_not_started(answer: Answer) -> bool:
     return answer.status is Status.CANCELLED and answer.elapsed is None
 
 
+def was_refused(answer: Answer) -> bool:
+    """True for an answer that does not fit its schema, whole or from its beginning."""
+    return isinstance(answer.error, Refused)
+
+
 def is_failure(answer: Answer) -> bool:
     """True if the lane ended by itself and gave no answer."""
     return answer.status in (Status.FAILED, Status.TIMED_OUT) or (
-        answer.status is Status.FINISHED and not answer.answered
+        (answer.status is Status.FINISHED and not answer.answered) or was_refused(answer)
     )
 
 
 def explain(answer: Answer) -> str:
     """Returns why a lane gave no answer, or not a whole one; empty where its state says all."""
-    if answer.error and answer.status is not Status.FINISHED:
+    if answer.error and (answer.status is not Status.FINISHED or was_refused(answer)):
         return reason(answer.error)
     if answer.status is Status.FINISHED and not answer.answered:
         counted = answer.usage is not None and answer.usage.reasoning

@@ -22,6 +22,7 @@ from fanout.gateway.dialects.faults import Fault, fault_of
 from fanout.gateway.dialects.writer import Made, Writer, dump, figures_of
 from fanout.gateway.streams import Headers
 from fanout.plan import Connections
+from fanout.prompt import Prompt
 
 PATIENCE = 5.0
 """Seconds of silence after which a stream begins, or says that it is still there. Proxies close after 30 and more."""
@@ -57,7 +58,8 @@ class Sink(Protocol):
 class Answering:
     """Answers one request. `headers` go into its head; `note` is told of the answer once it is whole.
 
-    `fault` is what went wrong, if anything did, `run` has the figures; `over` is False as long as the answer may go on.
+    `schema` judges its answers, `fault` is what went wrong, if anything did, `run` has the figures; `over` is False as
+    long as the answer may go on.
     """
 
     asked: Asked
@@ -70,6 +72,7 @@ class Answering:
     run: Run | None = None
     over: bool = False
     writer: Writer | None = None
+    schema: Any = None
     made: Made = field(init=False)
     _before: dict[str, list[Event]] = field(factory=dict)
     _ids: CallIds = field(factory=CallIds)
@@ -83,6 +86,7 @@ class Answering:
     async def answer(self, sink: Sink, connections: Connections, config: Config) -> bool:
         """Sends the whole answer, or the error. Returns True for an answer."""
         try:
+            self.schema = find_schema(self.asked.prompt, self.plan)
             if self.asked.stream:
                 await self._stream(sink, connections, config)
             else:
@@ -101,7 +105,9 @@ class Answering:
             await send_error(sink, fault, self.make_error(fault), self.headers)
 
     async def _answer_whole(self, sink: Sink, connections: Connections, config: Config) -> None:
-        run = self.run = await api.ask(self.asked.prompt, self.plan, transport=connections, config=config)
+        run = self.run = await api.ask(
+            self.asked.prompt, self.plan, transport=connections, config=config, schema=self.schema
+        )
         winner = run.winner
         if winner is None:
             await self.fail(sink, fault_of(_failure(run)))
@@ -118,7 +124,9 @@ class Answering:
     async def _stream(self, sink: Sink, connections: Connections, config: Config) -> None:
         with unwrapping():
             async with (
-                api.open_fanout(self.asked.prompt, self.plan, transport=connections, config=config) as fanout,
+                api.open_fanout(
+                    self.asked.prompt, self.plan, transport=connections, config=config, schema=self.schema
+                ) as fanout,
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(self._keep_alive, sink)
@@ -144,7 +152,8 @@ class Answering:
             for one in tagged:
                 if type(one.event) in _WRITTEN or isinstance(one.event, End):
                     self._before.setdefault(one.lane, []).append(one.event)
-            answer = fanout.settled or fanout.winner
+            # Where a schema judges, the last lane that is left may still be refused.
+            answer = fanout.winner if self.schema is not None else fanout.settled or fanout.winner
             if answer is None or not (events := self._before.get(answer.lane, [])):
                 return False
             if not any(type(event) in _WRITTEN for event in events) and not _finished(events):
@@ -220,6 +229,23 @@ async def send_error(sink: Sink, fault: Fault, body: Mapping[str, Any], headers:
         own.append(("retry-after", str(max(1, round(fault.retry_after)))))
     await sink.begin(fault.status, [*JSON, *headers, *own])
     await sink.write(said, last=True)
+
+
+def find_schema(prompt: Prompt, plan: Policy) -> Any:
+    """Returns the schema that answers are judged by: the client's, where the plan waits for whole answers.
+
+    Where the package for it is not installed, the services alone heed it. Raises UsageError for one that is none.
+    """
+    schema = prompt.options.schema
+    if not schema or not _waits(plan):
+        return None
+    from fanout.schema.validate import is_installed  # noqa: PLC0415  # few requests have a schema
+
+    return schema if is_installed() else None
+
+
+def _waits(plan: Any) -> bool:
+    return not isinstance(plan, Policy) or (plan.waits and all(map(_waits, plan.lanes)))
 
 
 def _finished(events: Sequence[Event]) -> bool:

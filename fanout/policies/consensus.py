@@ -9,7 +9,7 @@ fast, and wrong far more often.
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import comb, inf
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, get_args
 from weakref import WeakKeyDictionary
 
 from fanout.abc import OnLose, Policy, Standing
@@ -18,6 +18,9 @@ from fanout.errors import Refused, UsageError
 from fanout.events import End, Event, Status
 from fanout.policies.best import Choosing
 from fanout.policies.questions import MOST_SHOWN, check_judge, find_objects
+
+if TYPE_CHECKING:
+    from fanout.schema import Form
 
 Stop = Literal["caught", "likely"]
 Key = Callable[[Answer], Any]
@@ -56,8 +59,9 @@ class Consensus(Policy):
         criteria: str | None = None,
         deadline: float = inf,
         on_lose: OnLose | None = None,
+        **form: Unpack["Form"],
     ) -> None:
-        super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
+        super().__init__(*lanes, deadline=deadline, on_lose=on_lose, **form)
         for name, number in (("agree", agree), ("wave", wave)):
             if number is not None and (type(number) is not int or not 1 <= number <= max(len(lanes), 1)):
                 raise UsageError(f"{name} must be between 1 and the number of lanes, {len(lanes)}, not {number!r}")

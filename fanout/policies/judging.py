@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from math import inf, isfinite
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, Unpack
 
 from fanout.abc import Accept, Hearing, OnLose, Policy, Standing
 from fanout.answers import Answer
@@ -23,9 +23,10 @@ from fanout.policies.questions import (
 )
 from fanout.policies.race import has_answer
 from fanout.prompt import Prompt
+from fanout.schema import Form
 
 
-class JudgedSettings(TypedDict, total=False):
+class JudgedSettings(Form, total=False):
     """The settings of a plan with a judge, beside the judge."""
 
     criteria: str | None
@@ -58,8 +59,9 @@ class Judged(Policy):
         accept: Accept | None = None,
         deadline: float = inf,
         on_lose: OnLose | None = None,
+        **form: Unpack[Form],
     ) -> None:
-        super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
+        super().__init__(*lanes, deadline=deadline, on_lose=on_lose, **form)
         check_judge(judge)
         if enough is not None and (type(enough) is not int or not 1 <= enough <= max(len(lanes), 1)):
             raise UsageError(f"enough must be between 1 and the number of lanes, {len(lanes)}, not {enough!r}")

@@ -6,7 +6,8 @@ import pytest
 
 from fanout.answers import Answer
 from fanout.engine.attempt import Attempt
-from fanout.engine.seats import LONGEST_REASON, Seat, call_all, refuse, weigh
+from fanout.engine.judging import LONGEST_REASON, make_refusal, weigh
+from fanout.engine.seats import Seat, call_all
 from fanout.errors import Refused, TimedOut
 from fanout.events import Status
 from fanout.transports.memory import MemoryTransport
@@ -45,12 +46,12 @@ def test_what_accept_says_is_noted_in_the_seat() -> None:
 
 
 def test_a_refusal_says_why_and_of_which_text() -> None:
-    error = refuse(Answer("a", text="x"), "y" * 1000)
+    error = make_refusal(Answer("a", text="x"), "y" * 1000)
     assert isinstance(error, Refused)
     assert (error.lane, error.partial) == ("a", "x")
     assert len(error.message) < LONGEST_REASON + 50
     late = TimedOut("late")
-    assert refuse(Answer("a"), late) is late
+    assert make_refusal(Answer("a"), late) is late
 
 
 def test_every_call_is_made_and_what_one_raises_comes_out_then() -> None:

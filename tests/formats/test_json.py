@@ -59,6 +59,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "tokens": 11,
         "repeated": 0,
         "opaque": None,
+        "value": None,
     }
 
 

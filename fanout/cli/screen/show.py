@@ -108,7 +108,7 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
                 nursery.start_soon(_end_when_asked, f, stopping)
                 if not choices.quiet:
                     nursery.start_soon(_tell_waits, f, screen)
-                certain = _find_certain(f.lanes, asked.plan, output, who)
+                certain = _find_certain(f.lanes, asked.plan, output, who, judged=choices.schema is not None)
                 await _follow(f, screen, output, person, certain)
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
@@ -214,9 +214,9 @@ def _name_winner(f: Any) -> str | None:
     return winner.lane if winner else None
 
 
-def _find_certain(lanes: Sequence[str], plan: Policy, output: Output, who: Who) -> Certain | None:
+def _find_certain(lanes: Sequence[str], plan: Policy, output: Output, who: Who, *, judged: bool) -> Certain | None:
     """Makes what finds the lane whose text may be printed as it comes; None where the format or the plan forbids it."""
-    if not output.streams(len(lanes)):
+    if judged or not output.streams(len(lanes)):
         return None
     if type(plan).__module__.endswith(".fuse"):  # its winner is known from the first word on
         return Certain(lanes, last_counts=False)
@@ -227,10 +227,16 @@ def _is_known(plan: Any, config: Config) -> bool:
     """True for a plan in which the last lane that answers counts: not for a quorum, nor for what a plug-in decides."""
     if isinstance(plan, str):
         group = config.groups.get(plan)
-        return group is None or (group.policy in _LAST_COUNTS and all(_is_known(lane, config) for lane in group.lanes))
+        return group is None or (
+            group.schema is None
+            and group.policy in _LAST_COUNTS
+            and all(_is_known(lane, config) for lane in group.lanes)
+        )
     if isinstance(plan, Policy):
-        return type(plan).__module__.rpartition(".")[2] in _LAST_COUNTS and all(
-            _is_known(lane, config) for lane in plan.lanes
+        return (
+            plan.schema is None
+            and type(plan).__module__.rpartition(".")[2] in _LAST_COUNTS
+            and all(_is_known(lane, config) for lane in plan.lanes)
         )
     return True
 
@@ -243,10 +249,10 @@ def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
     if choices.output == "raw" and terminal:
         raise click.UsageError("--raw is not for a terminal, which would obey what the model says; redirect it")
     usual = "text" if choices.quiet else "headed" if terminal else "plain"
-    return _make_output(choices.output or usual, prompt, who, terminal=terminal)
+    return _make_output(choices.output or usual, prompt, who, terminal=terminal, valued=choices.schema is not None)
 
 
-def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True) -> Output:
+def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True, valued: bool = False) -> Output:
     """Makes the format of this name; only that one is imported. What is for a terminal's safety is for terminals."""
     match name:
         case "json":
@@ -256,7 +262,7 @@ def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True) 
         case "jsonl":
             from fanout.formats.jsonl import JsonLines
 
-            return JsonLines()
+            return JsonLines(values=valued)
         case "markdown":
             from fanout.formats.markdown import Markdown
 
@@ -395,4 +401,5 @@ def _settings(choices: Choices) -> dict[str, Any]:
         "retries": choices.retries,
         "on_lose": choices.on_lose,
         "deadline": choices.deadline,
+        "schema": choices.schema,
     }

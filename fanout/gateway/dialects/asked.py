@@ -8,6 +8,7 @@ from attrs import field, fields_dict, frozen
 
 from fanout.errors import UsageError
 from fanout.prompt import Media, Message, Options, Prompt
+from fanout.schema.caps import check_caps
 from fanout.settings import check_settings, explain_unknown
 from fanout.wire.json_text import show
 
@@ -198,6 +199,8 @@ def make_options(**given: Any) -> Options:
     names = fields_dict(Options)
     options = Options(**{name: value for name, value in given.items() if value is not None and name in names})
     check_settings(options)
+    if options.schema:
+        check_caps(options.schema)
     return options
 
 
