@@ -255,7 +255,7 @@ def policies() -> Lines:
     for name in POLICIES.values():
         kind: type[Policy] = getattr(fanout, name)
         arguments = [_argument(one) for one in list(inspect.signature(kind).parameters.values())]
-        yield f"* `fanout.{kind.__name__}({', '.join(arguments)})`"
+        yield _paragraph(f"`fanout.{kind.__name__}({', '.join(arguments)})`", "* ", "  ")
         yield _paragraph(f"{_flat(kind)} Retries: {kind.retries}.", "  ", "  ")
     yield ""
     judged = ", ".join(f"`{_argument(one)}`" for one in inspect.signature(Judged).parameters.values())

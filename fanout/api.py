@@ -120,15 +120,13 @@ class Fanout:
                 beside.append(answer)
             elif answer.status:
                 lost.append(answer)
-        winner = self.winner
+        shown = winner.lane if (winner := self.winner) else None
         ended_at = self._group.ended_at
         hearings = list(self._group.hearings())
         return Run(
             answers=tuple(answers.values()),
-            winner=answers[winner.lane] if winner else None,
-            conversation=collect_turns(self._group, answers, winner.lane if winner else None)
-            if self._group.over
-            else None,
+            winner=answers[shown] if shown else None,
+            conversation=collect_turns(self._group, answers, shown) if self._group.over else None,
             wasted=Wasted.of(lost, keeps),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
