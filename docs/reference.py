@@ -32,6 +32,7 @@ from fanout.login.services import SERVICES
 from fanout.plan import CallSettings
 from fanout.policies.judging import Judged
 from fanout.prompt import Message, Options
+from fanout.schema import Form
 from fanout.settings import Setting, settings_of
 from fanout.settings.timeouts import Timeouts
 
@@ -260,6 +261,8 @@ def policies() -> Lines:
     yield ""
     judged = ", ".join(f"`{_argument(one)}`" for one in inspect.signature(Judged).parameters.values())
     yield _paragraph(f"**With a judge**, `Best` and `Fuse` have these settings: {judged}. {_flat(Judged)}")
+    yield ""
+    yield _paragraph(f"`**form` are {', '.join(f'`{name}`' for name in Form.__annotations__)}. {_flat(Form)}")
     yield ""
     yield _paragraph(_after_first(Policy))
 
