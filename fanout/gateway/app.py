@@ -113,6 +113,10 @@ class Gateway:
             yield
             self._nursery.cancel_scope.cancel()
 
+    def stop(self) -> None:
+        """Refuses what comes from now on, and ends what runs with an error."""
+        self.stopping.set()
+
     def app(self) -> Callable[[Scope, Receive, Send], Any]:
         """Returns the ASGI application."""
         paths = {path: Ask(self, path) for path in INTERFACES}
