@@ -1,9 +1,9 @@
 """HTTP/1.1 without TLS, for an ASGI application: h11 reads and frames, and a body goes straight to the socket.
 
-hypercorn passes every piece of a body through five objects, a channel, a lock, a shield and two checkpoints, which
-costs more than all that fanout does with it (docs/performance.md). Here a piece is one system call, and a task waits only
-where the client does not keep up. A connection is one task: what the client sends is read when the application, or the
-next request, asks for it, so nothing of a body is read ahead.
+hypercorn passes every piece of a body through five objects, a lock, a shield and two checkpoints, which costs more than
+all that fanout does with it (docs/gateway.md). Here a piece is one system call, and a task waits only where the client
+does not keep up. A connection is one task: what the client sends is read when the application, or the next request,
+asks for it, so nothing of a body is read ahead.
 
 h11 decides on what a request is, where it ends, and whether a connection may be used again; it is strict where two
 servers might disagree (RFC 9112, section 11.2). Chunks of a body are framed here: its writer keeps no count of them.
@@ -76,7 +76,7 @@ class Server:
             await Connection(self, client).serve()
         except OSError:
             pass  # the client has gone
-        except Exception:
+        except Exception:  # noqa: BLE001  # of one connection, logged
             _log.exception("a connection failed")
 
     def stop(self) -> None:
@@ -160,7 +160,7 @@ class Connection:
             return False
         try:
             await self._server.app(self._scope(self._request), self.receive, self.send)
-        except Exception:
+        except Exception:  # noqa: BLE001  # of one request, logged
             _log.exception("a request failed")
         except BaseExceptionGroup as group:
             if failures := group.subgroup(Exception):

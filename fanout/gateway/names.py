@@ -8,11 +8,12 @@ fallback:a,b                           the next lane when the one before has fai
 quorum:a,b,c@2                         the first answer, once so many lanes have one
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any
 from urllib.parse import parse_qsl
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout import catalog
 from fanout.abc import Head, Policy, Provider, Reader, Request
@@ -35,6 +36,12 @@ LONGEST = 4096
 MOST_LANES = 32
 """Lanes in one name, or in a list of spare models."""
 
+KEPT = 5.0
+"""Seconds for which a plan is kept: keys and logins that are stored meanwhile are used from then on."""
+
+MOST_KEPT = 256
+"""Plans that are kept."""
+
 ALLOWED = {*settings_of(Options), *settings_of(Timeouts), *ALIASES, "web_search"} - {"body"}
 """The options of a lane that a client may set. Addresses, keys, proxies and files are the gateway's own business."""
 
@@ -46,24 +53,59 @@ _NO_WINNER = "{} gives every lane's answer, and a client takes one: name a lane,
 _ON_TOKEN = ("race", "hedge", "fallback")
 
 
+@define
+class Plans:
+    """Finds plans in a configuration, and keeps them for KEPT seconds; times are those of any one clock."""
+
+    config: Config
+    _streaming: Config = field(init=False)
+    _kept: dict[Any, tuple[Policy, float]] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self._streaming = _streaming(self.config)
+
+    def find(self, asked: Asked, now: float) -> Policy:
+        """Returns whom a request is put to, as `find_plan` does."""
+        key = (asked.model, asked.models, asked.stream, asked.fastest)
+        plan, since = self._kept.get(key, (None, 0.0))
+        if plan is None or now - since > KEPT:
+            plan = _find_named(asked, self._streaming if asked.stream else self.config)
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = plan, now
+        return _suited(plan, asked)
+
+
 def find_plan(asked: Asked, config: Config) -> Policy:
     """Returns whom a request is put to. Raises UsageError for a name that there is not, or that a client may not use.
 
     A stream whose plan says nothing of what wins is won by the first token: nothing could be sent before the end else.
     """
+    return Plans(config).find(asked, 0.0)
+
+
+def _find_named(asked: Asked, config: Config) -> Policy:
     on: On = "first_token" if asked.stream else "finish"
     names = [asked.model, *asked.models]
     if len(names) > MOST_LANES or sum(map(len, names)) > LONGEST:
         raise UsageError(f"a model's name may have {LONGEST} characters and {MOST_LANES} lanes")
-    named = _Names(config if on == "finish" else _streaming(config), on, fastest=asked.fastest)
+    named = _Names(config, on, fastest=asked.fastest)
     plans = [named.find(name) for name in dict.fromkeys(names)]
     plan = plans[0] if len(plans) == 1 else Fallback(*plans, on=on)
     if isinstance(plan, catalog.LaneSpec):
         plan = Race(plan, on=on)
     if not plan.chooses:
         raise UsageError(_NO_WINNER.format(show(asked.model)))
-    _each_lane(plan, lambda lane: suit(lane, asked))
     return plan
+
+
+def _suited(plan: Policy, asked: Asked) -> Policy:
+    """The plan with the fields that only some wires have a place for; most requests have none."""
+    if not asked.own and not asked.betas:
+        return plan
+    suited = copy(plan)
+    suited.lanes = tuple(_suited(one, asked) if isinstance(one, Policy) else suit(one, asked) for one in plan.lanes)
+    return suited
 
 
 @frozen
@@ -146,13 +188,6 @@ def lanes_of(plan: Policy) -> Iterator[catalog.LaneSpec]:
             yield from lanes_of(lane)
         else:
             yield lane
-
-
-def _each_lane(plan: Policy, change: Callable[[Any], Any]) -> None:
-    plan.lanes = tuple(lane if isinstance(lane, Policy) else change(lane) for lane in plan.lanes)
-    for lane in plan.lanes:
-        if isinstance(lane, Policy):
-            _each_lane(lane, change)
 
 
 def suit(lane: catalog.LaneSpec, asked: Asked) -> catalog.LaneSpec:
