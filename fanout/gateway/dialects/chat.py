@@ -9,7 +9,16 @@ from attrs import define
 from fanout.answers import Answer
 from fanout.errors import UsageError
 from fanout.events import Delta, Event, File, Reasoning, Refusal, Replace, Source, Sources, ToolCall, Usage
-from fanout.gateway.dialects.asked import SILENT, Asked, Fields, make_options, make_prompt, need, read_model
+from fanout.gateway.dialects.asked import (
+    SILENT,
+    Asked,
+    Fields,
+    make_options,
+    make_prompt,
+    need,
+    optional_switch,
+    read_model,
+)
 from fanout.gateway.dialects.blocks import new_call_id
 from fanout.gateway.dialects.faults import Fault
 from fanout.gateway.dialects.replaced import Text
@@ -47,7 +56,7 @@ def read(body: Mapping[str, Any]) -> Asked:
     model, models, fastest = read_model(fields), fields.texts("models"), fields.switch("fastest_response")
     messages = [Message.of(message) for message in fields.rows("messages")]
     stream, form = fields.switch("stream"), fields.table("response_format")
-    counted = bool(fields.table("stream_options").get("include_usage"))
+    counted = optional_switch(fields.table("stream_options"), "include_usage")
     schema, own = _read_format(form)
     limits = fields.whole("max_completion_tokens"), fields.whole("max_tokens")
     options = make_options(
