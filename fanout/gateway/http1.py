@@ -197,7 +197,11 @@ class Connection:
             try:
                 while (event := self._parser.next_event()) is h11.NEED_DATA:
                     self._parser.receive_data(await self._read())
-                return event if isinstance(event, h11.Request) else None
+                if not isinstance(event, h11.Request):
+                    return None
+                if event.http_version in (b"1.0", b"1.1"):
+                    return event
+                self._fault = h11.RemoteProtocolError("HTTP/2 needs TLS here", 505)
             except h11.RemoteProtocolError as error:
                 self._fault = error
             finally:

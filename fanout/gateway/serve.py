@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import trio
@@ -193,7 +194,8 @@ def settings(wish: Wish, listening: int, make: Callable[[], Any] = ServerConfig)
 def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
     """Runs `work` in as many processes as are wished, which share the listening socket, until a signal ends them all.
 
-    A worker that dies is started again. Returns the exit code: 0 if all ended as they should.
+    A worker that dies is started again; all end when this process does, however it ends. Returns the exit code: 0 if
+    all ended as they should.
     """
     numbers = heeded()
     children: set[int] = set()
@@ -204,13 +206,17 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
         for child in children:
             os.kill(child, signal.SIGTERM)
 
+    alive, held = os.pipe()  # whose end, when nobody holds the other side, says that the parent has gone
+
     def begin() -> None:
         child = os.fork()
         if child:
             children.add(child)
             return
+        os.close(held)
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+        Thread(target=_end_with, args=(alive,), daemon=True).start()
         os._exit(work(evolve(wish, workers=1)))
 
     for number in numbers:
@@ -218,6 +224,12 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
     for _ in range(wish.workers):
         begin()
     return _attend(children, stopped, begin)
+
+
+def _end_with(alive: int) -> None:
+    """Waits until the parent has gone, also by a signal that it cannot heed, and then stops this worker."""
+    os.read(alive, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _attend(children: set[int], stopped: Sequence[int], begin: Callable[[], None]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from fanout.abc import Head
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config, GroupTable
 from fanout.gateway.app import Gateway
@@ -21,13 +22,14 @@ from fanout.gateway.names import find_plan, lanes_of
 from fanout.gateway.queueing import Queue
 from fanout.plan import Connections
 from fanout.prompt import Prompt
-from fanout.transports.memory import Head, MemoryTransport
+from fanout.transports.memory import MemoryTransport, Step
 from tests.gateway.dialects.test_reads import CLAUDE_CODE, CODEX
 from tests.gateway.serving import config_of
 
 WIRES = ("openai", "anthropic", "responses", "gemini", "ollama", "cohere")
 
 PICTURE = "data:image/png;base64,aGVsbG8="
+PDF = "application/pdf"
 SEALED = seal({"wire": "messages", "model": "m", "service": "s", "data": {"type": "thinking", "signature": "x"}})
 
 CHAT: dict[str, Any] = {
@@ -203,7 +205,7 @@ def find_lanes(wire: str) -> Iterator[LaneSpec]:
 @asynccontextmanager
 async def open_app() -> AsyncGenerator[Any]:
     """The application before lanes of all wires, whose services refuse everything."""
-    refusal = [Head(400, {"content-type": "application/json"}), b'{"error": {"message": "no"}}']
+    refusal: list[Step] = [Head(400, {"content-type": "application/json"}), b'{"error": {"message": "no"}}']
 
     @asynccontextmanager
     async def connect() -> AsyncGenerator[Connections]:
