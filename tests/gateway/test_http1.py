@@ -25,7 +25,7 @@ async def answer(send: Any, body: bytes = b"hello", *headers: tuple[bytes, bytes
 
 async def read_body(receive: Any) -> bytes | None:
     """The whole body of a request; None if the client has left before its end."""
-    body = b""
+    body: bytes = b""
     while True:
         message: dict[str, Any] = await receive()
         if message["type"] == "http.disconnect":
