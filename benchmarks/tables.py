@@ -23,11 +23,13 @@ from benchmarks import (
     gateway_cost,
     gateway_race,
     import_cost,
+    judge_cost,
     race_cost,
     scale,
     setup_cost,
     start_cost,
     stream_cost,
+    thousand_lanes,
 )
 from benchmarks.machine import RESULTS, table
 from benchmarks.ways import KINDS, TLS
@@ -86,8 +88,10 @@ def measuring(results: Mapping[str, Any]) -> Iterator[str]:
 PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "stream_cost": streams,
     "race_cost": race_cost.report,
+    "judge_cost": judge_cost.report,
     "setup_cost": setup_cost.report,
     "scale": scale.report,
+    "thousand_lanes": thousand_lanes.report,
     "bridge_cost": bridge_cost.report,
     "import_cost": import_cost.report,
     "start_cost": start_cost.report,

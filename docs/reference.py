@@ -30,6 +30,7 @@ from fanout.cli.options import CLOCK_FLAGS, add_choices
 from fanout.errors import ProviderError
 from fanout.login.services import SERVICES
 from fanout.plan import CallSettings
+from fanout.policies.judging import Judged
 from fanout.prompt import Message, Options
 from fanout.settings import Setting, settings_of
 from fanout.settings.timeouts import Timeouts
@@ -79,6 +80,7 @@ VARIABLES = {
     "REQUESTS_CA_BUNDLE": "The same where neither of these is set; then `CURL_CA_BUNDLE`.",
     "FANOUT_MODEL": "The embedded model's weights: the path of a GGUF file, in place of those that are installed.",
     "DISPLAY": "Where `fanout login` shows its browser, as does `WAYLAND_DISPLAY`.",
+    "COLUMNS": "How wide a terminal is, in characters, where it does not say so itself, or output goes elsewhere.",
     "NO_COLOR": "No colours from the command.",
     "TERM": "`dumb`: no live view.",
     "SHELL": "The shell that `fanout completion` writes for, unless it is told.",
@@ -253,8 +255,11 @@ def policies() -> Lines:
     for name in POLICIES.values():
         kind: type[Policy] = getattr(fanout, name)
         arguments = [_argument(one) for one in list(inspect.signature(kind).parameters.values())]
-        yield f"* `fanout.{kind.__name__}({', '.join(arguments)})`"
+        yield _paragraph(f"`fanout.{kind.__name__}({', '.join(arguments)})`", "* ", "  ")
         yield _paragraph(f"{_flat(kind)} Retries: {kind.retries}.", "  ", "  ")
+    yield ""
+    judged = ", ".join(f"`{_argument(one)}`" for one in inspect.signature(Judged).parameters.values())
+    yield _paragraph(f"**With a judge**, `Best` and `Fuse` have these settings: {judged}. {_flat(Judged)}")
     yield ""
     yield _paragraph(_after_first(Policy))
 
@@ -269,7 +274,7 @@ def prompts() -> Lines:
 
 def answers() -> Lines:
     """Yields the fields of answers and runs."""
-    for kind in (Answer, Run, fanout.Source):
+    for kind in (Answer, Run, fanout.Verdict, fanout.Spent, fanout.Source):
         shown = [*(a.name for a in fields(kind)), *(n for n, v in vars(kind).items() if isinstance(v, property))]
         yield _paragraph(f"**{kind.__name__}**: {', '.join(f'`{name}`' for name in shown)}. {_flat(kind)}")
         yield ""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanout import aio, sync
-    from fanout.answers import Answer, Run, Wasted
+    from fanout.answers import Answer, Run, Spent, Wasted
+    from fanout.answers.verdicts import Verdict
     from fanout.api import (
         Fanout,
         Stream,
@@ -70,7 +71,10 @@ if TYPE_CHECKING:
         Usage,
     )
     from fanout.policies.all import All
+    from fanout.policies.best import Best
+    from fanout.policies.consensus import Consensus
     from fanout.policies.fallback import Fallback
+    from fanout.policies.fuse import Fuse
     from fanout.policies.hedge import Hedge
     from fanout.policies.quorum import Quorum
     from fanout.policies.race import Race
@@ -82,7 +86,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "fanout": ("aio", "sync"),
-    "fanout.answers": ("Answer", "Run", "Wasted"),
+    "fanout.answers": ("Answer", "Run", "Spent", "Wasted"),
+    "fanout.answers.verdicts": ("Verdict",),
     "fanout.api": (
         "Fanout",
         "Stream",
@@ -143,7 +148,10 @@ _HOMES = {
         "Usage",
     ),
     "fanout.policies.all": ("All",),
+    "fanout.policies.best": ("Best",),
+    "fanout.policies.consensus": ("Consensus",),
     "fanout.policies.fallback": ("Fallback",),
+    "fanout.policies.fuse": ("Fuse",),
     "fanout.policies.hedge": ("Hedge",),
     "fanout.policies.quorum": ("Quorum",),
     "fanout.policies.race": ("Race",),
@@ -164,8 +172,10 @@ __all__ = [
     "AllLanesFailed",
     "Answer",
     "AuthError",
+    "Best",
     "ConfigurationError",
     "ConnectError",
+    "Consensus",
     "Conversation",
     "Delta",
     "End",
@@ -174,6 +184,7 @@ __all__ = [
     "Fanout",
     "FanoutError",
     "File",
+    "Fuse",
     "Hedge",
     "History",
     "InternalError",
@@ -205,6 +216,7 @@ __all__ = [
     "ServerError",
     "Source",
     "Sources",
+    "Spent",
     "Started",
     "Status",
     "Stream",
@@ -218,6 +230,7 @@ __all__ = [
     "Truncated",
     "Usage",
     "UsageError",
+    "Verdict",
     "Wasted",
     "aio",
     "ask",

@@ -10,17 +10,21 @@ from collections.abc import Awaitable, Callable, Collection, Generator, Mapping,
 from contextvars import ContextVar
 from functools import cache
 from math import inf
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, Unpack
 
 from attrs import field, fields_dict, frozen
 
 from fanout.addresses.proxy import Proxy, as_proxy
 from fanout.answers import Answer, Run
+from fanout.answers.verdicts import Verdict
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError, TimedOut
 from fanout.events import CONTENT, Event, Status
 from fanout.prompt import Prompt
+
+if TYPE_CHECKING:
+    from fanout.schema import Form, Schema
 
 
 @frozen
@@ -124,10 +128,20 @@ class Access:
     given: Mapping[str, Any] = field(factory=dict)
 
 
+SchemaForm = Literal["enforced", "sent", "told"]
+"""A service writes only what fits a schema (enforced), is asked to (sent), or reads of it in its prompt (told)."""
+
+
 @cache
 def _fields_of(kind: Any) -> frozenset[str]:
     """Returns the names of an attrs class's fields; attrs makes them anew each time, ten times for a lane."""
     return frozenset(fields_dict(kind))
+
+
+@cache
+def _shared_fields(kind: Any) -> frozenset[str]:
+    """Returns the names of the fields of a kind of provider that Access has too."""
+    return _fields_of(Access) & _fields_of(kind)
 
 
 class Provider(ABC):
@@ -155,13 +169,19 @@ class Provider(ABC):
 
         A provider that knows more of its service, or has settings for its quirks, adds them to `more`.
         """
-        values = {name: getattr(access, name) for name in _fields_of(Access)} | dict(access.given) | more
-        return cls(**{name: value for name, value in values.items() if cls.takes(name)})
+        values = {name: getattr(access, name) for name in _shared_fields(cls)}
+        values |= {name: value for name, value in (*access.given.items(), *more.items()) if cls.takes(name)}
+        return cls(**values)
 
     @classmethod
     def takes(cls, setting: str) -> bool:
         """Tells whether a setting of this name is one of the provider's fields."""
         return setting in _fields_of(cls)  # an attrs class, where the catalog makes it
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return "sent"
 
     @property
     def maker(self) -> Mapping[str, Any]:
@@ -293,10 +313,16 @@ class Policy(ABC):
     or that has lost, starts the next at once. `retries` is how often a lane is tried again, unless the lane says
     otherwise. `deadline` is the number of seconds that all the lanes together may take; `on_lose` None leaves the
     choice to the call. `accept` is asked once about each answer, before `losers` hears that its lane has finished; None
-    takes all.
+    takes all. Before that an answer must fit the `schema`; without one, that of the plan around it or of the call
+    holds. `waits` is False for a policy that may choose before an answer is whole, which no schema can judge.
     """
 
+    undecided: ClassVar[str] = ""
+    """The reason why good answers did not win where none has; they are kept all the same. Empty: they are not."""
+
     accept: Accept | None = None
+    schema: "Schema | None" = None
+    waits: bool = True
 
     pace: float = 0.0
     retries: ClassVar[int] = 1
@@ -309,10 +335,31 @@ class Policy(ABC):
     speech: frozenset[type] = CONTENT
     """The kinds of content with which a lane is not silent, so that the wait for the next lane begins anew."""
 
-    def __init__(self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None) -> None:
+    def __init__(
+        self, *lanes: Any, deadline: float = inf, on_lose: OnLose | None = None, **form: Unpack["Form"]
+    ) -> None:
         self.lanes = lanes
         self.deadline = deadline
         self.on_lose = on_lose
+        if form:
+            from fanout.schema import Form, Schema  # noqa: PLC0415  # few plans have one
+
+            if unknown := form.keys() - Form.__annotations__.keys():
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {min(unknown)!r}")
+            self.schema = Schema.of(form)
+
+    @property
+    def plans(self) -> tuple[Any, ...]:
+        """All that is asked by this plan: its lanes, and those besides whose answers are none of a lane, as a judge."""
+        return self.lanes
+
+    def needs_next(self, lanes: Sequence[Standing], started: int) -> bool:
+        """Tells whether the next lane is to start at once, whatever the pace, when the first `started` have."""
+        return False
+
+    def tally(self, lanes: Sequence[Standing]) -> Mapping[str, Sequence[int]]:
+        """Returns the lanes that voted for each answer, the most first, if lanes vote."""
+        return {}
 
     @abstractmethod
     def losers(self, lane: int, event: Event, lanes: Sequence[Standing]) -> Collection[int]:
@@ -326,6 +373,46 @@ class Policy(ABC):
         """Returns the lane whose answer is the group's, from the verdict on: the first that is good, if any."""
         kept = [(s.place, i) for i, s in enumerate(lanes) if s.good]
         return min(kept)[1] if kept else None
+
+    def open_hearing(self) -> "Hearing | None":
+        """Returns the questions that one run puts to judges where no lane has won; None: this policy has none."""
+        return None
+
+
+class Hearing(Protocol):
+    """The questions that one run puts to judges about the answers of its lanes: who is asked, what, and what they said.
+
+    It does no I/O. `plans` are the judges, each a plan that is asked once at most; judges and answers go by their
+    numbers. `writer` is the judge whose own answer is the run's, if one is. `best` is the number of the answer that
+    won, `verdicts` what judges said, `analysis` what they found.
+    """
+
+    plans: Sequence[Policy]
+    writer: int | None
+    best: int | None
+    verdicts: Sequence[Verdict]
+    analysis: Mapping[str, Any] | None
+
+    @property
+    def over(self) -> bool:
+        """True once no judge is to be waited for."""
+        ...
+
+    def wait(self, good: int, elapsed: float) -> float | None:
+        """Returns the seconds that others still have when `good` lanes have answered after `elapsed`; None: all."""
+        ...
+
+    def choose(self, lanes: Sequence[Standing]) -> Sequence[int]:
+        """Returns the lanes whose answers judges are to see, the first that finished before the others."""
+        ...
+
+    def ask(self, prompt: Prompt, answers: Sequence[Answer]) -> Mapping[int, Prompt]:
+        """Returns the first questions about these answers to `prompt`, by judge."""
+        ...
+
+    def take(self, judge: int, answer: Answer, error: ProviderError | None) -> Mapping[int, Prompt]:
+        """Takes a judge's answer, or why it counts for nothing, and returns the questions that follow."""
+        ...
 
 
 class Login(Protocol):

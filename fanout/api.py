@@ -12,7 +12,7 @@ from attrs import evolve
 
 from fanout import catalog
 from fanout.abc import Accept, Login, Observer, Policy, Provider, Transport
-from fanout.answers import Answer, Run, Wasted
+from fanout.answers import Answer, Run, Spent, Wasted
 from fanout.answers.certain import Certain
 from fanout.answers.prices import cost
 from fanout.catalog.config import Config, load
@@ -20,10 +20,12 @@ from fanout.engine.alarms import open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.observer import tell
+from fanout.engine.staged import Staged
+from fanout.engine.turns import collect_turns
 from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
 from fanout.errors.unwrapped import unwrapping
-from fanout.events import File, Status, Tagged
+from fanout.events import File, Tagged
 from fanout.plan import (
     KEEPER,
     Builder,
@@ -34,11 +36,11 @@ from fanout.plan import (
     as_lanes,
     check_call,
     check_call_names,
+    find_schema,
 )
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Message, Options, Prompt
-from fanout.prompt.history import History, Turns
 from fanout.settings import check_settings
 from fanout.transports.download import download
 from fanout.transports.fetch import fetch_models
@@ -68,7 +70,7 @@ async def open_transport(name: str | None = None, *, login: Login | None = None)
 class Fanout:
     """A running fan-out: iterate over it for the Tagged events of all lanes, until all have ended."""
 
-    def __init__(self, group: Group, channel: Channel | None = None) -> None:
+    def __init__(self, group: Group | Staged, channel: Channel | None = None) -> None:
         self._group = group
         self._channel = channel or Channel(trio.current_time())
         self.started = self._channel.zero
@@ -88,10 +90,9 @@ class Fanout:
     @property
     def winner(self) -> Answer | None:
         """The answer that the plan chose, if it has."""
-        seat = self._group.winner
-        if seat is None:
+        if (chosen := self._group.chosen) is None:
             return None
-        answer = seat.answer
+        answer = chosen.answer
         return evolve(answer, cost=cost(answer)) if self._group.over else answer
 
     @property
@@ -105,48 +106,42 @@ class Fanout:
         """The run so far; complete, and with its cost, once the iteration has ended."""
         answers: dict[str, Answer] = {}
         keeps: list[Answer] = []
+        beside: list[Answer] = []
         lost: list[Answer] = []
-        for attempt, kept in self._group.attempts():
-            answer = attempt.answer
+        overhead = {attempt.name for attempt in self._group.overhead()}
+        for _, seat, kept in self._group.places():
+            answer = seat.answer
             if self._group.over:
                 answer = evolve(answer, cost=cost(answer))
             answers[answer.lane] = answer
             if kept:
                 keeps.append(answer)
+            elif answer.status and answer.lane in overhead:
+                beside.append(answer)
             elif answer.status:
                 lost.append(answer)
-        winner = self._group.winner
+        shown = winner.lane if (winner := self.winner) else None
         ended_at = self._group.ended_at
+        hearings = list(self._group.hearings())
         return Run(
             answers=tuple(answers.values()),
-            winner=answers[winner.answer.lane] if winner else None,
-            conversation=self._history(answers, winner.answer.lane if winner else None) if self._group.over else None,
+            winner=answers[shown] if shown else None,
+            conversation=collect_turns(self._group, answers, shown) if self._group.over else None,
             wasted=Wasted.of(lost, keeps),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
+            overhead=Spent.of(beside),
+            votes=self._group.votes,
+            verdicts=tuple(verdict for hearing in hearings for verdict in hearing.verdicts),
+            analysis=next((hearing.analysis for hearing in hearings if hearing.analysis is not None), None),
         )
-
-    def _history(self, answers: Mapping[str, Answer], shown: str | None) -> History | None:
-        """The conversations of the lanes that answered, for a later prompt."""
-        said = {
-            attempt.name: Turns.after(
-                attempt.prompt.messages if attempt.prompt else (),
-                answer.text or answer.refusal,
-                answer.tool_calls,
-                answer.conversation.state if answer.conversation else None,
-                answer.reasoning,
-                answer.opaque,
-            )
-            for attempt, _ in self._group.attempts()
-            if (answer := answers[attempt.name]).status is Status.FINISHED
-        }
-        usual = said.get(shown or next(iter(said), ""))
-        return History(said, Turns(usual.messages) if usual else None) if said else None
 
     @property
     def failure(self) -> AllLanesFailed | None:
         """Every lane's error, if the fan-out is over and gave no answer."""
-        if not self._group.over or any(kept for _, kept in self._group.attempts()):
+        group = self._group
+        answered = group.winner is not None if group.chooses else any(kept for _, kept in group.attempts())
+        if not group.over or answered:
             return None
         errors = list(self._group.errors())
         return AllLanesFailed("no lane gave an answer", errors) if errors else None
@@ -204,6 +199,7 @@ async def _open(
         given.get("on_lose", "cancel"),
         load() if config is None else config,
         given.get("conversation"),
+        find_schema(given),
     )
     async with AsyncExitStack() as stack:
         connections = await _connections(given.get("transport") or settings.config.defaults.transport, stack)
@@ -215,7 +211,7 @@ async def _open(
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 
 
-async def _look_up_prices(group: Group) -> None:
+async def _look_up_prices(group: Group | Staged) -> None:
     """Looks up the prices of many lanes a portion at a time: `Fanout.run` finds them then, in one short step."""
     attempts = [attempt for attempt, _ in group.attempts()]
     for number, attempt in enumerate(attempts if len(attempts) > PRICED else ()):
@@ -249,16 +245,25 @@ def _runs_asyncio() -> bool:
 
 
 async def _run_to_end(
-    fanout: Fanout, group: Group, prompt: Prompt, until: float, observer: Observer | None, channel: Channel | None
+    fanout: Fanout,
+    group: Group | Staged,
+    prompt: Prompt,
+    until: float,
+    observer: Observer | None,
+    channel: Channel | None,
 ) -> None:
+    crashed = False
     try:
         await group.run(prompt, until)
         await _look_up_prices(group)
+    except Exception:
+        crashed = True
+        raise
     finally:
         if observer is not None:
             lanes = [attempt for attempt, _ in group.attempts()]
-            tell(observer.run_ended, fanout.run, lanes, trio.current_time())
-        if channel is not None:
+            tell(observer, "run_ended", fanout.run, lanes, trio.current_time())
+        if channel is not None and not crashed:  # else whoever reads is cancelled, and the exception comes out alone
             channel.close()
 
 
@@ -286,9 +291,7 @@ class Stream:
         async for tagged in self._fanout:
             if piece := self._certain.event(tagged, self._name_winner):
                 return piece
-        if (failure := self._fanout.failure) is not None:
-            raise failure
-        raise StopAsyncIteration
+        return self._say_last()
 
     async def take(self) -> Sequence[str]:
         """Waits for text, and takes all that is there; otherwise like the iteration."""
@@ -297,11 +300,23 @@ class Stream:
             try:
                 events = await self._fanout.take()
             except StopAsyncIteration:
-                if (failure := self._fanout.failure) is not None:
-                    raise failure from None
-                raise
+                return [self._say_last()]
             pieces = [piece for tagged in events if (piece := self._certain.event(tagged, self._name_winner))]
         return pieces
+
+    def _say_last(self) -> str:
+        """Returns the text that is left when there are no more events. Raises StopAsyncIteration, or the failure.
+
+        The failure of the run, or of the answer whose beginning was given where that broke off.
+        """
+        if piece := self._certain.close(self._name_winner):
+            return piece
+        failure = self._fanout.failure
+        if failure is None and self.lane is not None and (error := self.run[self.lane].error) is not None:
+            failure = AllLanesFailed("the answer broke off", [error])
+        if failure is not None:
+            raise failure from None
+        raise StopAsyncIteration
 
     def _name_winner(self) -> str | None:
         winner = self._fanout.winner
@@ -315,26 +330,29 @@ async def stream(
     """Gives the winner's text from the verdict on, and that of a lane at once where no other is left to win.
 
     `async with fanout.stream(prompt, lanes) as text:`, and in it `async for piece in text:`. A list of lanes is a Race
-    on the first token; CallSettings says what the settings are. When the block is left, nothing of it remains, here or
-    upstream. The iteration raises AllLanesFailed when no lane gives an answer, also after the beginning of one; a text
-    that its service rewrites afterwards is not taken back. Raises UsageError.
+    on the first token, or with a `schema` on the whole answer; CallSettings says what the settings are. When the block
+    is left, nothing of it remains, here or upstream. The iteration raises AllLanesFailed when no lane gives an answer,
+    also after the beginning of one; a text that its service rewrites afterwards is not taken back. Raises UsageError.
     """
     _check_loop("stream")
     if isinstance(plan, str):
         settings["config"] = config = settings.get("config") or load()
         plan = catalog.resolve(plan, config)
     if not isinstance(plan, Policy):
-        plan = Race(*as_lanes(plan), on="first_token")
+        plan = Race(*as_lanes(plan), on="first_token" if settings.get("schema") is None else "finish")
     if not plan.chooses:
         raise UsageError(f"{type(plan).__name__} chooses no winner; use open_fanout")
     async with open_fanout(prompt, plan, **settings) as fanout:
-        yield Stream(fanout, Certain(fanout.lanes, last_counts=_takes_all(plan)))
+        yield Stream(fanout, Certain(fanout.lanes, last_counts=settings.get("schema") is None and _takes_all(plan)))
 
 
 def _takes_all(plan: Any) -> bool:
     """True if no `accept` of the plan's author may refuse an answer."""
     return not isinstance(plan, Policy) or (
-        plan.accept in (None, has_answer) and all(map(_takes_all, plan.lanes)) and isinstance(plan, Race)
+        plan.schema is None
+        and plan.accept in (None, has_answer)
+        and all(map(_takes_all, plan.lanes))
+        and isinstance(plan, Race)
     )
 
 

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout import AllLanesFailed, Delta, Quorum, Race, Status, Timeouts, UsageError
+from fanout import AllLanesFailed, Consensus, Delta, Quorum, Race, Status, Timeouts, UsageError
 from fanout.abc import Head, OnLose, Request
 from fanout.errors import (
     ServerError,
@@ -433,3 +433,19 @@ async def test_a_run_is_plain_data_too(autojump_clock: MockClock) -> None:
     assert data["winner"] == "a"
     assert [answer["status"] for answer in data["answers"]] == ["finished", "cancelled"]
     assert data["wasted"]["at_least"] is True
+
+
+async def test_lanes_that_do_not_agree_are_an_error_of_a_race_and_all_kept_by_ask(autojump_clock: MockClock) -> None:
+    transport = memory(a=said("x"), b=said("y"))
+    with pytest.raises(AllLanesFailed) as caught:
+        await fanout.race("?", Consensus(*words("a", "b")), transport=transport)
+    assert all("the lanes did not agree" in str(error) for error in caught.value.exceptions)
+    run = await fanout.ask("?", Consensus(*words("a", "b")), transport=transport)
+    assert [answer.lane for answer in run.kept] == ["a", "b"]
+    assert (run.winner, run.wasted.tokens) == (None, 0)
+    nested = await fanout.ask(
+        "?",
+        Race(Consensus(*words("a", "b")), *words("c")),
+        transport=memory(a=said("x"), b=said("y"), c=said("z", first=1)),
+    )
+    assert nested.winner and nested.winner.lane == "c"

@@ -9,7 +9,7 @@ from attrs import define, field
 from trio.testing import MockClock
 
 import fanout
-from fanout import All, Fallback, Hedge, Quorum, Race, Status
+from fanout import All, Best, Consensus, Fallback, Fuse, Hedge, Quorum, Race, Status
 from fanout.abc import Head, Policy, Request
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
@@ -116,6 +116,23 @@ SCENARIOS: dict[str, Scenario] = {
         lambda: memory(quick=said("a"), slow=said(*"abc")),
         {"quick": FINISHED, "slow": FINISHED},
         "quick",
+    ),
+    "best": Scenario(
+        lambda: Best(*words("a", "b", "late"), judge=Words("d"), grace=0.1),
+        lambda: memory(a=said("x"), b=said("y"), late=[HANG], d=[0.1, b'{"best":"A","why":"so"} .']),
+        {"a": FINISHED, "b": FINISHED, "late": CANCELLED, "judge": FINISHED},
+    ),
+    "fuse": Scenario(
+        lambda: Race(Fuse(*words("a", "b"), judge=Words("d"), analysis=True), Words("slow")),
+        lambda: memory(a=said("x"), b=said("y"), slow=[HANG], d=said("f", "g")),
+        {"a": FINISHED, "b": FINISHED, "judge": FINISHED, "judge#2": FINISHED, "slow": CANCELLED},
+        "judge#2",
+    ),
+    "consensus in waves": Scenario(
+        lambda: Consensus(*words("a", "b", "c", "e", "f"), wave=2),
+        lambda: memory(a=said("x"), b=said("x", first=0.15), c=said("y", first=0.2), e=said("x", first=0.3), f=[HANG]),
+        {"a": FINISHED, "b": FINISHED, "c": FINISHED, "e": FINISHED, "f": CANCELLED},
+        "a",
     ),
     "retry": Scenario(
         lambda: Race(LaneSpec("again", Words("again"), retries=1)),

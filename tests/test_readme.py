@@ -90,7 +90,7 @@ async def test_the_benchmark_prints_what_it_says(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "today" / "report.html").exists()
 
 
-@pytest.mark.parametrize("name", ["Race", "Hedge", "Fallback", "Quorum", "All"])
+@pytest.mark.parametrize("name", ["Race", "Hedge", "Fallback", "Quorum", "Consensus", "Best", "All"])
 def test_the_table_of_policies_makes_plans(name: str) -> None:
     rows = [
         row for row in re.findall(r"^\| `(fanout\.)?(\w+\(.*?\))` \|", README, re.MULTILINE) if row[1].startswith(name)

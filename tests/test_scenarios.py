@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import fanout
-from fanout import All, Fallback, Hedge, Quorum, Race, Timeouts
+from fanout import All, Best, Consensus, Fallback, Fuse, Hedge, Quorum, Race, Timeouts
 from fanout.abc import OnLose, Policy
 from fanout.events import End, Status, Tagged
 from tests.servers.openai import OpenAIServer, open_server
@@ -58,6 +58,7 @@ def draw_plan(random: Random, server: OpenAIServer, names: Iterator[int], depth:
         return server.lane(f"l{next(names)}", **draw_script(random))
 
     lanes = [lane() for _ in range(random.randint(1, 4))]
+    judge = server.lane(f"j{next(names)}", **draw_script(random))
     on_lose: OnLose | None = random.choice([None, None, "keep"])
     deadline = random.choice([float("inf"), round(random.expovariate(8), 3)])
     return random.choice(
@@ -68,6 +69,9 @@ def draw_plan(random: Random, server: OpenAIServer, names: Iterator[int], depth:
             Hedge(*lanes, after=random.expovariate(40), on_lose=on_lose),
             Fallback(*lanes),
             Quorum(*lanes, k=random.randint(1, len(lanes)), on_lose=on_lose),
+            Consensus(*lanes, wave=random.choice([None, 1]), or_judge=random.choice([None, judge]), on_lose=on_lose),
+            Best(*lanes, judge=judge, grace=0.02, swap=random.random() < 0.5, deadline=deadline, on_lose=on_lose),
+            Fuse(*lanes, judge=judge, grace=0.02, analysis=random.random() < 0.5, on_lose=on_lose),
         ]
     )
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 from attrs import define, evolve, field, frozen
 
+from fanout.answers.verdicts import Verdict
 from fanout.errors import ProviderError
 from fanout.events import (
     CONTENT,
@@ -70,6 +71,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     opaque: Mapping[str, Any] | None = field(default=None, repr=False)
     repeated: int = 0
+    value: Any = None
 
     @property
     def message(self) -> Message:
@@ -87,6 +89,16 @@ class Answer:
         from fanout.answers.html import draw_columns  # noqa: PLC0415  # for notebooks alone
 
         return draw_columns([self])
+
+    @property
+    def partial_value(self) -> Any:
+        """The JSON value so far of a text that may not be whole; None where there is none. Made anew each time.
+
+        Raises UsageError without the extra `schema`.
+        """
+        from fanout.schema.partial import partial_value  # noqa: PLC0415  # of few answers
+
+        return partial_value(self.text)
 
     @property
     def answered(self) -> bool:
@@ -108,8 +120,8 @@ class Answer:
 
 
 @frozen
-class Wasted:
-    """Work done for nothing: chunks of content, output tokens (estimated where nobody counted), money.
+class Spent:
+    """Work of some lanes: chunks of content, output tokens (estimated where nobody counted), money.
 
     `input` are the tokens of the prompts, of every request that was sent, also of the winner's earlier tries.
     `at_least` says that the cost is not whole: of some of it nobody knows the count or the price.
@@ -122,8 +134,8 @@ class Wasted:
     at_least: bool = False
 
     @classmethod
-    def of(cls, answers: Sequence[Answer], kept: Sequence[Answer] = ()) -> "Wasted":
-        """The sum over these answers of losers, and over the earlier tries of all, those of the `kept` ones too."""
+    def of(cls, answers: Sequence[Answer], kept: Sequence[Answer] = ()) -> Self:
+        """The sum over these answers, and over the earlier tries of all, those of the `kept` ones too."""
         sent = [answer for answer in answers if answer.chunks or answer.usage is not None]
         costs = [answer.cost for answer in sent if answer.cost is not None]
         return cls(
@@ -139,11 +151,19 @@ class Wasted:
 
 
 @frozen
+class Wasted(Spent):
+    """Work done for nothing, by lanes that lost or failed."""
+
+
+@frozen
 class Run:
     """One prompt's fan-out: every lane's answer in the order of the lanes, none dropped.
 
     `kept` are those that finished and did not lose, in the order of the lanes: a quorum's k, without what was
-    `wasted`. `elapsed` is in seconds. `conversation` goes into a later call, to go on from here.
+    `wasted`. `elapsed` is in seconds. `conversation` goes into a later call, to go on from here. `overhead` is the work
+    beside the winner's that its answer took: a judge's, or that of the answers a fusion was made of. `verdicts` are
+    those of judges, `analysis` what a fusion's judge found in the answers, as JSON. `votes` are the lanes that voted
+    for each answer of a consensus, the most first.
     """
 
     answers: tuple[Answer, ...]
@@ -152,6 +172,16 @@ class Run:
     elapsed: float
     kept: tuple[Answer, ...] = ()
     conversation: History | None = field(default=None, repr=False)
+    overhead: Spent = Spent()
+    votes: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    analysis: Mapping[str, Any] | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict that named the winner; else the first, which says why it did not."""
+        named = (verdict for verdict in self.verdicts if self.winner and verdict.best == self.winner.lane)
+        return next(named, self.verdicts[0] if self.verdicts else None)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the run as plain data, which json.dumps takes; `--json` prints the same, with a word on each end."""

@@ -31,6 +31,13 @@ class Certain:
             return self._news_of(event) if lane == self.lane else ""
         self._note(lane, event)
         self.lane = self._last() or winner()
+        return "".join(self._texts.get(self.lane, ())) if self.lane else ""
+
+    def close(self, winner: Callable[[], str | None]) -> str:
+        """Returns what is still to be said when no more events come: a verdict may fall after the last of them."""
+        if self.lane is not None:
+            return ""
+        self.lane = winner()
         return "".join(self._texts[self.lane]) if self.lane else ""
 
     def _note(self, lane: str, event: Event) -> None:
@@ -40,9 +47,10 @@ class Certain:
                 self._good.discard(lane)
         elif type(event) in CONTENT and not isinstance(event, Reasoning):
             self._good.add(lane)
+            pieces = self._texts.setdefault(lane, [])  # a lane that is asked again is none of those at first
             if isinstance(event, Replace):
-                self._texts[lane].clear()
-            self._texts[lane].append(_text(event))
+                pieces.clear()
+            pieces.append(_text(event))
 
     def _news_of(self, event: Event) -> str:
         """Returns what an event adds to the text that was returned so far, which is in the lane's pieces."""

@@ -1,25 +1,32 @@
 """A run and its answers as plain data: what `Run.to_dict` returns, and `--json` prints with a word on each end."""
 
 from base64 import b64encode
+from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from attrs import asdict
 
 from fanout.answers import Answer, Run
-from fanout.errors import ProviderError
+from fanout.answers.verdicts import Verdict
+from fanout.errors import ProviderError, Refused
 from fanout.events import File
 
 Object = dict[str, Any]
 
 
 def run_object(run: Run) -> Object:
-    """The run: who won, which answers were kept, what was wasted, and every lane's answer in the order of the lanes."""
+    """The run: who won, what was kept, spent and said of answers, and every lane's answer, in the order of lanes."""
     return {
         "type": "run",
         "winner": run.winner.lane if run.winner else None,
         "kept": [answer.lane for answer in run.kept],
         "elapsed": seconds(run.elapsed),
         "wasted": asdict(run.wasted),
+        "overhead": asdict(run.overhead),
+        "votes": {key: list(lanes) for key, lanes in run.votes.items()},
+        "verdicts": [verdict_object(verdict) for verdict in run.verdicts],
+        "analysis": run.analysis,
         "answers": [answer_object(answer) for answer in run.answers],
     }
 
@@ -53,7 +60,45 @@ def answer_object(answer: Answer) -> Object:
         "tokens": answer.tokens,
         "repeated": answer.repeated,
         "opaque": answer.opaque,
+        "value": plain(answer.value),
+        **({"partial_value": answer.partial_value} if _is_broken_off(answer) else {}),
     }
+
+
+def verdict_object(verdict: Verdict) -> Object:
+    """A judge's verdict."""
+    return {
+        "judge": verdict.judge,
+        "labels": dict(verdict.labels),
+        "best": verdict.best,
+        "why": verdict.why,
+        "error": error_object(verdict.error),
+    }
+
+
+def _is_broken_off(answer: Answer) -> bool:
+    """True for an answer that a schema refused, or that it may still judge: its value is there as far as it goes."""
+    return isinstance(answer.error, Refused) and bool(answer.error.why)
+
+
+def plain(value: Any) -> Any:
+    """A value as plain data: what a class was made of goes by its fields, and anything else that JSON has not as text.
+
+    The kinds of classes are those that a schema may be given as.
+    """
+    if value is None or isinstance(value, str | int | float | bool):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if callable(dump := getattr(value, "model_dump", None)):
+        return dump(mode="json")
+    fields: Any = getattr(type(value), "__attrs_attrs__", None) or getattr(value, "__dataclass_fields__", {}).values()
+    names = [one.name for one in fields]
+    return {name: plain(getattr(value, name)) for name in names} if names else str(value)
 
 
 def file_object(file: File) -> Object:
@@ -71,6 +116,7 @@ def error_object(error: ProviderError | None) -> Object | None:
         "status": error.status,
         "retry_after": error.retry_after,
         "message": error.message,
+        **({"why": [list(mistake) for mistake in error.why]} if isinstance(error, Refused) and error.why else {}),
     }
 
 

@@ -105,18 +105,43 @@ class LaneTable:
 class GroupTable:
     """`[groups.NAME]`: a policy and its lanes, usable wherever a lane is."""
 
-    policy: str = setting(TEXT, default=NOTHING, help="race, hedge, fallback, quorum, all, or a plug-in's.")
+    policy: str = setting(
+        TEXT, default=NOTHING, help="race, hedge, fallback, quorum, consensus, best, fuse, all, or a plug-in's."
+    )
     lanes: list[str] = setting(TEXTS, default=NOTHING, help="Lane specs, and names of lanes and groups.")
     on: str | None = setting(TEXT, help="What wins: finish, first_token, or first_thought.")
     reasoning: bool | None = setting(SWITCH, help="Of a race or hedge: whether a thought counts as a first word.")
     after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts; usually 0.8.")
     k: int | None = setting(WHOLE, help="Of a quorum: the number of answers that are enough.")
+    judge: str | None = setting(TEXT, help="Of best and fuse: who judges, a lane or group; of consensus: a tie.")
+    criteria: str | None = setting(TEXT, help="Of a judge: what makes an answer good, in words.")
+    enough: int | None = setting(FROM_ONE, help="Of best and fuse: the answers that are enough; usually all but one.")
+    grace: float | None = setting(DELAY, help="Of best and fuse: how long the others still have then; usually 20 %.")
+    max_candidate_chars: int | None = setting(FROM_ONE, help="Of best and fuse: how much a judge sees of an answer.")
+    swap: bool | None = setting(SWITCH, help="Of best: whether the judge is asked in both orders.")
+    analysis: bool | None = setting(SWITCH, help="Of fuse: whether the judge says first where the answers differ.")
+    agree: int | None = setting(FROM_ONE, help="Of consensus: the number of lanes that must agree.")
+    key: str | None = setting(TEXT, help="Of consensus: the field of the JSON that is voted on.")
+    stop: str | None = setting(TEXT, help="Of consensus: caught, when nobody can catch the leader; or likely.")
+    wave: int | None = setting(FROM_ONE, help="Of consensus: the lanes that start at once; usually all.")
     deadline: float | None = setting(CLOCK, help="Longest time for all its lanes together.")
     on_lose: str | None = setting(TEXT, help="cancel losers at once, or keep them running.")
+    schema: str | None = setting(TEXT, help="What answers must be: a file beside this one, or 'name: str, age: int'.")
+    repair: str | None = setting(TEXT, help="prose: the first whole JSON value in an answer's text is taken.")
+    early: bool | None = setting(SWITCH, help="Whether an answer is refused as soon as nothing can mend its beginning.")
+    reask: int | None = setting(COUNT, help="1: with no lane left, the nearest is asked once more with its mistakes.")
+    strict_tools: bool | None = setting(SWITCH, help="Whether tool calls must fit the schemas of their tools.")
+    place: Path | None = field(default=None, eq=False)
+    """The directory of the file, from which that of the schema is seen."""
 
     def __attrs_post_init__(self) -> None:
         """Raises UsageError for a value out of its range."""
         check_settings(self)
+
+    @property
+    def members(self) -> list[str]:
+        """The lanes, and the judge if there is one."""
+        return [*self.lanes, *([self.judge] if self.judge else [])]
 
 
 @frozen
@@ -277,7 +302,8 @@ def _find_contested(tables: Tables, file: Path, theirs: Tables, own: Path) -> di
 
 
 def _used_names(tables: Tables) -> list[str]:
-    return [*(lane.spec for lane in tables.lanes.values()), *(text for g in tables.groups.values() for text in g.lanes)]
+    named = (text for group in tables.groups.values() for text in group.members)
+    return [*(lane.spec for lane in tables.lanes.values()), *named]
 
 
 def _read(path: Path) -> Tables:
@@ -392,7 +418,7 @@ class _Reading:
         values = {key: self._value(f"{place}.{key}", settings[key], table[key]) for key in settings if key in table}
         if len(self.mistakes) == before:
             try:
-                return kind(**values)
+                return kind(**values, **({"place": self.path.parent} if kind is GroupTable else {}))
             except UsageError as error:
                 self._add(place, str(error))
         return None

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields_dict, frozen
 
 from fanout.abc import Access, Policy, Provider
 from fanout.addresses import check_base_url, check_secrecy
@@ -18,7 +18,7 @@ from fanout.catalog.config import DEFAULTS, Config, GroupTable
 from fanout.catalog.entries import LOCAL_MODEL, Entry, entries
 from fanout.catalog.families import find_lanes
 from fanout.catalog.keys import find_keys
-from fanout.catalog.spec import Given, Spec
+from fanout.catalog.spec import NO_OPTIONS, NOTHING_SET, Given, Spec
 from fanout.catalog.trust import is_elsewhere, is_own, key_variables
 from fanout.credentials import Credentials, command
 from fanout.credentials.secret import Secret
@@ -47,13 +47,21 @@ DEEPEST = 50
 MOST_LANES = 5000
 """Lanes and groups that a group may come to, with all that its groups contain."""
 
-NOTHING_SET = Timeouts()
 NOTHING_CONFIGURED = Config()
 
 FOR_PROVIDERS = ("web_search", "insecure")
 """The settings of a lane that go to its provider, if it knows them."""
 
-POLICIES = {"race": "Race", "hedge": "Hedge", "fallback": "Fallback", "quorum": "Quorum", "all": "All"}
+POLICIES = {
+    "race": "Race",
+    "hedge": "Hedge",
+    "fallback": "Fallback",
+    "quorum": "Quorum",
+    "consensus": "Consensus",
+    "best": "Best",
+    "fuse": "Fuse",
+    "all": "All",
+}
 """The policies of fanout.toml, and their classes' names; each stands in the module of `fanout.policies` of its name."""
 
 
@@ -71,7 +79,7 @@ class LaneSpec:
     timeouts: Timeouts = NOTHING_SET
     usual: Timeouts = NOTHING_SET
     retries: int | None = None
-    options: Options = field(factory=Options)
+    options: Options = NO_OPTIONS
     spares: tuple[Provider, ...] = ()
     concurrency: int | None = None
     proxy: Proxy | None = field(default=None, converter=as_proxy)
@@ -150,9 +158,10 @@ def _resolve(
     if len(within) >= DEEPEST:
         raise UsageError(f"the group {within[0]!r} contains more than {DEEPEST} groups, one within the other")
     file = config.untrusted.get(f"groups.{text}")
-    lanes = [_resolve_member(lane, config, (*within, text), file, made) for lane in group.lanes]
+    members = [_resolve_member(lane, config, (*within, text), file, made) for lane in group.members]
+    judge = members.pop() if group.judge else None
     try:
-        return _make_policy(text, group, lanes)
+        return _make_policy(text, group, members, judge)
     except UsageError as error:
         raise ConfigurationError(str(error)) from None
 
@@ -377,7 +386,13 @@ def _load_plug_in(group: str, name: str) -> Callable[..., Any] | None:
     return found[0].load() if found else None
 
 
-def _make_policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -> Policy:
+SETTINGS = sorted(set(fields_dict(GroupTable)) - {"policy", "lanes", "judge", "schema", "place"})
+"""The settings of a group that its policy takes under the same names."""
+
+
+def _make_policy(
+    name: str, table: GroupTable, lanes: list[LaneSpec | Policy], judge: LaneSpec | Policy | None = None
+) -> Policy:
     kind: Any
     if own := POLICIES.get(table.policy):
         kind = getattr(import_module(f"fanout.policies.{table.policy}"), own)
@@ -386,7 +401,15 @@ def _make_policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -
     if kind is None:
         near = explain_unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
         raise UsageError(f"groups.{name}.policy: {near}")
-    settings = {key: getattr(table, key) for key in ("on", "reasoning", "after", "k", "deadline", "on_lose")}
+    settings = {key: getattr(table, key) for key in SETTINGS}
+    settings["or_judge" if table.policy == "consensus" else "judge"] = judge
+    if table.schema is not None:
+        from fanout.schema.forms import read_given  # noqa: PLC0415  # few groups have one
+
+        try:
+            settings["schema"] = read_given(table.schema, table.place)
+        except UsageError as error:
+            raise UsageError(f"groups.{name}.schema: {error}") from None
     try:
         # The kind may be a plug-in's, whose type nobody knows.
         return kind(*lanes, **{key: value for key, value in settings.items() if value is not None})  # type: ignore[no-any-return]

@@ -34,7 +34,7 @@ def check_meanings(specs: Sequence[str], config: Config, before: Meanings) -> No
 
 def _services(plan: LaneSpec | Policy) -> Iterator[str]:
     if isinstance(plan, Policy):
-        for lane in plan.lanes:
+        for lane in plan.plans:
             yield from _services(lane)
     else:
         proxy = f" by way of {plan.proxy.address or 'no proxy'}" if plan.proxy else ""

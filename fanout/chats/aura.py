@@ -1,10 +1,10 @@
 """Aura, the web page of OpenChat: plain text in answer to JSON, without any framing."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from fanout.abc import Head, Provider, Reader, Reply, Request
+from fanout.abc import Head, Provider, Reader, Reply, Request, SchemaForm
 from fanout.chats import website
 from fanout.chats.flatten import system_text
 from fanout.credentials import Credentials
@@ -12,6 +12,7 @@ from fanout.errors import InvalidRequest, NotAStream, ProviderError, Truncated
 from fanout.events import Delta, Event
 from fanout.prompt import SYSTEM, Message, Prompt
 from fanout.providers.ending import AnswerEnding
+from fanout.providers.schemas import tell
 from fanout.providers.terms import model_names
 from fanout.wire.fault_kinds import kind_of_status
 from fanout.wire.faults import is_answer, request_id
@@ -40,6 +41,7 @@ class Aura(Provider):
     Its answers end with the connection, so that only an incomplete HTTP body tells a cut answer from a whole one.
     """
 
+    schema_form: ClassVar[SchemaForm] = "told"
     model: str | None = None
     name: str = "aura"
     base_url: str = BASE_URL
@@ -70,6 +72,7 @@ class Aura(Provider):
         return Request("POST", url, headers, encode(body).encode(), website.IMPERSONATE)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
+        prompt = tell(prompt)
         options = prompt.options
         website.refuse_all_but(options, ("temperature",), self.name)
         website.refuse_media(prompt, self.name)

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from hashlib import md5
 from mimetypes import guess_extension
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
 from attrs import define, evolve, field, frozen
 
-from fanout.abc import Access, Flow, Head, Provider, Reader, Reply, Request
+from fanout.abc import Access, Flow, Head, Provider, Reader, Reply, Request, SchemaForm
 from fanout.chats import website
 from fanout.chats.event_reader import EventReader
 from fanout.chats.flatten import flatten, media_since_last_answer, trailing_user_text
@@ -31,6 +31,7 @@ from fanout.prompt import Media, Prompt
 from fanout.providers.citations import Citations
 from fanout.providers.media import type_of
 from fanout.providers.reader import object_of, text_of
+from fanout.providers.schemas import tell
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, excerpt, repair, show
 from fanout.wire.multipart import Part, content_type, multipart
@@ -88,6 +89,7 @@ class Hailuo(Provider):
     makes a new random one.
     """
 
+    schema_form: ClassVar[SchemaForm] = "told"
     model: str | None = None
     name: str = "hailuo"
     base_url: str = BASE_URL
@@ -108,6 +110,7 @@ class Hailuo(Provider):
 
         Raises LoginRequired without a token, InvalidRequest for what cannot be asked, NotFound for another model.
         """
+        prompt = tell(prompt)
         login = self._login()
         text, chat = self._question(prompt, login)
         media = media_since_last_answer(prompt.messages)

@@ -5,11 +5,11 @@ import secrets
 import string
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from fanout.abc import Head, Provider, Reader, Request
+from fanout.abc import Head, Provider, Reader, Request, SchemaForm
 from fanout.chats import website
 from fanout.chats.event_reader import EventReader
 from fanout.chats.flatten import flatten, system_text
@@ -17,6 +17,7 @@ from fanout.credentials import Credentials
 from fanout.events import Conversation, Delta, Event
 from fanout.prompt import SYSTEM, Message, Prompt
 from fanout.providers.reader import text_of
+from fanout.providers.schemas import tell
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import Joiner, encode
 from fanout.wire.sse import ServerSentEvent
@@ -43,6 +44,7 @@ class Koala(Provider):
     one.
     """
 
+    schema_form: ClassVar[SchemaForm] = "told"
     model: str | None = None
     name: str = "koala"
     base_url: str = BASE_URL
@@ -80,6 +82,7 @@ class Koala(Provider):
         return self.visitor()
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
+        prompt = tell(prompt)
         website.refuse_all_but(prompt.options, (), self.name)
         website.refuse_media(prompt, self.name)
         website.refuse_tools(prompt, self.name)

@@ -1,11 +1,11 @@
 """Vitalentum's web chat: JSON within JSON, answered by the events of OpenAI's Chat Completions."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from fanout.abc import Head, Provider, Reader, Request
+from fanout.abc import Head, Provider, Reader, Request, SchemaForm
 from fanout.chats import website
 from fanout.chats.flatten import system_text
 from fanout.credentials import Credentials
@@ -13,6 +13,7 @@ from fanout.errors import InvalidRequest, NotFound, ProtocolError
 from fanout.events import Event
 from fanout.prompt import SYSTEM, Prompt
 from fanout.providers.chat_reader import ChatReader
+from fanout.providers.schemas import tell
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import encode
 from fanout.wire.sse import ServerSentEvents
@@ -31,6 +32,7 @@ TEMPERATURE = 0.7
 class Vitalentum(Provider):
     """A server of Vitalentum's chat, which asks for no login."""
 
+    schema_form: ClassVar[SchemaForm] = "told"
     model: str | None = None
     name: str = "vitalentum"
     base_url: str = BASE_URL
@@ -48,6 +50,7 @@ class Vitalentum(Provider):
         return VitalentumReader(head) if is_answer(head.status) else website.RefusalReader(head)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
+        prompt = tell(prompt)
         options = prompt.options
         if self.model not in (None, *MODELS):
             raise NotFound(f"{self.name} has one model, {MODELS[0]}, not {self.model}")

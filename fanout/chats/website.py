@@ -76,8 +76,9 @@ def refuse_all_but(options: Options, taken: tuple[str, ...], provider: str) -> N
 
 _OPTIONS = (
     *("max_tokens", "temperature", "top_p", "stop", "seed", "reasoning", "reasoning_tokens"),
-    *("tools", "tool_choice", "schema"),
+    *("tools", "tool_choice"),
 )
+"""All options but a schema, which each chat is told of in its prompt."""
 
 
 def refuse_media(prompt: Prompt, provider: str) -> None:

@@ -36,6 +36,7 @@ class Choices:
     deadline: float = inf
     on_lose: str = "cancel"
     retries: int | None = None
+    schema: Any = None
     strict: bool = False
     transport: str | None = None
     login: str = "never"
@@ -214,6 +215,15 @@ def _take_one(_ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return values[0] if values else None
 
 
+def _read_schema(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """Returns the JSON schema that a file or the short form is. Raises UsageError."""
+    if value is None:
+        return None
+    from fanout.schema.forms import read_given
+
+    return read_given(value)
+
+
 OF_EVERY_LANE = (
     click.option("-s", "--system", multiple=True, callback=_take_one, help="The system prompt."),
     click.option(
@@ -253,6 +263,10 @@ _SHARED: list[Callable[[Command], Command]] = [
         help="Stop losers at once, or let them finish.",
     ),
     click.option("--retries", type=click.IntRange(0), metavar="N", help="How often a lane is tried again."),
+    click.option(
+        "--schema", metavar="FILE|FIELDS", callback=_read_schema, shell_complete=complete_file,
+        help="What answers must be: a JSON schema's file, or 'name: str, age: int'; the first valid one wins.",
+    ),
     click.option("--strict", is_flag=True, help="Exit with 3 if any lane failed."),
     TRANSPORT,
     click.option(
@@ -282,6 +296,24 @@ def add_choices(command: Command) -> Command:
 
     chosen: Command = choose
     return reduce(lambda function, option: option(function), reversed(_SHARED), chosen)
+
+
+JUDGE = click.option("--judge", metavar="LANE", shell_complete=complete_lane, help="Who judges: a lane or a group.")
+"""The judge, for verbs that may do without one."""
+
+_JUDGED: list[Callable[[Command], Command]] = [
+    click.option(
+        "--judge", metavar="LANE", required=True, shell_complete=complete_lane, help="Who judges: a lane or a group."
+    ),
+    click.option("--criteria", metavar="TEXT", help="What makes an answer good, in words."),
+    click.option("--enough", type=click.IntRange(1), metavar="K", help="The answers that are enough; all but one."),
+    click.option("--grace", type=delay, metavar="SECONDS", help="How long the others have then; a fifth of the time."),
+]
+
+
+def add_judge(command: Command) -> Command:
+    """Gives a verb the options of a judge, who is told of the answers when enough of them have come."""
+    return reduce(lambda function, option: option(function), reversed(_JUDGED), command)
 
 
 ON = click.option(

@@ -1,23 +1,27 @@
 """A lane made of lanes: the nursery, and where the policy's word is carried out."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from inspect import isawaitable, iscoroutine
+from inspect import iscoroutine
+from typing import TYPE_CHECKING
 
 import trio
-from attrs import define
 
-from fanout.abc import WAITING, Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, nobody, not_alone
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
+from fanout.engine.judging import Judgement, decide, make_refusal, weigh
 from fanout.engine.portions import PORTION
-from fanout.errors import ProviderError, Refused, TimedOut
+from fanout.engine.seats import Compound, Seat, call_all, follow, stop_weighing
+from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
 from fanout.prompt import Prompt
 from fanout.settings.timeouts import Leniency
+
+if TYPE_CHECKING:
+    from fanout.schema import Schema
 
 # The problem: several services could answer a prompt, and nobody knows beforehand which of them will answer well, late
 # or not at all. To ask them one after the other costs the whole patience for each that is silent; to ask them all at
@@ -27,7 +31,8 @@ from fanout.settings.timeouts import Leniency
 # The rule that covers all of it:
 # - start the first lane;
 # - start the next when a lane that runs has failed, OR when all that run have been silent for `pace` seconds since the
-#   last start or the last content; each failure starts one lane, once;
+#   last start or the last content, OR when the policy says that those that run cannot decide; each failure starts one
+#   lane, once;
 # - at each event ask the policy which lanes have lost by it, and stop those at once, in the very call that brings it;
 # - the group is over when each lane has ended or lost.
 # With a pace of 0 that is a race, with a delay a hedge, with infinity a fallback. A group is a lane too: what it hears
@@ -41,56 +46,25 @@ from fanout.settings.timeouts import Leniency
 # plan. Nor is a lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
-LONGEST_REASON = 500
-"""Characters of a refusal's own words that an error repeats."""
-
-
-@define(eq=False)
-class Seat:
-    """One lane's place in a group, with what a policy may know of it.
-
-    `weighing` holds the policy's `accept` while it is awaited: the lane has finished, and its answer is not good yet.
-    `refusal` says why an answer was not taken.
-    """
-
-    lane: "Attempt | Group"
-    status: Status | None = None
-    lost: bool = False
-    refusal: str | ProviderError | None = None
-    weighing: trio.CancelScope | None = None
-    place: int = 0
-    started: bool = False
-
-    @property
-    def open(self) -> bool:
-        """True as long as it is not known what becomes of the lane."""
-        return self.status is None or self.weighing is not None
-
-    @property
-    def good(self) -> bool:
-        """True if the lane has finished, its answer was taken, and it has not lost."""
-        return self.status is Status.FINISHED and self.weighing is None and self.refusal is None and not self.lost
-
-    @property
-    def answer(self) -> Answer:
-        """The lane's answer so far."""
-        return self.lane.answer
-
-
 class Group:
     """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
 
-    def __init__(self, name: str, policy: Policy, lanes: "Sequence[Attempt | Group]", on_lose: OnLose) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        lanes: Sequence[Attempt | Compound],
+        on_lose: OnLose,
+        schema: "Schema | None" = None,
+    ) -> None:
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
-        self.alone: Alone = _is_alone
-        self.seats = [Seat(lane) for lane in lanes]
+        self.alone: Alone = is_alone
+        self.seats: list[Seat] = []
         self.ended_at: float | None = None
-        for index, lane in enumerate(lanes):
-            lane.hear = partial(self.judge, index)
-            lane.leave = self._leave
-            lane.alone = partial(self._is_last, index)
+        for lane in lanes:
+            self._add_seat(lane, schema)
         self._policy = policy
         self._heeds = policy.heeds
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -102,6 +76,23 @@ class Group:
         self._turn = trio.Event()
         self._nursery: trio.Nursery | None = None
 
+    def _add_seat(self, lane: Attempt | Compound, schema: "Schema | None") -> Seat:
+        """Gives a lane its place. A group below judges its lanes itself."""
+        index, seat = len(self.seats), Seat(lane)
+        self.seats.append(seat)
+        lane.hear = partial(self.judge, index)
+        lane.leave = self._leave
+        lane.alone = partial(self._is_last, index)
+        if schema is not None and isinstance(lane, Attempt):
+            seat.judgement = Judgement(lane, schema)
+            lane.hear = partial(self._look, index, seat.judgement)
+        return seat
+
+    @property
+    def chooses(self) -> bool:
+        """True if its policy chooses a winner."""
+        return self._policy.chooses
+
     @property
     def over(self) -> bool:
         """True once the group has ended: every lane has ended or lost."""
@@ -112,6 +103,16 @@ class Group:
         """The seat whose answer is the group's, if the policy chose one."""
         index = self._policy.winner(self.seats)
         return None if index is None else self.seats[index]
+
+    @property
+    def chosen(self) -> Seat | None:
+        """The seat of the lane with one provider that won: None as long as a group that won has not chosen."""
+        return follow(self.winner)
+
+    @property
+    def favourite(self) -> Seat | None:
+        """The winner, or the first that is good where the policy chooses nobody."""
+        return self.winner if self._policy.chooses else self._first_good
 
     @property
     def answer(self) -> Answer:
@@ -130,8 +131,11 @@ class Group:
 
     @property
     def _best(self) -> Seat:
-        kept = [seat for seat in self.seats if seat.good]
-        return self.winner or (min(kept, key=lambda seat: seat.place) if kept else self.seats[0])
+        return self.winner or self._first_good or self.seats[0]
+
+    @property
+    def _first_good(self) -> Seat | None:
+        return min((seat for seat in self.seats if seat.good), key=lambda seat: seat.place, default=None)
 
     @property
     def settled(self) -> Attempt | None:
@@ -150,21 +154,57 @@ class Group:
 
         As long as a policy that chooses has not, nothing is kept.
         """
-        chosen = not self._policy.chooses or self.winner is not None
+        return ((attempt, kept) for attempt, _, kept in self.places())
+
+    def places(self) -> Iterator[tuple[Attempt, Seat, bool]]:
+        """The same with the seat of each, whose answer has the value or the refusal."""
+        chosen = self._has_chosen() or (self.over and bool(self._policy.undecided))
         for seat in self.seats:
             kept = chosen and seat.good
             if isinstance(seat.lane, Attempt):
-                yield seat.lane, kept
+                yield seat.lane, seat, kept
             else:
-                for attempt, inner in seat.lane.attempts():
-                    yield attempt, kept and inner
+                for attempt, place, inner in seat.lane.places():
+                    yield attempt, place, kept and inner
+
+    def overhead(self) -> Iterator[Attempt]:
+        """The attempts below whose answers were not kept, but went into the one that was."""
+        if self._has_chosen():
+            for seat in self.seats:
+                if seat.good and not isinstance(seat.lane, Attempt):
+                    yield from seat.lane.overhead()
+
+    def hearings(self) -> Iterator[Hearing]:
+        """The questions to judges below, and their words."""
+        for seat in self.seats:
+            if not isinstance(seat.lane, Attempt):
+                yield from seat.lane.hearings()
+
+    def judged(self) -> Iterator[tuple[Attempt, Prompt]]:
+        """The judges' attempts below, and the prompt whose answers they were shown."""
+        for seat in self.seats:
+            if not isinstance(seat.lane, Attempt):
+                yield from seat.lane.judged()
+
+    @property
+    def votes(self) -> Mapping[str, tuple[str, ...]]:
+        """The lanes that voted for each answer, here or in the first group below in which lanes vote."""
+        own = {key: tuple(self.seats[i].answer.lane for i in at) for key, at in self._policy.tally(self.seats).items()}
+        below = (seat.lane.votes for seat in self.seats if not isinstance(seat.lane, Attempt))
+        return own or next(filter(None, below), {})
+
+    def _has_chosen(self) -> bool:
+        return not self._policy.chooses or self.winner is not None
 
     def errors(self) -> Iterator[ProviderError]:
         """The errors of the lanes below that gave no answer; those that were only cancelled have none."""
+        undecided = "" if not self.over or self._has_chosen() else self._policy.undecided
         for seat in self.seats:
             if seat.refusal is not None:
-                yield _refuse(seat.answer, seat.refusal)
-            elif isinstance(seat.lane, Group):
+                yield make_refusal(seat.answer, seat.refusal)
+            elif undecided and seat.good:
+                yield make_refusal(seat.answer, undecided)
+            elif not isinstance(seat.lane, Attempt):
                 yield from seat.lane.errors()
             elif error := seat.answer.error:
                 yield error
@@ -179,22 +219,33 @@ class Group:
                 except BaseException:
                     self._leave()  # now, and not when the nursery is left: a lane may still say farewell
                     raise
+        for seat in self.seats:  # all is said: what knows each other waits for the garbage collector
+            seat.lane.hear, seat.lane.leave, seat.lane.alone = nobody, no_others, not_alone
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
-        """Ends every lane that has not ended, and with them the group."""
+        """Ends every lane that has not ended, those of groups that are over among them, and with them the group."""
         self._cancelling = True
-        undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
+        undecided = [seat for seat in self.seats if seat.weighing is not None]  # who has lost is not weighed
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
-            _stop_weighing(seat)
+            stop_weighing(seat)
             self._open -= 1
-        call_all(partial(seat.lane.cancel, error) for seat in self.seats if seat.status is None)
+        running = [seat for seat in self.seats if seat.status is None or not isinstance(seat.lane, Attempt)]
+        call_all(partial(seat.lane.cancel, error) for seat in running)
         if undecided:
+            self._turn.set()  # whoever waits looks whether another lane runs
             self._end_if_over(trio.current_time())
 
     def close(self) -> None:
         """Starts nothing new from now on: the lanes that run may end."""
         call_all(s.lane.close if s.started else s.lane.cancel for s in self.seats if s.status is None)
+
+    def cut_off(self) -> None:
+        """Makes every lane lose of which it is not known yet what becomes of it: nobody waits for it any more."""
+        try:
+            self._lose(None, [index for index, seat in enumerate(self.seats) if seat.open])
+        finally:
+            self._end_if_over(trio.current_time())
 
     def _leave(self) -> None:
         """Ends all, above and below: a task of the group is cancelled from outside. No policy is asked any more."""
@@ -203,9 +254,9 @@ class Group:
 
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
         leniency = Leniency()
-        for index, seat in enumerate(self.seats):
+        for index, seat in enumerate(tuple(self.seats)):
             if index and self._policy.pace > 0 and seat.status is None:
-                await self._wait_for_turn(until, leniency)
+                await self._wait_for_turn(index, until, leniency)
             elif index and index % PORTION == 0 and not self.over:
                 # A thousand at once would be one long step, and the first request late.
                 await trio.lowlevel.checkpoint()
@@ -215,14 +266,15 @@ class Group:
                 self._failures = max(0, self._failures - 1)
                 nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
 
-    async def _wait_for_turn(self, until: float, leniency: Leniency) -> None:
+    async def _wait_for_turn(self, index: int, until: float, leniency: Leniency) -> None:
         """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
 
-        It also returns where no lane runs: none of them could fail any more. Silence is certain only when what has
-        arrived has been read, and is not held against the lanes where we have been late ourselves.
+        Or at once where the policy needs lane `index` all the same, because those before it cannot decide. It also
+        returns where no lane runs: none of them could fail any more. Silence is certain only when what has arrived has
+        been read, and is not held against the lanes where we have been late ourselves.
         """
         certain = False
-        while not self._failures and self._any_runs():
+        while not self._failures and self._any_runs() and not self._policy.needs_next(self.seats, index):
             due = min(self._spoke_at + self._policy.pace, until)
             now = trio.current_time()
             if now < due:
@@ -233,7 +285,8 @@ class Group:
             elif certain:
                 break
             else:
-                self._spoke_at += 2 * leniency.pardon(now - due)
+                if more := leniency.pardon(now - due, self._policy.pace):
+                    self._spoke_at += now - due + more
                 await let_read(now - due)
                 certain = True
         if trio.current_time() >= until:
@@ -282,6 +335,18 @@ class Group:
         if end is not None:
             self._note_end(index, end, at)
 
+    def _look(self, index: int, judgement: Judgement, events: Sequence[Event], at: float) -> None:
+        """Takes events of a lane that a schema judges: one whose beginning nothing can mend fails now."""
+        if not judgement.look(events):
+            self.judge(index, events, at)
+            return
+        self.seats[index].refusal = judgement.refused
+        if self._keep:
+            self._lose(index, (index,))
+            self._end_if_over(at)
+        else:
+            judgement.lane.cancel()
+
     def _ignores(self, kind: type) -> bool:
         return self._heeds is not None and kind not in self._heeds
 
@@ -299,8 +364,8 @@ class Group:
             return
         verdict = None
         try:
-            if end.status is Status.FINISHED and self._policy.accept is not None and not self._cancelling:
-                verdict = _weigh(seat, self._policy.accept)
+            if end.status is Status.FINISHED and not self._cancelling:
+                verdict = weigh(seat, self._policy.accept)
         finally:
             if verdict is None:
                 self._close_seat(index, end, at)
@@ -329,7 +394,7 @@ class Group:
             return
         try:
             with scope:
-                seat.refusal = await _decide(verdict)
+                seat.refusal = await decide(verdict)
         except BaseException:
             self._leave()
             raise
@@ -351,18 +416,19 @@ class Group:
             finally:
                 self._end_if_over(at)
 
-    def _lose(self, index: int, lost: Collection[int]) -> None:
-        """Stops lanes of which the policy has just said, for an event of lane `index`, that they have lost.
+    def _lose(self, index: int | None, lost: Collection[int]) -> None:
+        """Stops lanes of which the policy has just said, for an event of lane `index` if of any, that they have lost.
 
         One that ran or was good is missing from now on, as if it had failed.
         """
         seats = [seat for i in lost if not (seat := self.seats[i]).lost]
+        own = None if index is None else self.seats[index]
         for seat in seats:
-            if seat is self.seats[index] and seat.status is Status.FINISHED and seat.refusal is None:
+            if seat is own and seat.status is Status.FINISHED and seat.refusal is None:
                 seat.refusal = ""  # by the policy itself
             seat.lost = True
             self._open -= seat.open
-            _stop_weighing(seat)
+            stop_weighing(seat)
             self._failures += seat.started and seat.status in (None, Status.FINISHED)
         self._turn.set()
         running = [seat for seat in seats if seat.status is None]
@@ -375,61 +441,13 @@ class Group:
         statuses = {seat.status for seat in self.seats if not seat.lost}
         if self._cancelling and Status.CANCELLED in statuses:
             status = Status.CANCELLED
-        elif Status.FINISHED in statuses:
+        elif Status.FINISHED in statuses and self._has_chosen():
             status = Status.FINISHED
         else:
             status = Status.TIMED_OUT if statuses == {Status.TIMED_OUT} else Status.FAILED
         self.hear([End(status)], at)
 
 
-def call_all(calls: Iterable[Callable[[], None]]) -> None:
-    """Makes every call, in their order; what one of them raises comes out when all have been made."""
-    with ExitStack() as stack:
-        for call in reversed(list(calls)):
-            stack.callback(call)
-
-
-def _weigh(seat: Seat, accept: Accept) -> Awaitable[bool] | None:
-    """Asks `accept` about the lane's answer: notes in the seat if it is refused, or returns what is to be awaited."""
-    try:
-        taken = accept(seat.answer)
-    except (Refused, ValueError) as error:
-        seat.refusal = str(error)
-        return None
-    except BaseException:
-        seat.refusal = "accept raised an exception"
-        raise
-    if isawaitable(taken):
-        return taken
-    seat.refusal = None if taken else ""
-    return None
-
-
-async def _decide(verdict: Awaitable[bool]) -> str | None:
-    """Awaits what `accept` returned. Returns None if the answer is taken, else why not, as far as it said."""
-    waiting = WAITING.get()
-    try:
-        return None if await (verdict if waiting is None else waiting(verdict)) else ""
-    except (Refused, ValueError) as error:
-        return str(error)
-
-
-def _is_alone() -> bool:
+def is_alone() -> bool:
     """True: nothing runs beside the group of a whole plan."""
     return True
-
-
-def _stop_weighing(seat: Seat) -> None:
-    if seat.weighing is not None:
-        seat.weighing.cancel()
-        seat.weighing = None
-
-
-def _refuse(answer: Answer, reason: str | ProviderError) -> ProviderError:
-    """Makes the error of an answer that was not taken."""
-    if isinstance(reason, ProviderError):
-        return reason
-    words = "its answer was not accepted" if answer.answered else "its answer was empty"
-    error = Refused(f"{words}: {reason[:LONGEST_REASON]}" if reason else words)
-    error.lane, error.partial = answer.lane, answer.text
-    return error

@@ -21,7 +21,7 @@ FanoutError
     TooLarge              one of our caps was hit
     NotAStream            a web page or something else instead of an answer
     RedirectRefused       3xx: credentials and prompts follow no redirect
-    Refused               the caller's `accept` did not take the answer
+    Refused               the caller's `accept` or schema did not take the answer
     Misconfigured         what the environment or a file says of the lane cannot be
     InternalError         the code that talks to the service failed: a mistake of ours, or of a plug-in
   AllLanesFailed        an exception group of ProviderErrors, one a failed lane
@@ -215,9 +215,13 @@ class RedirectRefused(ProviderError):
 
 
 class Refused(ProviderError):
-    """The caller's `accept` did not take the answer; `partial` holds its text."""
+    """The caller's `accept` or schema did not take the answer; `partial` holds its text.
+
+    `why` lists the mistakes that a schema found: the place of each as a JSON pointer, and the words, in one line.
+    """
 
     kind = "refused"
+    why: Sequence[tuple[str, str]] = ()
 
 
 class Misconfigured(ProviderError):

@@ -127,6 +127,8 @@ class Columns:
 
     def event(self, tagged: Tagged) -> None:
         """Takes an event of any lane."""
+        if tagged.lane not in self._columns:  # one that is asked again
+            self._columns[tagged.lane] = Column(tagged.lane)
         self._columns[tagged.lane].event(tagged)
 
     def draw(self, width: int, height: int, now: float) -> RenderableType:

@@ -1,23 +1,29 @@
 """A run as it happens: one JSON object a line for every event, and the run itself last, in ASCII."""
 
 import re
+from math import inf
 from typing import Any
 
 from attrs import fields
 
-from fanout.answers import Run
+from fanout.answers import Answer, Run
 from fanout.answers.objects import Object, error_object, file_object, seconds
 from fanout.errors import ProviderError
-from fanout.events import Conversation, End, Event, File, Sources, Started, Status, Tagged
+from fanout.events import Conversation, Delta, End, Event, File, Replace, Sources, Started, Status, Tagged
 from fanout.formats import Output
 from fanout.formats.json import NOT_STARTED, line, run_object
 
+PAUSE = 0.1
+"""Seconds between two values so far of one lane."""
+
 
 class JsonLines(Output):
-    """A line for every event, then one for the run."""
+    """A line for every event, then one for the run; with `values` also for each lane's value so far, ten a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, values: bool = False) -> None:
         self._started: set[str] = set()
+        self._texts: dict[str, list[str]] | None = {} if values else None
+        self._shown_at: dict[str, float] = {}
 
     def event(self, tagged: Tagged) -> str:
         """Returns the event's line."""
@@ -26,7 +32,22 @@ class JsonLines(Output):
             self._started.add(tagged.lane)
         elif isinstance(tagged.event, End) and tagged.event.status is Status.CANCELLED:
             shown["status"] = tagged.event.status if tagged.lane in self._started else NOT_STARTED
-        return line(shown)
+        return line(shown) + ("" if self._texts is None else self._show_value(tagged, self._texts))
+
+    def _show_value(self, tagged: Tagged, texts: dict[str, list[str]]) -> str:
+        """Returns the line with the value so far of a lane's text, if it has one and the last is not too near."""
+        if not isinstance(tagged.event, Delta | Replace):
+            return ""
+        pieces = texts.setdefault(tagged.lane, [])
+        if isinstance(tagged.event, Replace):
+            pieces.clear()
+        pieces.append(tagged.event.text)
+        if tagged.at - self._shown_at.get(tagged.lane, -inf) < PAUSE:
+            return ""
+        self._shown_at[tagged.lane] = tagged.at
+        value = Answer(tagged.lane, text="".join(pieces)).partial_value
+        shown = {"type": "partial_value", "lane": tagged.lane, "at": seconds(tagged.at), "value": value}
+        return "" if value is None else line(shown)
 
     def shows_all(self, run: Run) -> bool:
         """Tells that what came of every lane is printed."""

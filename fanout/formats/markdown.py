@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fanout.answers import Answer, Run
 from fanout.formats import Output
 from fanout.formats.plain import end_line
-from fanout.formats.summary import body, explain, figures, money, one_line, say_waste, state, total
+from fanout.formats.summary import body, describe_judging, explain, figures, money, one_line, say_waste, state, total
 from fanout.formats.terminal import sanitise
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def _table(run: Run) -> list[str]:
         cells = (first, total(answer).removeprefix("total "), rate, tokens.removesuffix(" tok"))
         cost = "" if answer.cost is None else money(answer.cost)
         rows.append(_cells(escape(answer.lane) + mark, state(answer), *cells, cost))
+    for told in describe_judging(run):
+        rows += ["", f"{escape(told.strip())}."]
     if wasted := say_waste(run):
         rows += ["", f"Wasted on losers: {wasted}."]
     return rows

@@ -3,8 +3,8 @@
 from math import floor, log10
 from typing import Literal
 
-from fanout.answers import Answer, Run
-from fanout.errors import ProviderError
+from fanout.answers import Answer, Run, Spent
+from fanout.errors import ProviderError, Refused
 from fanout.events import Status
 from fanout.formats.terminal import sanitise
 
@@ -27,7 +27,7 @@ def select_answers(run: Run, who: Who) -> list[Answer]:
         return [run.winner] if run.winner and run.winner.status is Status.FINISHED else []
     if who == "quorum":
         return list(run.kept)
-    return [answer for answer in run.answers if answer.status is Status.FINISHED and answer.answered]
+    return [a for a in run.answers if a.status is Status.FINISHED and a.answered and not was_refused(a)]
 
 
 CUTS = {"length": "cut at max_tokens", "content_filter": "cut by a content filter"}
@@ -36,6 +36,8 @@ CUTS = {"length": "cut at max_tokens", "content_filter": "cut by a content filte
 
 def state(answer: Answer) -> str:
     """The state of a lane, in the words of the user."""
+    if was_refused(answer):
+        return "refused"
     if answer.status is Status.FINISHED:
         return CUTS.get(answer.finish_reason or "", "finished") if answer.answered else "empty"
     if was_not_started(answer):
@@ -48,16 +50,21 @@ def was_not_started(answer: Answer) -> bool:
     return answer.status is Status.CANCELLED and answer.elapsed is None
 
 
+def was_refused(answer: Answer) -> bool:
+    """True for an answer that does not fit its schema, whole or from its beginning."""
+    return isinstance(answer.error, Refused)
+
+
 def is_failure(answer: Answer) -> bool:
     """True if the lane ended by itself and gave no answer."""
     return answer.status in (Status.FAILED, Status.TIMED_OUT) or (
-        answer.status is Status.FINISHED and not answer.answered
+        (answer.status is Status.FINISHED and not answer.answered) or was_refused(answer)
     )
 
 
 def explain(answer: Answer) -> str:
     """Returns why a lane gave no answer, or not a whole one; empty where its state says all."""
-    if answer.error and answer.status is not Status.FINISHED:
+    if answer.error and (answer.status is not Status.FINISHED or was_refused(answer)):
         return reason(answer.error)
     if answer.status is Status.FINISHED and not answer.answered:
         counted = answer.usage is not None and answer.usage.reasoning
@@ -148,10 +155,42 @@ def describe_waste(run: Run) -> list[str]:
 
 def say_waste(run: Run) -> str:
     """Says what the losers produced, the prompts that were sent, and the cost; empty where nothing was wasted."""
-    wasted = run.wasted
-    parts = [f"{wasted.tokens} tok"] if wasted.tokens else []
-    if wasted.input:
-        parts.append(f"{wasted.input} tok of prompts")
-    if wasted.cost:
-        parts.append(f"{'at least ' if wasted.at_least else ''}{money(wasted.cost)}")
+    return say_spent(run.wasted)
+
+
+def say_spent(spent: Spent) -> str:
+    """Says what was produced, the prompts that were sent, and the cost; empty for nothing."""
+    parts = [f"{spent.tokens} tok"] if spent.tokens else []
+    if spent.input:
+        parts.append(f"{spent.input} tok of prompts")
+    if spent.cost:
+        parts.append(f"{'at least ' if spent.at_least else ''}{money(spent.cost)}")
     return ", ".join(parts)
+
+
+MOST_VOTES = 4
+"""Answers of a vote that are told of; the others are counted."""
+
+
+def say_votes(run: Run) -> str:
+    """Says how many lanes voted for each answer, and which; empty where nobody voted."""
+    told = [
+        f"{len(lanes)} for {one_line(key, 40)} ({', '.join(one_line(lane, 40) for lane in lanes)})"
+        for key, lanes in [*run.votes.items()][:MOST_VOTES]
+    ]
+    more = len(run.votes) - len(told)
+    return ", ".join([*told, *([f"and {more} more answers"] if more else [])])
+
+
+def describe_judging(run: Run) -> list[str]:
+    """Lines on how the answer was found: the votes, what judges said, and what that took beside the answer itself."""
+    lines = [f"  votes: {votes}"] if (votes := say_votes(run)) else []
+    for verdict in run.verdicts:
+        judge = one_line(verdict.judge, 40)
+        if verdict.error is not None:
+            lines.append(f"  {judge} failed: {one_line(verdict.error.message)}")
+        else:
+            label = next((label for label, lane in verdict.labels.items() if lane == verdict.best), "")
+            why = f": {one_line(verdict.why)}" if verdict.why else ""
+            lines.append(f"  {judge} takes {one_line(verdict.best or '', 40)} ({label} of {len(verdict.labels)}){why}")
+    return [*lines, *([f"  beside the answer: {beside}"] if (beside := say_spent(run.overhead)) else [])]

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from fanout.answers import Answer, Run
 from fanout.formats.summary import (
+    describe_judging,
     describe_waste,
     explain,
     figures,
@@ -51,7 +52,7 @@ def lines(run: Run, width: int | None = None) -> list[Line]:
         out.append(Line(fit(row, width), style))
         below = first_words(answer) if has_thought(answer) else "", explain(answer)
         out += [Line(fit(f"     {words}", width), style) for words in below if words]
-    return [*out, *(Line(fit(text, width)) for text in (*notes(run), *describe_waste(run)))]
+    return [*out, *(Line(fit(text, width)) for text in (*notes(run), *describe_judging(run), *describe_waste(run)))]
 
 
 def _row(answer: Answer, *, won: bool, priced: bool) -> tuple[str, ...]:

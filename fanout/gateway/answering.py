@@ -15,12 +15,14 @@ from fanout.catalog.config import Config
 from fanout.errors import AllLanesFailed, ProviderError, Refused, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Sources, Status, Tagged
+from fanout.formats.summary import say_votes
 from fanout.gateway.call_ids import CallIds
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.dialects.faults import Fault, fault_of
 from fanout.gateway.dialects.writer import Made, Writer, dump, figures_of
 from fanout.gateway.streams import Headers
 from fanout.plan import Connections
+from fanout.prompt import Prompt
 
 PATIENCE = 5.0
 """Seconds of silence after which a stream begins, or says that it is still there. Proxies close after 30 and more."""
@@ -56,7 +58,8 @@ class Sink(Protocol):
 class Answering:
     """Answers one request. `headers` go into its head; `note` is told of the answer once it is whole.
 
-    `fault` is what went wrong, if anything did, `run` has the figures; `over` is False as long as the answer may go on.
+    `schema` judges its answers, `fault` is what went wrong, if anything did, `run` has the figures; `over` is False as
+    long as the answer may go on.
     """
 
     asked: Asked
@@ -69,6 +72,7 @@ class Answering:
     run: Run | None = None
     over: bool = False
     writer: Writer | None = None
+    schema: Any = None
     made: Made = field(init=False)
     _before: dict[str, list[Event]] = field(factory=dict)
     _ids: CallIds = field(factory=CallIds)
@@ -82,6 +86,7 @@ class Answering:
     async def answer(self, sink: Sink, connections: Connections, config: Config) -> bool:
         """Sends the whole answer, or the error. Returns True for an answer."""
         try:
+            self.schema = find_schema(self.asked.prompt, self.plan)
             if self.asked.stream:
                 await self._stream(sink, connections, config)
             else:
@@ -100,7 +105,9 @@ class Answering:
             await send_error(sink, fault, self.make_error(fault), self.headers)
 
     async def _answer_whole(self, sink: Sink, connections: Connections, config: Config) -> None:
-        run = self.run = await api.ask(self.asked.prompt, self.plan, transport=connections, config=config)
+        run = self.run = await api.ask(
+            self.asked.prompt, self.plan, transport=connections, config=config, schema=self.schema
+        )
         winner = run.winner
         if winner is None:
             await self.fail(sink, fault_of(_failure(run)))
@@ -117,7 +124,9 @@ class Answering:
     async def _stream(self, sink: Sink, connections: Connections, config: Config) -> None:
         with unwrapping():
             async with (
-                api.open_fanout(self.asked.prompt, self.plan, transport=connections, config=config) as fanout,
+                api.open_fanout(
+                    self.asked.prompt, self.plan, transport=connections, config=config, schema=self.schema
+                ) as fanout,
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(self._keep_alive, sink)
@@ -134,7 +143,6 @@ class Answering:
                 return
             if await self._take(sink, fanout, tagged):
                 return
-            self._spoke_at = trio.current_time()
 
     async def _take(self, sink: Sink, fanout: api.Fanout, tagged: Sequence[Tagged]) -> bool:
         """Takes the events that have come. Returns True if the answer is over."""
@@ -144,7 +152,8 @@ class Answering:
             for one in tagged:
                 if type(one.event) in _WRITTEN or isinstance(one.event, End):
                     self._before.setdefault(one.lane, []).append(one.event)
-            answer = fanout.settled or fanout.winner
+            # Where a schema judges, the last lane that is left may still be refused.
+            answer = fanout.winner if self.schema is not None else fanout.settled or fanout.winner
             if answer is None or not (events := self._before.get(answer.lane, [])):
                 return False
             if not any(type(event) in _WRITTEN for event in events) and not _finished(events):
@@ -160,6 +169,8 @@ class Answering:
         written = self._writer().feed(events if end is None else events[:-1])
         if end is None:
             await sink.write(written)
+            if written:  # what lanes say that is not the answer keeps no connection open
+                self._spoke_at = trio.current_time()
             return False
         self.run = fanout.run
         await sink.write(written + self._end(end, self.run, self._lane), last=True)
@@ -220,12 +231,35 @@ async def send_error(sink: Sink, fault: Fault, body: Mapping[str, Any], headers:
     await sink.write(said, last=True)
 
 
+def find_schema(prompt: Prompt, plan: Policy) -> Any:
+    """Returns the schema that answers are judged by: the client's, where the plan waits for whole answers.
+
+    Where the package for it is not installed, the services alone heed it. Raises UsageError for one that is none.
+    """
+    schema = prompt.options.schema
+    if not schema or not _waits(plan):
+        return None
+    from fanout.schema.validate import is_installed  # noqa: PLC0415  # few requests have a schema
+
+    return schema if is_installed() else None
+
+
+def _waits(plan: Any) -> bool:
+    return not isinstance(plan, Policy) or (plan.waits and all(map(_waits, plan.lanes)))
+
+
 def _finished(events: Sequence[Event]) -> bool:
     return isinstance(end := events[-1], End) and end.status is Status.FINISHED
 
 
 def _failure(run: Run) -> AllLanesFailed:
-    """Every lane's error; an answer that is whole and has nothing but thoughts was refused for that."""
+    """Every lane's error; an answer that is whole and has nothing but thoughts was refused for that.
+
+    Whole answers of which none has won are those of lanes that did not agree.
+    """
+    if run.kept:
+        said = f"the lanes did not agree: {say_votes(run)}" if run.votes else "no answer has won"
+        return AllLanesFailed("no lane gave an answer", [Refused(said)])
     errors = [error for answer in run.answers if (error := answer.error or _refusal(answer)) is not None]
     return AllLanesFailed("no lane gave an answer", errors or [ProviderError("no lane gave an answer")])
 

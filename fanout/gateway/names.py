@@ -6,9 +6,12 @@ race:a,b                               the first lane that speaks
 hedge:a,b@800ms                        the next lane when the one before has been silent for so long
 fallback:a,b                           the next lane when the one before has failed
 quorum:a,b,c@2                         the first answer, once so many lanes have one
+consensus:a,b,c                        the answer that most lanes give; ->d has a judge decide a tie
+best:a,b,c->d                          the answer that the judge d calls the best
+fuse:a,b,c->d                          the answer that the judge d writes from those of the lanes
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,8 +23,11 @@ from fanout.abc import Head, Policy, Provider, Reader, Request
 from fanout.catalog.config import ALIASES, Config, GroupTable
 from fanout.catalog.spec import Spec
 from fanout.errors import InvalidRequest, UsageError
-from fanout.gateway.dialects.asked import Asked
+from fanout.gateway.dialects.asked import Asked, Fusion
+from fanout.policies.best import Best
+from fanout.policies.consensus import Consensus
 from fanout.policies.fallback import Fallback
+from fanout.policies.fuse import Fuse
 from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import On, Race
@@ -51,6 +57,9 @@ WIRES = {"openai": "chat", "anthropic": "messages", "responses": "responses"}
 _NO_WINNER = "{} gives every lane's answer, and a client takes one: name a lane, or a race"
 
 _ON_TOKEN = ("race", "hedge", "fallback")
+_JUDGED = ("consensus", "best", "fuse")
+_KINDS = (*_ON_TOKEN, "quorum", "all", *_JUDGED)
+"""The words before the colon of an expression."""
 
 
 @define
@@ -66,10 +75,13 @@ class Plans:
 
     def find(self, asked: Asked, now: float) -> Policy:
         """Returns whom a request is put to, as `find_plan` does."""
+        config = self._streaming if asked.stream else self.config
+        if asked.fusion is not None:
+            return _suited(_find_named(asked, config), asked)
         key = (asked.model, asked.models, asked.stream, asked.fastest)
         plan, since = self._kept.get(key, (None, 0.0))
         if plan is None or now - since > KEPT:
-            plan = _find_named(asked, self._streaming if asked.stream else self.config)
+            plan = _find_named(asked, config)
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
             self._kept[key] = plan, now
@@ -90,6 +102,8 @@ def _find_named(asked: Asked, config: Config) -> Policy:
     if len(names) > MOST_LANES or sum(map(len, names)) > LONGEST:
         raise UsageError(f"a model's name may have {LONGEST} characters and {MOST_LANES} lanes")
     named = _Names(config, on, fastest=asked.fastest)
+    if asked.fusion is not None:
+        return named.fuse(asked.fusion, asked.model)
     plans = [named.find(name) for name in dict.fromkeys(names)]
     plan = plans[0] if len(plans) == 1 else Fallback(*plans, on=on)
     if isinstance(plan, catalog.LaneSpec):
@@ -100,12 +114,21 @@ def _find_named(asked: Asked, config: Config) -> Policy:
 
 
 def _suited(plan: Policy, asked: Asked) -> Policy:
-    """The plan with the fields that only some wires have a place for; most requests have none."""
+    """The plan with the fields that only some wires have a place for; most requests have none.
+
+    A judge who writes the answer has them too; one who only chooses is asked something else.
+    """
     if not asked.own and not asked.betas:
         return plan
     suited = copy(plan)
-    suited.lanes = tuple(_suited(one, asked) if isinstance(one, Policy) else suit(one, asked) for one in plan.lanes)
+    suited.lanes = tuple(_suit_one(one, asked) for one in plan.lanes)
+    if isinstance(suited, Fuse):
+        suited.judge = _suit_one(suited.judge, asked)
     return suited
+
+
+def _suit_one(one: Any, asked: Asked) -> Any:
+    return _suited(one, asked) if isinstance(one, Policy) else suit(one, asked)
 
 
 @frozen
@@ -119,7 +142,7 @@ class _Names:
     def find(self, name: str) -> catalog.LaneSpec | Policy:
         """Returns the lane or plan of a name or expression."""
         kind, colon, rest = name.partition(":")
-        if colon and kind in ("race", "hedge", "fallback", "quorum", "all"):
+        if colon and kind in _KINDS:
             return self._expression(kind, rest, name)
         if name not in self.config.groups and "," in name.partition("?")[0]:
             if not self.fastest:
@@ -130,6 +153,8 @@ class _Names:
     def _expression(self, kind: str, rest: str, name: str) -> Policy:
         if kind == "all":
             raise UsageError(_NO_WINNER.format(show(name)))
+        if kind in _JUDGED:
+            return self._judged(kind, rest, name)
         words, at, more = rest.rpartition("@")
         if kind in ("race", "fallback"):
             lanes = self._lanes(rest)
@@ -140,6 +165,23 @@ class _Names:
         if kind == "hedge":
             return Hedge(*self._lanes(words), after=Setting(DELAY).read("after", more), on=self.on)
         return Quorum(*self._lanes(words), k=Setting(FROM_ONE).read("k", more))
+
+    def _judged(self, kind: str, rest: str, name: str) -> Policy:
+        words, arrow, judge = rest.rpartition("->")
+        if kind == "consensus":
+            lanes = self._lanes(words if arrow else rest)
+            return Consensus(*lanes, or_judge=self._lane(judge.strip()) if arrow else None)
+        if not arrow or not judge.strip():
+            raise UsageError(f"{show(name)} does not say who judges; write {kind}:a,b,c->d")
+        kinds: Mapping[str, type[Best | Fuse]] = {"best": Best, "fuse": Fuse}
+        return kinds[kind](*self._lanes(words), judge=self._lane(judge.strip()))
+
+    def fuse(self, fusion: Fusion, model: str) -> Policy:
+        """Returns the plan of a fusion that a client describes apart from the model's name."""
+        if len(fusion.models) > MOST_LANES or sum(map(len, fusion.models)) > LONGEST:
+            raise UsageError(f"a fusion may have {MOST_LANES} models, and {LONGEST} characters in their names")
+        lanes = [self._lane(name) for name in fusion.models]
+        return Fuse(*lanes, judge=self._lane(fusion.judge or model), criteria=fusion.criteria)
 
     def _lanes(self, text: str) -> list[catalog.LaneSpec | Policy]:
         names = [name.strip() for name in text.split(",") if name.strip()]
@@ -172,7 +214,7 @@ def _on_token(group: GroupTable) -> GroupTable:
 
 def streams(group: GroupTable) -> str:
     """Returns when a stream from this group begins: with the first token of an answer, or when one has won."""
-    return "first_token" if _on_token(group).on == "first_token" else "verdict"
+    return "first_token" if group.policy == "fuse" or _on_token(group).on == "first_token" else "verdict"
 
 
 def wire_of(provider: Provider) -> str:

@@ -5,11 +5,14 @@ cuts the tail for a few per cent of extra load.
 """
 
 from math import inf
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from fanout.abc import Accept, OnLose
 from fanout.errors import UsageError
 from fanout.policies.race import On, Race
+
+if TYPE_CHECKING:
+    from fanout.schema import Form
 
 AFTER = 0.8
 """Seconds that a lane has before the next one starts, where nobody says otherwise."""
@@ -32,8 +35,9 @@ class Hedge(Race):
         reasoning: bool = False,
         deadline: float = inf,
         on_lose: OnLose | None = None,
+        **form: Unpack["Form"],
     ) -> None:
-        super().__init__(*lanes, on=on, accept=accept, reasoning=reasoning, deadline=deadline, on_lose=on_lose)
+        super().__init__(*lanes, on=on, accept=accept, reasoning=reasoning, deadline=deadline, on_lose=on_lose, **form)
         if isinstance(after, bool) or not isinstance(after, int | float) or not after >= 0:
             raise UsageError(f"after must be a number of seconds, 0 or more, not {after!r}")
         self.pace = after

@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fanout.abc import Accept, OnLose, Policy, Standing
 from fanout.errors import UsageError
 from fanout.events import End, Event, Status
 from fanout.policies.race import has_answer
+
+if TYPE_CHECKING:
+    from fanout.schema import Form
 
 
 class Quorum(Policy):
@@ -20,8 +23,9 @@ class Quorum(Policy):
         accept: Accept | None = None,
         deadline: float = inf,
         on_lose: OnLose | None = None,
+        **form: Unpack["Form"],
     ) -> None:
-        super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
+        super().__init__(*lanes, deadline=deadline, on_lose=on_lose, **form)
         if not 1 <= k <= len(lanes):
             raise UsageError(f"k must be between 1 and the number of lanes, {len(lanes)}, not {k!r}")
         self.heeds = frozenset({End})

@@ -2,14 +2,21 @@
 
 from collections.abc import Collection, Sequence
 from math import inf
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 from fanout.abc import Accept, OnLose, Policy, Standing
 from fanout.answers import Answer
 from fanout.errors import UsageError
 from fanout.events import ANSWERING, CONTENT, End, Event, Reasoning, Status, is_content
 
+if TYPE_CHECKING:
+    from fanout.schema import Form
+
 On = Literal["finish", "first_token", "first_thought"]
+
+
+JUDGED_WHOLE = "a schema judges whole answers, and on={!r} has one win before its end: use finish"
+"""The sentence that a schema and an early win exclude each other."""
 
 
 def has_answer(answer: Answer) -> bool:
@@ -20,7 +27,8 @@ def has_answer(answer: Answer) -> bool:
 class Race(Policy):
     """The first good lane wins.
 
-    `on="finish"`: good is the first finished answer that `accept` takes; a refused one counts as a failure.
+    `on="finish"`: good is the first finished answer that fits the schema and that `accept` takes; a refused one counts
+    as a failure.
     `on="first_token"`: good is the first output, which is text, a tool call or a file; with `reasoning=True` a thought
     is one too, as it is with `on="first_thought"`. A winner that fails later is not replaced.
     """
@@ -33,13 +41,17 @@ class Race(Policy):
         reasoning: bool = False,
         deadline: float = inf,
         on_lose: OnLose | None = None,
+        **form: Unpack["Form"],
     ) -> None:
-        super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
+        super().__init__(*lanes, deadline=deadline, on_lose=on_lose, **form)
         if on not in get_args(On):
             raise UsageError(f"on must be finish, first_token or first_thought, not {on!r}")
+        if self.schema is not None and on != "finish":
+            raise UsageError(JUDGED_WHOLE.format(on))
         self.accept = accept or has_answer
         self._output = ANSWERING | {Reasoning} if reasoning or on == "first_thought" else ANSWERING
         self._on_output = on != "finish"
+        self.waits = not self._on_output
         self.speech = CONTENT if Reasoning in self._output else CONTENT - {Reasoning}
         self.heeds = frozenset({End}) | self._output if self._on_output else frozenset({End})
 

@@ -3,16 +3,18 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Head, Provider, Reply, Request, SchemaForm
 from fanout.credentials.secret import Secret
+from fanout.errors import ProviderError
 from fanout.events import Delta, Event, Reasoning, Refusal, Usage
 from fanout.prompt import Options, Prompt
 from fanout.providers import terms
 from fanout.providers.anthropic_messages import may_think, system_texts, turns_of
 from fanout.providers.citations import Citations
 from fanout.providers.reader import JsonReader, count_of, object_of, rows_of, text_of
+from fanout.providers.schemas import SchemaPlace, find_next_place, form_of, tell
 from fanout.wire.json_text import encode
 
 BASE_URL = "https://api.anthropic.com"
@@ -31,7 +33,8 @@ class Anthropic(Provider):
 
     Every request must say `max_tokens`: that of this provider counts where the options say nothing, and any budget for
     thinking comes on top of it. All current models can answer at that length. System and developer messages, wherever
-    they stand, become the system prompt. A message's `name` has no place on this wire.
+    they stand, become the system prompt. A message's `name` has no place on this wire. `schema_place` says where a
+    schema goes.
     """
 
     model: str | None = None
@@ -44,6 +47,7 @@ class Anthropic(Provider):
     max_tokens: int = 8192
     version: str = VERSION
     betas: tuple[str, ...] = ()
+    schema_place: SchemaPlace = "request"
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`.
@@ -55,6 +59,16 @@ class Anthropic(Provider):
     def read(self, head: Head, request: Request | None = None) -> "MessagesReader":
         """Makes the Reader for a response with this head, whatever its status."""
         return MessagesReader(head, self.maker)
+
+    def adapted(self, error: ProviderError) -> "Anthropic | None":
+        """The same provider with a schema in the prompt, if `error` says that the service refuses it elsewhere."""
+        place = find_next_place(error, self.schema_place, json_mode=False)
+        return evolve(self, schema_place=place) if place else None
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return form_of(self.schema_place, enforced=self.base_url == BASE_URL)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -83,7 +97,7 @@ class Anthropic(Provider):
         }
         body = {**{name: value for name, value in given.items() if value is not None}, **prompt.options.body}
         thinking = object_of(body.get("thinking")).get("type")
-        turns = list(turns_of(prompt.messages, None if thinking == "disabled" else self.maker))
+        turns = list(turns_of(tell(prompt, self.schema_place).messages, None if thinking == "disabled" else self.maker))
         if thinking == "enabled" and not may_think(turns):
             del body["thinking"]
         return {"messages": turns, **body}
@@ -94,7 +108,9 @@ class Anthropic(Provider):
         length = self.max_tokens + (budget or 0) if options.max_tokens is None else options.max_tokens
         output = {
             "effort": options.reasoning,
-            "format": options.schema and {"type": "json_schema", "schema": options.schema},
+            "format": self.schema_place == "request"
+            and options.schema
+            and {"type": "json_schema", "schema": options.schema},
         }
         return {
             "max_tokens": length,

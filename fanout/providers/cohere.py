@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Head, Provider, Reply, Request, SchemaForm
 from fanout.credentials.secret import Secret
 from fanout.errors import AuthError, InvalidRequest, Overloaded, ProviderError, ServerError, TimedOut
 from fanout.events import Delta, End, Event, Reasoning, Usage
@@ -14,6 +14,7 @@ from fanout.providers import terms
 from fanout.providers.citations import Citations
 from fanout.providers.media import check_picture, data_uri, type_of
 from fanout.providers.reader import JsonReader, count_of, object_of, text_of
+from fanout.providers.schemas import SchemaPlace, find_next_place, form_of, tell
 from fanout.wire.faults import MESSAGE_LENGTH
 from fanout.wire.json_text import excerpt, show
 
@@ -28,6 +29,7 @@ class Cohere(Provider):
     """Cohere's chat.
 
     `key_env` names the environment variables that may hold the key; they serve the message that there is none.
+    `schema_place` says where a schema goes.
     """
 
     model: str | None = None
@@ -36,6 +38,7 @@ class Cohere(Provider):
     key: Secret | None = field(default=None, repr=False)
     key_env: tuple[str, ...] = ("CO_API_KEY", "COHERE_API_KEY")
     needs_key: bool = True
+    schema_place: SchemaPlace = "request"
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
@@ -44,6 +47,16 @@ class Cohere(Provider):
     def read(self, head: Head, request: Request | None = None) -> "CohereReader":
         """Makes the Reader for a response with this head, whatever its status."""
         return CohereReader(head)
+
+    def adapted(self, error: ProviderError) -> "Cohere | None":
+        """The same provider with a schema in the prompt, if `error` says that the service refuses it elsewhere."""
+        place = find_next_place(error, self.schema_place)
+        return evolve(self, schema_place=place) if place else None
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return form_of(self.schema_place, enforced=self.base_url == BASE_URL)
 
     def models_request(self) -> Request:
         """The request that lists the models that chat. Raises AuthError without a key."""
@@ -63,7 +76,7 @@ class Cohere(Provider):
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         return {
             "model": self.model,
-            "messages": [self._message(message) for message in prompt.messages],
+            "messages": [self._message(message) for message in tell(prompt, self.schema_place).messages],
             "stream": True,
             **self._options(prompt.options),
             **prompt.options.body,
@@ -79,7 +92,7 @@ class Cohere(Provider):
             "thinking": self._thinking(options),
             "tools": list(options.tools) or None,
             "tool_choice": self._tool_choice(options.tool_choice),
-            "response_format": {"type": "json_object", "json_schema": options.schema} if options.schema else None,
+            "response_format": _response_format(options.schema, self.schema_place) if options.schema else None,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -131,6 +144,12 @@ class Cohere(Provider):
             raise InvalidRequest(f"{self.name} takes only pictures, not {type_of(media)}")
         check_picture(media)
         return data_uri(media) if media.data is not None else media.url or ""
+
+
+def _response_format(schema: Mapping[str, Any], place: SchemaPlace) -> dict[str, Any] | None:
+    if place == "prompt":
+        return None
+    return {"type": "json_object", **({"json_schema": schema} if place == "request" else {})}
 
 
 def _calls(message: Message) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Head, Provider, Reply, Request, SchemaForm
 from fanout.credentials.secret import Secret
-from fanout.errors import InvalidRequest, ProtocolError
+from fanout.errors import InvalidRequest, ProtocolError, ProviderError
 from fanout.prompt import SYSTEM, Media, Message, Options, Prompt, ToolUse
 from fanout.prompt.media_types import guess_type_of
 from fanout.providers import terms
@@ -17,6 +17,7 @@ from fanout.providers.gemini_reader import GeminiReader
 from fanout.providers.media import base64_of, check_picture, type_of
 from fanout.providers.opaque import Kept, data_of_calls, split
 from fanout.providers.reader import text_of
+from fanout.providers.schemas import SchemaPlace, find_next_place, form_of, tell
 from fanout.wire.json_text import JsonText, excerpt
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
@@ -36,6 +37,7 @@ class Gemini(Provider):
     """Google's Gemini API. The key goes into a header, because addresses end up in logs.
 
     `key_env` names the environment variables that may hold the key; they serve the message that there is none.
+    `schema_place` says where a schema goes.
     """
 
     model: str | None = None
@@ -44,6 +46,7 @@ class Gemini(Provider):
     key: Secret | None = field(default=None, repr=False)
     key_env: tuple[str, ...] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     needs_key: bool = True
+    schema_place: SchemaPlace = "request"
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
@@ -53,6 +56,16 @@ class Gemini(Provider):
     def read(self, head: Head, request: Request | None = None) -> GeminiReader:
         """Makes the Reader for a response with this head, whatever its status."""
         return GeminiReader(head, self.maker)
+
+    def adapted(self, error: ProviderError) -> "Gemini | None":
+        """The same provider with a schema in the prompt, if `error` says that the service refuses it elsewhere."""
+        place = find_next_place(error, self.schema_place)
+        return evolve(self, schema_place=place) if place else None
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return form_of(self.schema_place, enforced=self.base_url == BASE_URL)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -80,12 +93,12 @@ class Gemini(Provider):
         options = prompt.options
         given = {
             "systemInstruction": self._system(prompt.messages),
-            "contents": self._contents(prompt.messages),
+            "contents": self._contents(tell(prompt, self.schema_place).messages),
             "tools": [{"functionDeclarations": [self._tool(tool) for tool in options.tools]}]
             if options.tools
             else None,
             "toolConfig": self._tool_config(options.tool_choice),
-            "generationConfig": _generation(options) or None,
+            "generationConfig": _generation(options, self.schema_place) or None,
         }
         body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         extra = dict(options.body)
@@ -202,15 +215,15 @@ def _generates(row: Any) -> bool:
     return isinstance(row, dict) and "generateContent" in row.get("supportedGenerationMethods", ["generateContent"])
 
 
-def _generation(options: Options) -> dict[str, Any]:
+def _generation(options: Options, place: SchemaPlace) -> dict[str, Any]:
     given = {
         "maxOutputTokens": options.max_tokens,
         "temperature": options.temperature,
         "topP": options.top_p,
         "stopSequences": list(options.stop) or None,
         "seed": options.seed,
-        "responseMimeType": "application/json" if options.schema else None,
-        "responseJsonSchema": options.schema or None,
+        "responseMimeType": "application/json" if options.schema and place != "prompt" else None,
+        "responseJsonSchema": (options.schema if place == "request" else None) or None,
         "thinkingConfig": _thinking(options),
     }
     return {name: value for name, value in given.items() if value is not None}

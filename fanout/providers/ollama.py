@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from fanout.abc import Head, Provider, Reply, Request
+from fanout.abc import Head, Provider, Reply, Request, SchemaForm
 from fanout.credentials.secret import Secret
-from fanout.errors import InvalidRequest, ProtocolError
+from fanout.errors import InvalidRequest, ProtocolError, ProviderError
 from fanout.events import Delta, Event, Reasoning, Usage
 from fanout.prompt import Media, Message, Options, Prompt, ToolUse
 from fanout.providers import terms
 from fanout.providers.media import base64_of, check_picture, file_of_base64, type_of
 from fanout.providers.opaque import is_own
 from fanout.providers.reader import JsonReader, count_of, text_of
+from fanout.providers.schemas import SchemaPlace, find_next_place, form_of, tell
 from fanout.wire.json_text import JsonText, encode
 
 BASE_URL = "http://127.0.0.1:11434"
@@ -35,6 +36,7 @@ class Ollama(Provider):
     key: Secret | None = field(default=None, repr=False)
     key_env: tuple[str, ...] = ("OLLAMA_API_KEY",)
     needs_key: bool = False
+    schema_place: SchemaPlace = "request"
 
     def request(self, prompt: Prompt) -> Request:
         """The request that asks `prompt`. Raises AuthError without a key, InvalidRequest for what it cannot carry."""
@@ -43,6 +45,16 @@ class Ollama(Provider):
     def read(self, head: Head, request: Request | None = None) -> "OllamaReader":
         """Makes the Reader for a response with this head, whatever its status."""
         return OllamaReader(head)
+
+    def adapted(self, error: ProviderError) -> "Ollama | None":
+        """The same provider with a schema in the prompt, if `error` says that the service refuses it elsewhere."""
+        place = find_next_place(error, self.schema_place)
+        return evolve(self, schema_place=place) if place else None
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return form_of(self.schema_place, enforced=self.base_url == BASE_URL)
 
     def models_request(self) -> Request:
         """The request that lists the models on this server. Raises AuthError without a key."""
@@ -61,11 +73,11 @@ class Ollama(Provider):
         self._check(options)
         given = {
             "model": self.model,
-            "messages": self._messages(prompt.messages),
+            "messages": self._messages(tell(prompt, self.schema_place).messages),
             "stream": True,
             "think": _THINK.get(options.reasoning, options.reasoning) if options.reasoning else None,
             "tools": list(options.tools) or None,
-            "format": options.schema or None,
+            "format": _format(options, self.schema_place),
             "options": _options(options) or None,
         }
         body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -122,6 +134,12 @@ class Ollama(Provider):
         if not isinstance(arguments, dict):
             raise InvalidRequest(f"{self.name} takes only an object for the arguments of {use.name}")
         return {"function": {"name": use.name, "arguments": arguments}}
+
+
+def _format(options: Options, place: SchemaPlace) -> Any:
+    if not options.schema or place == "prompt":
+        return None
+    return options.schema if place == "request" else "json"
 
 
 def _options(options: Options) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from attrs import evolve, field, frozen
 
-from fanout.abc import Access, Head, Provider, Reply, Request
+from fanout.abc import Access, Head, Provider, Reply, Request, SchemaForm
 from fanout.credentials.secret import Secret
 from fanout.errors import ProviderError
 from fanout.prompt import Options, Prompt
@@ -14,6 +14,7 @@ from fanout.providers.chat_messages import MessageForm, WhichReasoning
 from fanout.providers.chat_reader import ChatReader
 from fanout.providers.chat_refusals import changes
 from fanout.providers.quirks import account_of, settings_for
+from fanout.providers.schemas import SchemaPlace, find_next_place, form_of, tell
 
 BASE_URL = "https://api.openai.com/v1"
 """OpenAI's own address."""
@@ -30,7 +31,8 @@ class OpenAI(Provider):
     `max_tokens` and `seed` are the service's names for these options: OpenAI has a new one for the first, most hosts
     keep the old. `stream` asks for a stream, `stream_usage` for token counts in it by `stream_options`, which a few
     hosts refuse; `timings` has llama.cpp count with every piece, so that an answer which is cut off is counted too.
-    `developer`, `names`, `nulls`, `short_ids` and `reasoning` are the fields of a MessageForm.
+    `developer`, `names`, `nulls`, `short_ids` and `reasoning` are the fields of a MessageForm. `schema_place` says
+    where a schema goes.
     """
 
     model: str | None = None
@@ -53,6 +55,7 @@ class OpenAI(Provider):
     reasoning: WhichReasoning = "none"
     key_header: str = "authorization"
     models_url: str | None = None
+    schema_place: SchemaPlace = "request"
 
     @classmethod
     def from_access(cls, access: Access, **more: Any) -> Self:
@@ -71,7 +74,15 @@ class OpenAI(Provider):
     def adapted(self, error: ProviderError) -> "OpenAI | None":
         """The same provider without what the service refuses by `error`, or with what it demands; None for others."""
         forms = (evolve(self, **change) for change in changes(error, self.max_tokens))
-        return next((form for form in forms if form != self), None)
+        if (form := next((form for form in forms if form != self), None)) is not None:
+            return form
+        place = find_next_place(error, self.schema_place)
+        return evolve(self, schema_place=place) if place else None
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return form_of(self.schema_place, enforced=self.base_url.startswith("local:"))
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -97,7 +108,7 @@ class OpenAI(Provider):
         form = MessageForm(self.developer, self.names, self.nulls, self.short_ids, self.reasoning)
         return {
             "model": self.model,
-            "messages": form.write(prompt.messages, self.maker),
+            "messages": form.write(tell(prompt, self.schema_place).messages, self.maker),
             "stream": self.stream,
             **({"stream_options": {"include_usage": True}} if self.stream and self.stream_usage else {}),
             **({"timings_per_token": True} if self.stream and self.timings else {}),
@@ -116,10 +127,12 @@ class OpenAI(Provider):
             "reasoning_effort": options.reasoning,
             "tools": list(options.tools) or None,
             "tool_choice": options.tool_choice,
-            "response_format": options.schema and _response_format(options.schema),
+            "response_format": options.schema and _response_format(options.schema, self.schema_place),
         }
         return {name: value for name, value in given.items() if value is not None}
 
 
-def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _response_format(schema: Mapping[str, Any], place: SchemaPlace) -> dict[str, Any] | None:
+    if place != "request":
+        return {"type": "json_object"} if place == "json" else None
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from attrs import evolve, field, frozen
 
-from fanout.abc import Access, Head, Provider, Reply, Request
+from fanout.abc import Access, Head, Provider, Reply, Request, SchemaForm
 from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest, ProviderError
 from fanout.prompt import Options, Prompt
@@ -18,6 +18,7 @@ from fanout.providers.quirks import account_of
 from fanout.providers.responses_calls import custom_tools
 from fanout.providers.responses_input import items_of
 from fanout.providers.responses_reader import ResponsesReader
+from fanout.providers.schemas import SchemaPlace, find_next_place, form_of, tell
 
 _ENCRYPTED = "reasoning.encrypted_content"
 _ENCRYPTING = ("api.openai.com", ".openai.azure.com", "api.x.ai")
@@ -35,7 +36,8 @@ class Responses(Provider):
     `summary` (auto, concise, detailed) asks for a summary of the reasoning, which OpenAI gives only to those it has
     verified. System messages at the beginning become the instructions. A message's `name` has no place on this wire.
     `encrypted` asks for the reasoning in encrypted form, to be sent back in later turns; None: where it is known that
-    the service has it. Where the options' body has the service store answers, nothing is asked for.
+    the service has it. Where the options' body has the service store answers, nothing is asked for. `schema_place` says
+    where a schema goes.
     """
 
     model: str | None = None
@@ -48,6 +50,7 @@ class Responses(Provider):
     project: str | None = None
     summary: str | None = None
     encrypted: bool | None = None
+    schema_place: SchemaPlace = "request"
 
     @classmethod
     def from_access(cls, access: Access, **more: Any) -> Self:
@@ -66,9 +69,16 @@ class Responses(Provider):
         return ResponsesReader(head, request.body if request else b"", self._file_request, self.maker)
 
     def adapted(self, error: ProviderError) -> "Responses | None":
-        """The same provider, without asking for encrypted reasoning that `error` says its model has not."""
-        refused = isinstance(error, InvalidRequest) and _NOT_ENCRYPTED.search(error.message)
-        return evolve(self, encrypted=False) if refused and self._encrypts() else None
+        """The same provider without what the service refuses by `error`: encrypted reasoning, or a schema."""
+        if isinstance(error, InvalidRequest) and _NOT_ENCRYPTED.search(error.message) and self._encrypts():
+            return evolve(self, encrypted=False)
+        place = find_next_place(error, self.schema_place)
+        return evolve(self, schema_place=place) if place else None
+
+    @property
+    def schema_form(self) -> SchemaForm:
+        """The way that a schema takes to the service in this form of the provider."""
+        return form_of(self.schema_place)
 
     def models_request(self) -> Request:
         """The request that lists this service's models. Raises AuthError without a key."""
@@ -100,6 +110,7 @@ class Responses(Provider):
         system = list(takewhile(lambda message: message.role == "system" and not message.media, prompt.messages))
         if len(system) == len(prompt.messages):
             system = []  # the input must not be empty
+        prompt = tell(prompt, self.schema_place)
         tools = custom_tools([*prompt.options.tools, *(prompt.options.body.get("tools") or ())])
         custom = {use.id for message in prompt.messages for use in message.tool_uses if use.name in tools}
         given = {
@@ -134,8 +145,14 @@ class Responses(Provider):
             "reasoning": {name: value for name, value in reasoning.items() if value} or None,
             "tools": [_tool(tool) for tool in options.tools] or None,
             "tool_choice": _tool_choice(options.tool_choice),
-            "text": options.schema and {"format": {"type": "json_schema", "name": "answer", "schema": options.schema}},
+            "text": options.schema and _text_format(options.schema, self.schema_place),
         }
+
+
+def _text_format(schema: Mapping[str, Any], place: SchemaPlace) -> dict[str, Any] | None:
+    if place != "request":
+        return {"format": {"type": "json_object"}} if place == "json" else None
+    return {"format": {"type": "json_schema", "name": "answer", "schema": schema}}
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,8 +27,11 @@ class Timeouts:
 
     def over(self, base: Self) -> Self:
         """These clocks, and those of `base` where these say nothing."""
-        given = {name: v for name in settings_of(type(self)) if (v := getattr(self, name)) is not None}
-        return evolve(base, **given) if given else base
+        names = settings_of(type(self))
+        given = {name: v for name in names if (v := getattr(self, name)) is not None}
+        if not given:
+            return base
+        return self if len(given) == len(names) else evolve(base, **given)
 
 
 DEFAULTS = Timeouts(**usual_of(Timeouts))
@@ -38,15 +41,30 @@ LATE = 0.03
 """Seconds by which a clock may ring late before that counts as our own slowness: no step of the loop takes as long."""
 
 
+STOPPED = 1.0
+"""Seconds by which a clock rings late where the process was stopped, or as good as that, and not just busy."""
+
+
+def forgive(late: float, setting: float) -> float:
+    """Returns how many seconds more a clock that was set to `setting` has from now on, where it rings so late.
+
+    Those by which we are late, because nobody knows when it was that we were not there. A stop may have begun when the
+    clock did: after it, the clock begins anew. A service that is silent from now on never has more than that.
+    """
+    if late < LATE:
+        return 0.0
+    return setting if late >= STOPPED else min(late, setting)
+
+
 @define
 class Leniency:
     """Gives back the time by which we were late, so that no service pays for it; a few `times` only."""
 
     times: int = 3
 
-    def pardon(self, late: float) -> float:
-        """Returns how many of so many seconds are given back: all, or none."""
+    def pardon(self, late: float, setting: float) -> float:
+        """Returns the seconds that `forgive` says, or none."""
         if late < LATE or not self.times:
             return 0.0
         self.times -= 1
-        return late
+        return forgive(late, setting)

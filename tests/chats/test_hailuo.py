@@ -248,7 +248,7 @@ def test_the_conversation_of_another_account_or_address_begins_anew(other: dict[
     ("messages", "options", "words"),
     [
         (TALK, {"temperature": 1.0}, "hailuo has no option temperature"),
-        (TALK, {"tools": ({},), "schema": {"a": 1}}, "hailuo has no option tools or schema"),
+        (TALK, {"tools": ({},)}, "hailuo has no option tools"),
         (TALK, {"body": {"a": 1}}, "hailuo takes no JSON"),
         ((Message("user", "u", media=(Media(url="https://x"),)),), {}, "bytes of files and does not fetch https://x"),
         ((Message("user", "u", media=(Media(b""),)),), {}, "files of 1 to 104857600 bytes, not of 0"),

@@ -98,7 +98,6 @@ def test_there_must_be_a_users_message(messages: list[Message]) -> None:
     ("message", "options", "words"),
     [
         (Message("user", "u"), Options(max_tokens=1), "vitalentum has no option max_tokens"),
-        (Message("user", "u"), Options(schema={"a": 1}), "vitalentum has no option schema"),
         (Message("user", "u", media=(Media(data=b"x"),)), Options(), "vitalentum takes text only"),
         (Message("tool", "t"), Options(), "vitalentum knows no tools"),
     ],

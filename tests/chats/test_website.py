@@ -53,7 +53,7 @@ def test_all_options_but_those_that_are_taken_are_refused() -> None:
 
 
 def test_every_option_is_known_by_name() -> None:
-    named = {*website._OPTIONS, "body"}
+    named = {*website._OPTIONS, "body", "schema"}
     assert named == {attribute.name for attribute in Options.__attrs_attrs__}
 
 

@@ -22,7 +22,8 @@ def test_a_run_is_one_object_on_one_line() -> None:
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     run = json.loads(line)
-    assert list(run) == ["type", "winner", "kept", "elapsed", "wasted", "answers"]
+    judged = ["overhead", "votes", "verdicts", "analysis"]
+    assert list(run) == ["type", "winner", "kept", "elapsed", "wasted", *judged, "answers"]
     assert run["type"] == "run"
     assert run["winner"] == "a"
     assert run["wasted"] == {"chunks": 1, "tokens": 2, "cost": None, "input": 0, "at_least": True}
@@ -58,6 +59,7 @@ def test_an_answer_has_all_its_fields() -> None:
         "tokens": 11,
         "repeated": 0,
         "opaque": None,
+        "value": None,
     }
 
 

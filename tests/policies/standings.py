@@ -6,7 +6,7 @@ from fanout.answers import Answer
 from fanout.events import Status
 
 
-@define
+@define(eq=False)
 class Stood:
     """One lane's standing."""
 

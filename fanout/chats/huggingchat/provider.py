@@ -18,13 +18,13 @@ from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from attrs import evolve, field, frozen
 
-from fanout.abc import Flow, Head, Provider, Reader, Reply, Request
+from fanout.abc import Flow, Head, Provider, Reader, Reply, Request, SchemaForm
 from fanout.addresses import is_private
 from fanout.chats import website
 from fanout.chats.flatten import flatten, media_since_last_answer, system_text, trailing_user_text
@@ -46,6 +46,7 @@ from fanout.credentials.secret import Secret
 from fanout.errors import InvalidRequest, LoginRequired, ProtocolError, ProviderError
 from fanout.prompt import SYSTEM, Media, Prompt
 from fanout.providers.media import base64_of, type_of
+from fanout.providers.schemas import tell
 from fanout.wire.faults import is_answer
 from fanout.wire.json_text import JsonText, encode, show
 from fanout.wire.multipart import Part, content_type, multipart
@@ -70,6 +71,7 @@ class HuggingChat(Provider):
     network. `lost` are the conversations that cannot be continued any more; `uuid` makes a new random id.
     """
 
+    schema_form: ClassVar[SchemaForm] = "told"
     model: str | None = None
     name: str = "huggingchat"
     base_url: str = BASE_URL
@@ -86,6 +88,7 @@ class HuggingChat(Provider):
         Raises LoginRequired where a login is asked for, InvalidRequest for what cannot be asked, NotFound for a model
         that the server does not have.
         """
+        prompt = tell(prompt)
         website.refuse_all_but(prompt.options, (), self.name)
         website.refuse_tools(prompt, self.name)
         media = media_since_last_answer(prompt.messages)

@@ -45,14 +45,16 @@ _LAST_COUNTS = ("race", "hedge", "fallback", "all")
 """The policies under which the last lane that can answer is the answer, if it gives one."""
 
 
-def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "winner") -> int:
-    """Asks as `choices` say and returns the exit code; `who` says whose answers count."""
+def show(
+    choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "winner", also: Sequence[str] = ()
+) -> int:
+    """Asks as `choices` say and returns the exit code; `who` says whose answers count, `also` who else is asked."""
     before = _load_last() if choices.continued else None
     specs = choices.specs(before.lanes if before else ())
     if before is not None:
         from fanout.catalog.meaning import check_meanings
 
-        check_meanings(specs, load(), before.meanings)
+        check_meanings([*specs, *also], load(), before.meanings)
     plan = plan_of(specs)
     _check_login(choices)
     if choices.save_files:
@@ -68,7 +70,7 @@ def show(choices: Choices, plan_of: Callable[[list[str]], Policy], who: Who = "w
     # Standard input has had its share of the time.
     choices = evolve(choices, deadline=max(choices.deadline - (monotonic() - began), SHORTEST))
     output = output_for(choices, prompt, who)
-    asked = Question(prompt, plan, specs, before.conversation if before else None)
+    asked = Question(prompt, plan, specs, before.conversation if before else None, also)
     return stop.run_gracefully(partial(_show, asked, choices, output, who))
 
 
@@ -80,12 +82,13 @@ def _load_last() -> "Last":
 
 @frozen
 class Question:
-    """A prompt, the plan of whom it is put to with the specs that it was made of, and what was said before."""
+    """A prompt, the plan of whom it is put to with the specs that it was made of, what was said before, and judges."""
 
     prompt: Prompt
     plan: Policy
     specs: Sequence[str]
     conversation: History | None
+    also: Sequence[str] = ()
 
 
 async def _show(asked: Question, choices: Choices, output: Output, who: Who, stopping: stop.Stopping) -> int:
@@ -105,13 +108,13 @@ async def _show(asked: Question, choices: Choices, output: Output, who: Who, sto
                 nursery.start_soon(_end_when_asked, f, stopping)
                 if not choices.quiet:
                     nursery.start_soon(_tell_waits, f, screen)
-                certain = _find_certain(f.lanes, asked.plan, output, who)
+                certain = _find_certain(f.lanes, asked.plan, output, who, judged=choices.schema is not None)
                 await _follow(f, screen, output, person, certain)
                 nursery.cancel_scope.cancel()
         # Before the block is left: taking down a local model takes a moment.
         run = f.run
         printed = {certain.lane} if certain and certain.lane else set()
-        keep = partial(_save, asked.specs, run.conversation, choices)
+        keep = partial(_save, asked.specs, run.conversation, choices, asked.also)
         if stopping.asked.is_set():
             await keep()  # first, because the terminal may be gone
             unfinished = _unfinished(run, choices, who)
@@ -211,21 +214,29 @@ def _name_winner(f: Any) -> str | None:
     return winner.lane if winner else None
 
 
-def _find_certain(lanes: Sequence[str], plan: Policy, output: Output, who: Who) -> Certain | None:
+def _find_certain(lanes: Sequence[str], plan: Policy, output: Output, who: Who, *, judged: bool) -> Certain | None:
     """Makes what finds the lane whose text may be printed as it comes; None where the format or the plan forbids it."""
-    if not output.streams(len(lanes)) or not _is_known(plan, load()):
+    if judged or not output.streams(len(lanes)):
         return None
-    return Certain(lanes, all_count=who == "all")
+    if type(plan).__module__.endswith(".fuse"):  # its winner is known from the first word on
+        return Certain(lanes, last_counts=False)
+    return Certain(lanes, all_count=who == "all") if _is_known(plan, load()) else None
 
 
 def _is_known(plan: Any, config: Config) -> bool:
     """True for a plan in which the last lane that answers counts: not for a quorum, nor for what a plug-in decides."""
     if isinstance(plan, str):
         group = config.groups.get(plan)
-        return group is None or (group.policy in _LAST_COUNTS and all(_is_known(lane, config) for lane in group.lanes))
+        return group is None or (
+            group.schema is None
+            and group.policy in _LAST_COUNTS
+            and all(_is_known(lane, config) for lane in group.lanes)
+        )
     if isinstance(plan, Policy):
-        return type(plan).__module__.rpartition(".")[2] in _LAST_COUNTS and all(
-            _is_known(lane, config) for lane in plan.lanes
+        return (
+            plan.schema is None
+            and type(plan).__module__.rpartition(".")[2] in _LAST_COUNTS
+            and all(_is_known(lane, config) for lane in plan.lanes)
         )
     return True
 
@@ -238,10 +249,10 @@ def output_for(choices: Choices, prompt: Prompt, who: Who) -> Output:
     if choices.output == "raw" and terminal:
         raise click.UsageError("--raw is not for a terminal, which would obey what the model says; redirect it")
     usual = "text" if choices.quiet else "headed" if terminal else "plain"
-    return _make_output(choices.output or usual, prompt, who, terminal=terminal)
+    return _make_output(choices.output or usual, prompt, who, terminal=terminal, valued=choices.schema is not None)
 
 
-def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True) -> Output:
+def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True, valued: bool = False) -> Output:
     """Makes the format of this name; only that one is imported. What is for a terminal's safety is for terminals."""
     match name:
         case "json":
@@ -251,7 +262,7 @@ def _make_output(name: str, prompt: Prompt, who: Who, *, terminal: bool = True) 
         case "jsonl":
             from fanout.formats.jsonl import JsonLines
 
-            return JsonLines()
+            return JsonLines(values=valued)
         case "markdown":
             from fanout.formats.markdown import Markdown
 
@@ -286,7 +297,11 @@ def _sum_up(run: Run, choices: Choices, who: Who, printed: Container[str] = (), 
     from fanout.cli.screen import advice
     from fanout.formats import table
 
-    if not summary.select_answers(run, who):
+    if not summary.select_answers(run, who) and run.kept and run.votes:
+        click.echo(f"fanout: the lanes did not agree: {summary.say_votes(run)}; --json shows their answers", err=True)
+        for answer in filter(summary.is_failure, run.answers):
+            _echo(advice.failure(answer, who))
+    elif not summary.select_answers(run, who):
         click.echo(f"fanout: {'too few lanes' if who == 'quorum' else 'no lane'} answered", err=True)
         # One process answers all lanes of the embedded model: what is wrong with it is said once.
         local = [answer for answer in run.answers if isinstance(answer.error, LocalModelError) and not answer.text]
@@ -364,7 +379,7 @@ async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport
     return await files.save_all(answers, directory, transport, quiet=choices.quiet)
 
 
-async def _save(specs: Sequence[str], conversation: History | None, choices: Choices) -> None:
+async def _save(specs: Sequence[str], conversation: History | None, choices: Choices, also: Sequence[str] = ()) -> None:
     """Keeps the run for -c, unless nothing was said in it; if that fails, the answer is there all the same."""
     if conversation is None or choices.no_save:
         return
@@ -373,7 +388,8 @@ async def _save(specs: Sequence[str], conversation: History | None, choices: Cho
 
     try:
         # In a thread: another process may hold the lock, and lanes that were kept run on.
-        await trio.to_thread.run_sync(last.save, specs, conversation, find_meanings(specs, load()))
+        meanings = find_meanings([*specs, *also], load())
+        await trio.to_thread.run_sync(last.save, specs, conversation, meanings)
     except UsageError as error:
         if not choices.quiet:
             say(f"this run is not kept for -c (--no-save does not try): {error}")
@@ -385,4 +401,5 @@ def _settings(choices: Choices) -> dict[str, Any]:
         "retries": choices.retries,
         "on_lose": choices.on_lose,
         "deadline": choices.deadline,
+        "schema": choices.schema,
     }

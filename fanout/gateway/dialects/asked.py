@@ -8,6 +8,7 @@ from attrs import field, fields_dict, frozen
 
 from fanout.errors import UsageError
 from fanout.prompt import Media, Message, Options, Prompt
+from fanout.schema.caps import check_caps
 from fanout.settings import check_settings, explain_unknown
 from fanout.wire.json_text import show
 
@@ -19,6 +20,15 @@ DEEPEST = 200
 
 _NUMBERS = int | float
 T = TypeVar("T")
+
+
+@frozen
+class Fusion:
+    """A fusion as a client describes it: whose answers, who writes one from them (None: the model), and how."""
+
+    models: tuple[str, ...]
+    judge: str | None = None
+    criteria: str | None = None
 
 
 @frozen
@@ -42,6 +52,7 @@ class Asked:
     advice: frozenset[str] = frozenset()
     betas: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(factory=dict, repr=False)
+    fusion: Fusion | None = None
 
     @property
     def answers_call(self) -> str | None:
@@ -156,11 +167,40 @@ def read_model(fields: Fields) -> str:
     return model
 
 
+_FUSION = "fusion takes models, a list of names, and judge with its model and criteria"
+_PLUGIN = "a fusion plugin takes analysis_models, a list of names, and model, who writes"
+
+
+def read_fusion(fields: Fields) -> Fusion | None:
+    """Returns the fusion that a client asks for, as OpenRouter's clients write it or as LiteLLM's, if it does.
+
+    Bounds of tools and tokens for the models of OpenRouter's have nothing to bound here. Raises UsageError.
+    """
+    plugins, given = fields.rows("plugins"), fields.table("fusion")
+    if not plugins and not given:
+        return None
+    if given:
+        judge = given.get("judge") or {}
+        if set(given) - {"models", "judge"} or not isinstance(judge, dict) or set(judge) - {"model", "criteria"}:
+            raise UsageError(_FUSION)
+        models, writer, criteria, words = given.get("models"), judge.get("model"), judge.get("criteria"), _FUSION
+    else:
+        if len(plugins) > 1 or not isinstance(plugins[0], dict) or plugins[0].get("id") != "fusion":
+            raise UsageError("plugins: there is only fusion here; leave others out")
+        models, writer, criteria, words = plugins[0].get("analysis_models"), plugins[0].get("model"), None, _PLUGIN
+    texts = all(isinstance(text, str | None) for text in (writer, criteria))
+    if not isinstance(models, list) or not models or not texts or not all(isinstance(m, str) and m for m in models):
+        raise UsageError(words)
+    return Fusion(tuple(models), writer, criteria)
+
+
 def make_options(**given: Any) -> Options:
     """Returns options of what was given. Raises UsageError for a value out of its range."""
     names = fields_dict(Options)
     options = Options(**{name: value for name, value in given.items() if value is not None and name in names})
     check_settings(options)
+    if options.schema:
+        check_caps(options.schema)
     return options
 
 

@@ -17,6 +17,7 @@ from fanout.gateway.dialects.asked import (
     make_prompt,
     need,
     optional_switch,
+    read_fusion,
     read_model,
 )
 from fanout.gateway.dialects.blocks import new_call_id
@@ -71,15 +72,15 @@ def read(body: Mapping[str, Any]) -> Asked:
         schema=schema,
     )
     own |= fields.own(_OWN)
+    fusion = read_fusion(fields)
     parallel = fields.take("parallel_tool_calls", bool, "true or false")
     if parallel is not None and options.tools:
         own["parallel_tool_calls"] = parallel
     fields.refuse(_HARMLESS)
     fields.leave((*SILENT, "store"))
     fields.check_all_taken()
-    return Asked(
-        WIRE, model, make_prompt(messages, options), stream, models, fastest, counted, own, _ADVICE, given=body
-    )
+    prompt = make_prompt(messages, options)
+    return Asked(WIRE, model, prompt, stream, models, fastest, counted, own, _ADVICE, given=body, fusion=fusion)
 
 
 def _read_format(form: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, Any]]:

@@ -14,6 +14,7 @@ from fanout.gateway.dialects.asked import (
     optional,
     optional_switch,
     optional_text,
+    read_fusion,
     read_model,
 )
 from fanout.gateway.dialects.sealed import Parts, Pieces
@@ -61,7 +62,7 @@ def read(body: Mapping[str, Any], betas: tuple[str, ...] = (), *, count: bool = 
         own["tool_choice"] = choice
     if _caches((fields.table("cache_control"), body.get("system"), rows, tools)):
         own["cache_control"] = {"type": "ephemeral"}
-    stream = fields.switch("stream")
+    stream, fusion = fields.switch("stream"), read_fusion(fields)
     fields.leave((*SILENT, "user_profile_id", "workspace_id", "output_format"))
     fields.check_all_taken()
     return Asked(
@@ -75,6 +76,7 @@ def read(body: Mapping[str, Any], betas: tuple[str, ...] = (), *, count: bool = 
         advice=_ADVICE,
         betas=betas,
         given=body,
+        fusion=fusion,
     )
 
 

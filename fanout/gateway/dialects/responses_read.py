@@ -14,6 +14,7 @@ from fanout.gateway.dialects.asked import (
     need,
     optional,
     optional_text,
+    read_fusion,
     read_model,
 )
 from fanout.gateway.dialects.sealed import Parts, Pieces
@@ -67,14 +68,14 @@ def read(body: Mapping[str, Any]) -> Asked:
         tools=tools,
         tool_choice=_choice(fields.take("tool_choice", str | dict, "a string or an object")),
     )
-    stream = fields.switch("stream")
+    stream, fusion = fields.switch("stream"), read_fusion(fields)
     fields.refuse({"top_logprobs": (0,), "frequency_penalty": (0,), "presence_penalty": (0,)})
     fields.leave(
         ("store", "include", "metadata", "user", "stream_options", "client_metadata", "prompt_cache_retention")
     )
     fields.check_all_taken()
     prompt = make_prompt([*system, *said], options)
-    return Asked(WIRE, model, prompt, stream, models, fastest, own=own, advice=_ADVICE, given=body)
+    return Asked(WIRE, model, prompt, stream, models, fastest, own=own, advice=_ADVICE, given=body, fusion=fusion)
 
 
 def custom_names(body: Mapping[str, Any]) -> frozenset[str]:

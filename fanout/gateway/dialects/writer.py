@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import orjson
 from attrs import asdict, define
 
-from fanout.answers import Answer, Run
+from fanout.answers import Answer, Run, Spent
+from fanout.answers.objects import verdict_object
 from fanout.errors import ProtocolError
 from fanout.events import Event
 from fanout.gateway.dialects.faults import Fault
@@ -84,8 +85,20 @@ def figures_of(run: Run) -> dict[str, Any]:
         "ttft": _round(winner.ttft) if winner else None,
         "elapsed": _round(run.elapsed),
         "wasted": asdict(run.wasted),
+        **_judging(run),
         "lanes": {answer.lane: _lane(answer) for answer in run.answers},
     }
+
+
+def _judging(run: Run) -> dict[str, Any]:
+    """The votes and the words of judges, where there were any."""
+    said = {
+        "votes": {key: list(lanes) for key, lanes in run.votes.items()},
+        "verdicts": [verdict_object(verdict) for verdict in run.verdicts],
+        "analysis": run.analysis,
+    }
+    judged = {name: value for name, value in said.items() if value}
+    return {"overhead": asdict(run.overhead), **judged} if judged or run.overhead != Spent() else {}
 
 
 def _lane(answer: Answer) -> dict[str, Any]:
