@@ -1,8 +1,8 @@
 """The cost of a gateway between client and service: time to first token, CPU for each chunk, memory, time to start.
 
-In one run, by turns: no gateway at all, a bare echo (the same server and the same libcurl, bytes passed on unread),
-`fanout serve`, and LiteLLM's proxy where it is installed. The service sends a chunk every 20 ms. CPU is that of the
-gateway's processes, from the kernel's count.
+In one run, by turns: no gateway at all, a bare echo (the same server and the same libcurl, bytes passed on unread), the
+same echo by hypercorn, `fanout serve`, and LiteLLM's proxy where it is installed. The service sends a chunk every
+20 ms. CPU is that of the gateway's processes, from the kernel's count.
 """
 
 import json
@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -22,7 +21,6 @@ from urllib.parse import quote
 
 import trio
 from attrs import define
-from hypercorn.config import Config
 from hypercorn.trio import serve
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -32,7 +30,9 @@ from benchmarks.failover import KEY, wait_for
 from benchmarks.load import Server, allow_sockets, cores, open_server
 from benchmarks.machine import arguments, circumstances, comma_list, conclude, every_line, foot, say, table
 from fanout.abc import Head, Request
+from fanout.gateway import http1
 from fanout.gateway.answering import STREAM
+from fanout.gateway.serve import GRACE, IDLE, UNREAD, Wish, listen, settings
 from fanout.gateway.streams import Reply, respond
 
 EVERY = 20
@@ -45,7 +45,8 @@ AFTER = 100
 ALONE = 30
 """Further requests for the time to the first token where one stream runs alone."""
 
-SUBJECTS = ("none", "echo", "fanout", "LiteLLM")
+ECHOS = ("echo", "echo, hypercorn")
+SUBJECTS = ("none", *ECHOS, "fanout", "LiteLLM")
 PORT = 4998
 
 
@@ -80,7 +81,7 @@ class _Through:
         return False
 
 
-def echo(target: str) -> None:
+def echo(target: str, *, by_hypercorn: bool) -> None:
     """Serves the echo until its process ends."""
 
     async def main() -> None:
@@ -118,12 +119,12 @@ def echo(target: str) -> None:
 
                 await respond(receive, send, work)
 
-            config = Config()
-            config.bind = ["127.0.0.1:0"]
-            config.loglevel = "WARNING"
-            async with trio.open_nursery() as nursery:
-                binds = await nursery.start(partial(serve, app, config))
-                print(f"echo serves at {binds[0]}", flush=True)
+            sock = listen(Wish(port=0))
+            print(f"echo serves at port:{sock.getsockname()[1]}", flush=True)
+            if by_hypercorn:
+                await serve(app, settings(Wish(), sock.detach()))
+            else:
+                await http1.serve(app, sock, trio.sleep_forever, idle=IDLE, unread=UNREAD, grace=GRACE)
 
     trio.run(main)
 
@@ -149,7 +150,7 @@ def open_subject(name: str, server: Server, target: str) -> Iterator[tuple[int, 
         path = Path(directory) / "config"
         words, environment = _command(name, path, target)
         began = time.monotonic()
-        quiet = None if name == "echo" else subprocess.DEVNULL
+        quiet = None if name in ECHOS else subprocess.DEVNULL
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True, env=environment) as process:
             os.sched_setaffinity(process.pid, cores()[0])
             try:
@@ -166,8 +167,9 @@ def open_subject(name: str, server: Server, target: str) -> Iterator[tuple[int, 
 
 def _command(name: str, path: Path, target: str) -> tuple[list[str], dict[str, str]]:
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"}
-    if name == "echo":
-        return [sys.executable, __file__, "--child", target], environment
+    if name in ECHOS:
+        own = ["--by-hypercorn"] if name != "echo" else []
+        return [sys.executable, __file__, "--child", target, *own], environment
     if name == "fanout":
         address = quote(target, safe="")
         path.write_text(f'[lanes.m]\nspec = "openai/m?base_url={address}/v1&key_env="')
@@ -325,11 +327,12 @@ def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints the table, and writes the results down."""
     parser = arguments("gateway_cost", __doc__)
     parser.add_argument("--child", metavar="URL", help="serves the echo before this service")
+    parser.add_argument("--by-hypercorn", action="store_true", help="serves it by hypercorn, as with TLS")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--sizes", type=comma_list(int), default=[1, 16, 128], metavar="N,…")
     options = parser.parse_args(given)
     if options.child:
-        echo(options.child)
+        echo(options.child, by_hypercorn=options.by_hypercorn)
         return
     names = [name for name in SUBJECTS if name != "LiteLLM" or find_spec("litellm")]
     allow_sockets(2 * max(options.sizes))

@@ -140,7 +140,8 @@ def leave(server: Server, clients: int) -> dict[str, Any]:
             memory.append(rss(pid))
             held.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
         requests = server.stats().requests
-    gone = [(one, min(at for at in left[int(one.tag[1:])] if at > one.asked)) for one in requests]
+    # A client may have left before the service was even asked.
+    gone = [(one, min((at for at in left[int(one.tag[1:])] if at > one.asked), default=one.asked)) for one in requests]
     delays = [(one.over - at) / 1e6 for one, at in gone if one.over > at]  # the others had lost before
     return {
         "clients": clients,

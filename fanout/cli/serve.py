@@ -33,7 +33,13 @@ VARIABLE = "FANOUT_TOKEN"
 )
 @click.option("--host-name", "names", multiple=True, metavar="NAME", help="A further name by which clients call it.")
 @click.option("--config", metavar="FILE", help="In place of the fanout.toml in this and your directory.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes; each counts, remembers calls and keeps answers for itself.",
+)
 @click.option(
     "--concurrency",
     "most",

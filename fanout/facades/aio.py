@@ -22,6 +22,9 @@ from fanout.facades.bridge import Block, Call
 from fanout.facades.outside import Inner, Item, Outside, OutsideFanout, OutsideStream
 
 P = ParamSpec("P")
+LOOK = 1.0
+"""Seconds between two looks at whether the loop of an async `accept` is still there."""
+
 LEAVE = 1.0
 """Seconds that an async `accept` has to end which is cancelled."""
 
@@ -74,9 +77,17 @@ class Flag:
 
         context = copy_context()
         context.run(WAITING.set, None)  # in its loop it waits for itself, and so does what it calls
-        self._loop.call_soon_threadsafe(start)
         try:
-            await over.wait()
+            self._loop.call_soon_threadsafe(start)
+            while not over.is_set():
+                with trio.move_on_after(LOOK):
+                    await over.wait()
+                if not over.is_set():
+                    self._loop.call_soon_threadsafe(int)  # raises if the loop is closed, which tells nobody
+        except RuntimeError:
+            if not tasks and isinstance(verdict, Coroutine):
+                verdict.close()  # else Python warns that nobody has awaited it
+            raise Refused("the loop that accept was to run in is closed") from None
         except trio.Cancelled:
             with trio.move_on_after(LEAVE, shield=True), suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())

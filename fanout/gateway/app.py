@@ -3,8 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -28,7 +28,7 @@ from fanout.gateway.dialects.faults import Fault, fault_of
 from fanout.gateway.dialects.writer import Made, Writer, dump
 from fanout.gateway.guard import Guard
 from fanout.gateway.metrics import Metrics
-from fanout.gateway.names import find_plan
+from fanout.gateway.names import Plans
 from fanout.gateway.queueing import Busy, Queue
 from fanout.gateway.streams import Receive, Reply, Send, respond
 from fanout.gateway.tapes import Tape, Tapes
@@ -94,10 +94,15 @@ class Gateway:
     metrics: Metrics = field(factory=Metrics)
     calls: Calls = field(factory=Calls)
     tapes: Tapes = field(factory=Tapes)
-    stopping: trio.Event = field(factory=trio.Event)
+    stopping: bool = False
     open: int = 0
+    plans: Plans = field(init=False)
+    _running: set[trio.CancelScope] = field(factory=set)
     _connections: Connections | None = None
     _nursery: trio.Nursery | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.plans = Plans(self.config)
 
     @property
     def connections(self) -> Connections:
@@ -113,6 +118,24 @@ class Gateway:
             yield
             self._nursery.cancel_scope.cancel()
 
+    def stop(self) -> None:
+        """Refuses what comes from now on, and ends what runs with an error."""
+        self.stopping = True
+        for scope in self._running:
+            scope.cancel()
+
+    @contextmanager
+    def run_until_stop(self) -> Iterator[None]:
+        """Cancels the block when the gateway stops."""
+        with trio.CancelScope() as scope:
+            if self.stopping:  # while it waited for its turn
+                scope.cancel()
+            self._running.add(scope)
+            try:
+                yield
+            finally:
+                self._running.discard(scope)
+
     def app(self) -> Callable[[Scope, Receive, Send], Any]:
         """Returns the ASGI application."""
         paths = {path: Ask(self, path) for path in INTERFACES}
@@ -125,7 +148,7 @@ class Gateway:
         ]
         unknown: Any = self._refuse_path  # which gives an ASGI callable, and no Response of Starlette's
         inner = Starlette(routes=routes, lifespan=self.lifespan, exception_handlers={404: unknown, 405: unknown})
-        return Front(self, inner, frozenset({*INTERFACES, "/v1/models", "/healthz", "/metrics"}))
+        return Front(self, inner, paths, frozenset({*INTERFACES, "/v1/models", "/healthz", "/metrics"}))
 
     async def _list_models(self, request: Request) -> "Document":
         return Document(listing.listing(self.config))
@@ -138,7 +161,7 @@ class Gateway:
         return Document(found)
 
     async def _be_healthy(self, request: Request) -> "Document":
-        stops = self.stopping.is_set()
+        stops = self.stopping
         return Document({"status": "stopping" if stops else "ok"}, 503 if stops else 200)
 
     async def _count(self, request: Request) -> "Document":
@@ -177,10 +200,14 @@ class Document:
 
 @frozen
 class Front:
-    """The door before all routes: who may come in, under which id, and what the log says of it."""
+    """The door before all routes: who may come in, under which id, and what the log says of it.
+
+    What is posted to an interface goes there at once; Starlette's routes take the rest.
+    """
 
     gateway: Gateway
     inner: Any
+    asks: Mapping[str, "Ask"]
     paths: frozenset[str]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -205,7 +232,8 @@ class Front:
         try:
             fault = self._check(scope, headers, about)
             if fault is None:
-                await self.inner(scope, receive, send_with_id)
+                ask = self.asks.get(scope["path"]) if scope["method"] == "POST" else None
+                await (ask or self.inner)(scope, receive, send_with_id)
             else:
                 await _refuse(scope["path"], fault, send_with_id)
         finally:
@@ -226,7 +254,7 @@ class Front:
         about["user"] = user = guard.find_user(headers)
         if user is None and scope["path"] not in FREE:
             return Fault(401, "token", "show the gateway's token: as Authorization: Bearer, or as x-api-key")
-        if self.gateway.stopping.is_set() and scope["path"] not in FREE:
+        if self.gateway.stopping and scope["path"] not in FREE:
             return Fault(503, "stopping", "the gateway is stopping", 1.0, retryable=True)
         return guard.check_form(headers) if scope["method"] == "POST" else None
 
@@ -301,7 +329,7 @@ class Ask:
         asked = interface.read(read_json(body), headers)
         about["model"] = asked.model
         find = partial(self._find, about["user"])
-        plan = find_plan(asked, self.gateway.config)
+        plan = self.gateway.plans.find(asked, trio.current_time())
         asked = turns.restore(asked, plan, find)
         plan = turns.stay(plan, asked, find)
         if self.path == COUNT:
@@ -321,10 +349,9 @@ class Ask:
         """Waits for a turn, and answers; a gateway that stops ends what runs with an error."""
         gateway, good = self.gateway, False
         try:
-            async with gateway.queue.turn(), trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when, gateway.stopping, nursery.cancel_scope)
-                good = await answering.answer(sink, gateway.connections, gateway.config)
-                nursery.cancel_scope.cancel()
+            async with gateway.queue.turn():
+                with gateway.run_until_stop():
+                    good = await answering.answer(sink, gateway.connections, gateway.config)
         except Busy as busy:
             await answering.fail(sink, _full(busy))
             return False
@@ -370,11 +397,6 @@ class Ask:
 
 def _full(busy: Busy) -> Fault:
     return Fault(429, "queue_full", f"{busy}; come back later", busy.retry_after, retryable=True)
-
-
-async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 async def read_body(receive: Receive, guard: Guard) -> bytes | Fault | None:

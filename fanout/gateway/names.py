@@ -11,11 +11,12 @@ best:a,b,c->d                          the answer that the judge d calls the bes
 fuse:a,b,c->d                          the answer that the judge d writes from those of the lanes
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 from urllib.parse import parse_qsl
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from fanout import catalog
 from fanout.abc import Head, Policy, Provider, Reader, Request
@@ -41,6 +42,12 @@ LONGEST = 4096
 MOST_LANES = 32
 """Lanes in one name, or in a list of spare models."""
 
+KEPT = 5.0
+"""Seconds for which a plan is kept: keys and logins that are stored meanwhile are used from then on."""
+
+MOST_KEPT = 256
+"""Plans that are kept."""
+
 ALLOWED = {*settings_of(Options), *settings_of(Timeouts), *ALIASES, "web_search"} - {"body"}
 """The options of a lane that a client may set. Addresses, keys, proxies and files are the gateway's own business."""
 
@@ -55,30 +62,73 @@ _KINDS = (*_ON_TOKEN, "quorum", "all", *_JUDGED)
 """The words before the colon of an expression."""
 
 
+@define
+class Plans:
+    """Finds plans in a configuration, and keeps them for KEPT seconds; times are those of any one clock."""
+
+    config: Config
+    _streaming: Config = field(init=False)
+    _kept: dict[Any, tuple[Policy, float]] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self._streaming = _streaming(self.config)
+
+    def find(self, asked: Asked, now: float) -> Policy:
+        """Returns whom a request is put to, as `find_plan` does."""
+        config = self._streaming if asked.stream else self.config
+        if asked.fusion is not None:
+            return _suited(_find_named(asked, config), asked)
+        key = (asked.model, asked.models, asked.stream, asked.fastest)
+        plan, since = self._kept.get(key, (None, 0.0))
+        if plan is None or now - since > KEPT:
+            plan = _find_named(asked, config)
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = plan, now
+        return _suited(plan, asked)
+
+
 def find_plan(asked: Asked, config: Config) -> Policy:
     """Returns whom a request is put to. Raises UsageError for a name that there is not, or that a client may not use.
 
     A stream whose plan says nothing of what wins is won by the first token: nothing could be sent before the end else.
     """
+    return Plans(config).find(asked, 0.0)
+
+
+def _find_named(asked: Asked, config: Config) -> Policy:
     on: On = "first_token" if asked.stream else "finish"
     names = [asked.model, *asked.models]
     if len(names) > MOST_LANES or sum(map(len, names)) > LONGEST:
         raise UsageError(f"a model's name may have {LONGEST} characters and {MOST_LANES} lanes")
-    named = _Names(config if on == "finish" else _streaming(config), on, fastest=asked.fastest)
+    named = _Names(config, on, fastest=asked.fastest)
     if asked.fusion is not None:
-        return _suit_lanes(named.fuse(asked.fusion, asked.model), asked)
+        return named.fuse(asked.fusion, asked.model)
     plans = [named.find(name) for name in dict.fromkeys(names)]
     plan = plans[0] if len(plans) == 1 else Fallback(*plans, on=on)
     if isinstance(plan, catalog.LaneSpec):
         plan = Race(plan, on=on)
     if not plan.chooses:
         raise UsageError(_NO_WINNER.format(show(asked.model)))
-    return _suit_lanes(plan, asked)
-
-
-def _suit_lanes(plan: Policy, asked: Asked) -> Policy:
-    _each_lane(plan, lambda lane: suit(lane, asked))
     return plan
+
+
+def _suited(plan: Policy, asked: Asked) -> Policy:
+    """The plan with the fields that only some wires have a place for; most requests have none.
+
+    A judge who writes the answer has them too; one who only chooses is asked something else.
+    """
+    if not asked.own and not asked.betas:
+        return plan
+    suited = copy(plan)
+    suited.lanes = tuple(_suit_one(one, asked) for one in plan.lanes)
+    if isinstance(suited, Fuse):
+        suited.judge = _suit_one(suited.judge, asked)
+    return suited
+
+
+def _suit_one(one: Any, asked: Asked) -> Any:
+    return _suited(one, asked) if isinstance(one, Policy) else suit(one, asked)
 
 
 @frozen
@@ -180,20 +230,6 @@ def lanes_of(plan: Policy) -> Iterator[catalog.LaneSpec]:
             yield from lanes_of(lane)
         else:
             yield lane
-
-
-def _each_lane(plan: Policy, change: Callable[[Any], Any]) -> None:
-    """Changes the lanes of a plan, also a judge who writes the answer: one who only chooses is asked something else."""
-
-    def change_each(lane: Any) -> Any:
-        if not isinstance(lane, Policy):
-            return change(lane)
-        _each_lane(lane, change)
-        return lane
-
-    plan.lanes = tuple(map(change_each, plan.lanes))
-    if isinstance(plan, Fuse):
-        plan.judge = change_each(plan.judge)
 
 
 def suit(lane: catalog.LaneSpec, asked: Asked) -> catalog.LaneSpec:

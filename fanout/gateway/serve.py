@@ -1,4 +1,7 @@
-"""The server: sockets, workers and signals; the only module that knows hypercorn."""
+"""The server: sockets, workers and signals; the only module that knows hypercorn.
+
+Without TLS it is that of `http1.py`; TLS, and HTTP/2 within it, are hypercorn's.
+"""
 
 import os
 import signal
@@ -7,6 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import trio
@@ -18,6 +22,7 @@ from fanout.api import open_transport
 from fanout.catalog.config import Config
 from fanout.credentials.secret import Secret
 from fanout.errors import UsageError
+from fanout.gateway import http1
 from fanout.gateway.app import Gateway, Log
 from fanout.gateway.guard import MOST_BYTES, NAMES, Guard, is_loopback
 from fanout.gateway.queueing import Queue
@@ -121,13 +126,8 @@ def check_certificate(wish: Wish) -> None:
         raise UsageError(f"cannot use the certificate {wish.certificate} with the key {wish.key}: {why}") from None
 
 
-async def run(
-    wish: Wish, config: Config, sock: socket.socket, ready: Callable[[], None], log: Log, serve: Serve = serve_app
-) -> None:
-    """Serves on a socket until a signal comes; `ready` is called when clients may come. `serve` is hypercorn's.
-
-    anycorn's `serve` may take its place, with its own configuration of the same names.
-    """
+async def run(wish: Wish, config: Config, sock: socket.socket, ready: Callable[[], None], log: Log) -> None:
+    """Serves on a socket until a signal comes; `ready` is called when clients may come."""
     gateway = Gateway(
         wish.guard(), config, Queue(wish.most, wish.waiting), partial(open_transport, wish.transport), log
     )
@@ -139,9 +139,22 @@ async def run(
             if signals is None:
                 await trio.sleep_forever()
             await anext(signals)
-            gateway.stopping.set()
+            gateway.stop()
 
-        await serve_until(gateway, settings(wish, sock.detach()), wait_for_signal, ready, serve)
+        if wish.certificate:
+            await serve_until(gateway, settings(wish, sock.detach()), wait_for_signal, ready)
+        else:
+            await serve_plain(gateway, sock, wait_for_signal, ready)
+
+
+async def serve_plain(
+    gateway: Gateway, sock: socket.socket, trigger: Callable[[], Awaitable[None]], ready: Callable[[], None]
+) -> None:
+    """Serves HTTP/1.1 on a socket that listens until `trigger` returns."""
+    serve = partial(http1.serve, gateway.app(), sock, trigger, idle=IDLE, unread=UNREAD, grace=GRACE)
+    async with gateway.lifespan(None), trio.open_nursery() as nursery:
+        await nursery.start(serve)
+        ready()
 
 
 async def serve_until(
@@ -151,7 +164,10 @@ async def serve_until(
     ready: Callable[[], None],
     serve: Serve = serve_app,
 ) -> None:
-    """Serves until `trigger` returns. Without a trigger the server would not heed signals at all."""
+    """Serves by hypercorn until `trigger` returns; without a trigger it would not heed signals at all.
+
+    anycorn's `serve` may take the place of hypercorn's, with its own configuration of the same names.
+    """
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, gateway.app(), settings, shutdown_trigger=trigger))
         ready()
@@ -178,7 +194,8 @@ def settings(wish: Wish, listening: int, make: Callable[[], Any] = ServerConfig)
 def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
     """Runs `work` in as many processes as are wished, which share the listening socket, until a signal ends them all.
 
-    A worker that dies is started again. Returns the exit code: 0 if all ended as they should.
+    A worker that dies is started again; all end when this process does, however it ends. Returns the exit code: 0 if
+    all ended as they should.
     """
     numbers = heeded()
     children: set[int] = set()
@@ -189,13 +206,17 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
         for child in children:
             os.kill(child, signal.SIGTERM)
 
+    alive, held = os.pipe()  # whose end, when nobody holds the other side, says that the parent has gone
+
     def begin() -> None:
         child = os.fork()
         if child:
             children.add(child)
             return
+        os.close(held)
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+        Thread(target=_end_with, args=(alive,), daemon=True).start()
         os._exit(work(evolve(wish, workers=1)))
 
     for number in numbers:
@@ -203,6 +224,12 @@ def run_workers(wish: Wish, work: Callable[[Wish], int]) -> int:
     for _ in range(wish.workers):
         begin()
     return _attend(children, stopped, begin)
+
+
+def _end_with(alive: int) -> None:
+    """Waits until the parent has gone, also by a signal that it cannot heed, and then stops this worker."""
+    os.read(alive, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _attend(children: set[int], stopped: Sequence[int], begin: Callable[[], None]) -> int:

@@ -3,7 +3,7 @@
 import os
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -105,9 +105,9 @@ class Message:
             role=role,
             text=text,
             media=media,
-            tool_uses=tuple(_tool_use(call) for call in message.get("tool_calls") or ()),
-            tool_call_id=message.get("tool_call_id"),
-            name=message.get("name"),
+            tool_uses=tuple(map(_tool_use, _optional(list | tuple, message, "tool_calls", "a list") or ())),
+            tool_call_id=_optional(str, message, "tool_call_id", "a text"),
+            name=_optional(str, message, "name", "a text"),
             reasoning=_reasoning(message),
             opaque=message.get("opaque"),
         )
@@ -180,6 +180,8 @@ def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
         return content or "", ()
     texts: list[str] = []
     media: list[Media] = []
+    if not isinstance(content, Iterable) or isinstance(content, Mapping):
+        raise UsageError(f"content is a text or a list of parts, not {content!r:.80}")
     for part in content:
         match part:
             case {"type": "text", "text": str(text)}:
@@ -187,7 +189,7 @@ def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
             case {"type": "image_url", "image_url": {"url": str(url)}}:
                 media.append(Media.from_data_uri(url) if url.startswith("data:") else Media(url=url))
             case {"type": "file", "file": {"file_data": str(uri)} as file}:
-                media.append(Media.from_data_uri(uri, file.get("filename")))
+                media.append(Media.from_data_uri(uri, _optional(str, file, "filename", "a text")))
             case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(form)}}:
                 media.append(Media.from_data_uri(f"data:audio/{form};base64,{data}"))
             case _:
@@ -199,6 +201,14 @@ def _reasoning(message: Mapping[str, Any]) -> str:
     """The reasoning in a message as services write it, under either of its two names."""
     given = (message.get("reasoning_content"), message.get("reasoning"))
     return next((words for words in given if isinstance(words, str) and words), "")
+
+
+def _optional(kind: Any, table: Mapping[str, Any], name: str, words: str) -> Any:
+    """The value of a name, None where there is none. Raises UsageError, with the name, for one of another type."""
+    value = table.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise UsageError(f"{name} is {words}, not {value!r:.80}")
+    return value
 
 
 def _tool_use(call: Any) -> ToolUse:

@@ -198,8 +198,8 @@ class MessagesReader(JsonReader):
             case "message_start":
                 self._read_message(object_of(value.get("message")), out)
             case "message_delta":
+                self._read_stop(value["delta"] or {}, out)  # first: a refusal, which the counts are of, may be in it
                 self._read_usage(value.get("usage"), out)
-                self._read_stop(value["delta"] or {}, out)
             case "message_stop":
                 if not self.complete:
                     self.finish(self._reason or "unknown", self._raw)
@@ -217,8 +217,8 @@ class MessagesReader(JsonReader):
         for index, block in enumerate(value["content"]):
             self._read_block(index, block, out)
         self._read_inputs(list(self._inputs), out)
-        self._read_message(value, out)
         self._read_stop(value, out)
+        self._read_message(value, out)
 
     def _read_message(self, message: dict[str, Any], out: list[Event]) -> None:
         self.model = self.model or text_of(message.get("model"))

@@ -85,6 +85,32 @@ def test_several_workers_share_the_port_and_end_together(tmp_path: Path) -> None
         assert process.returncode == 0
 
 
+def find_children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    """True if there is such a process, and it is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are listed by Linux")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    with served("--workers", "2", "--quiet", cwd=tmp_path) as (process, _, _):
+        until = time.monotonic() + 10
+        while len(workers := find_children(process.pid)) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert len(workers) == 2
+        process.kill()
+        while any(map(is_running, workers)) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not any(map(is_running, workers))
+
+
 @pytest.mark.slow
 def test_a_named_configuration_is_the_only_one(tmp_path: Path) -> None:
     (tmp_path / "fanout.toml").write_text('[lanes.here]\nspec = "local"\n')

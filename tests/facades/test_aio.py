@@ -19,6 +19,7 @@ from anyio.from_thread import BlockingPortal
 import fanout
 from fanout import Delta, End, Status
 from fanout.errors import AuthError, ServerError, UsageError
+from fanout.facades import aio as facade
 from fanout.facades.aio import run as run_in_home
 from fanout.facades.home import find_home
 from fanout.transports.memory import HANG, MemoryTransport
@@ -163,6 +164,29 @@ def test_what_an_async_accept_raises_comes_out_and_a_cancelled_one_leaves_nothin
 
     run(main())
     assert running_tasks() == 0
+
+
+def test_an_async_accept_whose_loop_is_closed_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facade, "LOOK", 0.05)
+    begun = threading.Event()
+
+    async def hang(_: fanout.Answer) -> bool:
+        begun.set()
+        await asyncio.sleep(60)
+        return True
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(fanout.aio.race("?", LANE, accept=hang, transport=play(TOKEN, END)))
+    while not begun.is_set():
+        loop.run_until_complete(asyncio.sleep(0.01))
+    loop.set_exception_handler(lambda *_: None)  # it tells of tasks that are destroyed while they wait
+    loop.close()
+    due = time.monotonic() + 5
+    while running_tasks() and time.monotonic() < due:
+        time.sleep(0.01)
+    assert running_tasks() == 0
+    del task
+    gc.collect()
 
 
 def test_a_stream_gives_the_winners_text(run: Run, server: OpenAIServer) -> None:

@@ -14,7 +14,7 @@ from fanout.catalog.config import Config, GroupTable, LaneTable
 from fanout.credentials.secret import Secret
 from fanout.gateway.app import Gateway
 from fanout.gateway.queueing import Queue
-from fanout.gateway.serve import Wish, listen, serve_until, settings
+from fanout.gateway.serve import Wish, listen, serve_plain, serve_until, settings
 
 
 @define(eq=False)
@@ -34,7 +34,12 @@ def config_of(lanes: Mapping[str, str] | None = None, groups: Mapping[str, Group
 
 
 @asynccontextmanager
-async def serving(config: Config = Config(), **wishes: Any) -> AsyncGenerator[Served]:  # noqa: B008  # frozen
+async def serving(
+    config: Config = Config(),  # noqa: B008  # frozen
+    *,
+    by_hypercorn: bool = False,
+    **wishes: Any,
+) -> AsyncGenerator[Served]:
     """Serves until the block ends; `wishes` are fields of a Wish."""
     tokens = tuple(Secret(token) for token in wishes.pop("tokens", ()))
     queue = Queue(wishes.pop("most", 256), wishes.pop("waiting", 256))
@@ -48,10 +53,13 @@ async def serving(config: Config = Config(), **wishes: Any) -> AsyncGenerator[Se
 
     async def wait() -> None:
         await served.stop.wait()
-        gateway.stopping.set()
+        gateway.stop()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_until, gateway, settings(wish, sock.detach()), wait, ready.set)
+        if by_hypercorn or wish.certificate:
+            nursery.start_soon(serve_until, gateway, settings(wish, sock.detach()), wait, ready.set)
+        else:
+            nursery.start_soon(serve_plain, gateway, sock, wait, ready.set)
         await ready.wait()
         yield served
         served.stop.set()

@@ -362,7 +362,7 @@ async def test_anycorn_may_stand_in_hypercorns_place() -> None:
 async def test_http2_is_spoken() -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl")
-    async with open_server() as upstream, serving(config_of({"a": upstream.lane("a")})) as served:
+    async with open_server() as upstream, serving(config_of({"a": upstream.lane("a")}), by_hypercorn=True) as served:
         words = ["curl", "-s", "--http2-prior-knowledge", "-w", "%{http_version}", f"{served.url}{PATHS[0]}"]
         words += ["-H", "content-type: application/json", "-d", json.dumps(asking("a", stream=True))]
         done = await trio.run_process(words, capture_stdout=True, check=False)
@@ -408,7 +408,7 @@ async def test_a_count_waits_for_its_turn_like_an_answer() -> None:
 
 
 async def test_the_log_has_no_escapes_of_a_method() -> None:
-    async with serving() as served:
+    async with serving(by_hypercorn=True) as served:
         stream = await trio.open_tcp_stream("127.0.0.1", served.port)
         async with stream:
             client = H2Connection(H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))

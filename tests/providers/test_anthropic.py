@@ -169,6 +169,12 @@ def test_why_it_refused_is_told() -> None:
     assert end_of(events).finish_reason == "content_filter"
 
 
+def test_a_refusal_alone_has_its_counts() -> None:
+    details = {"type": "refusal", "category": "bio", "explanation": "too risky"}
+    last = stopped("refusal", {"output_tokens": 4}, stop_details=details)
+    assert Usage(9, 4) in read(begun(input_tokens=9, output_tokens=1), last, STOP)
+
+
 def test_a_block_may_begin_with_its_content() -> None:
     events = read(
         block(0, type="thinking", thinking="hm"),

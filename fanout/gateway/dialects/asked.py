@@ -209,13 +209,47 @@ def make_prompt(messages: Sequence[Message], options: Options) -> Prompt:
     for message in messages:
         for media in message.media:
             check_address(media)
+        for use in message.tool_uses:
+            _check_depth(use.arguments)
+        if message.opaque is not None and _is_deeper(message.opaque, DEEPEST):
+            raise UsageError(f"what is opaque in a message is nested deeper than {DEEPEST} levels")
     return Prompt.of(Prompt(tuple(messages), options))
+
+
+def _check_depth(arguments: str) -> None:
+    """Raises UsageError for the arguments of a call that are JSON nested too deep: they are read, here and there."""
+    if arguments.count("[") + arguments.count("{") <= DEEPEST:
+        return
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError as error:
+        if "depth" not in str(error):
+            return  # no JSON, which goes on as it is
+        value = None
+    if value is None or _is_deeper([value], DEEPEST):
+        raise UsageError(f"the arguments of a tool call are nested deeper than {DEEPEST} levels")
 
 
 def check_address(media: Media) -> None:
     """Raises UsageError for an address that is none of the web: a service might read it as a path of its own."""
     if media.data is None and not (media.url or "").startswith(("https://", "http://")):
         raise UsageError(f"a picture or file needs an https address or a data: URI, not {show(media.url, 40)}")
+
+
+def optional_text(row: Mapping[str, Any], name: str) -> str | None:
+    """Returns a field of an object that is a text or absent. Raises UsageError with its name for anything else."""
+    return optional(str, row, name, "a string")
+
+
+def optional_switch(row: Mapping[str, Any], name: str) -> bool:
+    """Returns a field of an object that is true, false or absent. Raises UsageError with its name otherwise."""
+    return bool(optional(bool, row, name, "true or false"))
+
+
+def optional(kind: type[T], row: Mapping[str, Any], name: str, what: str) -> T | None:
+    """Returns a field of an object, None where it is absent. Raises UsageError if it is not `what` it should be."""
+    value = row.get(name)
+    return None if value is None else need(kind, value, f"{name} must be {what}")
 
 
 def need(kind: type[T], value: Any, what: str) -> T:

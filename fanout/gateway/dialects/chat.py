@@ -16,6 +16,7 @@ from fanout.gateway.dialects.asked import (
     make_options,
     make_prompt,
     need,
+    optional_switch,
     read_fusion,
     read_model,
 )
@@ -56,7 +57,7 @@ def read(body: Mapping[str, Any]) -> Asked:
     model, models, fastest = read_model(fields), fields.texts("models"), fields.switch("fastest_response")
     messages = [Message.of(message) for message in fields.rows("messages")]
     stream, form = fields.switch("stream"), fields.table("response_format")
-    counted = bool(fields.table("stream_options").get("include_usage"))
+    counted = optional_switch(fields.table("stream_options"), "include_usage")
     schema, own = _read_format(form)
     limits = fields.whole("max_completion_tokens"), fields.whole("max_tokens")
     options = make_options(

@@ -6,7 +6,15 @@ from typing import Any
 from fanout.answers import Answer
 from fanout.errors import UsageError
 from fanout.events import Delta, Event, Replace
-from fanout.gateway.dialects.asked import SILENT, Asked, Fields, make_options, make_prompt, read_model
+from fanout.gateway.dialects.asked import (
+    SILENT,
+    Asked,
+    Fields,
+    make_options,
+    make_prompt,
+    optional_switch,
+    read_model,
+)
 from fanout.gateway.dialects.chat import error_of, finish_of, usage_of, with_notes
 from fanout.gateway.dialects.faults import Fault
 from fanout.gateway.dialects.replaced import Text
@@ -29,7 +37,7 @@ def read(body: Mapping[str, Any]) -> Asked:
     if len(prompts) != 1:
         raise UsageError("prompt must be one text; send a request for each of several")
     models, fastest, stream = fields.texts("models"), fields.switch("fastest_response"), fields.switch("stream")
-    counted = bool(fields.table("stream_options").get("include_usage"))
+    counted = optional_switch(fields.table("stream_options"), "include_usage")
     options = make_options(
         max_tokens=fields.whole("max_tokens"),
         temperature=fields.number("temperature"),

@@ -11,6 +11,9 @@ from fanout.gateway.dialects.asked import (
     make_options,
     make_prompt,
     need,
+    optional,
+    optional_switch,
+    optional_text,
     read_fusion,
     read_model,
 )
@@ -47,7 +50,7 @@ def read(body: Mapping[str, Any], betas: tuple[str, ...] = (), *, count: bool = 
         temperature=fields.number("temperature"),
         top_p=fields.number("top_p"),
         stop=fields.texts("stop_sequences"),
-        reasoning=output.get("effort"),
+        reasoning=optional_text(output, "effort"),
         reasoning_tokens=_budget(thinking),
         schema=_schema(output.get("format") or fields.table("output_format")),
         tools=tuple(_tool(tool) for tool in tools),
@@ -55,7 +58,7 @@ def read(body: Mapping[str, Any], betas: tuple[str, ...] = (), *, count: bool = 
     )
     if thinking and options.reasoning_tokens is None:
         own["thinking"] = thinking
-    if choice.get("disable_parallel_tool_use"):
+    if optional_switch(choice, "disable_parallel_tool_use"):
         own["tool_choice"] = choice
     if _caches((fields.table("cache_control"), body.get("system"), rows, tools)):
         own["cache_control"] = {"type": "ephemeral"}
@@ -105,8 +108,9 @@ def _caches(parts: Any) -> bool:
     A message's text has no place for such marks; the service puts one where it is best if the request has it.
     """
     if isinstance(parts, dict):
-        return bool(parts.get("cache_control")) or parts.get("type") == "ephemeral" or _caches(parts.get("content"))
-    return isinstance(parts, list | tuple) and any(map(_caches, parts))
+        own, inner = optional(dict, parts, "cache_control", "an object"), _caches(parts.get("content"))
+        return bool(own) or inner or parts.get("type") == "ephemeral"
+    return isinstance(parts, list | tuple) and any([_caches(part) for part in parts])  # noqa: C419  # each is checked
 
 
 def _system(given: Any) -> list[Message]:
@@ -156,14 +160,15 @@ def _user(blocks: list[Any]) -> Iterator[Message]:
 
 def _result(block: Mapping[str, Any]) -> Message:
     call_id = need(str, block.get("tool_use_id"), "a tool_result has a tool_use_id")
-    content = block.get("content") or ""
-    parts = (
-        [{"type": "text", "text": content}] if isinstance(content, str) else need(list, content, "content is a list")
-    )
+    content = block.get("content") if block.get("content") is not None else ""
+    words = "content must be a string or a list"
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else need(list, content, words)
     texts = [_text(part, "a tool_result") for part in parts if _is_text(part)]
     media = tuple(_media(part) for part in parts if not _is_text(part))
     text = "\n\n".join(texts)
-    return Message("tool", f"[error] {text}" if block.get("is_error") else text, media, tool_call_id=call_id)
+    return Message(
+        "tool", f"[error] {text}" if optional_switch(block, "is_error") else text, media, tool_call_id=call_id
+    )
 
 
 def _is_text(part: Any) -> bool:
@@ -173,11 +178,11 @@ def _is_text(part: Any) -> bool:
 def _media(block: Any) -> Media:
     match block:
         case {"type": "image" | "document", "source": {"type": "base64", "media_type": str(kind), "data": str(data)}}:
-            return Media.from_data_uri(f"data:{kind};base64,{data}", block.get("title"))
+            return Media.from_data_uri(f"data:{kind};base64,{data}", optional_text(block, "title"))
         case {"type": "image" | "document" as kind, "source": {"type": "url", "url": str(url)}}:
             return Media(url=url, media_type="application/pdf" if kind == "document" else None)
         case {"type": "document", "source": {"type": "text", "data": str(text)}}:
-            return Media(text.encode(), media_type="text/plain", name=block.get("title"))
+            return Media(text.encode(), media_type="text/plain", name=optional_text(block, "title"))
     raise UsageError(f"a block must be text, image, document or tool_result, by its bytes or an address: {show(block)}")
 
 
@@ -191,10 +196,10 @@ def _assistant(blocks: list[Any]) -> Message:
                 said.add(text)
             case {"type": "thinking", "thinking": str(thought)}:
                 thoughts.add(thought)
-                sealed = block.get("signature")
+                sealed = optional_text(block, "signature") or ""
             case {"type": "redacted_thinking"}:
-                sealed = block.get("data")
-            case {"type": "tool_use", "id": str(call_id), "name": str(name), "input": arguments}:
+                sealed = optional_text(block, "data") or ""
+            case {"type": "tool_use", "id": str(call_id), "name": str(name), "input": dict(arguments)}:
                 uses.append(ToolUse(call_id, name, encode(arguments)))
             case _:
                 raise UsageError(f"an assistant's block must be text, thinking or tool_use; got {show(block)}")
@@ -206,10 +211,11 @@ def _assistant(blocks: list[Any]) -> Message:
 def _tool(tool: Any) -> Mapping[str, Any]:
     """A tool of the caller as a function; those that the service runs stay as they are."""
     tool = need(dict, tool, "a tool is an object")
-    if tool.get("type") not in (None, "custom"):
+    if optional_text(tool, "type") not in (None, "custom"):
         return {name: value for name, value in tool.items() if name != "cache_control"}
     name = need(str, tool.get("name"), "a tool has a name")
-    function = {"name": name, "description": tool.get("description"), "strict": tool.get("strict")}
+    strict = optional(bool, tool, "strict", "true or false")
+    function = {"name": name, "description": optional_text(tool, "description"), "strict": strict}
     schema = need(dict, tool.get("input_schema"), "a tool has an input_schema")
     said = {key: value for key, value in function.items() if value is not None}
     return {"type": "function", "function": {**said, "parameters": schema}}

@@ -6,7 +6,17 @@ from typing import Any
 from attrs import define, field
 
 from fanout.errors import UsageError
-from fanout.gateway.dialects.asked import Asked, Fields, make_options, make_prompt, need, read_fusion, read_model
+from fanout.gateway.dialects.asked import (
+    Asked,
+    Fields,
+    make_options,
+    make_prompt,
+    need,
+    optional,
+    optional_text,
+    read_fusion,
+    read_model,
+)
 from fanout.gateway.dialects.sealed import Parts, Pieces
 from fanout.prompt import Media, Message, ToolUse
 from fanout.wire.json_text import show
@@ -53,7 +63,7 @@ def read(body: Mapping[str, Any]) -> Asked:
         max_tokens=fields.whole("max_output_tokens"),
         temperature=fields.number("temperature"),
         top_p=fields.number("top_p"),
-        reasoning=reasoning.get("effort"),
+        reasoning=optional_text(reasoning, "effort"),
         schema=schema,
         tools=tools,
         tool_choice=_choice(fields.take("tool_choice", str | dict, "a string or an object")),
@@ -133,7 +143,7 @@ class _Turn:
     def think(self, item: Mapping[str, Any]) -> None:
         """Takes an item of reasoning, with what is opaque in it."""
         self.thoughts.add(_thoughts(item))
-        if sealed := item.get("encrypted_content"):
+        if sealed := optional_text(item, "encrypted_content"):
             self.parts.add(sealed, self.said.size, self.thoughts.size, len(self.uses))
 
     def end(self) -> list[Message]:
@@ -147,7 +157,7 @@ class _Turn:
 
 
 def _thoughts(item: Mapping[str, Any]) -> str:
-    rows = [*(item.get("summary") or ()), *(item.get("content") or ())]
+    rows = [row for name in ("summary", "content") for row in optional(list, item, name, "a list") or ()]
     return "".join(row["text"] for row in rows if isinstance(row, dict) and isinstance(row.get("text"), str))
 
 
@@ -165,9 +175,9 @@ def _parts(content: Any) -> tuple[str, tuple[Media, ...]]:
             case {"type": "input_image", "image_url": str(url)}:
                 media.append(Media.from_data_uri(url) if url.startswith("data:") else Media(url=url))
             case {"type": "input_file", "file_data": str(data)}:
-                media.append(Media.from_data_uri(data, part.get("filename")))
+                media.append(Media.from_data_uri(data, optional_text(part, "filename")))
             case {"type": "input_file", "file_url": str(url)}:
-                media.append(Media(url=url, media_type="application/pdf", name=part.get("filename")))
+                media.append(Media(url=url, media_type="application/pdf", name=optional_text(part, "filename")))
             case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(form)}}:
                 media.append(Media.from_data_uri(f"data:audio/{form};base64,{data}"))
             case _:
