@@ -20,6 +20,7 @@ from fanout.gateway.call_ids import CallIds
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.dialects.faults import Fault, fault_of
 from fanout.gateway.dialects.writer import Made, Writer, dump, figures_of
+from fanout.gateway.names import lanes_of
 from fanout.gateway.streams import Headers
 from fanout.plan import Connections
 from fanout.prompt import Prompt
@@ -232,12 +233,13 @@ async def send_error(sink: Sink, fault: Fault, body: Mapping[str, Any], headers:
 
 
 def find_schema(prompt: Prompt, plan: Policy) -> Any:
-    """Returns the schema that answers are judged by: the client's, where the plan waits for whole answers.
+    """Returns the schema that answers are judged by: the client's, where several lanes give whole answers.
 
-    Where the package for it is not installed, the services alone heed it. Raises UsageError for one that is none.
+    The answer of a single lane goes to the client as it is: there is no other that could be better. Where the package
+    for it is not installed, the services alone heed the schema. Raises UsageError for one that is none.
     """
     schema = prompt.options.schema
-    if not schema or not _waits(plan):
+    if not schema or not _waits(plan) or len(list(lanes_of(plan))) == 1:
         return None
     from fanout.schema.validate import is_installed  # noqa: PLC0415  # few requests have a schema
 
