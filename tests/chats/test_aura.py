@@ -246,7 +246,9 @@ FAULTS = (
     Fault(
         website.Answer([b"Error"], 500, reason="The model is overloaded"), ServerError, "", "The model is overloaded"
     ),
-    Fault(website.Answer([b"Made", b"moi", 0.05, BREAK]), ResetError, "Mademoi", r"127\.0\.0\.1:\d+ closed the connection"),
+    Fault(
+        website.Answer([b"Made", b"moi", 0.05, BREAK]), ResetError, "Mademoi", r"127\.0\.0\.1:\d+ closed the connection"
+    ),
     Fault(website.Answer(), Truncated, "", "without any content|empty"),
     Fault(website.Answer([WALL], 403, HTML, "Forbidden"), NotAStream, "", "a bot wall"),
     Fault(website.Answer([], 307, {"location": "/x"}), RedirectRefused, "", "redirects"),
