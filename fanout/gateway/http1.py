@@ -46,7 +46,7 @@ _log = logging.getLogger("fanout")
 
 @define(eq=False)
 class Server:
-    """What its connections share. `idle` and `unread` are seconds: see `serve`."""
+    """The application, and all that its connections share. `idle` and `unread` are seconds: see `serve`."""
 
     app: App
     idle: float
