@@ -299,6 +299,12 @@ class Policy(ABC):
     accept: Accept | None = None
 
     pace: float = 0.0
+    percentile: float | None = None
+    """The share of a lane's requests that have spoken by the time the next starts; None: `pace` holds for all."""
+    budget: float = inf
+    """The hedges a request at most, where the delay is learnt."""
+    on: str = "finish"
+    """The event that wins, by which latencies are learnt: a whole answer, or a first word."""
     retries: ClassVar[int] = 1
     chooses: ClassVar[bool] = True
     """True if it chooses a winner."""

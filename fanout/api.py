@@ -34,6 +34,7 @@ from fanout.plan import (
     as_lanes,
     check_call,
     check_call_names,
+    open_memory,
 )
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
@@ -51,18 +52,22 @@ Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 
 
 @asynccontextmanager
-async def open_transport(name: str | None = None, *, login: Login | None = None) -> AsyncGenerator[Connections]:
+async def open_transport(
+    name: str | None = None, *, login: Login | None = None, remember: bool = False
+) -> AsyncGenerator[Connections]:
     """Opens connections for several calls: they are kept alive, and the embedded model keeps running, until the end.
 
     `name` is curl or httpx; without it, curl carries the requests wherever it runs. `login` gets credentials for
-    services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
+    services that people log in to; usually those that `fanout login` has stored. What the calls learn of services holds
+    until the end; `remember` begins with what earlier runs have learnt, and keeps it for later ones, as the command
+    does. Raises UsageError.
     """
     _check_loop("open_transport")
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
     from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
-    async with choose_transport(name) as http, LocalModel.open(http) as transport:
-        yield Connections(transport, login=login, home=trio.lowlevel.current_trio_token())
+    async with open_memory(kept=remember) as memory, choose_transport(name) as http, LocalModel.open(http) as transport:
+        yield Connections(transport, login=login, memory=memory, home=trio.lowlevel.current_trio_token())
 
 
 class Fanout:

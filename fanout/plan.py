@@ -1,6 +1,8 @@
 """A plan's lanes, ready to run: names looked up, settings checked and laid over each other, a group a policy."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypedDict
 
 import trio
@@ -15,14 +17,22 @@ from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.keys import Keys, Known
+from fanout.engine.lessons import Lessons
 from fanout.engine.retry import Budget
 from fanout.errors import ConfigurationError, UsageError
+from fanout.events import Reasoning
+from fanout.learning import kept as kept_memory
+from fanout.learning.latencies import Key, Measure
+from fanout.learning.memory import Memory
+from fanout.learning.pacing import Fixed, Learnt, Pacer
 from fanout.login.stored import StoredLogins
 from fanout.policies.race import Race
 from fanout.prompt import Options
 from fanout.prompt.history import History
 from fanout.settings import COUNT, Setting, check_settings, explain_unknown
 from fanout.settings.timeouts import Timeouts
+
+_log = logging.getLogger("fanout")
 
 MAKE = 64
 """Lanes that are made between two looks at the sockets, which takes some milliseconds."""
@@ -37,6 +47,7 @@ class Connections:
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
     `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
+    `memory` is what the lanes have taught of their services; None: nothing is learnt, and nobody is spared for it.
     `observer` is told of all lanes and runs. `home` is the run of Trio that they belong to, if only one can use them.
     """
 
@@ -46,6 +57,7 @@ class Connections:
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
     login: Login | None = None
     observer: Observer | None = None
+    memory: Memory | None = field(factory=Memory)
     home: trio.lowlevel.TrioToken | None = None
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
@@ -68,11 +80,36 @@ class Connections:
             self.login = StoredLogins()
         return self.login
 
-    def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
-        """The bound of the lanes of this name, if there is one."""
+    def pacer(self, policy: Policy, measure: Measure, keys: Sequence[Key], before: Sequence[int]) -> Pacer:
+        """The pacer of a group whose lanes are these services; `before` are the characters of their conversations."""
+        if policy.percentile is None or self.memory is None:
+            return Fixed(policy.pace)
+        budget = self.memory.hedge_budget(keys[0], policy.budget)
+        return Learnt(self.memory.latencies, policy.percentile, policy.pace, budget, keys, measure, before)
+
+    def limiters_of(self, lane: catalog.LaneSpec) -> Sequence[trio.CapacityLimiter]:
+        """The bounds of the lanes of this name, if there are any."""
         if lane.concurrency is None:
-            return None
-        return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+            return ()
+        return (self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency)),)
+
+
+@asynccontextmanager
+async def open_memory(*, kept: bool) -> AsyncGenerator[Memory]:
+    """Opens a memory of services, for as long as connections are shared; `kept`, it is that of earlier runs and later.
+
+    It is kept in a thread, as another process may hold the lock; if that fails, nothing else does. Raises UsageError.
+    """
+    memory = kept_memory.load() if kept else Memory()
+    try:
+        yield memory
+    finally:
+        if kept:
+            with trio.CancelScope(shield=True):
+                try:
+                    await trio.to_thread.run_sync(kept_memory.save, memory)
+                except UsageError as error:
+                    _log.warning("what was learnt is not kept: %s", error)
 
 
 class CallSettings(TypedDict, total=False):
@@ -194,6 +231,8 @@ class Builder:
     alarms: Alarms | None = None
     names: set[str] = field(factory=set)
     counts: dict[str, int] = field(factory=dict)
+    _measures: list[Measure] = field(factory=list, init=False)
+    """Those that the groups around a lane wait by, the outermost first."""
     _enough: int = field(default=MAKE, init=False)
 
     async def build(self, plan: Plan | Sequence[Plan]) -> Group:
@@ -211,12 +250,18 @@ class Builder:
         if not policy.lanes:
             raise UsageError("a plan needs at least one lane")
         lanes: list[Attempt | Group] = []
+        measure = Measure(policy.on == "finish", Reasoning in policy.speech)
+        self._measures.append(measure)
         for lane in policy.lanes:
             if len(self.names) >= self._enough:
                 await trio.lowlevel.checkpoint()
                 self._enough = len(self.names) + MAKE
             lanes.append(await self._lane(lane, policy))
-        return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose)
+        self._measures.pop()
+        first = [next(lane.attempts())[0] if isinstance(lane, Group) else lane for lane in lanes]
+        keys = [find_key(attempt.provider) for attempt in first]
+        pacer = self.connections.pacer(policy, measure, keys, [self._count_before(attempt.name) for attempt in first])
+        return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose, pacer)
 
     async def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
         if isinstance(lane, str):
@@ -252,7 +297,8 @@ class Builder:
             options=lane.options,
             budget=self.connections.budget(lane.provider),
             keys=Keys((lane.provider, *lane.spares), self.connections.known, self.connections.login_for(lane.provider)),
-            limiter=self.connections.limiter(lane),
+            limiters=self.connections.limiters_of(lane),
+            lessons=self._lessons(lane),
             channel=self.channel,
             alarms=self.alarms,
             observer=self.connections.observer,
@@ -260,6 +306,17 @@ class Builder:
             elsewhere=is_elsewhere(lane.provider.name, lane.provider.base_url),
             turns=history.turns(name) if history else None,
         )
+
+    def _lessons(self, lane: catalog.LaneSpec) -> Lessons | None:
+        memory = self.connections.memory
+        if memory is None:
+            return None
+        return Lessons(find_key(lane.provider), memory.latencies, frozenset(self._measures))
+
+    def _count_before(self, name: str) -> int:
+        """Counts the characters of the conversation that a lane goes on from."""
+        turns = self.settings.history.turns(name) if self.settings.history else None
+        return sum(len(message.text) for message in turns.messages) if turns else 0
 
     def _unique(self, name: str) -> str:
         """The name, or `name#2` and so on for the second of that name."""
@@ -269,6 +326,11 @@ class Builder:
             unique = f"{name}#{number}"
         self.names.add(unique)
         return unique
+
+
+def find_key(provider: Provider) -> Key:
+    """Returns the name under which a provider's service is remembered."""
+    return Key(provider.name, provider.base_url.partition("?")[0], provider.model)  # a query may hold a key
 
 
 def as_lanes(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:

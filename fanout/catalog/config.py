@@ -19,6 +19,8 @@ from fanout.settings import (
     COUNT,
     DELAY,
     FROM_ONE,
+    PACE,
+    RATE,
     SWITCH,
     TEXT,
     TEXTS,
@@ -109,7 +111,13 @@ class GroupTable:
     lanes: list[str] = setting(TEXTS, default=NOTHING, help="Lane specs, and names of lanes and groups.")
     on: str | None = setting(TEXT, help="What wins: finish, first_token, or first_thought.")
     reasoning: bool | None = setting(SWITCH, help="Of a race or hedge: whether a thought counts as a first word.")
-    after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts; usually 0.8.")
+    after: float | str | None = setting(
+        PACE, help="Of a hedge: the silence before the next lane; 0.8, or as p95 learnt."
+    )
+    fallback: float | None = setting(
+        DELAY, help="Of a hedge by percentile: the silence while little is known; usually 1."
+    )
+    budget: float | None = setting(RATE, help="Of a hedge by percentile: the hedges a request at most; usually 0.05.")
     k: int | None = setting(WHOLE, help="Of a quorum: the number of answers that are enough.")
     deadline: float | None = setting(CLOCK, help="Longest time for all its lanes together.")
     on_lose: str | None = setting(TEXT, help="cancel losers at once, or keep them running.")

@@ -53,6 +53,9 @@ NOTHING_CONFIGURED = Config()
 FOR_PROVIDERS = ("web_search", "insecure")
 """The settings of a lane that go to its provider, if it knows them."""
 
+GIVEN = ("on", "reasoning", "after", "fallback", "budget", "k", "deadline", "on_lose")
+"""The settings of a group that go to its policy."""
+
 POLICIES = {"race": "Race", "hedge": "Hedge", "fallback": "Fallback", "quorum": "Quorum", "all": "All"}
 """The policies of fanout.toml, and their classes' names; each stands in the module of `fanout.policies` of its name."""
 
@@ -386,7 +389,7 @@ def _make_policy(name: str, table: GroupTable, lanes: list[LaneSpec | Policy]) -
     if kind is None:
         near = explain_unknown("policy", table.policy, POLICIES, f"there are {', '.join(POLICIES)}")
         raise UsageError(f"groups.{name}.policy: {near}")
-    settings = {key: getattr(table, key) for key in ("on", "reasoning", "after", "k", "deadline", "on_lose")}
+    settings = {key: getattr(table, key) for key in GIVEN}
     try:
         # The kind may be a plug-in's, whose type nobody knows.
         return kind(*lanes, **{key: value for key, value in settings.items() if value is not None})  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from fanout.answers import Answer, Fold
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.keys import Keys
+from fanout.engine.lessons import Lessons
 from fanout.engine.observer import tell
 from fanout.engine.portions import start
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
@@ -70,7 +71,7 @@ class Attempt(Watched):
         retries: int = 0,
         options: Options | None = None,
         keys: Keys | None = None,
-        limiter: trio.CapacityLimiter | None = None,
+        limiters: Sequence[trio.CapacityLimiter] = (),
         budget: Budget | None = None,
         channel: Channel | None = None,
         turns: Turns | None = None,
@@ -79,6 +80,7 @@ class Attempt(Watched):
         observer: Observer | None = None,
         elsewhere: bool = False,
         patient: bool = False,
+        lessons: Lessons | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
@@ -86,8 +88,8 @@ class Attempt(Watched):
         self.state = WAITING
         self.prompt: Prompt | None = None
         self._prepare = partial(_prepare, turns, options or Options())
-        self._limiter = limiter
-        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient)
+        self._limiters = limiters
+        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, lessons=lessons)
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
         self._trial: Trial | None = None
@@ -148,7 +150,7 @@ class Attempt(Watched):
             self.cancel()  # what it waits for is another request
 
     async def _run_watched(self, prompt: Prompt, until: float) -> None:
-        run = self._run if self._limiter is None else partial(self._run_in_turn, self._limiter)
+        run = partial(_run_in_turn, self._limiters, self) if self._limiters else self.run_now
         with self._watch.scope:
             await start(run, prompt, until)
         if (trial := self._trial) is not None and trial.bug is not None:
@@ -156,21 +158,13 @@ class Attempt(Watched):
         if trial is not None and self._watch.fired is not None:
             self._time_out(trial, self._watch.fired)
 
-    async def _run_in_turn(self, limiter: trio.CapacityLimiter, prompt: Prompt, until: float) -> None:
-        """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
-        if not await _acquire(limiter, until):
-            return self.cancel(TimedOut(_TOO_LATE, clock="deadline"))
-        try:
-            await self._run(prompt, until)
-        finally:
-            limiter.release()
-
-    async def _run(self, prompt: Prompt, until: float) -> None:
+    async def run_now(self, prompt: Prompt, until: float) -> None:
+        """Runs, once its turn has come."""
         if self.state is ENDED:  # cancelled in the very step in which its turn came
             return
         self.prompt = self._prepare(prompt)
         self._fold.asked = sum(len(message.text) for message in self.prompt.messages)
-        self._fold.started = self._watch.start(until)
+        self._fold.started = self._watch.start(until, self._fold.asked)
         if self._observer is not None:
             tell(self._observer.lane_started, self, self._fold.started)
         await self._try_until_ended(self.prompt)
@@ -189,6 +183,8 @@ class Attempt(Watched):
     def _begin_trial(self) -> Trial:
         self._move(TRYING)
         secrets = set() if self._trial is None else self._trial.secrets
+        if self.tries:
+            self._watch.repeat()
         provider = self._retries.begin(trio.current_time())
         self._trial = trial = Trial(provider, secrets, self._transport, self._watch, self._emit, self._conclude)
         self._emit([Started(self.tries)])
@@ -245,6 +241,8 @@ class Attempt(Watched):
             events = self._trial.scrub(events)
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
+        if end is not None:
+            self._watch.end(end)
         if end is not None and end.error is not None:
             _sign(end.error, self.name, self._fold.text, self._trial)
         if self._channel is not None:
@@ -290,6 +288,18 @@ def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], A
 def _prepare(turns: Turns | None, options: Options, prompt: Prompt) -> Prompt:
     """Returns the prompt as it is put to the service: after what was said before, with the lane's options."""
     return (prompt if turns is None else turns.before(prompt)).with_options(options)
+
+
+async def _run_in_turn(limiters: Sequence[trio.CapacityLimiter], lane: Attempt, prompt: Prompt, until: float) -> None:
+    """Waits for the lane's turn. To wait for ourselves is not to wait for the service: its clocks start after it."""
+    if not limiters:
+        return await lane.run_now(prompt, until)
+    if not await _acquire(limiters[0], until):
+        return lane.cancel(TimedOut(_TOO_LATE, clock="deadline"))
+    try:
+        await _run_in_turn(limiters[1:], lane, prompt, until)
+    finally:
+        limiters[0].release()
 
 
 async def _acquire(limiter: trio.CapacityLimiter, until: float) -> bool:

@@ -4,6 +4,7 @@ openai/gpt-5-mini?temperature=0        a lane, with options that change nothing 
 quick                                  a lane or group of fanout.toml
 race:a,b                               the first lane that speaks
 hedge:a,b@800ms                        the next lane when the one before has been silent for so long
+hedge:a,b@p95                          or for longer than in 95 of its last 100 requests
 fallback:a,b                           the next lane when the one before has failed
 quorum:a,b,c@2                         the first answer, once so many lanes have one
 """
@@ -25,7 +26,7 @@ from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import On, Race
 from fanout.prompt import Options, Prompt
-from fanout.settings import DELAY, FROM_ONE, Setting, settings_of
+from fanout.settings import FROM_ONE, PACE, Setting, settings_of
 from fanout.settings.timeouts import Timeouts
 from fanout.wire.json_text import show
 
@@ -96,7 +97,7 @@ class _Names:
             form = "hedge:a,b@800ms" if kind == "hedge" else "quorum:a,b,c@2"
             raise UsageError(f"{show(name)} does not say when; write {form}")
         if kind == "hedge":
-            return Hedge(*self._lanes(words), after=Setting(DELAY).read("after", more), on=self.on)
+            return Hedge(*self._lanes(words), after=Setting(PACE).read("after", more), on=self.on)
         return Quorum(*self._lanes(words), k=Setting(FROM_ONE).read("k", more))
 
     def _lanes(self, text: str) -> list[catalog.LaneSpec | Policy]:

@@ -21,6 +21,7 @@ from fanout.errors import UsageError
 from fanout.gateway.app import Gateway, Log
 from fanout.gateway.guard import MOST_BYTES, NAMES, Guard, is_loopback
 from fanout.gateway.queueing import Queue
+from fanout.learning.kept import may_remember
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end the gateway."""
@@ -129,7 +130,11 @@ async def run(
     anycorn's `serve` may take its place, with its own configuration of the same names.
     """
     gateway = Gateway(
-        wish.guard(), config, Queue(wish.most, wish.waiting), partial(open_transport, wish.transport), log
+        wish.guard(),
+        config,
+        Queue(wish.most, wish.waiting),
+        partial(open_transport, wish.transport, remember=may_remember()),
+        log,
     )
     numbers = heeded()
     with ExitStack() as stack:

@@ -37,6 +37,7 @@ class Race(Policy):
         super().__init__(*lanes, deadline=deadline, on_lose=on_lose)
         if on not in get_args(On):
             raise UsageError(f"on must be finish, first_token or first_thought, not {on!r}")
+        self.on = on
         self.accept = accept or has_answer
         self._output = ANSWERING | {Reasoning} if reasoning or on == "first_thought" else ANSWERING
         self._on_output = on != "finish"

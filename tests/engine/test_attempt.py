@@ -777,7 +777,7 @@ async def test_a_lane_whose_turn_does_not_come_before_the_deadline_is_late_and_l
 ) -> None:
     limiter = trio.CapacityLimiter(1)
     limiter.acquire_on_behalf_of_nowait(limiter)
-    lane = Lane(said("x"), limiter=limiter)
+    lane = Lane(said("x"), limiters=(limiter,))
     left: list[int] = []
     lane.attempt.leave = lambda: left.append(1)
     await lane.run(until=trio.current_time() + 3)
@@ -788,7 +788,7 @@ async def test_a_lane_whose_turn_does_not_come_before_the_deadline_is_late_and_l
 async def test_a_lane_that_waits_for_its_turn_is_not_on_its_clocks(autojump_clock: MockClock) -> None:
     limiter = trio.CapacityLimiter(1)
     limiter.acquire_on_behalf_of_nowait(limiter)
-    lane = Lane(said("x", first=1), limiter=limiter, timeouts=Timeouts(first=2, idle=2, total=2))
+    lane = Lane(said("x", first=1), limiters=(limiter,), timeouts=Timeouts(first=2, idle=2, total=2))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lane.run)
         await trio.sleep(10)
@@ -813,7 +813,7 @@ async def test_a_lane_cancelled_in_the_step_in_which_its_turn_comes_says_nothing
 ) -> None:
     limiter = trio.CapacityLimiter(1)
     for number in range(20):
-        lane = Lane(said("x"), limiter=limiter)
+        lane = Lane(said("x"), limiters=(limiter,))
         limiter.acquire_on_behalf_of_nowait(lane)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lane.run)

@@ -42,6 +42,7 @@ def test_a_name_is_a_plan(model: str, kind: type, names: list[str]) -> None:
 
 def test_a_hedge_has_its_delay_and_a_stream_is_won_by_the_first_token() -> None:
     assert find_plan(asked("hedge:here,local@800ms"), CONFIG).pace == 0.8
+    assert find_plan(asked("hedge:here,local@p95"), CONFIG).percentile == 0.95
     assert find_plan(asked("quick", stream=True), CONFIG).heeds != find_plan(asked("quick"), CONFIG).heeds
 
 

@@ -27,6 +27,7 @@ from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
 from fanout.formats.summary import Who
+from fanout.learning.kept import may_remember
 
 if TYPE_CHECKING:
     from fanout.cli.last import Last
@@ -347,11 +348,11 @@ def _person(choices: Choices) -> "Person | None":
 def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncContextManager[Transport]:
     name = choices.transport or load().defaults.transport
     if person is None:
-        return open_transport(name)
+        return open_transport(name, remember=may_remember())
     from fanout.cli.screen.person import logins
 
     policy: Any = choices.login
-    return open_transport(name, login=logins(policy, person))
+    return open_transport(name, login=logins(policy, person), remember=may_remember())
 
 
 async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport) -> bool:

@@ -1,0 +1,76 @@
+"""The lessons of one lane: how fast its service was, as far as that can be known. Pure: the time is given."""
+
+from collections.abc import Collection, Sequence
+
+from attrs import define, field
+
+from fanout.errors import TimedOut
+from fanout.events import CONTENT, End, Event, Reasoning, Status
+from fanout.learning.latencies import FIRST, Key, Latencies, Measure
+
+SPOKEN = CONTENT - {Reasoning}
+"""Content that is no thought."""
+
+
+@define
+class Silences:
+    """The silences of one try, in seconds, from its start on: the first, and the longest."""
+
+    last: float = 0.0
+    first: float | None = None
+    longest: float = 0.0
+
+    def break_at(self, at: float) -> None:
+        """Takes note of a word."""
+        silence = at - self.last
+        if self.first is None:
+            self.first = silence
+        self.longest = max(self.longest, silence)
+        self.last = at
+
+
+@define(eq=False)
+class Lessons:
+    """The lessons of one lane about its service's latency, learnt once it has ended.
+
+    `measures` are those that its policies wait by; the time to the first content is always learnt. `size` is that of
+    the prompt in characters. A lane is `overtaken` when another one starts because it is late: then, if it is cut off,
+    it counts as if it had ended at the cut. To leave it out would lower the estimate, by which more would be cut off
+    and left out. A lane that lost otherwise teaches nothing, because it was cut off before it was late; nor does a
+    failure, which is no latency. A time-out is one that took as long.
+    """
+
+    key: Key
+    latencies: Latencies
+    measures: Collection[Measure] = (FIRST,)
+    size: int = 0
+    overtaken: bool = False
+    _words: Silences = field(factory=Silences, init=False)
+    _output: Silences = field(factory=Silences, init=False)
+
+    def begin(self, now: float) -> None:
+        """Begins a try: those before it have failed."""
+        self._words, self._output = Silences(now), Silences(now)
+
+    def content(self, at: float, events: Sequence[Event]) -> None:
+        """Takes the events of one read, with content among them."""
+        self._words.break_at(at)
+        if type(events[0]) in SPOKEN or any(type(event) in SPOKEN for event in events):
+            self._output.break_at(at)
+
+    def end(self, end: End, now: float) -> None:
+        """Takes the lane's End, and learns."""
+        late = end.status is Status.TIMED_OUT and not (
+            isinstance(end.error, TimedOut) and end.error.clock == "deadline"
+        )
+        cut = late or (end.status is Status.CANCELLED and self.overtaken)
+        if not cut and (end.status is not Status.FINISHED or self._words.first is None):
+            return
+        for measure in {FIRST, *self.measures}:
+            self.latencies.saw(self.key, self.size, self._measure(measure, now), measure)
+
+    def _measure(self, measure: Measure, now: float) -> float:
+        silences = self._words if measure.thoughts else self._output
+        if measure.whole:
+            return max(silences.longest, now - silences.last)
+        return now - silences.last if silences.first is None else silences.first
