@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fanout.errors import (
         AllLanesFailed,
         AuthError,
+        CircuitOpen,
         ConfigurationError,
         ConnectError,
         FanoutError,
@@ -99,6 +100,7 @@ _HOMES = {
     "fanout.errors": (
         "AllLanesFailed",
         "AuthError",
+        "CircuitOpen",
         "ConfigurationError",
         "ConnectError",
         "FanoutError",
@@ -164,6 +166,7 @@ __all__ = [
     "AllLanesFailed",
     "Answer",
     "AuthError",
+    "CircuitOpen",
     "ConfigurationError",
     "ConnectError",
     "Conversation",

@@ -22,6 +22,7 @@ from fanout.engine.retry import Budget
 from fanout.errors import ConfigurationError, UsageError
 from fanout.events import Reasoning
 from fanout.learning import kept as kept_memory
+from fanout.learning.gates import Gate, Rivals
 from fanout.learning.latencies import Key, Measure
 from fanout.learning.memory import Memory
 from fanout.learning.pacing import Fixed, Learnt, Pacer
@@ -100,14 +101,14 @@ async def open_memory(*, kept: bool) -> AsyncGenerator[Memory]:
 
     It is kept in a thread, as another process may hold the lock; if that fails, nothing else does. Raises UsageError.
     """
-    memory = kept_memory.load() if kept else Memory()
+    memory = kept_memory.load(trio.current_time()) if kept else Memory()
     try:
         yield memory
     finally:
         if kept:
             with trio.CancelScope(shield=True):
                 try:
-                    await trio.to_thread.run_sync(kept_memory.save, memory)
+                    await trio.to_thread.run_sync(kept_memory.save, memory, trio.current_time())
                 except UsageError as error:
                     _log.warning("what was learnt is not kept: %s", error)
 
@@ -233,6 +234,7 @@ class Builder:
     counts: dict[str, int] = field(factory=dict)
     _measures: list[Measure] = field(factory=list, init=False)
     """Those that the groups around a lane wait by, the outermost first."""
+    _rivals: Rivals = field(factory=Rivals, init=False)
     _enough: int = field(default=MAKE, init=False)
 
     async def build(self, plan: Plan | Sequence[Plan]) -> Group:
@@ -299,6 +301,7 @@ class Builder:
             keys=Keys((lane.provider, *lane.spares), self.connections.known, self.connections.login_for(lane.provider)),
             limiters=self.connections.limiters_of(lane),
             lessons=self._lessons(lane),
+            gate=self._gate(lane),
             channel=self.channel,
             alarms=self.alarms,
             observer=self.connections.observer,
@@ -312,6 +315,13 @@ class Builder:
         if memory is None:
             return None
         return Lessons(find_key(lane.provider), memory.latencies, frozenset(self._measures))
+
+    def _gate(self, lane: catalog.LaneSpec) -> Gate | None:
+        memory = self.connections.memory
+        if memory is None:
+            return None
+        key = None if lane.spares else " or ".join(getattr(lane.provider, "key_env", ())) or "key"
+        return Gate(memory.circuits, find_key(lane.provider), key, self._rivals)
 
     def _count_before(self, name: str) -> int:
         """Counts the characters of the conversation that a lane goes on from."""

@@ -23,6 +23,7 @@ from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, Watched, format_age
 from fanout.errors import LoginRequired, NotFound, ProviderError, TimedOut
 from fanout.events import End, Event, LoginNeeded, Started, Status, is_content
+from fanout.learning.gates import Gate
 from fanout.prompt import Options, Prompt
 from fanout.prompt.history import Turns
 from fanout.settings.timeouts import DEFAULTS, Timeouts
@@ -81,6 +82,7 @@ class Attempt(Watched):
         elsewhere: bool = False,
         patient: bool = False,
         lessons: Lessons | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
@@ -91,7 +93,7 @@ class Attempt(Watched):
         self._limiters = limiters
         self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, lessons=lessons)
         self._transport = transport
-        self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
+        self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM, gate)
         self._trial: Trial | None = None
         self._fold = Fold(name, provider.name, provider.model, maker=provider.maker, elsewhere=elsewhere)
         self._fold.told = self._watch.notes
@@ -172,7 +174,7 @@ class Attempt(Watched):
     async def _try_until_ended(self, prompt: Prompt) -> None:
         while True:
             trial = self._begin_trial()
-            error = self._retries.keys.check_rest(trio.current_time()) or await trial.exchange(prompt)
+            error = self._retries.check(trio.current_time()) or await trial.exchange(prompt)
             if self.state is TRYING and trial.bug is None:
                 self._conclude(trial.close(error))
             if self.state is PAUSED:
@@ -231,6 +233,7 @@ class Attempt(Watched):
 
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
         self._move(ENDED)
+        self._retries.leave()
         end = evolve(end, notes=(*end.notes, *self._retries.keys.notes, *self._watch.notes))
         _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({_kind(end)})" if end.error else "")
         self._emit([*before, *_needs(end), end], end)

@@ -9,6 +9,7 @@ It holds addresses of services, names of models, times and counts: nothing of wh
 import json
 import logging
 from pathlib import Path
+from time import time
 
 from fanout.errors import UsageError
 from fanout.learning.latencies import WINDOW
@@ -39,39 +40,42 @@ def may_remember() -> bool:
     return True
 
 
-def load() -> Memory:
-    """Returns what is kept; a file that cannot be read is as good as none. Raises UsageError where it is not safe."""
+def load(now: float = 0.0) -> Memory:
+    """Returns what is kept; a file that cannot be read is as good as none. Raises UsageError where it is not safe.
+
+    `now` is the time on the clock of the lanes.
+    """
     with open_folder(directory()) as folder:
-        return _read(folder)
+        return _read(folder, now)
 
 
-def save(memory: Memory) -> None:
+def save(memory: Memory, now: float = 0.0) -> None:
     """Adds what this process has learnt to what is kept, by others too meanwhile. Raises UsageError."""
     if not memory.fresh:
         return
     with open_folder(directory(), create=True) as folder, folder.lock():
-        kept = _read(folder)
+        kept = _read(folder, now)
         kept.add_fresh(memory)
-        folder.replace(NAME, _write(kept))
+        folder.replace(NAME, _write(kept, now))
 
 
-def _read(folder: Folder) -> Memory:
+def _read(folder: Folder, now: float) -> Memory:
     data = folder.read(NAME) or b""
     try:
-        return Memory.from_json(json.loads(data)) if 0 < len(data) <= LONGEST else Memory()
+        return Memory.from_json(json.loads(data), now, time()) if 0 < len(data) <= LONGEST else Memory()
     except (ValueError, RecursionError):
         return Memory()
 
 
-def _write(memory: Memory) -> bytes:
+def _write(memory: Memory, now: float) -> bytes:
     """Returns the file: with fewer points of each service where it would be too long, then without the oldest."""
     window = WINDOW
     while True:
-        value = memory.to_json(window)
+        value = memory.to_json(window, now, time())
         data = json.dumps(value, separators=(",", ":")).encode()
         if len(data) <= LONGEST:
             return data
         if window > WINDOW // 4:
             window //= 2
         else:
-            memory.latencies.forget_oldest()
+            memory.forget_oldest()

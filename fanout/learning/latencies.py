@@ -133,9 +133,9 @@ class Latencies:
         series = self._series.get((key, measure))
         return 0 if series is None else len(series.ratios)
 
-    def forget_oldest(self) -> None:
-        """Forgets the series that was used least lately."""
-        self._series.pop(next(iter(self._series)), None)
+    def forget_oldest(self) -> bool:
+        """Forgets the series that was used least lately. Returns False if there is none."""
+        return bool(self._series) and self._series.pop(next(iter(self._series))) is not None
 
     @property
     def fresh(self) -> Mapping[tuple[Key, Measure], Sequence[tuple[int, float]]]:
