@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     )
     from fanout.policies.all import All
     from fanout.policies.fallback import Fallback
+    from fanout.policies.fastest import Fastest
     from fanout.policies.hedge import Hedge
     from fanout.policies.quorum import Quorum
     from fanout.policies.race import Race
@@ -146,6 +147,7 @@ _HOMES = {
     ),
     "fanout.policies.all": ("All",),
     "fanout.policies.fallback": ("Fallback",),
+    "fanout.policies.fastest": ("Fastest",),
     "fanout.policies.hedge": ("Hedge",),
     "fanout.policies.quorum": ("Quorum",),
     "fanout.policies.race": ("Race",),
@@ -176,6 +178,7 @@ __all__ = [
     "Fallback",
     "Fanout",
     "FanoutError",
+    "Fastest",
     "File",
     "Hedge",
     "History",

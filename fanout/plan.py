@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypedDict
+from urllib.parse import urlsplit
 
 import trio
 from attrs import define, evolve, field, fields_dict, frozen
@@ -18,14 +19,14 @@ from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.keys import Keys, Known
 from fanout.engine.lessons import Lessons
-from fanout.engine.retry import Budget
+from fanout.engine.retry import RANDOM, Budget
 from fanout.errors import ConfigurationError, UsageError
 from fanout.events import Reasoning
 from fanout.learning import kept as kept_memory
 from fanout.learning.gates import Gate, Rivals
 from fanout.learning.latencies import Key, Measure
 from fanout.learning.memory import Memory
-from fanout.learning.pacing import Fixed, Learnt, Pacer
+from fanout.learning.pacing import Fixed, Learnt, Pacer, Sorted
 from fanout.login.stored import StoredLogins
 from fanout.policies.race import Race
 from fanout.prompt import Options
@@ -47,7 +48,8 @@ class Connections:
     """Open connections and what they have learnt: a Transport that many calls may share.
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
-    `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
+    `limiters` how many lanes of one name or server may run at once, `login` gets credentials for services that people
+    log in to.
     `memory` is what the lanes have taught of their services; None: nothing is learnt, and nobody is spared for it.
     `observer` is told of all lanes and runs. `home` is the run of Trio that they belong to, if only one can use them.
     """
@@ -83,16 +85,23 @@ class Connections:
 
     def pacer(self, policy: Policy, measure: Measure, keys: Sequence[Key], before: Sequence[int]) -> Pacer:
         """The pacer of a group whose lanes are these services; `before` are the characters of their conversations."""
-        if policy.percentile is None or self.memory is None:
-            return Fixed(policy.pace)
-        budget = self.memory.hedge_budget(keys[0], policy.budget)
-        return Learnt(self.memory.latencies, policy.percentile, policy.pace, budget, keys, measure, before)
+        pacer: Pacer = Fixed(policy.pace)
+        if self.memory is None:
+            return pacer
+        if policy.percentile is not None:
+            budget = self.memory.hedge_budget(keys[0], policy.budget)
+            pacer = Learnt(self.memory.latencies, policy.percentile, policy.pace, budget, keys, measure, before)
+        if policy.explore is not None:
+            pacer = Sorted(pacer, self.memory.latencies, keys, policy.explore, RANDOM)
+        return pacer
 
     def limiters_of(self, lane: catalog.LaneSpec) -> Sequence[trio.CapacityLimiter]:
-        """The bounds of the lanes of this name, if there are any."""
-        if lane.concurrency is None:
-            return ()
-        return (self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency)),)
+        """The bounds of the lanes of this name, and of its server, if there are any."""
+        server = urlsplit(lane.provider.base_url)
+        bounds = ((lane.name, lane.concurrency), (f"{server.scheme}://{server.netloc}", lane.server_concurrency))
+        return [
+            self.limiters.setdefault(name, trio.CapacityLimiter(bound)) for name, bound in bounds if bound is not None
+        ]
 
 
 @asynccontextmanager
@@ -298,7 +307,12 @@ class Builder:
             retries=next(number for number in tries if number is not None),
             options=lane.options,
             budget=self.connections.budget(lane.provider),
-            keys=Keys((lane.provider, *lane.spares), self.connections.known, self.connections.login_for(lane.provider)),
+            keys=Keys(
+                (lane.provider, *lane.spares),
+                self.connections.known,
+                self.connections.login_for(lane.provider),
+                lane.keys == "round_robin",
+            ),
             limiters=self.connections.limiters_of(lane),
             lessons=self._lessons(lane),
             gate=self._gate(lane),

@@ -53,10 +53,17 @@ NOTHING_CONFIGURED = Config()
 FOR_PROVIDERS = ("web_search", "insecure")
 """The settings of a lane that go to its provider, if it knows them."""
 
-GIVEN = ("on", "reasoning", "after", "fallback", "budget", "k", "deadline", "on_lose")
+GIVEN = ("on", "reasoning", "after", "fallback", "budget", "explore", "k", "deadline", "on_lose")
 """The settings of a group that go to its policy."""
 
-POLICIES = {"race": "Race", "hedge": "Hedge", "fallback": "Fallback", "quorum": "Quorum", "all": "All"}
+POLICIES = {
+    "race": "Race",
+    "hedge": "Hedge",
+    "fallback": "Fallback",
+    "fastest": "Fastest",
+    "quorum": "Quorum",
+    "all": "All",
+}
 """The policies of fanout.toml, and their classes' names; each stands in the module of `fanout.policies` of its name."""
 
 
@@ -65,8 +72,9 @@ class LaneSpec:
     """One contestant: a provider under a name, with its own clocks, retries and options.
 
     `timeouts` are this lane's own; `usual` those of its provider, which give way to what the call says. `spares` are
-    the same provider with further keys. At most `concurrency` lanes of this name run at once. Its requests go by way
-    of `proxy`; None leaves it to the environment.
+    the same provider with further keys, of which each is used in its turn if `keys` is round_robin, and else the first
+    that the service takes. At most `concurrency` lanes of this name run at once, and of all lanes of its server at most
+    `server_concurrency`. Its requests go by way of `proxy`; None leaves it to the environment.
     """
 
     name: str
@@ -77,6 +85,8 @@ class LaneSpec:
     options: Options = field(factory=Options)
     spares: tuple[Provider, ...] = ()
     concurrency: int | None = None
+    server_concurrency: int | None = None
+    keys: str | None = None
     proxy: Proxy | None = field(default=None, converter=as_proxy)
 
 
@@ -112,6 +122,8 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
         options=given.options(),
         spares=tuple(made[1:]),
         concurrency=given.get("concurrency"),
+        server_concurrency=given.get("server_concurrency"),
+        keys=given.get("keys"),
         proxy=None if base.provider == "local" else given.get("proxy"),  # the embedded model has no network
     )
 

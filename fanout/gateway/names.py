@@ -6,10 +6,12 @@ race:a,b                               the first lane that speaks
 hedge:a,b@800ms                        the next lane when the one before has been silent for so long
 hedge:a,b@p95                          or for longer than in 95 of its last 100 requests
 fallback:a,b                           the next lane when the one before has failed
+fastest:a,b                            the same, with the lane first that was fastest lately; @p95 hedges too
 quorum:a,b,c@2                         the first answer, once so many lanes have one
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,6 +24,7 @@ from fanout.catalog.spec import Spec
 from fanout.errors import InvalidRequest, UsageError
 from fanout.gateway.dialects.asked import Asked
 from fanout.policies.fallback import Fallback
+from fanout.policies.fastest import Fastest
 from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import On, Race
@@ -44,7 +47,7 @@ WIRES = {"openai": "chat", "anthropic": "messages", "responses": "responses"}
 
 _NO_WINNER = "{} gives every lane's answer, and a client takes one: name a lane, or a race"
 
-_ON_TOKEN = ("race", "hedge", "fallback")
+_ON_TOKEN = ("race", "hedge", "fallback", "fastest")
 
 
 def find_plan(asked: Asked, config: Config) -> Policy:
@@ -78,7 +81,7 @@ class _Names:
     def find(self, name: str) -> catalog.LaneSpec | Policy:
         """Returns the lane or plan of a name or expression."""
         kind, colon, rest = name.partition(":")
-        if colon and kind in ("race", "hedge", "fallback", "quorum", "all"):
+        if colon and kind in ("race", "hedge", "fallback", "fastest", "quorum", "all"):
             return self._expression(kind, rest, name)
         if name not in self.config.groups and "," in name.partition("?")[0]:
             if not self.fastest:
@@ -93,6 +96,9 @@ class _Names:
         if kind in ("race", "fallback"):
             lanes = self._lanes(rest)
             return Race(*lanes, on=self.on) if kind == "race" else Fallback(*lanes, on=self.on)
+        if kind == "fastest":
+            after = Setting(PACE).read("after", more) if at else inf
+            return Fastest(*self._lanes(words if at else rest), after=after, on=self.on)
         if not at:
             form = "hedge:a,b@800ms" if kind == "hedge" else "quorum:a,b,c@2"
             raise UsageError(f"{show(name)} does not say when; write {form}")

@@ -5,6 +5,8 @@ that follows the service.
 """
 
 from collections.abc import Sequence
+from math import inf
+from random import Random
 from typing import Protocol
 
 from attrs import define, field, frozen
@@ -84,3 +86,40 @@ class Learnt:
     def may_hedge(self) -> bool:
         """True as long as the budget allows it."""
         return self.budget is None or self.budget.take()
+
+
+@define
+class Sorted:
+    """Starts the lanes in the order of their learnt medians, the fastest first; else as `pacer` says.
+
+    With the probability `explore` another goes first: one of which little is known, if there is one, and then every
+    other time.
+    """
+
+    pacer: Pacer
+    latencies: Latencies
+    keys: Sequence[Key]
+    explore: float
+    random: Random
+
+    def order(self, lanes: int, size: int) -> Sequence[int]:
+        """The fastest first; those of which little is known come last, unless it is their turn."""
+        planned = self.pacer.order(lanes, size)
+        medians = [self.latencies.median(key, size) for key in self.keys]
+        order = sorted(planned, key=medians.__getitem__)
+        unknown = [lane for lane in order if medians[lane] == inf]
+        others = unknown or order[1:]
+        often = max(self.explore, 0.5) if unknown and self.explore else self.explore
+        if others and self.random.random() < often:
+            first = self.random.choice(others)
+            order.remove(first)
+            order.insert(0, first)
+        return order
+
+    def delay(self, lane: int) -> float:
+        """As the other pacer says."""
+        return self.pacer.delay(lane)
+
+    def may_hedge(self) -> bool:
+        """As the other pacer says."""
+        return self.pacer.may_hedge()

@@ -269,3 +269,4 @@ PACE = Form(
     _is_pace,
     metavar="SECONDS|p95",
 )
+ROTATION = Form("first or round_robin", str, (str,), "a text in quotes", lambda word: word in ("first", "round_robin"))

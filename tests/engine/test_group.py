@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout import All, Fallback, Hedge, Quorum, Race, Status, Timeouts
+from fanout import All, Fallback, Fastest, Hedge, Quorum, Race, Status, Timeouts
 from fanout.abc import Head, Reader, Request
 from fanout.catalog import LaneSpec
 from fanout.engine.group import Group
@@ -898,3 +898,28 @@ async def test_a_group_within_a_hedge_is_learnt_from_too(autojump_clock: MockClo
     for _ in range(30):
         await watch(plan, connections)
     assert (await watch(plan, connections)).start_at("c") == pytest.approx(0.2, rel=0.05)
+
+
+async def test_the_fastest_lane_goes_first_and_the_answers_keep_the_order_of_the_plan(
+    autojump_clock: MockClock,
+) -> None:
+    connections = learning(lambda name, n: said("x", first={"a": 3.0, "b": 0.5, "c": 1.0}[name]))
+    plan = Fastest(*words("a", "b", "c"))
+    first: list[str] = []
+    for _ in range(400):
+        seen = await watch(plan, connections)
+        assert [answer.lane for answer in seen.run.answers] == ["a", "b", "c"]
+        assert seen.run.winner
+        first.append(seen.run.winner.lane)
+    assert min(first.count(lane) for lane in "abc") >= 20  # until each was known
+    assert first[-200:].count("b") > 170
+
+
+async def test_the_fastest_that_fails_is_followed_by_the_next(autojump_clock: MockClock) -> None:
+    connections = learning(lambda name, n: [0.1, b"!no"] if name == "b" and n > 30 else said("x", first=0.5))
+    for _ in range(30):
+        await watch([Words("b")], connections)
+    seen = await watch(Fastest(*words("a", "b"), explore=0), connections)
+    assert seen.run.winner and seen.run.winner.lane == "a"
+    assert seen.start_at("b") == 0
+    assert seen.start_at("a") == pytest.approx(0.1)

@@ -7,6 +7,7 @@ from fanout.errors import UsageError
 from fanout.gateway.dialects import chat, messages_read
 from fanout.gateway.names import Unfit, find_plan, lanes_of
 from fanout.policies.fallback import Fallback
+from fanout.policies.fastest import Fastest
 from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
@@ -30,6 +31,8 @@ def asked(model: str, **more: Any) -> Any:
         ("race:here,local", Race, ["here", "local"]),
         ("hedge:here,local@800ms", Hedge, ["here", "local"]),
         ("fallback:here, local", Fallback, ["here", "local"]),
+        ("fastest:here,local", Fastest, ["here", "local"]),
+        ("fastest:here,local@p95", Fastest, ["here", "local"]),
         ("quorum:here,local@2", Quorum, ["here", "local"]),
         ("fallback:quick,local", Fallback, ["here", "local", "local"]),
     ],
