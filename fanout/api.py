@@ -14,7 +14,7 @@ from fanout import catalog
 from fanout.abc import Accept, Login, Observer, Policy, Provider, Transport
 from fanout.answers import Answer, Run, Wasted
 from fanout.answers.certain import Certain
-from fanout.answers.prices import cost
+from fanout.answers.prices import bound_cost, cost
 from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
 from fanout.engine.channel import Channel
@@ -114,7 +114,9 @@ class Fanout:
         for attempt, kept in self._group.attempts():
             answer = attempt.answer
             if self._group.over:
-                answer = evolve(answer, cost=cost(answer))
+                limit = attempt.prompt.options.max_tokens if attempt.prompt else None
+                most = attempt.count_most(answer.tokens, limit)
+                answer = bound_cost(evolve(answer, cost=cost(answer)), most)
             answers[answer.lane] = answer
             if kept:
                 keeps.append(answer)

@@ -328,7 +328,8 @@ class Builder:
         memory = self.connections.memory
         if memory is None:
             return None
-        return Lessons(find_key(lane.provider), memory.latencies, frozenset(self._measures))
+        measures = frozenset(self._measures)
+        return Lessons(find_key(lane.provider), memory.latencies, measures, memory.lengths, lane.on_cancel)
 
     def _gate(self, lane: catalog.LaneSpec) -> Gate | None:
         memory = self.connections.memory

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import asdict
 
-from fanout.answers import Answer, Run
+from fanout.answers import Answer, Run, Wasted
 from fanout.errors import ProviderError
 from fanout.events import File
 
@@ -19,9 +19,15 @@ def run_object(run: Run) -> Object:
         "winner": run.winner.lane if run.winner else None,
         "kept": [answer.lane for answer in run.kept],
         "elapsed": seconds(run.elapsed),
-        "wasted": asdict(run.wasted),
+        "wasted": wasted_object(run.wasted),
         "answers": [answer_object(answer) for answer in run.answers],
     }
+
+
+def wasted_object(wasted: Wasted) -> Object:
+    """The waste; with `cost_high` only where it is known."""
+    found = asdict(wasted)
+    return {name: value for name, value in found.items() if name != "cost_high" or value is not None}
 
 
 def answer_object(answer: Answer) -> Object:

@@ -3,7 +3,10 @@
 from functools import cache, lru_cache
 from importlib.util import find_spec
 
+from attrs import evolve
+
 from fanout.answers import Answer
+from fanout.events import Status
 
 _NAMES = {"xai": "x-ai", "gemini": "google", "moonshot": "moonshotai", "responses": "openai"}
 """Providers that the table knows by another name."""
@@ -28,6 +31,17 @@ def cost(answer: Answer) -> float | None:
     if usage is None or usage.output is None or not answer.model or not is_installed():
         return None
     return _price(answer.provider, answer.model, usage.input or 0, usage.output, usage.cached or 0)
+
+
+def bound_cost(answer: Answer, most_tokens: int | None) -> Answer:
+    """Returns the answer, which has its cost, with the most that it may cost: for `most_tokens`, if it was cut off."""
+    low, usage = answer.cost, answer.usage
+    if low is None or usage is None or answer.status not in (Status.CANCELLED, Status.TIMED_OUT):
+        return evolve(answer, cost_high=low)
+    if most_tokens is None:
+        return evolve(answer, cost_high=None if low else low)
+    output = max(most_tokens, usage.output or 0)
+    return evolve(answer, cost_high=cost(evolve(answer, usage=evolve(usage, output=output))))
 
 
 @lru_cache(8192)  # the table is searched anew each time, which takes longer than all else at the end of an answer

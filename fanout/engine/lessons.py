@@ -7,6 +7,7 @@ from attrs import define, field
 from fanout.errors import TimedOut
 from fanout.events import CONTENT, End, Event, Reasoning, Status
 from fanout.learning.latencies import FIRST, Key, Latencies, Measure
+from fanout.learning.lengths import Lengths
 
 SPOKEN = CONTENT - {Reasoning}
 """Content that is no thought."""
@@ -37,12 +38,15 @@ class Lessons:
     the prompt in characters. A lane is `overtaken` when another one starts because it is late: then, if it is cut off,
     it counts as if it had ended at the cut. To leave it out would lower the estimate, by which more would be cut off
     and left out. A lane that lost otherwise teaches nothing, because it was cut off before it was late; nor does a
-    failure, which is no latency. A time-out is one that took as long.
+    failure, which is no latency. A time-out is one that took as long. `on_cancel` says whether the service stops, or
+    runs on and bills the whole answer, when it is cut off.
     """
 
     key: Key
     latencies: Latencies
     measures: Collection[Measure] = (FIRST,)
+    lengths: Lengths = field(factory=Lengths)
+    on_cancel: str = "unknown"
     size: int = 0
     overtaken: bool = False
     _words: Silences = field(factory=Silences, init=False)
@@ -58,8 +62,21 @@ class Lessons:
         if type(events[0]) in SPOKEN or any(type(event) in SPOKEN for event in events):
             self._output.break_at(at)
 
-    def end(self, end: End, now: float) -> None:
-        """Takes the lane's End, and learns."""
+    def count_most(self, tokens: int, limit: int | None) -> int | None:
+        """Returns the tokens for which a service may bill an answer that was cut off after so many; None if unknown.
+
+        Unless it stops, that is what its answers usually have; or else `limit`, the most that it may have.
+        """
+        if self.on_cancel == "stops":
+            return tokens
+        usual = self.lengths.expected(self.key)
+        most = limit if usual is None else usual if limit is None else min(usual, limit)
+        return None if most is None else max(tokens, most)
+
+    def end(self, end: End, now: float, tokens: int = 0) -> None:
+        """Takes the lane's End, and learns; `tokens` are those of the answer."""
+        if end.status is Status.FINISHED:
+            self.lengths.saw(self.key, tokens)
         late = end.status is Status.TIMED_OUT and not (
             isinstance(end.error, TimedOut) and end.error.clock == "deadline"
         )

@@ -94,10 +94,10 @@ class Watch:
         if self.lessons is not None:
             self.lessons.begin(trio.current_time())
 
-    def end(self, end: End) -> None:
-        """Takes note of the lane's End."""
+    def end(self, end: End, tokens: int) -> None:
+        """Takes note of the lane's End, and of the tokens of its answer."""
         if self.lessons is not None:
-            self.lessons.end(end, trio.current_time())
+            self.lessons.end(end, trio.current_time(), tokens)
 
     def begin(self) -> None:
         """Takes note that an answer begins, before any content."""
@@ -174,6 +174,10 @@ class Watched:
     def clock(self) -> str:
         """The clock that says so: total, or the deadline of all lanes together."""
         return self._watch.limit[1]
+
+    def count_most(self, tokens: int, limit: int | None) -> int | None:
+        """Returns the tokens for which its service may bill, if it was cut off after so many; None if unknown."""
+        return None if self._watch.lessons is None else self._watch.lessons.count_most(tokens, limit)
 
     def overtake(self) -> None:
         """Takes note that the next lane starts because this one is late."""

@@ -3,7 +3,7 @@
 from math import floor, log10
 from typing import Literal
 
-from fanout.answers import Answer, Run
+from fanout.answers import Answer, Run, Wasted
 from fanout.errors import ProviderError
 from fanout.events import Status
 from fanout.formats.terminal import sanitise
@@ -153,5 +153,13 @@ def say_waste(run: Run) -> str:
     if wasted.input:
         parts.append(f"{wasted.input} tok of prompts")
     if wasted.cost:
-        parts.append(f"{'at least ' if wasted.at_least else ''}{money(wasted.cost)}")
+        parts.append(_say_cost(wasted))
     return ", ".join(parts)
+
+
+def _say_cost(wasted: Wasted) -> str:
+    """Says what the losers cost: at least so much, or from so much to so much where their services may have gone on."""
+    assert wasted.cost is not None
+    if wasted.cost_high is not None and money(wasted.cost_high) != money(wasted.cost):
+        return f"{money(wasted.cost)} to {money(wasted.cost_high)}"
+    return f"{'at least ' if wasted.at_least else ''}{money(wasted.cost)}"

@@ -7,6 +7,7 @@ from attrs import define, field
 from fanout.learning.budgets import HedgeBudget
 from fanout.learning.circuits import Circuits
 from fanout.learning.latencies import Key, Latencies
+from fanout.learning.lengths import Lengths
 
 VERSION = 1
 """Of the form in which it is kept."""
@@ -18,6 +19,7 @@ class Memory:
 
     latencies: Latencies = field(factory=Latencies)
     circuits: Circuits = field(factory=Circuits)
+    lengths: Lengths = field(factory=Lengths)
     _budgets: dict[tuple[Key, float], HedgeBudget] = field(factory=dict)
 
     def hedge_budget(self, key: Key, rate: float) -> HedgeBudget:
@@ -32,12 +34,13 @@ class Memory:
     def forget_oldest(self) -> None:
         """Forgets the latencies that were used least lately; where there are none, all circuits."""
         if not self.latencies.forget_oldest():
-            self.circuits = Circuits()
+            self.circuits, self.lengths = Circuits(), Lengths()
 
     def add_fresh(self, other: "Memory") -> None:
         """Takes what `other` has learnt itself, after what is known here."""
         self.latencies.add_fresh(other.latencies)
         self.circuits.add_fresh(other.circuits)
+        self.lengths.add_fresh(other.lengths)
 
     def to_json(self, window: int, now: float = 0.0, wall: float = 0.0) -> dict[str, Any]:
         """Returns plain data, which `from_json` takes, with at most `window` latencies of each service and measure.
@@ -48,6 +51,7 @@ class Memory:
             "version": VERSION,
             "latencies": self.latencies.to_json(window),
             "circuits": self.circuits.to_json(now, wall),
+            "lengths": self.lengths.to_json(),
         }
 
     @classmethod
@@ -56,4 +60,4 @@ class Memory:
         if not isinstance(data, dict) or data.get("version") != VERSION:
             return cls()
         circuits = Circuits.from_json(data.get("circuits"), now, wall)
-        return cls(Latencies.from_json(data.get("latencies")), circuits)
+        return cls(Latencies.from_json(data.get("latencies")), circuits, Lengths.from_json(data.get("lengths")))

@@ -80,3 +80,24 @@ def test_a_try_that_follows_a_failure_counts_from_its_own_start() -> None:
     lessons.content(20.5, [Delta("x")])
     lessons.end(FINISHED, 21)
     assert noted.seen[FIRST] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("on_cancel", "usual", "limit", "most"),
+    [
+        ("stops", 200, 500, 10),
+        ("runs", 200, 500, 200),
+        ("unknown", 200, 500, 200),
+        ("runs", None, 500, 500),
+        ("runs", 200, 50, 50),
+        ("runs", 5, None, 10),
+        ("unknown", None, None, None),
+    ],
+)
+def test_an_answer_that_was_cut_off_may_be_billed_whole(
+    on_cancel: str, usual: int | None, limit: int | None, most: int | None
+) -> None:
+    lessons = Lessons(KEY, Latencies(), on_cancel=on_cancel)
+    if usual is not None:
+        lessons.lengths.saw(KEY, usual)
+    assert lessons.count_most(10, limit) == most

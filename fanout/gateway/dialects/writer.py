@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
-from attrs import asdict, define
+from attrs import define
 
 from fanout.answers import Answer, Run
+from fanout.answers.objects import wasted_object
 from fanout.errors import ProtocolError
 from fanout.events import Event
 from fanout.gateway.dialects.faults import Fault
@@ -83,7 +84,7 @@ def figures_of(run: Run) -> dict[str, Any]:
         "winner": winner.lane if winner else None,
         "ttft": _round(winner.ttft) if winner else None,
         "elapsed": _round(run.elapsed),
-        "wasted": asdict(run.wasted),
+        "wasted": wasted_object(run.wasted),
         "lanes": {answer.lane: _lane(answer) for answer in run.answers},
     }
 
