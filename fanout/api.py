@@ -17,6 +17,7 @@ from fanout.answers.certain import Certain
 from fanout.answers.prices import bound_cost, cost
 from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
+from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.observer import tell
@@ -114,9 +115,7 @@ class Fanout:
         for attempt, kept in self._group.attempts():
             answer = attempt.answer
             if self._group.over:
-                limit = attempt.prompt.options.max_tokens if attempt.prompt else None
-                most = attempt.count_most(answer.tokens, limit)
-                answer = bound_cost(evolve(answer, cost=cost(answer)), most)
+                answer = _price(attempt, answer)
             answers[answer.lane] = answer
             if kept:
                 keeps.append(answer)
@@ -220,6 +219,15 @@ async def _open(
         with unwrapping():
             until = fanout.started + given.get("deadline", inf)
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
+
+
+def _price(attempt: Attempt, answer: Answer) -> Answer:
+    """Returns a lane's answer with its cost, and the most that it may cost."""
+    low = high = cost(answer)
+    if low and answer.status is not Status.FINISHED:
+        limit = attempt.prompt.options.max_tokens if attempt.prompt else None
+        high = bound_cost(answer, low, attempt.count_most(answer.tokens, limit))
+    return evolve(answer, cost=low, cost_high=high)
 
 
 async def _look_up_prices(group: Group) -> None:

@@ -24,7 +24,7 @@ from fanout.errors import ConfigurationError, UsageError
 from fanout.events import Reasoning
 from fanout.learning import kept as kept_memory
 from fanout.learning.gates import Gate, Rivals
-from fanout.learning.latencies import Key, Measure
+from fanout.learning.latencies import FIRST, Key, Measure
 from fanout.learning.memory import Memory
 from fanout.learning.pacing import Fixed, Learnt, Pacer, Sorted
 from fanout.login.stored import StoredLogins
@@ -97,11 +97,13 @@ class Connections:
 
     def limiters_of(self, lane: catalog.LaneSpec) -> Sequence[trio.CapacityLimiter]:
         """The bounds of the lanes of this name, and of its server, if there are any."""
-        server = urlsplit(lane.provider.base_url)
-        bounds = ((lane.name, lane.concurrency), (f"{server.scheme}://{server.netloc}", lane.server_concurrency))
-        return [
-            self.limiters.setdefault(name, trio.CapacityLimiter(bound)) for name, bound in bounds if bound is not None
-        ]
+        bounds = []
+        if lane.concurrency is not None:
+            bounds.append((lane.name, lane.concurrency))
+        if lane.server_concurrency is not None:
+            server = urlsplit(lane.provider.base_url)
+            bounds.append((f"{server.scheme}://{server.netloc}", lane.server_concurrency))
+        return [self.limiters.setdefault(name, trio.CapacityLimiter(bound)) for name, bound in bounds]
 
 
 @asynccontextmanager
@@ -269,10 +271,16 @@ class Builder:
                 self._enough = len(self.names) + MAKE
             lanes.append(await self._lane(lane, policy))
         self._measures.pop()
+        pacer = self._pacer(policy, measure, lanes)
+        return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose, pacer)
+
+    def _pacer(self, policy: Policy, measure: Measure, lanes: Sequence[Attempt | Group]) -> Pacer:
+        """Makes the pacer of a group; a group within it is known by its first lane."""
+        if policy.percentile is None and policy.explore is None:
+            return Fixed(policy.pace)
         first = [next(lane.attempts())[0] if isinstance(lane, Group) else lane for lane in lanes]
         keys = [find_key(attempt.provider) for attempt in first]
-        pacer = self.connections.pacer(policy, measure, keys, [self._count_before(attempt.name) for attempt in first])
-        return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose, pacer)
+        return self.connections.pacer(policy, measure, keys, [self._count_before(attempt.name) for attempt in first])
 
     async def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
         if isinstance(lane, str):
@@ -298,6 +306,7 @@ class Builder:
         """
         tries = (lane.retries, self.settings.retries, retries)
         name = self._unique(lane.name)
+        lessons, gate = self._learn_of(lane)
         history = self.settings.history
         return Attempt(
             name,
@@ -314,8 +323,8 @@ class Builder:
                 lane.keys == "round_robin",
             ),
             limiters=self.connections.limiters_of(lane),
-            lessons=self._lessons(lane),
-            gate=self._gate(lane),
+            lessons=lessons,
+            gate=gate,
             channel=self.channel,
             alarms=self.alarms,
             observer=self.connections.observer,
@@ -324,19 +333,15 @@ class Builder:
             turns=history.turns(name) if history else None,
         )
 
-    def _lessons(self, lane: catalog.LaneSpec) -> Lessons | None:
+    def _learn_of(self, lane: catalog.LaneSpec) -> tuple[Lessons | None, Gate | None]:
+        """Makes what a lane teaches with, and the gate to its service."""
         memory = self.connections.memory
         if memory is None:
-            return None
-        measures = frozenset(self._measures)
-        return Lessons(find_key(lane.provider), memory.latencies, measures, memory.lengths, lane.on_cancel)
-
-    def _gate(self, lane: catalog.LaneSpec) -> Gate | None:
-        memory = self.connections.memory
-        if memory is None:
-            return None
-        key = None if lane.spares else " or ".join(getattr(lane.provider, "key_env", ())) or "key"
-        return Gate(memory.circuits, find_key(lane.provider), key, self._rivals)
+            return None, None
+        key = find_key(lane.provider)
+        account = None if lane.spares else " or ".join(getattr(lane.provider, "key_env", ())) or "key"
+        lessons = Lessons(key, memory.latencies, {FIRST, *self._measures}, memory.lengths, lane.on_cancel)
+        return lessons, Gate(memory.circuits, key, account, self._rivals)
 
     def _count_before(self, name: str) -> int:
         """Counts the characters of the conversation that a lane goes on from."""

@@ -33,15 +33,15 @@ def cost(answer: Answer) -> float | None:
     return _price(answer.provider, answer.model, usage.input or 0, usage.output, usage.cached or 0)
 
 
-def bound_cost(answer: Answer, most_tokens: int | None) -> Answer:
-    """Returns the answer, which has its cost, with the most that it may cost: for `most_tokens`, if it was cut off."""
-    low, usage = answer.cost, answer.usage
-    if low is None or usage is None or answer.status not in (Status.CANCELLED, Status.TIMED_OUT):
-        return evolve(answer, cost_high=low)
+def bound_cost(answer: Answer, low: float | None, most_tokens: int | None) -> float | None:
+    """Returns the most that an answer may cost which costs `low` at least: for `most_tokens`, if it was cut off."""
+    usage = answer.usage
+    if not low or usage is None or answer.status not in (Status.CANCELLED, Status.TIMED_OUT):
+        return low
     if most_tokens is None:
-        return evolve(answer, cost_high=None if low else low)
+        return None
     output = max(most_tokens, usage.output or 0)
-    return evolve(answer, cost_high=cost(evolve(answer, usage=evolve(usage, output=output))))
+    return cost(evolve(answer, usage=evolve(usage, output=output)))
 
 
 @lru_cache(8192)  # the table is searched anew each time, which takes longer than all else at the end of an answer

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from fanout.errors import TimedOut
 from fanout.events import CONTENT, End, Event, Reasoning, Status
@@ -24,17 +24,17 @@ class Silences:
     def break_at(self, at: float) -> None:
         """Takes note of a word."""
         silence = at - self.last
+        self.last = at
+        self.longest = max(self.longest, silence)
         if self.first is None:
             self.first = silence
-        self.longest = max(self.longest, silence)
-        self.last = at
 
 
 @define(eq=False)
 class Lessons:
     """The lessons of one lane about its service's latency, learnt once it has ended.
 
-    `measures` are those that its policies wait by; the time to the first content is always learnt. `size` is that of
+    `measures` are what is learnt: the time to the first content, and what its policies wait by. `size` is that of
     the prompt in characters. A lane is `overtaken` when another one starts because it is late: then, if it is cut off,
     it counts as if it had ended at the cut. To leave it out would lower the estimate, by which more would be cut off
     and left out. A lane that lost otherwise teaches nothing, because it was cut off before it was late; nor does a
@@ -50,16 +50,27 @@ class Lessons:
     size: int = 0
     overtaken: bool = False
     _words: Silences = field(factory=Silences, init=False)
-    _output: Silences = field(factory=Silences, init=False)
+    _output: Silences | None = field(default=None, init=False)
+    """Those between words that are no thoughts; None as long as nothing but such words has come."""
 
     def begin(self, now: float) -> None:
         """Begins a try: those before it have failed."""
-        self._words, self._output = Silences(now), Silences(now)
+        self._words, self._output = Silences(now), None
 
     def content(self, at: float, events: Sequence[Event]) -> None:
         """Takes the events of one read, with content among them."""
+        if self._output is None and type(events[0]) in SPOKEN:  # nearly always, and so in full
+            words = self._words
+            silence, words.last = at - words.last, at
+            words.longest = max(words.longest, silence)
+            if words.first is None:
+                words.first = silence
+            return
+        thought = type(events[0]) not in SPOKEN and not any(type(event) in SPOKEN for event in events)
+        if thought and self._output is None:
+            self._output = evolve(self._words)
         self._words.break_at(at)
-        if type(events[0]) in SPOKEN or any(type(event) in SPOKEN for event in events):
+        if self._output is not None and not thought:
             self._output.break_at(at)
 
     def count_most(self, tokens: int, limit: int | None) -> int | None:
@@ -83,11 +94,11 @@ class Lessons:
         cut = late or (end.status is Status.CANCELLED and self.overtaken)
         if not cut and (end.status is not Status.FINISHED or self._words.first is None):
             return
-        for measure in {FIRST, *self.measures}:
+        for measure in self.measures:
             self.latencies.saw(self.key, self.size, self._measure(measure, now), measure)
 
     def _measure(self, measure: Measure, now: float) -> float:
-        silences = self._words if measure.thoughts else self._output
+        silences = self._words if measure.thoughts or self._output is None else self._output
         if measure.whole:
             return max(silences.longest, now - silences.last)
         return now - silences.last if silences.first is None else silences.first

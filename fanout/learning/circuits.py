@@ -121,6 +121,13 @@ class Circuits:
             del self._circuits[oldest]
         return circuit
 
+    def note_success(self, target: Target) -> None:
+        """Takes note of an answer with content; of one more by a healthy service nothing has to be kept."""
+        circuit = self._circuits.get(target)
+        if circuit is None or circuit.open_until is not None or False in circuit.outcomes:
+            circuit = self.touch(target)
+        circuit.succeed()
+
     @property
     def fresh(self) -> Mapping[Target, Circuit]:
         """The circuits in which this process has noted something."""

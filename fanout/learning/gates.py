@@ -36,12 +36,13 @@ class Gate:
     key: str | None = None
     rivals: Rivals = field(factory=Rivals)
 
+    _targets: Sequence[Target] = field(init=False)
+    _probes: bool = field(default=False, init=False)
+
     def __attrs_post_init__(self) -> None:
         self.rivals.gates.append(self)
-
-    @property
-    def _targets(self) -> Sequence[Target]:
-        return (Target(self.service),) if self.key is None else (Target(self.service), Target(self.service, self.key))
+        own = () if self.key is None else (Target(self.service, self.key),)
+        self._targets = (Target(self.service), *own)
 
     @property
     def _found(self) -> Sequence[Circuit]:
@@ -68,13 +69,13 @@ class Gate:
             return CircuitOpen(f"not asked after {why}; the service {when}", retry_after=wait)
         for circuit in found:
             if circuit.open_until is not None and circuit.probe is None:
-                circuit.probe = self
+                circuit.probe, self._probes = self, True
         return None
 
     def succeed(self) -> None:
         """Takes note of an answer with content."""
         for target in self._targets:
-            self.circuits.touch(target).succeed()
+            self.circuits.note_success(target)
 
     def fail(self, error: ProviderError, now: float) -> bool:
         """Takes note of a failure. Returns True if it leaves the service one that is not to be asked now."""
@@ -86,6 +87,9 @@ class Gate:
 
     def leave(self) -> None:
         """Ends a probe that has shown nothing, because its lane was cut off: the next request may be one."""
+        if not self._probes:
+            return
+        self._probes = False
         for circuit in self._found:
             if circuit.probe is self:
                 circuit.probe = None
