@@ -28,6 +28,7 @@ from benchmarks import (
     setup_cost,
     start_cost,
     stream_cost,
+    thousand_lanes,
 )
 from benchmarks.machine import RESULTS, table
 from benchmarks.ways import KINDS, TLS
@@ -88,6 +89,7 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "race_cost": race_cost.report,
     "setup_cost": setup_cost.report,
     "scale": scale.report,
+    "thousand_lanes": thousand_lanes.report,
     "bridge_cost": bridge_cost.report,
     "import_cost": import_cost.report,
     "start_cost": start_cost.report,

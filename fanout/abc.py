@@ -130,6 +130,12 @@ def _fields_of(kind: Any) -> frozenset[str]:
     return frozenset(fields_dict(kind))
 
 
+@cache
+def _shared_fields(kind: Any) -> frozenset[str]:
+    """Returns the names of the fields of a kind of provider that Access has too."""
+    return _fields_of(Access) & _fields_of(kind)
+
+
 class Provider(ABC):
     """Speaks one service's language. It holds configuration only, so one object may serve many lanes at once.
 
@@ -155,8 +161,9 @@ class Provider(ABC):
 
         A provider that knows more of its service, or has settings for its quirks, adds them to `more`.
         """
-        values = {name: getattr(access, name) for name in _fields_of(Access)} | dict(access.given) | more
-        return cls(**{name: value for name, value in values.items() if cls.takes(name)})
+        values = {name: getattr(access, name) for name in _shared_fields(cls)}
+        values |= {name: value for name, value in (*access.given.items(), *more.items()) if cls.takes(name)}
+        return cls(**values)
 
     @classmethod
     def takes(cls, setting: str) -> bool:

@@ -94,10 +94,9 @@ class Fanout:
     @property
     def winner(self) -> Answer | None:
         """The answer that the plan chose, if it has."""
-        seat = self._group.winner
-        if seat is None:
+        if (chosen := self._group.chosen) is None:
             return None
-        answer = seat.answer
+        answer = chosen.answer
         return evolve(answer, cost=cost(answer)) if self._group.over else answer
 
     @property
@@ -121,12 +120,12 @@ class Fanout:
                 keeps.append(answer)
             elif answer.status:
                 lost.append(answer)
-        winner = self._group.winner
+        winner = self.winner
         ended_at = self._group.ended_at
         return Run(
             answers=tuple(answers.values()),
-            winner=answers[winner.answer.lane] if winner else None,
-            conversation=self._history(answers, winner.answer.lane if winner else None) if self._group.over else None,
+            winner=answers[winner.lane] if winner else None,
+            conversation=self._history(answers, winner.lane if winner else None) if self._group.over else None,
             wasted=Wasted.of(lost, keeps),
             elapsed=(trio.current_time() if ended_at is None else ended_at) - self.started,
             kept=tuple(keeps),
@@ -223,11 +222,9 @@ async def _open(
 
 def _price(attempt: Attempt, answer: Answer) -> Answer:
     """Returns a lane's answer with its cost, and the most that it may cost."""
-    low = high = cost(answer)
-    if low and answer.status is not Status.FINISHED:
-        limit = attempt.prompt.options.max_tokens if attempt.prompt else None
-        high = bound_cost(answer, low, attempt.count_most(answer.tokens, limit))
-    return evolve(answer, cost=low, cost_high=high)
+    low = cost(answer)
+    most = attempt.count_most(answer.tokens, attempt.prompt.options.max_tokens if attempt.prompt else None)
+    return evolve(answer, cost=low, cost_high=bound_cost(answer, low, most))
 
 
 async def _look_up_prices(group: Group) -> None:
@@ -266,14 +263,18 @@ def _runs_asyncio() -> bool:
 async def _run_to_end(
     fanout: Fanout, group: Group, prompt: Prompt, until: float, observer: Observer | None, channel: Channel | None
 ) -> None:
+    crashed = False
     try:
         await group.run(prompt, until)
         await _look_up_prices(group)
+    except Exception:
+        crashed = True
+        raise
     finally:
         if observer is not None:
             lanes = [attempt for attempt, _ in group.attempts()]
-            tell(observer.run_ended, fanout.run, lanes, trio.current_time())
-        if channel is not None:
+            tell(observer, "run_ended", fanout.run, lanes, trio.current_time())
+        if channel is not None and not crashed:  # else whoever reads is cancelled, and the exception comes out alone
             channel.close()
 
 
@@ -301,9 +302,7 @@ class Stream:
         async for tagged in self._fanout:
             if piece := self._certain.event(tagged, self._name_winner):
                 return piece
-        if (failure := self._fanout.failure) is not None:
-            raise failure
-        raise StopAsyncIteration
+        return self._say_last()
 
     async def take(self) -> Sequence[str]:
         """Waits for text, and takes all that is there; otherwise like the iteration."""
@@ -312,11 +311,17 @@ class Stream:
             try:
                 events = await self._fanout.take()
             except StopAsyncIteration:
-                if (failure := self._fanout.failure) is not None:
-                    raise failure from None
-                raise
+                return [self._say_last()]
             pieces = [piece for tagged in events if (piece := self._certain.event(tagged, self._name_winner))]
         return pieces
+
+    def _say_last(self) -> str:
+        """Returns the text that is left when there are no more events. Raises StopAsyncIteration, or the failure."""
+        if piece := self._certain.close(self._name_winner):
+            return piece
+        if (failure := self._fanout.failure) is not None:
+            raise failure from None
+        raise StopAsyncIteration
 
     def _name_winner(self) -> str | None:
         winner = self._fanout.winner

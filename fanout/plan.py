@@ -12,6 +12,7 @@ from attrs import define, evolve, field, fields_dict, frozen
 from fanout import catalog
 from fanout.abc import Login, Observer, OnLose, Policy, Provider, Receiver, Request, Transport
 from fanout.catalog.config import Config
+from fanout.catalog.spec import NO_OPTIONS
 from fanout.catalog.trust import is_elsewhere
 from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
@@ -32,7 +33,7 @@ from fanout.policies.race import Race
 from fanout.prompt import Options
 from fanout.prompt.history import History
 from fanout.settings import COUNT, Setting, check_settings, explain_unknown
-from fanout.settings.timeouts import Timeouts
+from fanout.settings.timeouts import DEFAULTS, Timeouts
 
 _log = logging.getLogger("fanout")
 
@@ -247,14 +248,13 @@ class Builder:
     """Those that the groups around a lane wait by, the outermost first."""
     _rivals: Rivals = field(factory=Rivals, init=False)
     _enough: int = field(default=MAKE, init=False)
+    _found: dict[str, catalog.LaneSpec] = field(factory=dict, init=False)
+    _clocks: dict[tuple[Timeouts, Timeouts], tuple[Timeouts, bool]] = field(factory=dict, init=False)
 
     async def build(self, plan: Plan | Sequence[Plan]) -> Group:
         """Makes the plan a group, a portion of lanes at a time where there are many. Raises UsageError."""
         if isinstance(plan, str):
-            try:
-                found = catalog.resolve(plan, self.settings.config)
-            except ConfigurationError as error:
-                found = catalog.make_unusable(plan, error)
+            found = self._find(plan)
             plan = found if isinstance(found, Policy) else Race(found)
         policy = plan if isinstance(plan, Policy) else Race(*as_lanes(plan))
         return await self._group(policy)
@@ -284,20 +284,41 @@ class Builder:
 
     async def _lane(self, lane: Any, policy: Policy) -> Attempt | Group:
         if isinstance(lane, str):
-            try:
-                lane = catalog.resolve(lane, self.settings.config)
-            except ConfigurationError as error:
-                lane = catalog.make_unusable(lane, error)
+            lane = self._find(lane)
         elif isinstance(lane, catalog.LaneSpec):  # made by hand; what text said is checked already
             check_settings(lane.options)
             check_settings(lane.timeouts)
         if isinstance(lane, Policy):
             return await self._group(lane)
         if isinstance(lane, Provider):
+            _check_provider(lane)
             lane = catalog.LaneSpec(f"{lane.name}/{lane.model}" if lane.model else lane.name, lane)
         if not isinstance(lane, catalog.LaneSpec):
             raise UsageError(f"a lane is a spec like 'openai/gpt-5-mini', a provider or a plan, not {lane!r}")
         return self.attempt(lane, policy.retries)
+
+    def _find(self, text: str) -> catalog.LaneSpec | Policy:
+        """Looks a lane up, once for all that are the same: a provider serves many lanes, a policy but one group."""
+        if (known := self._found.get(text)) is not None:
+            return known
+        try:
+            found = catalog.resolve(text, self.settings.config)
+            if isinstance(found, catalog.LaneSpec):
+                _check_provider(found.provider)
+        except ConfigurationError as error:
+            found = catalog.make_unusable(text, error)
+        if isinstance(found, catalog.LaneSpec):
+            self._found[text] = found
+        return found
+
+    def _find_clocks(self, lane: catalog.LaneSpec) -> tuple[Timeouts, bool]:
+        """Returns a lane's clocks, and True if nobody has set `first`; once for all lanes that say the same of them."""
+        kind = lane.timeouts, lane.usual
+        if (known := self._clocks.get(kind)) is None:
+            call = self.settings.timeouts
+            patient = lane.timeouts.over(call).first is None
+            known = self._clocks[kind] = lane.timeouts.over(call.over(lane.usual)).over(DEFAULTS), patient
+        return known
 
     def attempt(self, lane: catalog.LaneSpec, retries: int = 0) -> Attempt:
         """Makes one lane, which is tried again `retries` times unless the lane or the call says otherwise.
@@ -308,13 +329,14 @@ class Builder:
         name = self._unique(lane.name)
         lessons, gate = self._learn_of(lane)
         history = self.settings.history
+        clocks, patient = self._find_clocks(lane)
         return Attempt(
             name,
             lane.provider,
             self.connections.by_proxy_of(lane),
-            timeouts=lane.timeouts.over(self.settings.timeouts.over(lane.usual)),
+            timeouts=clocks,
             retries=next(number for number in tries if number is not None),
-            options=lane.options,
+            options=None if lane.options is NO_OPTIONS else lane.options,
             budget=self.connections.budget(lane.provider),
             keys=Keys(
                 (lane.provider, *lane.spares),
@@ -328,7 +350,7 @@ class Builder:
             channel=self.channel,
             alarms=self.alarms,
             observer=self.connections.observer,
-            patient=lane.timeouts.over(self.settings.timeouts).first is None,
+            patient=patient,
             elsewhere=is_elsewhere(lane.provider.name, lane.provider.base_url),
             turns=history.turns(name) if history else None,
         )
@@ -361,6 +383,19 @@ class Builder:
 def find_key(provider: Provider) -> Key:
     """Returns the name under which a provider's service is remembered."""
     return Key(provider.name, provider.base_url.partition("?")[0], provider.model)  # a query may hold a key
+
+
+def _check_provider(provider: Provider) -> None:
+    """Raises ConfigurationError for one, a plug-in's perhaps, that cannot even say what it is."""
+    kind = type(provider).__name__
+    try:
+        texts = {"name": provider.name, "model": provider.model or "", "base_url": provider.base_url}
+        _ = provider.maker
+    except Exception as error:
+        raise ConfigurationError(f"the provider {kind} cannot be used: {type(error).__name__}: {error}") from error
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise ConfigurationError(f"the provider {kind} cannot be used: its {name} is no text but {value!r:.80}")
 
 
 def as_lanes(lanes: Plan | Sequence[Plan]) -> Sequence[Plan]:

@@ -28,6 +28,7 @@ from benchmarks import (
     start_cost,
     stream_cost,
     tables,
+    thousand_lanes,
     wire_cost,
 )
 from benchmarks.conformance import Peer
@@ -389,6 +390,16 @@ def test_the_scale_compares_many_with_few(tmp_path: Path) -> None:
     assert loads == [("floor", 2), ("floor", 4), ("races-httpx", 1)]
 
 
+@COMPILED
+@pytest.mark.slow
+def test_of_many_lanes_the_first_request_the_last_and_the_longest_step_are_told(tmp_path: Path) -> None:
+    found = run("thousand_lanes", tmp_path / "r.json", "--lanes", "20", "--only", "httpx")["medians"]
+    assert [(cell["lanes"], cell["round"]) for cell in found] == [
+        (lanes, name) for lanes in thousand_lanes.MODELS for name in thousand_lanes.ROUNDS
+    ]
+    assert all(0 < cell["first_ms"] <= cell["last_ms"] < cell["total_ms"] and cell["step_ms"] > 0 for cell in found)
+
+
 @pytest.mark.slow
 def test_the_start_cost_is_a_ratio_to_an_interpreter_with_trio(tmp_path: Path) -> None:
     found = run("start_cost", tmp_path / "r.json", "--only", "fanout")["medians"]
@@ -404,7 +415,7 @@ def test_a_command_that_sends_no_request_has_failed(tmp_path: Path) -> None:
     assert took == load.Failed("0 requests, and the answer 'hi\\n'")
 
 
-SCRIPTS = [stream_cost, race_cost, setup_cost, scale, import_cost, start_cost, bridge_cost]
+SCRIPTS = [stream_cost, race_cost, setup_cost, scale, thousand_lanes, import_cost, start_cost, bridge_cost]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
@@ -412,7 +423,7 @@ SCRIPTS = [stream_cost, race_cost, setup_cost, scale, import_cost, start_cost, b
 def test_a_part_of_the_measurement_does_not_replace_the_committed_whole(
     script: ModuleType, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("CLIENTS", "RACERS", "SUBJECTS", "COMMANDS", "WAYS")
+    names = ("CARRIERS", "CLIENTS", "RACERS", "SUBJECTS", "COMMANDS", "WAYS")
     every = next(getattr(script, name) for name in names if hasattr(script, name))
     name = "import trio" if script is import_cost else next(iter(every))
     with pytest.raises(SystemExit) as caught:

@@ -1,6 +1,7 @@
 """Our own slowness is charged to no service: a busy handler, a slow `accept`, a stopped process.
 
-`python -m tests.test_slowness RUNS [plain|tls] [curl|httpx]` counts false verdicts in so many runs of each kind.
+FANOUT_SLOWNESS=100 plays each kind so often. `python -m tests.test_slowness RUNS [plain|tls] [curl|httpx]` counts what
+became of the lanes in so many runs of each kind.
 """
 
 import os
@@ -33,6 +34,8 @@ BUSY = 0.4
 """Seconds that the caller's code keeps the loop."""
 
 LANES = 8
+
+RUNS = int(os.environ.get("FANOUT_SLOWNESS", "1"))
 
 Real = type[CurlTransport] | type[HttpxTransport]
 
@@ -128,7 +131,7 @@ async def play(kind: str, runs: int, url: str, authorities: str | None, real: Re
 @again
 def test_no_lane_ends_and_no_hedge_starts_because_we_are_busy(kind: str, tls: bool, real: Real) -> None:
     with services(tls) as (url, authorities):
-        assert set(trio.run(play, kind, 1, url, authorities, real)) == {Status.FINISHED}
+        assert set(trio.run(play, kind, RUNS, url, authorities, real)) == {Status.FINISHED}
 
 
 def stop(seconds: float, url: str, authorities: str | None, real: Real) -> Counter[str]:

@@ -85,3 +85,33 @@ async def test_a_group_of_the_configuration_is_a_plan(autojump_clock: MockClock,
 async def test_a_plan_that_chooses_nobody_is_refused() -> None:
     with pytest.raises(UsageError, match="All chooses no winner; use open_fanout"):
         await pieces(All(*words("a")), memory())
+
+
+@pytest.mark.parametrize("by_take", [False, True])
+async def test_the_winners_text_comes_though_the_verdict_falls_after_the_last_event(
+    by_take: bool, autojump_clock: MockClock
+) -> None:
+    async def accept(_: fanout.Answer) -> bool:
+        await trio.sleep(1)
+        return True
+
+    plan = Race(*words("a"), accept=accept)
+    async with fanout.stream("?", plan, transport=memory(a=said("a1", "a2"))) as text:
+        said_by = ["".join(await text.take())] if by_take else [piece async for piece in text]
+        assert said_by == ["a1a2"]
+        assert text.lane == "a"
+        assert trio.current_time() == pytest.approx(1.2)
+        with pytest.raises(StopAsyncIteration):
+            await (text.take() if by_take else anext(text))
+
+
+async def test_a_mistake_in_accept_comes_out_of_a_stream_alone(autojump_clock: MockClock) -> None:
+    def accept(_: fanout.Answer) -> bool:
+        raise ZeroDivisionError
+
+    plan = Race(*words("a", "b"), accept=accept)
+    transport = memory(a=said("a"), b=[0.05, b"!broken"])
+    with pytest.raises(ZeroDivisionError):
+        async with fanout.stream("?", plan, transport=transport, retries=0) as text:
+            async for _ in text:
+                pass

@@ -33,6 +33,13 @@ class Certain:
         self.lane = self._last() or winner()
         return "".join(self._texts[self.lane]) if self.lane else ""
 
+    def close(self, winner: Callable[[], str | None]) -> str:
+        """Returns what is still to be said when no more events come: a verdict may fall after the last of them."""
+        if self.lane is not None:
+            return ""
+        self.lane = winner()
+        return "".join(self._texts[self.lane]) if self.lane else ""
+
     def _note(self, lane: str, event: Event) -> None:
         if isinstance(event, End):
             self._open.discard(lane)

@@ -18,7 +18,7 @@ from fanout.catalog.config import DEFAULTS, Config, GroupTable
 from fanout.catalog.entries import LOCAL_MODEL, Entry, entries
 from fanout.catalog.families import find_lanes
 from fanout.catalog.keys import find_keys
-from fanout.catalog.spec import Given, Spec
+from fanout.catalog.spec import NO_OPTIONS, NOTHING_SET, Given, Spec
 from fanout.catalog.trust import is_elsewhere, is_own, key_variables
 from fanout.credentials import Credentials, command
 from fanout.credentials.secret import Secret
@@ -47,7 +47,6 @@ DEEPEST = 50
 MOST_LANES = 5000
 """Lanes and groups that a group may come to, with all that its groups contain."""
 
-NOTHING_SET = Timeouts()
 NOTHING_CONFIGURED = Config()
 
 FOR_PROVIDERS = ("web_search", "insecure")
@@ -83,7 +82,7 @@ class LaneSpec:
     timeouts: Timeouts = NOTHING_SET
     usual: Timeouts = NOTHING_SET
     retries: int | None = None
-    options: Options = field(factory=Options)
+    options: Options = NO_OPTIONS
     spares: tuple[Provider, ...] = ()
     concurrency: int | None = None
     server_concurrency: int | None = None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_plus
@@ -18,6 +19,10 @@ from fanout.settings.timeouts import Timeouts
 _LABEL = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _SEPARATOR = re.compile("[/:]")
 _MANY = {name for name, one in LANE_SETTINGS.items() if one.many}
+
+NOTHING_SET = Timeouts()
+NO_OPTIONS = Options()
+"""Those of all lanes that say nothing of them: a thousand need but one."""
 
 
 @frozen
@@ -60,7 +65,12 @@ def _without_passwords(text: str) -> str:
     head, mark, query = text.partition("?")
     if "//" in head and "@" in head:  # an address in place of a provider
         head = "…"
-    return head + mark + "&".join(map(_without_password, query.split("&")))
+    return head + mark + _hide_passwords(query)
+
+
+@lru_cache(128)  # many lanes of a call have the same options
+def _hide_passwords(query: str) -> str:
+    return "&".join(map(_without_password, query.split("&")))
 
 
 def _without_password(pair: str) -> str:
@@ -114,11 +124,13 @@ class Given:
 
     def options(self) -> Options:
         """Returns the options of the prompt that were given."""
-        return Options(**{name: self.values[name] for name in settings_of(Options) if name in self.values})
+        given = {name: self.values[name] for name in settings_of(Options) if name in self.values}
+        return Options(**given) if given else NO_OPTIONS
 
     def timeouts(self) -> Timeouts:
         """Returns the clocks that were given."""
-        return Timeouts(**{name: self.values[name] for name in settings_of(Timeouts) if name in self.values})
+        given = {name: self.values[name] for name in settings_of(Timeouts) if name in self.values}
+        return Timeouts(**given) if given else NOTHING_SET
 
     def _add(self, name: str, text: str, file: Path | None) -> None:
         one = LANE_SETTINGS.get(name)
@@ -153,14 +165,15 @@ class Given:
                 self.files.pop("key_env", None)
 
 
-def _pairs(query: str) -> list[tuple[str, str]]:
+@lru_cache(128)  # as above
+def _pairs(query: str) -> tuple[tuple[str, str], ...]:
     """Returns the options in a spec, by their names as settings."""
-    return [(ALIASES.get(name, name), text) for name, text in parse_qsl(query, keep_blank_values=True)]
+    return tuple((ALIASES.get(name, name), text) for name, text in parse_qsl(query, keep_blank_values=True))
 
 
 def _check_commas(spec: Spec) -> None:
     """Raises UsageError for a comma in an address: mostly another lane stands behind it, which would be lost."""
-    for pair in spec.query.split("&"):
+    for pair in spec.query.split("&") if "," in spec.query else ():
         name, _, value = pair.partition("=")
         if name == "base_url" and "," in value:
             raise UsageError(

@@ -1,6 +1,7 @@
 """Decides which key goes with a lane: its provider's to the provider's own address, others on the user's word."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from fanout.addresses import is_public, origin_of
@@ -60,6 +61,7 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc
 
 
+@lru_cache(1024)  # the lanes of a call are often many of one service
 def _alike(url: str, other: str, part: Callable[[SplitResult], object]) -> bool:
     try:
         return part(urlsplit(url)) == part(urlsplit(other))

@@ -28,6 +28,7 @@ VERBS = {
     "ask": "A group or a lane of fanout.toml, by its name.",
     "serve": "The gateway: any client may ask lanes and races.",
     "bench": "Measure lanes under load, and say whether differences are real.",
+    "sim": "Try policies on made-up services, in virtual time.",
     "log": "The runs of bench that are kept: list, show, export, delete.",
     "models": "What models there are; `models pull` fetches the embedded one.",
     "providers": "What providers there are, and which keys or logins are set.",

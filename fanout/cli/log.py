@@ -53,6 +53,7 @@ def show(run: str, as_json: bool) -> int:
     from fanout.bench.records.store import open_store
     from fanout.bench.report import console
     from fanout.cli.bench.summary import sum_up_with_notice
+    from fanout.cli.screen.live import table_width
     from fanout.formats.summary import one_line
 
     with open_store() as store:
@@ -63,7 +64,7 @@ def show(run: str, as_json: bool) -> int:
         return 0
     command = one_line(str(kept.about.get("command", "")))
     click.echo(f"{kept.name}, {_when(kept.started)}, {kept.state}: {command}")
-    for line in console.lines(summary):
+    for line in console.lines(summary, table_width()):
         click.echo(line)
     return 0
 

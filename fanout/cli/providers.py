@@ -1,7 +1,9 @@
 """fanout providers: what a lane can name."""
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -48,8 +50,11 @@ def providers(as_json: bool, verbose: bool) -> None:
             )
         )
     else:
-        width = None if verbose else shutil.get_terminal_size().columns
-        click.echo("\n".join([*_list(rows, others, width), *_list_circuits(circuits, width)]).lstrip("\n"))
+        # A pipe has no width unless COLUMNS gives it one, and who reads it wants whole lines.
+        bounded = not verbose and (sys.stdout.isatty() or "COLUMNS" in os.environ)
+        width = shutil.get_terminal_size().columns if bounded else None
+        listed = [*_list(rows, others, width, whole=verbose), *_list_circuits(circuits, width)]
+        click.echo("\n".join(listed).lstrip("\n"))
         _explain(rows)
     for problem in problems:
         click.echo(f"fanout: {problem}", err=True)
@@ -138,8 +143,10 @@ def _object(row: "Entry", login: bool | None) -> dict[str, object]:
     }
 
 
-def _list(rows: "Sequence[tuple[Entry, bool | None]]", others: "Sequence[Name]", width: int | None) -> Iterator[str]:
-    """Yields the lines: one's own first, then what has a key; cut off at `width`, and with all there is without one."""
+def _list(
+    rows: "Sequence[tuple[Entry, bool | None]]", others: "Sequence[Name]", width: int | None, *, whole: bool
+) -> Iterator[str]:
+    """Yields the lines: one's own first, then what has a key; cut off at `width`, and `whole` with all there is."""
     sections: dict[str, list[tuple[str, ...]]] = {
         f"YOUR {kind.upper()}S": [(n.name, n.note) for n in others if n.kind == kind] for kind in ("lane", "group")
     }
@@ -149,9 +156,7 @@ def _list(rows: "Sequence[tuple[Entry, bool | None]]", others: "Sequence[Name]",
     found: dict[str, list[tuple[str, ...]]] = {_READY: [], _NO_KEY: [], _CHATS: []}
     for row, login in ordered:
         ready = row.key_present or not (row.needs_key or row.unset)
-        found[_CHATS if row.unofficial else _READY if ready else _NO_KEY].append(
-            _cells(row, login, whole=width is None)
-        )
+        found[_CHATS if row.unofficial else _READY if ready else _NO_KEY].append(_cells(row, login, whole=whole))
     yield from _sections(found, width)
 
 

@@ -68,6 +68,10 @@ class Alarms:
         if self._sleep is not None and at < self._sleep.deadline:
             self._sleep.deadline = at
 
+    def close(self) -> None:
+        """Forgets all that is set: watches and alarms know each other, and a cycle waits for the garbage collector."""
+        self._heap.clear()
+
     async def run(self) -> None:
         """Sleeps and calls back, until it is cancelled."""
         heap = self._heap
@@ -95,3 +99,4 @@ async def open_alarms() -> AsyncGenerator[Alarms]:
             nursery.start_soon(alarms.run)
             yield alarms
             nursery.cancel_scope.cancel()
+    alarms.close()

@@ -1,7 +1,7 @@
 """A lane with one provider: its tries one after the other, and its one End."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from enum import Enum
 from functools import partial
@@ -89,7 +89,7 @@ class Attempt(Watched):
         self.leave: Leave = no_others
         self.state = WAITING
         self.prompt: Prompt | None = None
-        self._prepare = partial(_prepare, turns, options or Options())
+        self._prepare = _NOTHING_ADDED if turns is None and not options else partial(_prepare, turns, options)
         self._limiters = limiters
         self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, lessons=lessons)
         self._transport = transport
@@ -133,9 +133,8 @@ class Attempt(Watched):
             if self.state is not ENDED:  # cancelled from outside
                 self.leave()
                 self.cancel()
-            if self._trial is not None and (run := _settle(self._trial, self._retries, answered=self._fold.chunks > 0)):
-                with trio.move_on_after(2 * FAREWELL, shield=True):
-                    await run()
+            if self._trial is not None:
+                await _settle(self._trial, self._retries, answered=self._fold.chunks > 0)
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
@@ -168,7 +167,7 @@ class Attempt(Watched):
         self._fold.asked = sum(len(message.text) for message in self.prompt.messages)
         self._fold.started = self._watch.start(until, self._fold.asked)
         if self._observer is not None:
-            tell(self._observer.lane_started, self, self._fold.started)
+            tell(self._observer, "lane_started", self, self._fold.started)
         await self._try_until_ended(self.prompt)
 
     async def _try_until_ended(self, prompt: Prompt) -> None:
@@ -251,7 +250,7 @@ class Attempt(Watched):
         if self._channel is not None:
             self._channel.put(self.name, events, at)
         if end is not None and self._observer is not None and self._fold.started is not None:
-            tell(self._observer.lane_ended, self, at)
+            tell(self._observer, "lane_ended", self, at)
         self.hear(events, at)
 
     def _move(self, state: State) -> None:
@@ -282,15 +281,22 @@ def _kind(end: End) -> str | None:
 _TOO_LATE = "the deadline of all lanes together passed before its turn came"
 
 
-def _settle(trial: Trial, retries: Retries, *, answered: bool) -> Callable[[], Awaitable[None]] | None:
-    """Learns from the last try of a lane that has ended, and returns what is still to be done for its service."""
+async def _settle(trial: Trial, retries: Retries, *, answered: bool) -> None:
+    """Learns from the last try of a lane that has ended, does what is still to be done for its service, and lets go."""
     retries.learn(trial.lesson, trio.current_time())
-    return trial.errand(retries.keys, answered=answered)
+    if errand := trial.errand(retries.keys, answered=answered):
+        with trio.move_on_after(2 * FAREWELL, shield=True):
+            await errand()
+    trial.release()
 
 
-def _prepare(turns: Turns | None, options: Options, prompt: Prompt) -> Prompt:
+def _prepare(turns: Turns | None, options: Options | None, prompt: Prompt) -> Prompt:
     """Returns the prompt as it is put to the service: after what was said before, with the lane's options."""
-    return (prompt if turns is None else turns.before(prompt)).with_options(options)
+    prompt = prompt if turns is None else turns.before(prompt)
+    return prompt if options is None else prompt.with_options(options)
+
+
+_NOTHING_ADDED = partial(_prepare, None, None)
 
 
 async def _run_in_turn(limiters: Sequence[trio.CapacityLimiter], lane: Attempt, prompt: Prompt, until: float) -> None:

@@ -9,11 +9,12 @@ from math import inf
 import trio
 from attrs import define
 
-from fanout.abc import WAITING, Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody
+from fanout.abc import Accept, Alone, Hear, Leave, OnLose, Policy, no_others, nobody, not_alone
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.engine.portions import PORTION
+from fanout.engine.verdicts import decide, make_refusal
 from fanout.errors import ProviderError, Refused, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
@@ -41,10 +42,6 @@ from fanout.settings.timeouts import Leniency
 # What is left out: nothing is learnt here from one run for the next, neither an order of the lanes nor a delay. A pacer
 # may have learnt both (`fanout/learning/`). Nor is a lane started again after it failed: that is its own business, with
 # the same service (`retry.py`).
-
-
-LONGEST_REASON = 500
-"""Characters of a refusal's own words that an error repeats."""
 
 
 @define(eq=False)
@@ -96,10 +93,9 @@ class Group:
         self.alone: Alone = _is_alone
         self.seats = [Seat(lane) for lane in lanes]
         self.ended_at: float | None = None
+        judge, leave, is_last = self.judge, self._leave, self._is_last
         for index, lane in enumerate(lanes):
-            lane.hear = partial(self.judge, index)
-            lane.leave = self._leave
-            lane.alone = partial(self._is_last, index)
+            lane.hear, lane.leave, lane.alone = partial(judge, index), leave, partial(is_last, index)
         self._policy = policy
         self._pacer = pacer or Fixed(policy.pace)
         self._keep = (policy.on_lose or on_lose) == "keep"
@@ -123,6 +119,21 @@ class Group:
         return None if index is None else self.seats[index]
 
     @property
+    def chosen(self) -> Attempt | None:
+        """The lane with one provider that won, down to the last: None as long as a group that won has not chosen."""
+        seat = self.winner
+        while seat is not None:
+            if isinstance(seat.lane, Attempt):
+                return seat.lane
+            seat = seat.lane.favourite
+        return None
+
+    @property
+    def favourite(self) -> Seat | None:
+        """The winner, or the first that is good where the policy chooses nobody."""
+        return self.winner if self._policy.chooses else self._first_good
+
+    @property
     def answer(self) -> Answer:
         """The winner's answer; where nobody won, that of the first lane that finished, or of the first lane."""
         return self._best.answer
@@ -139,8 +150,11 @@ class Group:
 
     @property
     def _best(self) -> Seat:
-        kept = [seat for seat in self.seats if seat.good]
-        return self.winner or (min(kept, key=lambda seat: seat.place) if kept else self.seats[0])
+        return self.winner or self._first_good or self.seats[0]
+
+    @property
+    def _first_good(self) -> Seat | None:
+        return min((seat for seat in self.seats if seat.good), key=lambda seat: seat.place, default=None)
 
     @property
     def settled(self) -> Attempt | None:
@@ -172,7 +186,7 @@ class Group:
         """The errors of the lanes below that gave no answer; those that were only cancelled have none."""
         for seat in self.seats:
             if seat.refusal is not None:
-                yield _refuse(seat.answer, seat.refusal)
+                yield make_refusal(seat.answer, seat.refusal)
             elif isinstance(seat.lane, Group):
                 yield from seat.lane.errors()
             elif error := seat.answer.error:
@@ -188,17 +202,21 @@ class Group:
                 except BaseException:
                     self._leave()  # now, and not when the nursery is left: a lane may still say farewell
                     raise
+        for seat in self.seats:  # all is said: what knows each other waits for the garbage collector
+            seat.lane.hear, seat.lane.leave, seat.lane.alone = nobody, no_others, not_alone
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
-        """Ends every lane that has not ended, and with them the group."""
+        """Ends every lane that has not ended, those of groups that are over among them, and with them the group."""
         self._cancelling = True
         undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
             _stop_weighing(seat)
             self._open -= 1
-        call_all(partial(seat.lane.cancel, error) for seat in self.seats if seat.status is None)
+        running = [seat for seat in self.seats if seat.status is None or isinstance(seat.lane, Group)]
+        call_all(partial(seat.lane.cancel, error) for seat in running)
         if undecided:
+            self._turn.set()  # whoever waits looks whether another lane runs
             self._end_if_over(trio.current_time())
 
     def close(self) -> None:
@@ -353,7 +371,7 @@ class Group:
             return
         try:
             with scope:
-                seat.refusal = await _decide(verdict)
+                seat.refusal = await decide(verdict)
         except BaseException:
             self._leave()
             raise
@@ -429,15 +447,6 @@ def _weigh(seat: Seat, accept: Accept) -> Awaitable[bool] | None:
     return None
 
 
-async def _decide(verdict: Awaitable[bool]) -> str | None:
-    """Awaits what `accept` returned. Returns None if the answer is taken, else why not, as far as it said."""
-    waiting = WAITING.get()
-    try:
-        return None if await (verdict if waiting is None else waiting(verdict)) else ""
-    except (Refused, ValueError) as error:
-        return str(error)
-
-
 def _is_alone() -> bool:
     """True: nothing runs beside the group of a whole plan."""
     return True
@@ -447,13 +456,3 @@ def _stop_weighing(seat: Seat) -> None:
     if seat.weighing is not None:
         seat.weighing.cancel()
         seat.weighing = None
-
-
-def _refuse(answer: Answer, reason: str | ProviderError) -> ProviderError:
-    """Makes the error of an answer that was not taken."""
-    if isinstance(reason, ProviderError):
-        return reason
-    words = "its answer was not accepted" if answer.answered else "its answer was empty"
-    error = Refused(f"{words}: {reason[:LONGEST_REASON]}" if reason else words)
-    error.lane, error.partial = answer.lane, answer.text
-    return error

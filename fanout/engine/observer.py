@@ -1,17 +1,18 @@
 """Tells an observer what happened, so that its mistakes are its own."""
 
 import logging
-from collections.abc import Callable
-from typing import TypeVarTuple
+from typing import Any, Literal
 
-Args = TypeVarTuple("Args")
+from fanout.abc import Observer
+
+Hook = Literal["lane_started", "lane_ended", "run_ended"]
 
 _log = logging.getLogger("fanout")
 
 
-def tell(hook: Callable[[*Args], None], *args: *Args) -> None:
-    """Calls an observer's method. What it raises is logged, and goes no further."""
+def tell(observer: Observer, hook: Hook, *args: Any) -> None:
+    """Calls a method of an observer. What it raises is logged, and goes no further; so is a method that is missing."""
     try:
-        hook(*args)
+        getattr(observer, hook)(*args)
     except Exception:  # noqa: BLE001  # whoever looks on must not change what happens
-        _log.exception("an observer failed in %s", getattr(hook, "__name__", hook))
+        _log.exception("an observer failed in %s", hook)

@@ -12,6 +12,7 @@ from fanout.abc import Flow, Head, Provider, Reader, Reply, Request, Transport
 from fanout.credentials import Credentials
 from fanout.credentials.scrub import Scrubber
 from fanout.credentials.secret import Secret
+from fanout.engine.checked import bare, check
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Relogin, Wait
 from fanout.engine.watch import Watch
@@ -34,6 +35,10 @@ LANE_BYTES = 64 << 20
 
 FAREWELL = 1.0
 """Seconds that a lane which is cut off may take to tell its service to stop."""
+
+
+def _let_go(_: list[Event]) -> None:
+    """Takes no more events."""
 
 
 @define(eq=False)
@@ -108,7 +113,7 @@ class Trial:
         assert self._request is not None
         self.refused = head.status >= 400
         with parsing():
-            self._reader = _make_reader(self.provider, head, self._request)
+            self._reader = check(_make_reader(self.provider, head, self._request))
             if head.status < 300:
                 self._renewed = self.provider.renewed(head)
 
@@ -169,6 +174,12 @@ class Trial:
         """Leaves the answer where it is: nothing more is read. `errand` has what tells its service to stop."""
         self.cut = True
 
+    def release(self) -> None:
+        """Lets go of the lane, which is over, and of a reader at its end: cycles wait for the garbage collector."""
+        self._take = self._conclude = _let_go
+        if self.ended:
+            self._reader = None
+
     @property
     def url(self) -> str:
         """The address that was asked, without its query, which may hold a key; empty before there is a request."""
@@ -218,7 +229,7 @@ class Trial:
             return None
         with suppress(ProviderError), parsing():
             if self._reader is None or not self._reader.complete:
-                farewell = self.provider.farewell(self._request, self._reader)
+                farewell = self.provider.farewell(self._request, bare(self._reader))
                 return None if farewell is None else self._outgoing(farewell)
         return None
 

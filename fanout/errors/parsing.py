@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -11,8 +11,11 @@ from fanout.errors import InternalError, ProtocolError, ProviderError, UsageErro
 PARSE_ERRORS = (LookupError, TypeError, ValueError)
 """The errors that a provider's code may raise for an answer of another shape; any other is a mistake of it."""
 
-PASSING = (UsageError, MemoryError)
-"""The errors that no lane can answer for: they go to the caller."""
+PASSING = (UsageError,)
+"""The errors that no lane can answer for: they go to the caller.
+
+A MemoryError is none of them: what is too large for one lane leaves memory enough for the others once it has failed.
+"""
 
 MISTAKE = "the code that talks to the service failed"
 
@@ -55,7 +58,9 @@ def _describe(error: Exception) -> str:
     Only text is taken from it: `str` of an exception makes the `repr` of what it holds, which a service may have made
     as long, or as deep, as it likes.
     """
-    words = next((word for word in error.args if isinstance(word, str)), "")
+    words = ""
+    with suppress(Exception):  # a class of a plug-in's may have an `args` of its own, which fails too
+        words = next((word for word in error.args if isinstance(word, str)), "")
     return f"{type(error).__name__}: {words[:_LONGEST]}"
 
 

@@ -27,8 +27,11 @@ class Timeouts:
 
     def over(self, base: Self) -> Self:
         """These clocks, and those of `base` where these say nothing."""
-        given = {name: v for name in settings_of(type(self)) if (v := getattr(self, name)) is not None}
-        return evolve(base, **given) if given else base
+        names = settings_of(type(self))
+        given = {name: v for name in names if (v := getattr(self, name)) is not None}
+        if not given:
+            return base
+        return self if len(given) == len(names) else evolve(base, **given)
 
 
 DEFAULTS = Timeouts(**usual_of(Timeouts))

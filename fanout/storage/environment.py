@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping
 
 _NEEDED = re.compile(
-    # The user and the system; where programs, libraries, certificates and temporary files are.
-    r"(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TERM|TMPDIR|TEMP|TMP|XDG_\w+|SSL_CERT_(FILE|DIR)"
+    # The user and the system; where programs, libraries, certificates and temporary files are. LC_ with any other name
+    # may be somebody's own, because ssh takes all of LC_* along.
+    r"(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_(ALL|COLLATE|CTYPE|MESSAGES|MONETARY|NUMERIC|TIME)|TZ|TERM|TMPDIR|TEMP|TMP|XDG_\w+|SSL_CERT_(FILE|DIR)"
     r"|LD_LIBRARY_PATH|DYLD_\w+|SYSTEMROOT|SystemRoot|COMSPEC|ComSpec|APPDATA|LOCALAPPDATA|USERPROFILE|PATHEXT"
     # The interpreter, and the runtimes that compute.
     r"|PYTHON\w+|VIRTUAL_ENV|CUDA_\w+|NVIDIA_\w+|GGML_\w+|OMP_\w+|KMP_\w+|HIP_\w+|ROCR_\w+|HSA_\w+|VK_\w+|MALLOC_\w+"

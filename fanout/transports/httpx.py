@@ -32,16 +32,18 @@ from fanout.abc import Head, Receiver, Request
 from fanout.addresses import is_this_machine
 from fanout.addresses.proxy import Proxy
 from fanout.errors import ProtocolError, ProviderError, ResetError, TooLarge, UsageError
-from fanout.settings.timeouts import Leniency
 from fanout.transports.outgoing import (
+    Hidden,
     describe_refusal,
     load_authorities,
     make_connect_error,
     make_connect_timeout,
     name_proxy,
+    name_server,
     read_host,
     reveal_headers,
 )
+from fanout.transports.stalls import Deadlines
 from fanout.wire.coding import CAP, PIECE, Decoder
 
 _log = logging.getLogger("fanout")
@@ -58,6 +60,9 @@ CLIENTS = 32
 
 SMALL = 32
 """Reads after which other tasks run: the library makes one of every chunk, thousands of what it received at once."""
+
+READ = 16 << 10
+"""Bytes that are read at once: as many may be hundreds of heads of 1xx, or thousands of chunks."""
 
 HEAVY = 0.001
 """Seconds for a piece beyond which a lane takes turns with all the others that need so long."""
@@ -78,6 +83,7 @@ class HttpxTransport:
         self._trust: ssl.SSLContext | None = None
         self._open = False
         self._turn = trio.Lock()
+        self._deadlines = Deadlines()
 
     async def __aenter__(self) -> Self:
         self._open = True
@@ -91,9 +97,9 @@ class HttpxTransport:
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
         """Sends `request` and tells `receiver` of the response, as Transport says."""
-        host = read_host(request.url)
-        client = self._find_client(request, host)
-        progress = _Progress(host, client, receiver, connect, self._turn)
+        client = self._find_client(request, read_host(request.url))
+        host = name_server(request.url)
+        progress = _Progress(host, client, receiver, connect, self._turn, self._deadlines)
         _asking.set(progress)
         client.exchanges += 1
         try:
@@ -139,7 +145,7 @@ class HttpxTransport:
         auth = None
         if proxy.credentials is not None:
             user, password = proxy.credentials
-            auth = _Hidden(user.reveal()), _Hidden(password.reveal())
+            auth = Hidden(user.reveal()), Hidden(password.reveal())
         return httpx.Proxy(
             proxy.url, ssl_context=self._load_authorities() if proxy.scheme == "https" else None, auth=auth
         )
@@ -194,25 +200,6 @@ class _Client:
         return self.proxy is not None and not self.secure and self.proxy.scheme in ("http", "https")
 
 
-class _Hidden(str):
-    """A credential of a proxy, which the library's log would show in clear; it encodes it first."""
-
-    __slots__ = ()
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        return _HiddenBytes(super().encode(encoding, errors))
-
-    def __repr__(self) -> str:
-        return "***"
-
-
-class _HiddenBytes(bytes):
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "***"
-
-
 class _Stage(Enum):
     """The peer that the library deals with. Before there is any, it may find a connection that was kept."""
 
@@ -225,7 +212,9 @@ class _Stage(Enum):
 class _Progress:
     """The progress of one request, from the library's trace: it shows who failed, and if it may be sent again."""
 
-    def __init__(self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock) -> None:
+    def __init__(
+        self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock, deadlines: Deadlines
+    ) -> None:
         self.data = receiver.data
         self.turn = turn
         self.came = False  # any byte
@@ -234,13 +223,13 @@ class _Progress:
         self._proxy = client.proxy.address if client.proxy else None
         self._receiver = receiver
         self._connect = connect
-        self._leniency = Leniency()
-        self.begin()
+        self.deadlines = deadlines
 
     def begin(self) -> None:
-        """Begins a try."""
+        """Begins a try, and its wait for a connection."""
         self.stage = _Stage.NONE
-        self.scope = trio.CancelScope(deadline=trio.current_time() + self._connect)
+        self.scope = trio.CancelScope()
+        self.deadlines.set(self.scope, self._connect)
         self.stream: Any = None
         self._fresh = False
 
@@ -265,7 +254,7 @@ class _Progress:
             case "send_request_headers.started" if info["request"].method != b"CONNECT":
                 self.stage = _Stage.SENT
                 self.stream = None
-                self.scope.deadline = inf
+                self.deadlines.unset(self.scope)
                 self.came = False  # what came before was the proxy's
 
     def may_repeat(self, error: Exception) -> bool:
@@ -273,10 +262,8 @@ class _Progress:
 
         A service may close an idle connection at any time, also just when it is used again. A request that met with
         such an end, before any byte of a response, was not processed (RFC 9112, 9.3.1): it goes out again, until it
-        has had a fresh connection. Nor has the service been too slow to connect where we are late ourselves.
+        has had a fresh connection.
         """
-        if isinstance(error, trio.TooSlowError):
-            return self._leniency.pardon(trio.current_time() - self.scope.deadline) > 0
         lost = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
         return lost and not self._fresh and not self.came
 
@@ -303,11 +290,14 @@ _asking: ContextVar[_Progress] = ContextVar("_asking")
 
 
 def _note_reads(stream: Any) -> None:
-    """Has a new connection tell the exchange whose task reads from it when a byte comes: the library does not."""
+    """Has a new connection tell the exchange whose task reads from it when a byte comes: the library does not.
+
+    And has it read no more than READ at once, since the library goes through all of it without a pause.
+    """
     read = stream.read
 
-    async def noting(*args: Any, **kwargs: Any) -> bytes:
-        data: bytes = await read(*args, **kwargs)
+    async def noting(max_bytes: int, *args: Any, **kwargs: Any) -> bytes:
+        data: bytes = await read(min(max_bytes, READ), *args, **kwargs)
         if data and (progress := _asking.get(None)) is not None:
             progress.came = True
         return data
@@ -360,6 +350,7 @@ async def _send(client: httpx.AsyncClient, request: Request, progress: _Progress
             raise
         return error
     finally:
+        progress.deadlines.unset(progress.scope)
         if progress.stream is not None:  # the library leaves it open where TLS or SOCKS are cut off
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LONGEST_CLOSE):
                 await progress.stream.aclose()
@@ -402,6 +393,8 @@ async def _pass_on(body: AsyncGenerator[bytes, None], decoder: Decoder | None, r
                 if await _let_others_run(receiver.turn if heavy else None):
                     return True
                 small = 0
+            if not data:
+                continue
             began = perf_counter()
             if receiver.data(data):
                 return True
@@ -432,10 +425,12 @@ async def _let_others_run(turn: trio.Lock | None) -> bool:
 
 
 def _pieces(chunk: bytes, decoder: Decoder | None) -> Iterator[bytes]:
-    """Yields what a read decodes to, in pieces of a bounded size."""
+    """Yields what a read decodes to, in bounded pieces; an empty one first for a coding, which may have no other."""
     if decoder is None and len(chunk) <= PIECE:
         yield chunk
         return
+    if decoder is not None:
+        yield b""
     for at in range(0, len(chunk), PIECE):
         piece = chunk[at : at + PIECE]
         yield from (piece,) if decoder is None else decoder.undo(piece)
@@ -445,11 +440,15 @@ async def _read_on(body: AsyncGenerator[bytes, None], seconds: float) -> None:
     """Reads on to the end of the body, or for so many seconds, and throws away what comes.
 
     The library's generators are nested and not closed by each other: only an exception from the socket, here our
-    cancellation, unwinds them all in this task. Left suspended they would be closed by the garbage collector.
+    cancellation, unwinds them all in this task. Left suspended they would be closed by the garbage collector. What the
+    library has at hand, it yields without looking at the socket: thousands of chunks, between which others run.
     """
     with trio.move_on_after(seconds), suppress(httpx.HTTPError):
+        small = 0
         async for _ in body:
-            pass
+            small += 1
+            if small % SMALL == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 _BROKEN_OFF = re.compile("disconnect|incomplete|closed|without sending", re.IGNORECASE)

@@ -27,6 +27,20 @@ def read_host(url: str) -> str:
     return host
 
 
+def name_server(url: str) -> str:
+    """Returns the host that a URL names, with the port if it says one: for messages. Raises ConnectError if it cannot.
+
+    Several servers on one machine differ in nothing else.
+    """
+    host = read_host(url)
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        raise ConnectError(f"cannot reach {host}: its port is no number from 0 to 65535") from None
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"
+
+
 def reveal_headers(request: Request) -> dict[str, str]:
     """Returns the headers in clear.
 
@@ -117,14 +131,15 @@ def make_connect_error(host: str, reason: str, proxy: str | None = None, *, by_p
     if "certificate" in reason.lower() or reason.startswith("error setting certificate"):
         reason = f"{reason}; {name_authorities()}"
     if by_proxy:
-        return ConnectError(f"cannot reach {host} by way of the proxy: {reason} (proxy {proxy})")
+        return ConnectError(f"cannot reach {host} by way of the proxy: {reason}{_name_failed(proxy)}")
     return ConnectError(f"cannot reach {host}: {reason}{name_proxy(proxy)}")
 
 
 def make_connect_timeout(host: str, seconds: float, proxy: str | None = None, *, by_proxy: bool = False) -> TimedOut:
     """Makes the error for a connection that took longer than the connect clock allows."""
-    way = f" by way of the proxy within {seconds:g} s (proxy {proxy})" if by_proxy else f" within {seconds:g} s"
-    said = f"no connection to {host}{way}{'' if by_proxy else name_proxy(proxy)}"
+    way = " by way of the proxy" if by_proxy else ""
+    named = _name_failed(proxy) if by_proxy else name_proxy(proxy)
+    said = f"no connection to {host}{way} within {seconds:g} s{named}"
     return TimedOut(said, clock="connect", seconds=seconds, retry_safe=True)
 
 
@@ -133,8 +148,33 @@ def name_proxy(proxy: str | None) -> str:
     return f" (behind the proxy {proxy})" if proxy else ""
 
 
+def _name_failed(proxy: str | None) -> str:
+    """Returns the end of a message about a proxy that failed; libcurl may not know whose it was."""
+    return f" (proxy {proxy})" if proxy else ""
+
+
 def describe_refusal(status: int) -> str:
     """Describes a proxy that answers a request for a tunnel with this status, or one to forward with 407."""
     if status == 407:
         return "it asks for credentials, or for others (407)"
     return f"it answers {status} to CONNECT"
+
+
+class Hidden(str):
+    """A credential of a proxy, which the library's log would show in clear; it encodes it first."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """As str's, and as hidden."""
+        return _HiddenBytes(super().encode(encoding, errors))
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class _HiddenBytes(bytes):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"

@@ -51,6 +51,11 @@ def test_with_v_addresses_and_all_variables_are_there(call: Call, monkeypatch: p
     assert lines["gemini"][1:4] == ["GEMINI_API_KEY", "or", "GOOGLE_API_KEY"]
 
 
+def test_a_pipe_gets_whole_lines(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert "the embedded model, run on this machine: no key, no network" in call("providers").out
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))

@@ -204,3 +204,18 @@ async def test_a_hedge_takes_thoughts_for_silence_unless_they_may_win(
     run = await fanout.ask("?", Hedge(*words("a", "b"), after=0.8, on=on), transport=transport)
     began = None if run["b"].elapsed is None else run.elapsed - run["b"].elapsed
     assert began == (None if started is None else pytest.approx(started))
+
+
+@pytest.mark.parametrize("plan", [Fallback, lambda *lanes, **given: Hedge(*lanes, after=99, **given)])
+async def test_a_call_that_is_cancelled_while_an_accept_is_awaited_ends_though_more_lanes_wait_for_their_turn(
+    plan: Any, autojump_clock: MockClock
+) -> None:
+    transport = memory(a=said("a", first=0.1), b=said("b"))
+    with trio.fail_after(10):
+        lanes = plan(*words("a", "b"), on="first_token", accept=after(5, "a"))
+        async with fanout.open_fanout("?", lanes, transport=transport) as running:
+            await trio.sleep(1)
+            running.cancel()
+            async for _ in running:
+                pass
+            assert trio.current_time() == pytest.approx(1)

@@ -923,3 +923,33 @@ async def test_the_fastest_that_fails_is_followed_by_the_next(autojump_clock: Mo
     assert seen.run.winner and seen.run.winner.lane == "a"
     assert seen.start_at("b") == 0
     assert seen.start_at("a") == pytest.approx(0.1)
+
+
+async def test_to_cancel_all_ends_a_loser_too_that_runs_on_in_a_group_that_is_over(autojump_clock: MockClock) -> None:
+    plan = All(Race(*words("a", "b"), on_lose="keep"), *words("c"))
+    transport = memory(a=said("a"), b=said("b", first=50), c=said("c", first=50))
+    async with fanout.open_fanout("?", plan, transport=transport) as running:
+        await trio.sleep(1)
+        running.cancel()
+        async for _ in running:
+            pass
+        assert trio.current_time() == pytest.approx(1)
+        assert [answer.status for answer in running.run.answers] == ["finished", "cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("deeper", [lambda plan: plan, All])
+async def test_nobody_has_won_while_the_group_that_won_has_not_chosen(deeper: Any, autojump_clock: MockClock) -> None:
+    plan = Race(deeper(Quorum(*words("a", "b"), k=1)), *words("c"), on="first_token")
+    transport = memory(a=[1, b"a1", 5, b"!broken"], b=[2, b"b1", 8, b"."], c=said("c", first=50))
+    async with fanout.open_fanout("?", plan, transport=transport, retries=0) as running:
+        async for tagged in running:
+            assert (running.winner and running.winner.lane) == ("b" if tagged.at > 9 else None)
+        assert running.run.winner
+        assert running.run.winner.lane == "b"
+
+
+async def test_the_text_of_a_stream_is_that_of_the_lane_that_a_group_within_chooses(autojump_clock: MockClock) -> None:
+    plan = Race(Fallback(*words("a", "b")), *words("c"), on="first_token")
+    transport = memory(a=[1, b"a1", 5, b"!broken"], b=said("b1", "b2"), c=said("c", first=50))
+    async with fanout.stream("?", plan, transport=transport, retries=0) as text:
+        assert "".join([piece async for piece in text]) == "b1b2"

@@ -40,7 +40,20 @@ def group() -> Any:
     raise ExceptionGroup("bug", [OSError("bug")])
 
 
-BUGS: list[Callable[[], Any]] = [endless, assertion, attribute, group]
+def memory_error() -> Any:
+    raise MemoryError("bug")
+
+
+def no_args() -> Any:
+    class Odd(Exception):
+        @property
+        def args(self) -> Any:  # type: ignore[override]
+            raise LookupError("bug")
+
+    raise Odd
+
+
+BUGS: list[Callable[[], Any]] = [endless, assertion, attribute, group, memory_error, no_args]
 
 
 class Bug(Exception):
@@ -122,7 +135,7 @@ async def test_whatever_a_providers_code_raises_ends_its_lane_and_no_other(
     answer = seen.run.answers[0]
     assert (answer.status, seen.run.answers[1].text) == (Status.FAILED, "fine")
     assert isinstance(answer.error, InternalError)
-    assert isinstance(answer.error.__cause__, (RecursionError, AssertionError, AttributeError, ExceptionGroup))
+    assert answer.error.__cause__ is not None
     assert (answer.error.lane, answer.error.retryable) == ("a", False)
     assert sum(exchange.request.url == "http://a/" for exchange in transport.exchanges) <= 1
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -146,6 +159,22 @@ async def test_a_provider_that_defines_no_request_is_a_mistake_of_its_author(aut
     run = await fanout.ask("?", Race(Unfinished("a"), *words("b")), transport=memory(b=said("x")))
     assert run.winner and run.winner.lane == "b"
     assert "defines neither request nor flow" in str(run["a"].error)
+
+
+def say_nothing(_: Any) -> Any:
+    raise AttributeError("nothing")
+
+
+@pytest.mark.parametrize("field", ["name", "model", "base_url", "maker"])
+@pytest.mark.parametrize("value", [property(say_nothing), property(lambda _: 3)], ids=["raises", "no text"])
+async def test_a_provider_that_cannot_say_what_it_is_is_refused_before_anything_is_sent(field: str, value: Any) -> None:
+    if field == "maker" and value.fget is not say_nothing:
+        pytest.skip("any value will do")
+    kind = type("Shy", (Words,), {field: value, "__init__": lambda _self: None})
+    transport = memory(b=said("x"))
+    with pytest.raises(UsageError, match="the provider Shy cannot be used: "):
+        await fanout.ask("?", Race(kind(), *words("b")), transport=transport)
+    assert not transport.exchanges
 
 
 @pytest.mark.internal

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -108,30 +108,28 @@ async def test_an_observer_that_breaks_breaks_no_run_and_is_logged(
     logged = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
     assert logged == [
         ("fanout", logging.ERROR, "an observer failed in lane_started"),
-        ("fanout", logging.ERROR, "an observer failed in lane_started"),
+        ("fanout", logging.ERROR, "an observer failed in lane_ended"),
         ("fanout", logging.ERROR, "an observer failed in run_ended"),
     ]
 
 
-def test_a_mistake_of_an_observer_without_a_name_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
-    class Nameless:
-        def __call__(self) -> None:
-            raise ZeroDivisionError
-
-        def __repr__(self) -> str:
-            return "<nameless>"
-
-    tell(Nameless())
-    assert [record.getMessage() for record in caplog.records] == ["an observer failed in <nameless>"]
+async def test_an_observer_that_lacks_a_method_breaks_no_run_and_is_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = Connections(memory(a=said("x")), observer=cast("Any", object()))
+    assert (await fanout.race("?", words("a"), transport=transport)).text == "x"
+    hooks = ("lane_started", "lane_ended", "run_ended")
+    assert [record.getMessage() for record in caplog.records] == [f"an observer failed in {hook}" for hook in hooks]
     assert caplog.records[0].exc_info
 
 
 def test_what_ends_the_program_is_no_mistake_of_an_observer() -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
+    class Interrupted(Diary):
+        def lane_started(self, lane: Observed, at: float, /) -> None:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tell(interrupted)
+        tell(Interrupted(), "lane_started", None, 0.0)
 
 
 async def test_nothing_is_told_of_the_pieces_of_an_answer(autojump_clock: MockClock) -> None:

@@ -144,6 +144,11 @@ CASES: dict[str, Callable[[], Callable[[Send], None]]] = {
         b"".join(sse({"id": i, "choices": [{"delta": {"content": str(i)}}]}) for i in range(1000))
     ),
     "tiny-chunks": lambda: flood(b"1\r\n:\r\n" * 10900, head(more="transfer-encoding: chunked\r\n")),
+    "empty-chunks": lambda: flood(
+        b"".join(b"1\r\n%c\r\n" % byte for byte in EMPTY_MEMBER) * 300,
+        head(more="transfer-encoding: chunked\r\ncontent-encoding: gzip\r\n"),
+    ),
+    "interims": lambda: flood(b"HTTP/1.1 103 Early\r\nlink: a\r\n\r\n" * 2000, b""),
     "long-line": lambda: once(head() + sse({"choices": [{"delta": {"content": "a" * (4 << 20)}}]}) + DONE),
     "bidi": lambda: once(head() + sse({"choices": [{"delta": {"content": "\u202e" * (1 << 20)}}]}) + DONE),
     "cites": lambda: once(

@@ -11,6 +11,7 @@ SECRETS = {
     "LLAMA_API_KEY": "canary",
     "PYTHON_KEYRING_PASSWORD": "canary",
     "XDG_TOKEN": "canary",
+    "LC_GITLAB": "canary",
     "DATABASE_URL": "postgres://user:canary@host/",
 }
 

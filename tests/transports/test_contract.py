@@ -25,6 +25,7 @@ from fanout.errors import (
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG, MemoryTransport, Script
+from tests.again import again
 from tests.servers.http import HI, Received, read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.tls import Certificate, say_hi, secure_url
@@ -254,7 +255,7 @@ async def test_a_fresh_connection_that_is_closed_is_not_tried_again(real: Real) 
 
 async def test_a_refused_connection_is_named_with_the_systems_reason(real: Real) -> None:
     async with real() as transport:
-        with pytest.raises(ConnectError, match=r"cannot reach 127\.0\.0\.1: Connection refused"):
+        with pytest.raises(ConnectError, match=r"cannot reach 127\.0\.0\.1:9: Connection refused"):
             await transport.exchange(Request("POST", "http://127.0.0.1:9/"), Ears(), 5)
 
 
@@ -281,7 +282,7 @@ async def test_a_certificate_of_nobody_is_refused_and_its_authority_accepted(
     async with serve(partial(say_hi, certificate)) as plain_url:
         url = secure_url(plain_url)
         async with real() as transport:
-            with pytest.raises(ConnectError, match=r"cannot reach localhost: .*certificate"):
+            with pytest.raises(ConnectError, match=r"cannot reach localhost:\d+: .*certificate"):
                 await transport.exchange(Request("POST", url), Ears(), 5)
         ears = Ears()
         async with real(ca_file=str(certificate.path)) as transport:
@@ -390,6 +391,28 @@ async def test_a_connection_that_does_not_come_ends_though_we_were_late(real: Re
         assert (caught.value.clock, caught.value.retry_safe) == ("connect", True)
         assert 0.25 < trio.current_time() - began < 1.8
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [HttpxTransport, CurlTransport])
+@pytest.mark.parametrize("busy", [0.0, 0.2], ids=["idle", "busy"])
+@again
+async def test_a_connection_that_does_not_come_ends_at_its_limit_and_what_we_lost(
+    real: Real, busy: float, certificate: Certificate
+) -> None:
+    async def silent(_: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async def keep_busy() -> None:
+        await trio.sleep(0.05)
+        time.sleep(busy)  # noqa: ASYNC251  # as a caller's code does
+
+    async with serve(silent) as url, real(ca_file=str(certificate.path)) as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_busy)
+        began = trio.current_time()
+        with pytest.raises(TimedOut, match=r"within 0\.3 s"):
+            await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.3)
+        assert 0.29 + busy < trio.current_time() - began < 0.4 + busy
 
 
 @asynccontextmanager

@@ -11,6 +11,8 @@ from fanout.credentials.secret import Secret
 from fanout.errors import ConnectError, UsageError
 from fanout.transports.httpx import HttpxTransport
 from fanout.transports.memory import HANG
+from fanout.transports.outgoing import name_server
+from tests.servers.http import read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.test_contract import Ears
 
@@ -40,9 +42,36 @@ async def test_what_is_cut_off_is_logged_without_what_was_said(caplog: pytest.Lo
         with pytest.raises(ConnectError):
             await transport.exchange(Request("POST", "http://127.0.0.1:9/canary", headers), Ears(), 5)
     assert [record.getMessage() for record in caplog.records if record.name == "fanout"] == [
-        "an exchange with 127.0.0.1 is cut off: Cancelled",
-        "an exchange with 127.0.0.1 is cut off: connect",
+        f"an exchange with {name_server(server.url)} is cut off: Cancelled",
+        "an exchange with 127.0.0.1:9 is cut off: connect",
     ]
+
+
+async def test_what_is_read_on_of_small_chunks_leaves_others_their_turns() -> None:
+    turns = 0
+
+    class Full(Ears):
+        def data(self, data: bytes, /) -> bool:
+            nonlocal turns
+            turns = 0
+            return True
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async def send_chunks(stream: trio.SocketStream) -> None:
+        await read_request(stream)
+        chunks = b"1\r\n:\r\n" * 10_000  # of which a read has 2,700
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+
+    async with serve(send_chunks) as url, HttpxTransport() as transport, trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await transport.exchange(Request("POST", url), Full(), 5)
+        nursery.cancel_scope.cancel()
+    assert turns > 50
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from fanout.transports.outgoing import (
     find_environment_proxy,
     find_socks,
     make_connect_error,
+    make_connect_timeout,
+    name_server,
     read_host,
     reveal_headers,
 )
@@ -19,6 +21,14 @@ from fanout.transports.outgoing import (
 
 def test_the_host_is_that_of_the_url() -> None:
     assert read_host("https://user@api.example.com:8443/v1?x=https://other/") == "api.example.com"
+
+
+def test_a_server_is_named_with_its_port_and_without_credentials() -> None:
+    assert name_server("https://user:pass@api.example.com:8443/v1") == "api.example.com:8443"
+    assert name_server("http://api.example.com/v1") == "api.example.com"
+    assert name_server("http://[::1]:11434/api") == "[::1]:11434"
+    with pytest.raises(ConnectError, match="its port is no number from 0 to 65535"):
+        name_server("http://127.0.0.1:99999/")
 
 
 @pytest.mark.parametrize(
@@ -116,3 +126,8 @@ def test_socks_without_a_number_means_socks_5_with_the_proxys_look_up(monkeypatc
     assert find_environment_proxy("https://x.test/") == "127.0.0.1:7890"
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:7890/")
     assert find_socks("https://x.test/") is None
+
+
+def test_a_proxy_that_failed_and_is_not_known_is_not_named() -> None:
+    assert make_connect_error("h", "why", by_proxy=True).message == "cannot reach h by way of the proxy: why"
+    assert make_connect_timeout("h", 2, by_proxy=True).message == "no connection to h by way of the proxy within 2 s"

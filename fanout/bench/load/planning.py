@@ -11,7 +11,7 @@ from fanout.bench.analysis.assertions import Assertion
 from fanout.bench.analysis.metrics import parse_objectives
 from fanout.bench.analysis.summary import Summary
 from fanout.bench.load.about import describe_run
-from fanout.bench.load.design.schedule import Closed, Schedule, make_schedules
+from fanout.bench.load.design.schedule import Closed, Replay, Schedule, make_schedules
 from fanout.bench.load.design.workload import Workload, load_prompts, load_trace
 from fanout.bench.load.lanes import ask_full_length, prepare_lanes, price
 from fanout.bench.load.setup import Limits, Setup
@@ -50,6 +50,20 @@ class PlannedRun:
     def streams(self) -> int:
         """The most streams of a lane at once."""
         return max(schedule.streams for schedule in self.schedules)
+
+    @property
+    def requests(self) -> int | None:
+        """The requests that count, of all lanes at all loads; None where something other than a number ends the run."""
+        if (most := self.setup.limits.requests) is None:
+            return None
+        steps = (min(most, len(step.at)) if isinstance(step, Replay) else most for step in self.schedules)
+        return len(self.setup.lanes) * sum(steps)
+
+    @property
+    def warmups(self) -> int:
+        """The requests that are sent before them and do not count."""
+        streams = sum(step.streams if isinstance(step, Closed) else 1 for step in self.schedules)
+        return len(self.setup.lanes) * self.setup.warmup * streams
 
     def failures(self, summary: Summary) -> list[str]:
         """A sentence for each of the wish's conditions and each lane and level that does not meet it."""

@@ -1,7 +1,7 @@
 """A run's summary as lines of text: a table for each level of load, and sentences below it; plain or Markdown."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf, isinf
 
 from fanout.bench.analysis.metrics import ALL_TOKENS, METRICS
@@ -10,26 +10,61 @@ from fanout.bench.analysis.summary import LaneSummary, Level, Summary
 from fanout.formats.markdown import escape
 from fanout.formats.summary import one_line
 from fanout.formats.terminal import sanitise
+from fanout.formats.wrapping import wrap
 
 CLOSED = "closed loop: service time, not response time"
 """The caution of closed loops: they send nothing while they wait, and so meet slow periods more rarely than users."""
 
 Cells = tuple[str, ...]
 
+_DROPPED = ("ITL p50", ALL_TOKENS, "95 % CI", METRICS["tps_user"].short, "TLS p50", "connect p50", "done")
+"""The heads of columns in the order in which they go where there is no room."""
+
 _OF_A_LANE = re.compile(r"((?:at [\d.]+, )?[^\s:]+): (.+)", re.DOTALL)
 """A warning that begins with its lane."""
 
 
-def lines(summary: Summary) -> list[str]:
-    """The summary as lines for a terminal or a log."""
+def lines(summary: Summary, width: int | None = None) -> list[str]:
+    """The summary as lines for a terminal of so many columns, or for a log.
+
+    Where there is no room, columns are left out, and sentences broken between words.
+    """
     out: list[str] = []
+    missing: dict[str, None] = {}
     for level in summary.levels:
         if len(summary.levels) > 1:
             out += ["", f"{_load(level.level, open_loop=summary.open_loop)}"]
-        out += align(_table(summary, level))
-        out += _errors(level.lanes)
-        out += map(_safe, _verdicts(level))
-    return [*out, *map(_safe, remarks(summary))]
+        table, dropped = _fit_columns(_drop_empty(_table(summary, level)), width)
+        missing |= dict.fromkeys(dropped)
+        out += align(table)
+        out += _broken(_errors(level.lanes), width)
+        out += _broken(map(_safe, _verdicts(level)), width)
+    left = [f"no room here for {', '.join(missing)}; a wider window, --json and report.html have it"] if missing else []
+    return [*out, *_broken([*map(_safe, remarks(summary)), *left], width)]
+
+
+def _broken(sentences: Iterable[str], width: int | None) -> list[str]:
+    """The sentences as lines; what goes on in the next one is set in."""
+    if width is None:
+        return list(sentences)
+    return [
+        f"  {line}" if number else line
+        for sentence in sentences
+        for number, line in enumerate(wrap(sentence, width - 2))
+    ]
+
+
+def _fit_columns(rows: Sequence[Cells], width: int | None) -> tuple[list[Cells], list[str]]:
+    """The rows without the columns that have no room, and the heads of these."""
+    columns = list(zip(*rows, strict=True))
+    dropped = []
+    for head in _DROPPED:
+        if width is None or sum(max(map(len, column)) + 2 for column in columns) - 2 <= width:
+            break
+        kept = [column for column in columns if column[0] != head]
+        dropped += [head] if len(kept) < len(columns) else []
+        columns = kept
+    return list(zip(*columns, strict=True)), dropped
 
 
 def markdown(summary: Summary, title: str) -> str:

@@ -23,7 +23,7 @@ from fanout.cli.bench.board import board_for
 from fanout.cli.bench.options import ResultOptions, read_choices
 from fanout.cli.bench.summary import sum_up_with_notice
 from fanout.cli.screen import stdout
-from fanout.cli.screen.live import say
+from fanout.cli.screen.live import say, table_width
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 
@@ -111,7 +111,9 @@ def _announce(planned: PlannedRun) -> None:
     ]
     cache = "each prompt is unique" if wish.cache == "unique" else "prompts repeat, and may be in a cache"
     say(f"measuring {names} at {loads}, up to {' or '.join(filter(None, ends)) or 'the end of the trace'}")
-    say(f"prompts: {setup.workload.source}, {cache}; warm-up: {setup.warmup} requests a stream")
+    say(f"prompts: {setup.workload.source}, {cache}")
+    counted = "" if planned.requests is None else f"at most {planned.requests} requests that count, and "
+    say(f"{counted}{planned.warmups} before them to warm up, {setup.warmup} a stream")
     if wish.requests is None and not wish.until_ci and (setup.limits.requests or 0) > USUAL_REQUESTS:
         say(f"{setup.limits.requests} prompts in place of {USUAL_REQUESTS}, for --assert needs so many; -n sets it")
     if wish.fresh_connections:
@@ -127,7 +129,7 @@ async def _show(output: ResultOptions, summary: Summary, result: Mapping[str, An
     if output.as_json:
         await stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        await stdout.write("".join(f"{line}\n" for line in console.lines(summary)))
+        await stdout.write("".join(f"{line}\n" for line in console.lines(summary, table_width())))
 
 
 def _say_how_it_went(output: ResultOptions, run: KeptRun) -> None:

@@ -1,6 +1,7 @@
 """The picture of a run on a terminal while it goes on: columns, a line, or nothing."""
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -156,6 +157,11 @@ def _width() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except OSError:
         return 80
+
+
+def table_width() -> int | None:
+    """The cells that a line on stdout may take; None where that is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def line_width() -> int | None:

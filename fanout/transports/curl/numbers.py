@@ -82,3 +82,17 @@ class CurlHttpVersion:
     V1_1 = 2
     V2TLS = 4
     V2_PRIOR_KNOWLEDGE = 5
+
+
+NEWEST = {
+    "chrome": "chrome150",
+    "edge": "edge101",
+    "safari": "safari2601",
+    "safari_ios": "safari260_ios",
+    "safari_beta": "safari2601",
+    "safari_ios_beta": "safari260_ios",
+    "chrome_android": "chrome131_android",
+    "firefox": "firefox147",
+    "tor": "tor145",
+}
+"""The browsers' newest versions that the newest curl_cffi knows, by their names without one."""

@@ -6,15 +6,11 @@ from typing import Any
 import trio
 
 from fanout.transports.curl.libcurl import Easy, Multi
-from fanout.transports.curl.numbers import CurlOpt
 from fanout.transports.curl.sockets import Sockets
 from fanout.transports.curl.transfer import Transfer
 
 IDLE_CONNECTIONS = 1000
 """Connections that are kept open for later."""
-
-NEVER = 10**9
-"""Milliseconds that no connection takes: 0 would be libcurl's default."""
 
 
 class Pool:
@@ -55,20 +51,6 @@ class Pool:
         self._unsure = False
         ended = [(self.transfers.get(handle), code) for handle, code in self.multi.take_ended()]
         return [(transfer, code) for transfer, code in ended if transfer is not None]
-
-    def pardon(self, now: float) -> list[Transfer]:
-        """Stops libcurl's connect clocks that are past only because libcurl is called late.
-
-        libcurl looks at its clocks before it looks at its sockets. Returns the transfers that were stopped, of which
-        each has its `connect_by` put off by the time by which we are late.
-        """
-        past = [transfer for transfer in self.transfers.values() if transfer.connect_by <= now]
-        pardoned = [
-            transfer for transfer in past if not transfer.easy.connected and transfer.put_off(now, now - self.due)
-        ]
-        for transfer in pardoned:
-            transfer.easy.set(CurlOpt.CONNECTTIMEOUT_MS, NEVER)
-        return pardoned
 
     def watch(self, fd: int, wanted: int) -> None:
         """As libcurl.Watcher says."""

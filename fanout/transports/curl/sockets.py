@@ -105,8 +105,9 @@ class Clock:
                 self._scope.deadline = due
 
     def set(self, due: float) -> None:
-        """Sets the Trio time at which the next wait ends."""
-        self._due = due
+        """Sets the Trio time at which the next wait ends, unless this is closed."""
+        if self._due != -inf:
+            self._due = due
 
     async def wait(self) -> bool:
         """Waits until it is time; returns False when this is closed."""

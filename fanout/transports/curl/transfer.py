@@ -8,14 +8,18 @@ from typing import Any
 
 from fanout.abc import Head, Receiver, Request
 from fanout.errors import ProtocolError, ResetError, TooLarge
-from fanout.settings.timeouts import Leniency
 from fanout.transports.curl.chunked import Chunks
 from fanout.transports.curl.libcurl import Easy
+from fanout.transports.curl.numbers import CurlOpt
 from fanout.transports.outgoing import describe_refusal, find_environment_proxy, make_connect_error
+from fanout.transports.stalls import TIMES
 from fanout.wire.coding import CAP, PIECE, Decoder
 
 HEAD_CAP = 100 << 10
 """Bytes of a response's head, as h11 has it; libcurl's own limit is three times that."""
+
+MOST_HEADS = 1000
+"""Heads of 1xx before that of the response. libcurl's limit of bytes admits 12,000, and reads them in one go."""
 
 SHARE = 64 << 10
 """Bytes that may wait to be delivered before a transfer is paused: libcurl would read on as long as there is more."""
@@ -39,14 +43,16 @@ class Transfer:
         "_decode",
         "_decoded",
         "_decoder",
+        "_given_back",
+        "_heads",
         "_held",
-        "_leniency",
         "_lines",
         "_news",
         "_paused",
         "_pieces",
         "_receiver",
         "_size",
+        "_stalls",
         "_told",
         "_whole",
         "code",
@@ -78,7 +84,8 @@ class Transfer:
         self.host = host
         self.connect = connect
         self.connect_by = inf
-        self._leniency = Leniency()
+        self._given_back = 0.0
+        self._stalls = 0
         self.wanted = True
         self.queued = False
         self.code: int | None = None
@@ -92,6 +99,7 @@ class Transfer:
         self._decoder: Decoder | None = None
         self._chunks: Chunks | None = None
         self._decoded: Iterator[bytes] | None = None  # what is left of a portion that is being undone
+        self._heads = 0
         self._lines: list[bytes] = []
         self._pieces: deque[bytes] = deque()
         self._held = 0  # bytes of the pieces
@@ -111,10 +119,13 @@ class Transfer:
         return f"<Transfer {self.host}: {state}>"
 
     def _hear_head(self, line: bytes) -> None:
-        """Collects a line of a head. Lines of trailers are dropped."""
+        """Collects a line of a head, not of trailers; raises, which ends the transfer, for a flood of 1xx."""
         if self._whole:
             return
         if _STATUS_LINE.match(line):
+            self._heads += 1
+            if self._heads > MOST_HEADS:
+                raise OverflowError
             self._lines.clear()  # what came before was the head of a 1xx
         self._lines.append(line)
         if line in (b"\r\n", b"\n") and not _INTERIM.match(self._lines[0]):  # the empty line that ends it
@@ -140,11 +151,24 @@ class Transfer:
             raise OverflowError
         self._hear_body(data)
 
-    def put_off(self, now: float, late: float) -> bool:
-        """Moves `connect_by`, which is past, where we are so many seconds late ourselves; False: that is no excuse."""
-        more = self._leniency.pardon(late)
-        self.connect_by = now + more
-        return more > 0
+    @property
+    def is_connecting(self) -> bool:
+        """True as long as somebody waits, and there is neither a connection nor an end."""
+        return self.wanted and self.code is None and not self.easy.connected
+
+    def put_off(self, lost: float) -> bool:
+        """Moves `connect_by` by the seconds in which we did not run; False where that was often enough.
+
+        libcurl's own clock is set to ring after it: libcurl counts from the start, and gives each of a service's
+        addresses a half of what is left.
+        """
+        if self._stalls == TIMES or self.connect_by == inf:
+            return False
+        self._stalls += 1
+        self._given_back += lost
+        self.connect_by += lost
+        self.easy.set(CurlOpt.CONNECTTIMEOUT_MS, int((2 * self.connect + self._given_back) * 1000) + 1)
+        return True
 
     def queue(self) -> None:
         """Puts this on the list of those that have news, if it is not there."""
@@ -178,6 +202,8 @@ class Transfer:
 
         An exception of the receiver passes through. Raises ProviderError for codings that cannot be undone.
         """
+        if self._heads > MOST_HEADS:
+            raise TooLarge(f"{self.host} sends more than is allowed: over {MOST_HEADS} heads of 1xx")
         if not self._told and not (self._tell_head() and self.wanted):
             return False
         if self._size > CAP:

@@ -19,7 +19,7 @@ import trio
 
 from fanout.abc import Receiver, Request
 from fanout.errors import ProviderError, ResetError, UsageError
-from fanout.settings.timeouts import LATE
+from fanout.transports.curl.connecting import Connecting
 from fanout.transports.curl.errors import CONNECT_TIMEOUT, Route, translate
 from fanout.transports.curl.handles import Handles
 from fanout.transports.curl.libcurl import TIMER
@@ -27,7 +27,7 @@ from fanout.transports.curl.pollers import open_poller
 from fanout.transports.curl.pool import Pool
 from fanout.transports.curl.sockets import TICK, Load, Sockets
 from fanout.transports.curl.transfer import Transfer
-from fanout.transports.outgoing import read_host
+from fanout.transports.outgoing import name_server, read_host
 
 DRAIN = 0.05
 """Seconds that the end of the body may take after the answer is complete, for the connection to be used again."""
@@ -69,7 +69,7 @@ class CurlTransport:
         self._pools: dict[str | None, Pool] = {}
         self._news: list[Transfer] = []
         self._drains: deque[tuple[float, Transfer]] = deque()
-        self._pardoned: list[Transfer] = []
+        self._connecting = Connecting()
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -125,17 +125,17 @@ class CurlTransport:
             raise UsageError("this transport is closed; use it inside its `async with`")
         host = read_host(request.url)
         pool = self._pools.get(request.impersonate) or self._open_pool(sockets, request.impersonate)
+        self._connecting.look()
         easy = self._handles.make(pool.template, request, host, connect)
         try:
-            transfer = Transfer(easy, request, receiver, self._news, host=host, connect=connect)
+            transfer = Transfer(easy, request, receiver, self._news, host=name_server(request.url), connect=connect)
             sockets.tie(transfer, receiver)
             pool.add(transfer)
-            transfer.connect_by = trio.current_time() + connect
+            sockets.clock.wake_by(self._connecting.add(transfer))
         except BaseException:  # Ctrl-C too: nobody else knows the handle yet
             easy.close()
             raise
         sockets.catch_up()
-        self._pardon()
         pool.multi.act(TIMER)
         self._flush()
         return transfer
@@ -151,7 +151,7 @@ class CurlTransport:
             while not sockets.closed:
                 await sockets.wait()
                 while not sockets.closed:
-                    self._pardon()
+                    self._connecting.look()
                     reads = sockets.act()
                     streams = len(self._news)  # over HTTP/2 one read brings news of many
                     self._flush()
@@ -161,7 +161,7 @@ class CurlTransport:
 
     async def _watch_clock(self, sockets: Sockets) -> None:
         while await sockets.clock.wait():
-            self._pardon()
+            self._connecting.look()
             now = trio.current_time()
             for pool in self._pools.values():
                 if pool.due <= now:
@@ -170,31 +170,14 @@ class CurlTransport:
             while self._drains and self._drains[0][0] <= now:
                 self._cut_off(self._drains.popleft()[1], f"its end has not come within {DRAIN} s")
             self._flush()
-            self._end_unconnected(now)
-            dues = [pool.due for pool in self._pools.values()]
-            dues += [transfer.connect_by for transfer in self._pardoned]
+            for transfer in await self._connecting.find_late():
+                self._complete(transfer, CONNECT_TIMEOUT)
+            dues = [self._connecting.due(), *(pool.due for pool in self._pools.values())]
             if self._drains:
                 dues.append(self._drains[0][0])
             if self._news:
                 dues.append(now)
             sockets.clock.set(min(dues, default=inf))
-
-    def _pardon(self) -> None:
-        """Puts off the verdict on connections, where libcurl is called late: see Pool.pardon."""
-        now = trio.current_time()
-        for pool in self._pools.values():
-            if now - pool.due > LATE:
-                self._pardoned += pool.pardon(now)
-        if self._pardoned and self._sockets is not None:
-            self._sockets.clock.wake_by(min(transfer.connect_by for transfer in self._pardoned))
-
-    def _end_unconnected(self, now: float) -> None:
-        """Ends those transfers, after a pardon, that still have no connection when they should."""
-        waiting = [transfer for transfer in self._pardoned if transfer.wanted and not transfer.easy.connected]
-        past = [t for t in waiting if t.connect_by <= now and not t.put_off(now, now - t.connect_by)]
-        self._pardoned = [transfer for transfer in waiting if transfer not in past]
-        for transfer in past:
-            self._complete(transfer, CONNECT_TIMEOUT)
 
     def _flush(self) -> None:
         """Tells receivers of what has come, and ends the transfers that are over, for a turn; then asks for the next.
@@ -278,6 +261,7 @@ class CurlTransport:
     def _end(self, transfer: Transfer, error: BaseException | None = None) -> None:
         """Takes a transfer out of libcurl, which closes its connection if the body is unread; wakes its task."""
         transfer.pool.remove(transfer)
+        self._connecting.forget(transfer)
         transfer.drop()
         if transfer.wanted:
             transfer.error = error

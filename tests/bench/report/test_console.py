@@ -39,6 +39,20 @@ def test_a_table_has_a_row_a_lane_and_sentences_below() -> None:
     assert sum(CLOSED in line for line in told) == 1
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_line_is_wider_than_the_terminal_and_what_is_left_out_is_said(width: int) -> None:
+    made = summary(records("fast", 0.2), records("a-lane-with-a-name", 0.3), failed("a", 2, message="no room " * 20))
+    whole = lines(made)[0].split("  ")
+    told = lines(made, width)
+    if width >= 60:  # a name, two counts and three times need so much
+        assert max(map(len, told)) <= width
+    missing = [head for head in whole if head and head not in told[0]]
+    said = " ".join(" ".join(told).split())
+    assert all(head in said for head in missing)
+    assert bool(missing) == ("a wider window, --json and report.html have it" in said)
+    assert all(head in told[0] for head in ("lane", "failed", "TTFT p50"))
+
+
 def test_a_percentile_has_a_column_if_any_lane_has_enough_requests_for_it() -> None:
     few = lines(summary(records("a", 0.2, 40)))
     assert not set(few[0].split()) & {"p95", "p99"}

@@ -39,6 +39,19 @@ def test_the_c_layer_is_loaded_without_the_package_and_leaves_no_module_behind()
     run(ALONE + NOTHING_MORE)
 
 
+def test_a_browsers_habits_do_not_import_the_package_which_would_hold_up_all_lanes() -> None:
+    browsers = """
+from fanout.transports.curl.numbers import NEWEST
+for browser in NEWEST:
+    assert libcurl.is_browser(browser)
+"""
+    run(ALONE + browsers + NOTHING_MORE)
+
+
+def test_a_browser_that_libcurl_does_not_know_by_our_table_is_looked_up_in_the_packages() -> None:
+    run(f"{ALONE}libcurl.NEWEST['chrome'] = 'chrome1'\nassert libcurl.is_browser('chrome')")
+
+
 def test_who_imports_the_package_later_gets_all_of_it_and_the_same_library() -> None:
     run(ALONE + THE_SAME)
 

@@ -24,6 +24,7 @@ from fanout.transports.curl import CurlTransport
 from fanout.transports.curl import transport as curl
 from fanout.transports.curl.libcurl import Multi
 from fanout.transports.memory import HANG
+from fanout.transports.outgoing import name_server
 from tests.servers.http import HI, read_request, serve
 from tests.servers.script import open_script_server
 from tests.transports.lookups import SLOW
@@ -430,19 +431,20 @@ async def test_what_is_cut_off_is_logged_without_what_was_said(caplog: pytest.Lo
 
     headers = {"authorization": Secret("canary")}
     async with open_two() as two, open_script_server([b"canary", HANG]) as hanging, CurlTransport() as transport:
+        first, second = name_server(two.url), name_server(hanging.url)
         await transport.exchange(Request("POST", f"{two.url}/canary", headers), Ears(), 5)
         assert messages() == []  # it came to its end, and the connection stays
         with trio.move_on_after(0.1):
             await transport.exchange(Request("POST", f"{two.url}/hang", headers), Ears(), 5)
-        assert messages() == ["<Transfer 127.0.0.1: reading the body> is cut off: cancelled"]
+        assert messages() == [f"<Transfer {first}: reading the body> is cut off: cancelled"]
         with pytest.raises(ResetError):
             await transport.exchange(Request("POST", two.url, headers), Acting(act=break_off), 5)
-        assert messages() == ["<Transfer 127.0.0.1: reading the body> is cut off: ResetError"]
+        assert messages() == [f"<Transfer {first}: reading the body> is cut off: ResetError"]
         with pytest.raises(ConnectError):
             await transport.exchange(Request("POST", "http://127.0.0.1:9/canary", headers), Ears(), 5)
-        assert messages() == ["<Transfer 127.0.0.1: waiting for the head> is cut off: connect"]
+        assert messages() == ["<Transfer 127.0.0.1:9: waiting for the head> is cut off: connect"]
         await transport.exchange(Request("POST", hanging.url, headers), Ears(stop_at=b"canary"), 5)
         await trio.sleep(curl.DRAIN * 2)
-        assert messages() == ["<Transfer 127.0.0.1: enough was read> is cut off: its end has not come within 0.05 s"]
+        assert messages() == [f"<Transfer {second}: enough was read> is cut off: its end has not come within 0.05 s"]
         await transport.exchange(Request("POST", hanging.url, headers), Ears(stop_at=b"canary"), 5)
-    assert messages() == ["<Transfer 127.0.0.1: enough was read> is cut off: the transport was closed"]
+    assert messages() == [f"<Transfer {second}: enough was read> is cut off: the transport was closed"]

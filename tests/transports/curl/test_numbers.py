@@ -18,3 +18,9 @@ def test_every_number_is_curl_cffis(name: str) -> None:
 
 def test_every_class_is_compared() -> None:
     assert {name for name, _ in getmembers(numbers, lambda value: isinstance(value, type))} == set(CLASSES)
+
+
+def test_the_newest_browsers_are_curl_cffis() -> None:
+    from curl_cffi.requests.impersonate import REAL_TARGET_MAP  # noqa: PLC0415  # only here: it attaches callbacks
+
+    assert numbers.NEWEST == REAL_TARGET_MAP

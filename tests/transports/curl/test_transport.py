@@ -104,7 +104,7 @@ async def test_so_many_connections_are_kept_for_later_and_no_more(monkeypatch: p
         (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", ResetError, "before the answer was over"),
         (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 400_000 + b"\r\n\r\n", TooLarge, "more than is allowed"),
         (b"HTTP/1.1 200 OK\r\n" + b"x: " + (b"a" * 4000 + b"\r\nx: ") * 100 + b"\r\n\r\n", TooLarge, "headers"),
-        (b"HTTP/1.1 100 C\r\nx: y\r\n\r\n" * 30_000, TooLarge, "headers"),
+        (b"HTTP/1.1 100 C\r\nx: y\r\n\r\n" * 1_001 + HI, TooLarge, "over 1000 heads of 1xx"),
     ],
 )
 async def test_an_answer_that_makes_no_sense_is_a_typed_error(
@@ -123,6 +123,7 @@ async def test_an_answer_that_makes_no_sense_is_a_typed_error(
         (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, b""),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-encoding: gzip\r\n\r\n", 200, b""),
         (b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n" + HI, 200, b"hi"),
+        (b"HTTP/1.1 103 Early\r\n\r\n" * 999 + HI, 200, b"hi"),
         (b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
         (b"HTTP/1.1 200 OK\nx: y\ncontent-length: 2\n\nhi", 200, b"hi"),
         (b"HTTP/1.1 200 OK\r\nHTTP/2: y\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
@@ -261,7 +262,7 @@ async def test_a_certificate_of_another_name_is_refused(certificate: Certificate
         CurlTransport(ca_file=str(certificate.path)) as transport,
     ):
         await transport.exchange(Request("POST", secure_url(url)), Ears(), 5)
-        with pytest.raises(ConnectError, match=r"cannot reach other\.localhost: .*subject name"):
+        with pytest.raises(ConnectError, match=r"cannot reach other\.localhost:\d+: .*subject name"):
             await transport.exchange(Request("POST", secure_url(url, "other.localhost")), Ears(), 5)
 
 
@@ -276,7 +277,7 @@ async def test_the_file_of_authorities_that_the_environment_names_is_used(
 async def test_a_file_of_authorities_that_is_not_there_is_named_and_nothing_else_is_trusted(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.pem"
     async with open_raw_server(HI) as (url, _), CurlTransport(ca_file=str(path)) as transport:
-        with pytest.raises(ConnectError, match=rf"cannot reach localhost: .*CAfile: {path} CApath: /dev/null"):
+        with pytest.raises(ConnectError, match=rf"cannot reach localhost:\d+: .*CAfile: {path} CApath: /dev/null"):
             await transport.exchange(Request("POST", secure_url(url)), Ears(), 5)
         ears = Ears()
         await transport.exchange(Request("POST", url), ears, 5)
@@ -302,7 +303,7 @@ async def test_an_address_that_leads_nowhere_is_a_connect_error(url: str, says: 
 
 async def test_a_tls_handshake_that_stands_still_times_out() -> None:
     async with serve(say_nothing) as url, CurlTransport() as transport:
-        with pytest.raises(TimedOut, match=r"no connection to localhost within 0\.2 s"):
+        with pytest.raises(TimedOut, match=r"no connection to localhost:\d+ within 0\.2 s"):
             await transport.exchange(Request("POST", secure_url(url)), Ears(), 0.2)
 
 
