@@ -223,7 +223,8 @@ async def _open(
 def _price(attempt: Attempt, answer: Answer) -> Answer:
     """Returns a lane's answer with its cost, and the most that it may cost."""
     low = cost(answer)
-    most = attempt.count_most(answer.tokens, attempt.prompt.options.max_tokens if attempt.prompt else None)
+    limit = attempt.prompt.options.max_tokens if attempt.prompt else None
+    most = attempt.count_most(answer.tokens, limit) if low else None
     return evolve(answer, cost=low, cost_high=bound_cost(answer, low, most))
 
 

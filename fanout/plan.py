@@ -244,8 +244,8 @@ class Builder:
     alarms: Alarms | None = None
     names: set[str] = field(factory=set)
     counts: dict[str, int] = field(factory=dict)
-    _measures: list[Measure] = field(factory=list, init=False)
-    """Those that the groups around a lane wait by, the outermost first."""
+    _measures: tuple[Measure, ...] = field(default=(FIRST,), init=False)
+    """The first content, and what the groups around a lane wait by, the outermost first."""
     _rivals: Rivals = field(factory=Rivals, init=False)
     _enough: int = field(default=MAKE, init=False)
     _found: dict[str, catalog.LaneSpec] = field(factory=dict, init=False)
@@ -264,13 +264,15 @@ class Builder:
             raise UsageError("a plan needs at least one lane")
         lanes: list[Attempt | Group] = []
         measure = Measure(policy.on == "finish", Reasoning in policy.speech)
-        self._measures.append(measure)
+        around = self._measures
+        if policy.percentile is not None and measure not in around:
+            self._measures = (*around, measure)
         for lane in policy.lanes:
             if len(self.names) >= self._enough:
                 await trio.lowlevel.checkpoint()
                 self._enough = len(self.names) + MAKE
             lanes.append(await self._lane(lane, policy))
-        self._measures.pop()
+        self._measures = around
         pacer = self._pacer(policy, measure, lanes)
         return Group(type(policy).__name__.lower(), policy, lanes, self.settings.on_lose, pacer)
 
@@ -362,7 +364,7 @@ class Builder:
             return None, None
         key = find_key(lane.provider)
         account = None if lane.spares else " or ".join(getattr(lane.provider, "key_env", ())) or "key"
-        lessons = Lessons(key, memory.latencies, {FIRST, *self._measures}, memory.lengths, lane.on_cancel)
+        lessons = Lessons(key, memory.latencies, self._measures, memory.lengths, lane.on_cancel)
         return lessons, Gate(memory.circuits, key, account, self._rivals)
 
     def _count_before(self, name: str) -> int:

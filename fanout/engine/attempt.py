@@ -244,7 +244,7 @@ class Attempt(Watched):
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
         if end is not None:
-            self._watch.end(end, self._fold.tokens)
+            self._watch.end(end, self._fold)
         if end is not None and end.error is not None:
             _sign(end.error, self.name, self._fold.text, self._trial)
         if self._channel is not None:

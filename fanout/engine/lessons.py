@@ -49,13 +49,15 @@ class Lessons:
     on_cancel: str = "unknown"
     size: int = 0
     overtaken: bool = False
+    listens: bool = field(default=True, init=False)
+    """False once nothing more is to be learnt from content: after the first, where nobody waits by silences."""
     _words: Silences = field(factory=Silences, init=False)
     _output: Silences | None = field(default=None, init=False)
     """Those between words that are no thoughts; None as long as nothing but such words has come."""
 
     def begin(self, now: float) -> None:
         """Begins a try: those before it have failed."""
-        self._words, self._output = Silences(now), None
+        self._words, self._output, self.listens = Silences(now), None, True
 
     def content(self, at: float, events: Sequence[Event]) -> None:
         """Takes the events of one read, with content among them."""
@@ -65,6 +67,7 @@ class Lessons:
             words.longest = max(words.longest, silence)
             if words.first is None:
                 words.first = silence
+            self.listens = len(self.measures) > 1
             return
         thought = type(events[0]) not in SPOKEN and not any(type(event) in SPOKEN for event in events)
         if thought and self._output is None:

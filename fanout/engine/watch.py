@@ -7,11 +7,12 @@ from math import inf
 import trio
 
 from fanout.abc import Alone, not_alone
+from fanout.answers import Fold
 from fanout.engine.alarms import Alarms
 from fanout.engine.clocks import Clocks
 from fanout.engine.lessons import Lessons
 from fanout.errors import TimedOut
-from fanout.events import End, Event
+from fanout.events import End, Event, Status
 from fanout.settings.timeouts import Timeouts
 
 WAITED = "; as the only lane left it was waited for"
@@ -84,7 +85,7 @@ class Watch:
 
     def content(self, at: float, contents: int, events: Sequence[Event]) -> None:
         """Takes note of content: so many pieces of it among `events`, which arrived at `at`."""
-        if self.lessons is not None:
+        if self.lessons is not None and self.lessons.listens:
             self.lessons.content(at, events)
         if self._clocks.content(at, self._tokens(contents, events) if self.timeouts.min_tps else contents):
             self._set_alarm()
@@ -94,9 +95,10 @@ class Watch:
         if self.lessons is not None:
             self.lessons.begin(trio.current_time())
 
-    def end(self, end: End, tokens: int) -> None:
-        """Takes note of the lane's End, and of the tokens of its answer."""
+    def end(self, end: End, fold: Fold) -> None:
+        """Takes note of the lane's End, and of the tokens of a whole answer."""
         if self.lessons is not None:
+            tokens = fold.tokens if end.status is Status.FINISHED else 0
             self.lessons.end(end, trio.current_time(), tokens)
 
     def begin(self) -> None:
