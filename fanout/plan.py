@@ -96,15 +96,16 @@ class Connections:
             pacer = Sorted(pacer, self.memory.latencies, keys, policy.explore, RANDOM)
         return pacer
 
-    def limiters_of(self, lane: catalog.LaneSpec) -> Sequence[trio.CapacityLimiter]:
-        """The bounds of the lanes of this name, and of its server, if there are any."""
-        bounds = []
-        if lane.concurrency is not None:
-            bounds.append((lane.name, lane.concurrency))
-        if lane.server_concurrency is not None:
-            server = urlsplit(lane.provider.base_url)
-            bounds.append((f"{server.scheme}://{server.netloc}", lane.server_concurrency))
-        return [self.limiters.setdefault(name, trio.CapacityLimiter(bound)) for name, bound in bounds]
+    def limiter(self, name: str, bound: int | None) -> trio.CapacityLimiter | None:
+        """The bound of all that run under this name at once, if there is one."""
+        return None if bound is None else self.limiters.setdefault(name, trio.CapacityLimiter(bound))
+
+    def server_limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
+        """The bound of all lanes of this lane's server, if there is one."""
+        if lane.server_concurrency is None:
+            return None
+        server = urlsplit(lane.provider.base_url)
+        return self.limiter(f"{server.scheme}://{server.netloc}", lane.server_concurrency)
 
 
 @asynccontextmanager
@@ -346,7 +347,8 @@ class Builder:
                 self.connections.login_for(lane.provider),
                 lane.keys == "round_robin",
             ),
-            limiters=self.connections.limiters_of(lane),
+            limiter=self.connections.limiter(lane.name, lane.concurrency),
+            server_limiter=self.connections.server_limiter(lane),
             lessons=lessons,
             gate=gate,
             channel=self.channel,

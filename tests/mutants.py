@@ -3,17 +3,13 @@
     .venv/bin/pip install mutmut==3.8.1 && nice .venv/bin/python -m tests.mutants
 
 Most operators are mutmut's; its own runner is not used, because it leaves out constants, properties and all else that
-has a decorator. Messages, annotations and assertions are not mutated. No file is changed: each mutant runs in a fork of
-a process that has imported the libraries but nothing of fanout, and finds the mutated module in the place of the true
-one. The tests of the module run first, then the others of TESTS; the first failure, or a test that hangs, is enough.
+has a decorator. Messages, annotations and assertions are not mutated. No file is changed: `kills.py` runs each mutant
+in a process of its own, with the tests that reach it; the first failure, or a test that hangs, is enough.
 
 Each result is kept in a file: a run goes on where the last one stopped, and `--again` repeats what survived.
 """
 
 import argparse
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import json
 import os
 import random
@@ -25,53 +21,16 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from math import inf, sqrt
 from pathlib import Path
-from tempfile import gettempdir
-from types import CodeType, ModuleType
 from typing import Any
 
 import libcst as cst
-import pytest
-from attrs import asdict, define, frozen
+from attrs import asdict
 from libcst.metadata import MetadataWrapper, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
-ROOT = Path(__file__).parent.parent
+from tests.kills import KILLED, NO_MUTANT, ROOT, SURVIVED, TIMED_OUT, Mutant, Result, judge
+
 ROOMS = ("fanout/engine", "fanout/policies")
-TESTS = ("tests/policies", "tests/engine", "tests/test_api.py", "tests/test_race_laws.py")
-
-LIBRARIES = ("trio.testing", "cattrs", "httpx", "orjson", "curl_cffi", "click", "rich.console", "platformdirs")
-"""Imported once, for all mutants."""
-
-LIMIT = 10
-"""Seconds that one test may take; the longest takes less than one. An endless loop or wait is cut off."""
-
-KILLED, TIMED_OUT, SURVIVED, NO_MUTANT = "killed", "timed out", "survived", "no mutant"
-PASSED, FAILED, NO_CHANGE = 0, 3, 4
-OUTCOMES = {PASSED: SURVIVED, FAILED: KILLED, NO_CHANGE: NO_MUTANT}
-"""The outcomes by the status of a fork; faulthandler ends one that hangs, with 1."""
-
-
-@frozen
-class Mutant:
-    """One change: `key` names it in the file of results, `place` and `change` tell it to people."""
-
-    key: str
-    path: str
-    place: str
-    change: str
-    make: Callable[[], str]
-    """Returns the mutated code; not before it is wanted, because that takes longer than to find the mutant."""
-
-
-@define
-class Result:
-    """The fate of a mutant, and in how many seconds."""
-
-    key: str
-    place: str
-    change: str
-    outcome: str
-    seconds: float
 
 
 def remove_statement(node: cst.SimpleStatementLine) -> Iterable[cst.CSTNode]:
@@ -153,91 +112,11 @@ def find_mutants(path: str) -> Iterator[Mutant]:
                     if not is_the_same(before, after):
                         line = positions[node].start.line if node in positions else 0
                         key = f"{path}:{scope}: {change} #{seen[scope + change]}"
-                        yield Mutant(key, path, f"{path}:{line} {scope}", change, partial(make, node, mutated))
+                        yield Mutant(key, path, line, f"{path}:{line} {scope}", change, partial(make, node, mutated))
         for child in node.children:
             yield from visit(child, scope, in_function)
 
     yield from visit(wrapper.module, "", in_function=False)
-
-
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
-    """Imports the mutated code in the place of one module."""
-
-    def __init__(self, path: str, code: str) -> None:
-        self._name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        self._path, self._code = str(ROOT / path), code
-
-    def find_spec(
-        self, name: str, path: Any, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != self._name:
-            return None
-        return importlib.util.spec_from_file_location(name, self._path, loader=self)
-
-    def get_filename(self, fullname: str) -> str:
-        return self._path
-
-    def get_source(self, fullname: str) -> str:
-        return self._code
-
-
-def compile_(code: str) -> CodeType:
-    return compile(code, "mutant", "exec", dont_inherit=True)
-
-
-def fingerprint(code: CodeType) -> Any:
-    """Returns all that Python runs, without the numbers of lines."""
-    constants = [fingerprint(c) if isinstance(c, CodeType) else (type(c), c) for c in code.co_consts]
-    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars, code.co_exceptiontable
-
-
-def run_tests(mutant: Mutant) -> int:
-    """Runs the tests in this process, a fork, and returns its status."""
-    code = mutant.make()
-    try:
-        if fingerprint(compile_(code)) == fingerprint(compile_((ROOT / mutant.path).read_text("utf-8"))):
-            return NO_CHANGE
-    except SyntaxError:
-        return NO_CHANGE
-    room, name = mutant.path.removeprefix("fanout/").removesuffix(".py").split("/")
-    own = f"tests/{room}/test_{name}.py"
-    sys.meta_path.insert(0, Finder(mutant.path, code))
-    flags = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={LIMIT}", f"--rootdir={ROOT}"]
-    runs = [[own], [*TESTS, f"--deselect={own}"]] if (ROOT / own).exists() else [list(TESTS)]
-    return FAILED if any(pytest.main([*flags, *tests]) for tests in runs) else PASSED
-
-
-def start(mutant: Mutant, log: Path) -> int:
-    """Forks a process that tests a mutant and writes to `log`, and returns its id."""
-    if pid := os.fork():
-        return pid
-    code = FAILED
-    try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        code = run_tests(mutant)
-    finally:
-        os._exit(code)
-
-
-def judge(mutants: Iterable[Mutant], jobs: int, until: float) -> Iterator[Result]:
-    """Tests so many mutants at a time until all are done, or no new one from `until` on."""
-    for library in LIBRARIES:
-        importlib.import_module(library)
-    assert not [name for name in sys.modules if name.partition(".")[0] == "fanout"], "a mutant would come too late"
-    log = Path(gettempdir()) / "mutant.log"
-    running: dict[int, tuple[Mutant, float]] = {}
-    left = iter(mutants)
-    while True:
-        while len(running) < jobs and time.time() < until and (mutant := next(left, None)) is not None:
-            running[start(mutant, log)] = mutant, time.time()
-        if not running:
-            return
-        pid, status = os.wait()
-        mutant, since = running.pop(pid)
-        outcome = OUTCOMES.get(os.waitstatus_to_exitcode(status), TIMED_OUT)
-        yield Result(mutant.key, mutant.place, mutant.change, outcome, round(time.time() - since, 1))
 
 
 def read_results(path: Path) -> dict[str, Result]:
@@ -277,10 +156,14 @@ def main() -> None:
     results = read_results(wish.results)
     left = [m for m in mutants if m.key not in results or (wish.again and results[m.key].outcome == SURVIVED)]
     with wish.results.open("a", encoding="utf-8") as file:
-        for result in judge(left, wish.jobs, time.time() + wish.seconds):
+
+        def note(result: Result) -> None:
             results[result.key] = result
             file.write(json.dumps(asdict(result)) + "\n")
             file.flush()
+
+        if left:
+            judge(left, wish.jobs, time.time() + wish.seconds, note)
     for line in report(mutants, results):
         sys.stdout.write(f"{line}\n")
 

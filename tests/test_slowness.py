@@ -1,12 +1,10 @@
-"""Our own slowness is charged to no service: a busy handler, a slow `accept`, a stopped process.
+"""Our own slowness is charged to no service: a busy handler, a slow `accept`. A stopped process: `test_stopped.py`.
 
 FANOUT_SLOWNESS=100 plays each kind so often. `python -m tests.test_slowness RUNS [plain|tls] [curl|httpx]` counts what
 became of the lanes in so many runs of each kind.
 """
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +21,7 @@ import trio
 import fanout
 from fanout import All, Hedge, Race, Status, Timeouts
 from fanout.abc import Policy, Transport
-from fanout.events import Delta, Started
+from fanout.events import Started
 from fanout.transports.curl import CurlTransport
 from fanout.transports.httpx import HttpxTransport
 from tests.again import again
@@ -134,50 +132,9 @@ def test_no_lane_ends_and_no_hedge_starts_because_we_are_busy(kind: str, tls: bo
         assert set(trio.run(play, kind, RUNS, url, authorities, real)) == {Status.FINISHED}
 
 
-def stop(seconds: float, url: str, authorities: str | None, real: Real) -> Counter[str]:
-    """Stops a process of eight lanes for so long, and returns what became of them."""
-    command = [sys.executable, "-m", "tests.test_slowness", "child", url, authorities or "", real.__name__]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout
-        assert child.stdout.readline() == "runs\n"
-        os.kill(child.pid, signal.SIGSTOP)
-        time.sleep(seconds)
-        os.kill(child.pid, signal.SIGCONT)
-        return Counter(child.stdout.read().splitlines())
-
-
-def be_stopped(url: str, authorities: str, real: Real) -> None:
-    """The process that is stopped: its clocks are shorter than that."""
-
-    async def main() -> None:
-        clocks, speaking = Timeouts(first=3, idle=1, total=3), set[str]()
-        async with real(ca_file=authorities or None) as transport:
-            async with fanout.open_fanout("?", All(*lanes(url)), transport=transport, timeouts=clocks, retries=0) as f:
-                async for tagged in f:
-                    if isinstance(tagged.event, Delta) and tagged.lane not in speaking:
-                        speaking.add(tagged.lane)
-                        if len(speaking) == LANES:
-                            say("runs")
-            say("\n".join(count(f.run).elements()))
-
-    trio.run(main)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("real", [CurlTransport, HttpxTransport])
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@again
-def test_no_lane_ends_because_the_process_was_stopped(tls: bool, real: Real) -> None:
-    with services(tls) as (url, authorities):
-        assert stop(4, url, authorities, real) == {Status.FINISHED: LANES}
-
-
 def main(arguments: list[str]) -> None:
-    """Counts, or is the process that is stopped."""
+    """Counts."""
     reals: dict[str, Real] = {"curl": CurlTransport, "httpx": HttpxTransport}
-    if arguments[0] == "child":
-        be_stopped(arguments[1], arguments[2], next(r for r in reals.values() if r.__name__ == arguments[3]))
-        return
     for tls in [
         name == "tls" for name in ("plain", "tls") if not {"plain", "tls"} & set(arguments) or name in arguments
     ]:

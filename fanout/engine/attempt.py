@@ -72,7 +72,8 @@ class Attempt(Watched):
         retries: int = 0,
         options: Options | None = None,
         keys: Keys | None = None,
-        limiters: Sequence[trio.CapacityLimiter] = (),
+        limiter: trio.CapacityLimiter | None = None,
+        server_limiter: trio.CapacityLimiter | None = None,
         budget: Budget | None = None,
         channel: Channel | None = None,
         turns: Turns | None = None,
@@ -90,7 +91,7 @@ class Attempt(Watched):
         self.state = WAITING
         self.prompt: Prompt | None = None
         self._prepare = _NOTHING_ADDED if turns is None and not options else partial(_prepare, turns, options)
-        self._limiters = limiters
+        self._limiters = [one for one in (limiter, server_limiter) if one is not None]
         self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, lessons=lessons)
         self._transport = transport
         self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM, gate)
@@ -210,7 +211,7 @@ class Attempt(Watched):
         had_content = self._fold.chunks > 0 or any(map(is_content, events))
         end = judge(events, had_content, self._watch.fired)
         try:
-            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.due)
+            trial.then = self._retries.after(end.error, had_content, trio.current_time(), self._watch.find_due())
         except ProviderError as broken:
             trial.then, end = None, evolve(end, status=Status.FAILED, error=broken)
         if trial.then is None:

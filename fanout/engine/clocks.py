@@ -5,7 +5,7 @@ from math import inf
 from attrs import define, field
 
 from fanout.errors import TimedOut
-from fanout.settings.timeouts import Leniency, Timeouts
+from fanout.settings.timeouts import Leniency, Timeouts, forgive
 
 RATE_WINDOW = 5.0
 """Seconds over which `min_tps` is measured, again and again from the first content on."""
@@ -75,6 +75,9 @@ class Clocks:
 
     def next_alarm(self) -> Alarm:
         """Returns the alarm that comes first if nothing more arrives."""
+        return min(self._alarms())
+
+    def _alarms(self) -> list[Alarm]:
         t = self.timeouts
         alarms = [(self.until, "deadline", self.until - self.started)]
         if t.total is not None:
@@ -84,20 +87,33 @@ class Clocks:
         if self.first_at is None:
             if t.first is not None and not self.waived:
                 alarms.append((self.started + t.first + self.late, "first", t.first))
-            return min(alarms)
+            return alarms
         if t.idle is not None:
             alarms.append((self.last_at + t.idle, "idle", t.idle))
         if t.min_tps:
             alarms.append((self._window_at + RATE_WINDOW, "min_tps", t.min_tps))
-        return min(alarms)
+        return alarms
 
-    def pardon(self, late: float) -> None:
-        """Takes note that a clock rings so many seconds late, for which a service without content has more time.
+    def pardon(self, now: float) -> None:
+        """Gives the service more time for its clocks that ring late: we were not there, nor perhaps was the service.
 
-        A request may not have been sent before; content that has come meanwhile only needs to be read.
+        A request may not have been sent before, and who stopped us may have stopped the service too. `total` and the
+        deadline are promised to the caller, and stay.
         """
-        if self.first_at is None:
-            self.late += 2 * self._leniency.pardon(late)  # to now, and from now on
+        late = [alarm for alarm in self._alarms() if alarm[0] <= now and alarm[1] not in ("deadline", "total")]
+        if not late or not self._leniency.pardon(now - min(late)[0], inf):
+            return
+        for at, clock, setting in late:
+            more = forgive(now - at, setting)
+            match clock:
+                case "first":
+                    self.late += now - at + more
+                case "idle":
+                    self.last_at = now + more - setting
+                case "linger":
+                    self.complete_at = now + more - setting
+                case "min_tps":
+                    self._window_at, self._window_tokens = now, self.tokens
 
     def find_fired(self, now: float) -> TimedOut | None:
         """Returns the error of the clock that has fired by `now`, or None if none has."""

@@ -39,9 +39,8 @@ from fanout.settings.timeouts import Leniency
 # Two things differ from happy eyeballs. Content restarts the wait: a connection is there or not, but an answer comes in
 # pieces, and a lane that speaks needs no rival. And a winner may be refused, which counts as a failure.
 #
-# What is left out: nothing is learnt here from one run for the next, neither an order of the lanes nor a delay. A pacer
-# may have learnt both (`fanout/learning/`). Nor is a lane started again after it failed: that is its own business, with
-# the same service (`retry.py`).
+# What is left out: nothing is learnt here from one run for the next; a pacer may have (`fanout/learning/`). Nor is a
+# lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
 @define(eq=False)
@@ -208,7 +207,7 @@ class Group:
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends every lane that has not ended, those of groups that are over among them, and with them the group."""
         self._cancelling = True
-        undecided = [seat for seat in self.seats if seat.weighing is not None and not seat.lost]
+        undecided = [seat for seat in self.seats if seat.weighing is not None]  # who has lost is not weighed
         for seat in undecided:
             seat.status = Status.TIMED_OUT if error else Status.CANCELLED
             _stop_weighing(seat)
@@ -268,7 +267,8 @@ class Group:
             elif certain:
                 delay = inf
             else:
-                self._spoke_at += 2 * leniency.pardon(now - due)
+                if more := leniency.pardon(now - due, self._policy.pace):
+                    self._spoke_at += now - due + more
                 await let_read(now - due)
                 certain = True
         if trio.current_time() >= until:

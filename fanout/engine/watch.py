@@ -53,10 +53,15 @@ class Watch:
         """The seconds that a connection may take."""
         return inf if self.timeouts.connect is None else self.timeouts.connect
 
-    @property
-    def due(self) -> float:
-        """The Trio time at which the next clock fires if nothing more arrives; in the past once one has fired."""
-        return self._clocks.next_alarm()[0] if self.fired is None else -inf
+    def find_due(self) -> float:
+        """Returns the Trio time at which the next clock fires if nothing more arrives; past once one has fired.
+
+        A clock that is due but has not rung is our lateness: it may be asked for before its alarm has its turn.
+        """
+        if self.fired is not None:
+            return -inf
+        self._clocks.pardon(trio.current_time())
+        return self._clocks.next_alarm()[0]
 
     @property
     def limit(self) -> tuple[float, str]:
@@ -128,7 +133,7 @@ class Watch:
         now = trio.current_time()
         self._unsure = not self._unsure and self._clocks.next_alarm()[0] <= now
         if self._unsure:
-            self._clocks.pardon(now - at)
+            self._clocks.pardon(now)
             return True
         self._alarm_at = inf
         self.fired = self._clocks.find_fired(now)
@@ -201,4 +206,4 @@ def format_age(started: float | None, elapsed: float | None) -> str:
     return "" if elapsed is None else f", {elapsed:.1f} s"
 
 
-_NO_TIMEOUTS = Timeouts(connect=inf, first=inf, idle=inf, total=inf, min_tps=0.0)
+_NO_TIMEOUTS = Timeouts()

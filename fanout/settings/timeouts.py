@@ -41,15 +41,30 @@ LATE = 0.03
 """Seconds by which a clock may ring late before that counts as our own slowness: no step of the loop takes as long."""
 
 
+STOPPED = 1.0
+"""Seconds by which a clock rings late where the process was stopped, or as good as that, and not just busy."""
+
+
+def forgive(late: float, setting: float) -> float:
+    """Returns how many seconds more a clock that was set to `setting` has from now on, where it rings so late.
+
+    Those by which we are late, because nobody knows when it was that we were not there. A stop may have begun when the
+    clock did: after it, the clock begins anew. A service that is silent from now on never has more than that.
+    """
+    if late < LATE:
+        return 0.0
+    return setting if late >= STOPPED else min(late, setting)
+
+
 @define
 class Leniency:
     """Gives back the time by which we were late, so that no service pays for it; a few `times` only."""
 
     times: int = 3
 
-    def pardon(self, late: float) -> float:
-        """Returns how many of so many seconds are given back: all, or none."""
+    def pardon(self, late: float, setting: float) -> float:
+        """Returns the seconds that `forgive` says, or none."""
         if late < LATE or not self.times:
             return 0.0
         self.times -= 1
-        return late
+        return forgive(late, setting)

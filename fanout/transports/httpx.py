@@ -215,13 +215,12 @@ class _Progress:
     def __init__(
         self, host: str, client: _Client, receiver: Receiver, connect: float, turn: trio.Lock, deadlines: Deadlines
     ) -> None:
-        self.data = receiver.data
+        self.head, self.data = receiver.head, receiver.data
         self.turn = turn
         self.came = False  # any byte
         self.forwards = client.forwards
         self._host = host
         self._proxy = client.proxy.address if client.proxy else None
-        self._receiver = receiver
         self._connect = connect
         self.deadlines = deadlines
 
@@ -232,10 +231,6 @@ class _Progress:
         self.deadlines.set(self.scope, self._connect)
         self.stream: Any = None
         self._fresh = False
-
-    def head(self, head: Head) -> None:
-        """As Receiver says."""
-        self._receiver.head(head)
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Hears of each step of the library, named by its part (connection, http11, proxy, socks) and what it does."""

@@ -242,3 +242,15 @@ async def test_it_sleeps_where_nothing_is_set(autojump_clock: trio.testing.MockC
     with trio.move_on_after(5):
         await Alarms().run()
     assert trio.current_time() == 5
+
+
+async def test_what_is_set_later_makes_nothing_later_that_was_set_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rung: list[tuple[float, float]] = []
+    async with open_alarms() as alarms:
+        for at in (3.0, 9.0):
+            alarms.set(at, lambda due: rung.append((due, trio.current_time())))
+            await trio.sleep(1)
+        await trio.sleep(20)
+    assert rung == [(3, 3), (9, 9)]

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from math import inf
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -15,6 +15,7 @@ from fanout import Status, Timeouts
 from fanout.abc import Flow, Head, Login, Provider, Reader, Receiver, Reply, Request
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
+from fanout.engine.alarms import Alarms
 from fanout.engine.attempt import Attempt
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Budget
@@ -22,6 +23,7 @@ from fanout.errors import (
     AuthError,
     ConnectError,
     LoginRequired,
+    NotFound,
     ProtocolError,
     ProviderError,
     RateLimited,
@@ -176,25 +178,27 @@ async def test_a_process_that_was_stopped_reads_before_it_judges(autojump_clock:
 
 
 async def test_a_request_that_was_late_by_our_own_fault_has_that_time_again(autojump_clock: MockClock) -> None:
-    busy: list[float | bytes] = [0.3] * 6
+    busy: list[float | bytes] = [0.3] * 4
     lane = Lane([*busy, b"x", b"."], timeouts=Timeouts(first=1))
     await stopped(autojump_clock, lane, (0.5, 3))
     assert lane.end.status is Status.FINISHED
     silent = Lane([HANG], timeouts=Timeouts(first=1))
     await stopped(autojump_clock, silent, (0.5, 3))
     assert silent.error.clock == "first"
-    assert silent.took == pytest.approx(6)  # 2.5 s late, at 3.5 s
+    assert silent.took == pytest.approx(4.5)  # late at 3.5 s, by more than it has in all
     often = Lane([HANG], timeouts=Timeouts(first=1))
     await stopped(autojump_clock, often, (0.5, 1), (0.1, 1), (0.1, 1), (0.1, 1))
     assert often.took == pytest.approx(4.8)  # late a fourth time
 
 
-async def test_a_silent_stream_has_no_more_time_because_of_us(autojump_clock: MockClock) -> None:
-    for clocks in (Timeouts(idle=1), Timeouts(total=1.5)):
-        lane = Lane([0.5, b"x", HANG], timeouts=clocks)
-        await stopped(autojump_clock, lane, (0.7, 3))
-        assert lane.end.status is Status.TIMED_OUT
-        assert lane.took == pytest.approx(3.7)
+@pytest.mark.parametrize(("clocks", "took"), [(Timeouts(idle=1), 4.7), (Timeouts(total=1.5), 3.7)])
+async def test_a_silent_stream_has_its_silence_again_and_no_more_in_all(
+    clocks: Timeouts, took: float, autojump_clock: MockClock
+) -> None:
+    lane = Lane([0.5, b"x", HANG], timeouts=clocks)
+    await stopped(autojump_clock, lane, (0.7, 3))
+    assert lane.end.status is Status.TIMED_OUT
+    assert lane.took == pytest.approx(took)
 
 
 async def test_a_stream_cut_before_its_end_mark_is_failed_with_its_text(autojump_clock: MockClock) -> None:
@@ -777,7 +781,7 @@ async def test_a_lane_whose_turn_does_not_come_before_the_deadline_is_late_and_l
 ) -> None:
     limiter = trio.CapacityLimiter(1)
     limiter.acquire_on_behalf_of_nowait(limiter)
-    lane = Lane(said("x"), limiters=(limiter,))
+    lane = Lane(said("x"), limiter=limiter)
     left: list[int] = []
     lane.attempt.leave = lambda: left.append(1)
     await lane.run(until=trio.current_time() + 3)
@@ -788,7 +792,7 @@ async def test_a_lane_whose_turn_does_not_come_before_the_deadline_is_late_and_l
 async def test_a_lane_that_waits_for_its_turn_is_not_on_its_clocks(autojump_clock: MockClock) -> None:
     limiter = trio.CapacityLimiter(1)
     limiter.acquire_on_behalf_of_nowait(limiter)
-    lane = Lane(said("x", first=1), limiters=(limiter,), timeouts=Timeouts(first=2, idle=2, total=2))
+    lane = Lane(said("x", first=1), limiter=limiter, timeouts=Timeouts(first=2, idle=2, total=2))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lane.run)
         await trio.sleep(10)
@@ -813,7 +817,7 @@ async def test_a_lane_cancelled_in_the_step_in_which_its_turn_comes_says_nothing
 ) -> None:
     limiter = trio.CapacityLimiter(1)
     for number in range(20):
-        lane = Lane(said("x"), limiters=(limiter,))
+        lane = Lane(said("x"), limiter=limiter)
         limiter.acquire_on_behalf_of_nowait(lane)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lane.run)
@@ -1200,3 +1204,127 @@ async def test_a_lane_goes_on_from_what_was_said(autojump_clock: MockClock) -> N
     assert [message.text for message in seen[0].messages] == ["hi", "hello", "?"]
     assert seen[0].state == {"chat": "1"}
     assert lane.attempt.prompt == seen[0]
+
+
+async def test_an_answer_says_whose_it_is(autojump_clock: MockClock) -> None:
+    lane = Lane(said("x"), Words("a", "large"), elsewhere=True)
+    answer = (await lane.run()).attempt.answer
+    assert (answer.lane, answer.provider, answer.model, answer.elsewhere) == ("a", "a", "large", True)
+    assert Lane([]).attempt.answer.elsewhere is False
+    assert Lane([]).attempt.prompt is None
+
+
+class Marked(Words):
+    """A provider whose answers bear its mark."""
+
+    maker: ClassVar[Any] = {"mark": "of a"}
+
+
+async def test_what_a_service_must_have_back_is_kept_under_its_providers_mark(autojump_clock: MockClock) -> None:
+    lane = await Lane([1, b"?thought", 1, b"x ."], Marked("a")).run()
+    assert lane.attempt.answer.opaque == {"mark": "of a", "parts": []}
+
+
+async def test_a_lane_sets_its_clocks_with_the_alarms_that_all_share(autojump_clock: MockClock) -> None:
+    class Shared(Alarms):
+        count = 0
+
+        def set(self, at: float, ring: Any) -> None:
+            self.count += 1
+            super().set(at, ring)
+
+    alarms = Shared()
+    await Lane(said("x"), timeouts=Timeouts(first=5), alarms=alarms).run()
+    assert alarms.count > 0
+
+
+async def test_the_prompt_of_a_try_that_may_have_been_read_is_counted_as_waste(autojump_clock: MockClock) -> None:
+    for error, repeated in ((ServerError("x"), 1), (ConnectError("x"), 0)):
+        scripts: Any = iter([[1, error], said("x")])
+        lane = await Lane(MemoryTransport(lambda _, scripts=scripts: next(scripts)), retries=1).run()  # type: ignore[misc]
+        assert (lane.attempt.answer.text, lane.attempt.answer.repeated) == ("x", repeated)
+
+
+class Asking(Words):
+    """Asks an address of its own."""
+
+    url: str = "http://a/models/m?key=canary?"
+
+    def request(self, prompt: Prompt) -> Request:
+        if not self.url:
+            raise NotFound("no such model")
+        return Request("POST", self.url)
+
+
+async def test_where_nothing_was_found_the_error_names_the_address_without_its_query(autojump_clock: MockClock) -> None:
+    lane = await Lane([1, NotFound("no such model")], Asking("a")).run()
+    assert (lane.error.url, lane.error.lane) == ("http://a/models/m", "a")
+    other = await Lane([1, AuthError("no")], Asking("a")).run()
+    assert not hasattr(other.error, "url")
+
+
+async def test_where_nothing_was_asked_the_error_names_no_address(autojump_clock: MockClock) -> None:
+    provider = Asking("a")
+    provider.url = ""
+    lane = await Lane([], provider).run()
+    assert (type(lane.error), lane.error.url) == (NotFound, "")
+
+
+async def test_a_lane_that_comes_too_late_for_its_turn_says_so(autojump_clock: MockClock) -> None:
+    limiter = trio.CapacityLimiter(1)
+    limiter.acquire_on_behalf_of_nowait("another lane")
+    lane = await Lane(said("x"), limiter=limiter).run(until=trio.current_time() + 1)
+    assert "the deadline of all lanes together passed before its turn came" in str(lane.error)
+    assert lane.took == 1
+
+
+class Clumsy(Words):
+    """Fails to adapt itself to an error."""
+
+    def adapted(self, error: ProviderError) -> Provider | None:
+        raise KeyError("x")
+
+
+@pytest.mark.internal
+async def test_a_provider_that_fails_at_its_own_time_out_has_failed(autojump_clock: MockClock) -> None:
+    lane = await Lane([HANG], Clumsy("a"), timeouts=Timeouts(first=1)).run()
+    assert (lane.end.status, type(lane.error)) == (Status.FAILED, ProtocolError)
+
+
+class RaisingReader(WordsReader):
+    def feed(self, data: bytes, /) -> list[Event]:
+        raise RateLimited("slow down")
+
+    def close(self, error: ProviderError | None = None, /) -> list[Event]:
+        raise KeyError("x")
+
+
+class Raising(Words):
+    """Its reader raises whatever comes."""
+
+    def read(self, head: Head, request: Request | None = None) -> Reader:
+        return RaisingReader(head)
+
+
+async def test_the_error_that_a_reader_raises_is_the_lanes_whatever_else_fails_then(autojump_clock: MockClock) -> None:
+    lane = await Lane([1, b"x"], Raising("a")).run()
+    assert (type(lane.error), str(lane.error)) == (RateLimited, "a: rate_limit: slow down")
+
+
+async def test_bytes_of_a_refusal_and_an_empty_read_begin_no_answer(autojump_clock: MockClock) -> None:
+    scripts: list[Script] = [[1, Head(500), b"x", HANG], [1, b"", HANG]]
+    for script in scripts:
+        lane = await Lane(script, timeouts=Timeouts(first=3), patient=True).run()
+        assert lane.took == 3
+    lane = await Lane([1, b"~", HANG], timeouts=Timeouts(first=3), patient=True).run()
+    assert lane.took == 4
+
+
+def test_a_lane_asks_whom_its_group_has_named() -> None:
+    attempt = Lane([]).attempt
+
+    def is_alone() -> bool:
+        return True
+
+    attempt.alone = is_alone
+    assert attempt.alone is is_alone

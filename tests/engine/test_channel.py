@@ -63,7 +63,7 @@ async def test_a_second_consumer_is_refused() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.__anext__)
         await wait_all_tasks_blocked()
-        with pytest.raises(trio.BusyResourceError):
+        with pytest.raises(trio.BusyResourceError, match="one consumer"):
             await channel.__anext__()
         nursery.cancel_scope.cancel()
 
@@ -124,3 +124,20 @@ async def _put_later(channel: Channel) -> None:
     channel.put("a", [], 0.0)
     await wait_all_tasks_blocked()
     channel.put("a", deltas("x"), 0.0)
+
+
+async def test_all_that_is_at_hand_is_taken_at_once_and_then_waited_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    channel = Channel()
+    channel.put("a", deltas("x", "y"), 0.0)
+    assert [tagged.event for tagged in await channel.take()] == deltas("x", "y")
+    with trio.move_on_after(1):
+        await channel.take()
+    assert trio.current_time() == 1
+    channel.put("a", deltas("z", "w"), 0.0)
+    assert (await channel.__anext__()).event == Delta("z")
+    assert [tagged.event for tagged in await channel.take()] == deltas("w")
+    channel.close()
+    with pytest.raises(StopAsyncIteration):
+        await channel.take()

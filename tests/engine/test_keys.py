@@ -234,3 +234,74 @@ async def test_nothing_is_sent_while_all_keys_of_a_lane_rest(autojump_clock: Moc
     assert isinstance(error, RateLimited)
     assert error.retry_after == 300
     assert not transport.exchanges
+
+
+def test_what_is_known_of_keys_is_not_shown() -> None:
+    assert repr(Known({ONE: 1.0}, {ONE: TWO}, {ONE})) == "Known()"
+
+
+def test_a_key_that_was_refused_and_then_limited_is_a_limited_one() -> None:
+    keys = Keys((ONE, TWO))
+    for key in (ONE, TWO):
+        keys.learn(key, AuthError("no", status=401), 0)
+    error = keys.check_rest(1)
+    assert type(error) is AuthError
+    assert str(error) == "auth: all 2 keys rest; the first may be used again in 599 s; the service refused them"
+    keys.learn(ONE, RateLimited("slow down"), REFUSED_BLOCK)
+    keys.learn(TWO, RateLimited("slow down"), REFUSED_BLOCK)
+    assert type(keys.check_rest(REFUSED_BLOCK + 1)) is RateLimited
+
+
+def test_the_note_on_a_refused_key_says_the_status_or_the_kind() -> None:
+    keys = Keys((ONE, TWO))
+    keys.learn(ONE, AuthError("no", status=403), 0)
+    keys.learn(TWO, AuthError("no"), 0)
+    assert keys.notes == ["key 1 of 2 was refused (403)", "key 2 of 2 was refused (auth)"]
+
+
+def test_each_change_of_key_is_counted() -> None:
+    keys = Keys((ONE, TWO, evolve(ONE, key=Secret("k3"))))
+    changed = [keys.learn(keys.usable(now), RateLimited("x", retry_after=0), now) for now in (1.0, 2.0, 3.0, 4.0)]
+    assert changed == [True, True, False, False]
+
+
+class Equal(Words):
+    """Adapts itself to what it is already."""
+
+    def adapted(self, error: ProviderError) -> Provider | None:
+        return Words(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Words)
+
+    def __hash__(self) -> int:  # type: ignore[override]  # Words have none
+        return 1
+
+
+def test_a_form_that_is_the_same_is_no_other() -> None:
+    equal = Equal("a")
+    keys = Keys((equal,))
+    assert not keys.learn(equal, InvalidRequest("x"), 0)
+    assert not keys.known.forms
+
+
+async def test_a_login_is_asked_about_the_provider_that_was_refused() -> None:
+    asked: list[object] = []
+
+    class Desk:
+        async def renew(self, provider: Provider, credentials: Credentials | None) -> Credentials | None:
+            asked.append((provider, credentials))
+            return None
+
+        async def keep(self, credentials: Credentials) -> None:
+            raise AssertionError
+
+    needed = LoginRequired("no")
+    assert await Keys((ONE,), login=Desk()).log_in(ONE, needed) is needed
+    assert asked == [(ONE, ONE.credentials)]
+
+
+def test_a_lane_with_one_key_asks_though_others_have_learnt_that_it_rests() -> None:
+    known = Known()
+    Keys((ONE, TWO), known).learn(ONE, RateLimited("x"), 0)
+    assert Keys((ONE,), known).check_rest(1) is None

@@ -122,7 +122,7 @@ def random_lane(random: Random, limiter: trio.CapacityLimiter) -> Lane:
     transport = MemoryTransport(lambda _: random.choice(SCRIPTS))
     keys = Keys((provider, Words("b"))[: random.choice([1, 2])], login=desk)
     timeouts = random.choice([Timeouts(first=inf, idle=inf, total=inf), Timeouts(first=3), Timeouts(total=4)])
-    return Lane(transport, provider, keys=keys, retries=3, timeouts=timeouts, limiters=(limiter,))
+    return Lane(transport, provider, keys=keys, retries=3, timeouts=timeouts, limiter=limiter)
 
 
 def cut_off_when_it_hears(lane: Lane, random: Random) -> None:

@@ -40,6 +40,11 @@ def test_an_answer_with_nothing_in_it_is_truncated_and_may_be_repeated(reason: s
     assert end.finish_reason is None
 
 
+def test_a_note_is_a_sign_of_an_answer_and_the_finish_reason_without_raw_words_is_not_looked_for() -> None:
+    end = judge([End(Status.FINISHED, "stop", notes=("None of its parts is known",))], had_content=False)
+    assert str(end.error) == "protocol: nothing of the answer is known: None of its parts is known"
+
+
 @pytest.mark.parametrize("usage", [Usage(9, 0), Usage(9), Usage(9, 5, estimated=True)])
 def test_what_is_not_counted_is_not_paid_for(usage: Usage) -> None:
     assert isinstance(judge([usage, End(Status.FINISHED, "stop")], had_content=False).error, Truncated)

@@ -1,5 +1,6 @@
 from math import inf
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -27,11 +28,25 @@ async def test_a_clock_that_fires_cuts_off_what_is_watched(autojump_clock: MockC
         lane = watch(alarms, first=3)
         with lane.scope:
             lane.start(inf)
-            assert lane.due == 3
+            assert lane.find_due() == 3
             await trio.sleep_forever()
         assert trio.current_time() == 3
         assert isinstance(lane.fired, TimedOut)
-        assert (fired(lane), lane.due) == (("first", 3), -inf)
+        assert (fired(lane), lane.find_due()) == (("first", 3), -inf)
+
+
+async def test_who_asks_before_a_late_alarm_rings_hears_of_a_clock_that_has_time_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_alarms() as alarms:
+        lane = watch(alarms, first=3)
+        with lane.scope:
+            lane.start(inf)
+            await trio.sleep(1)
+            autojump_clock.jump(40)
+            assert lane.find_due() == 44  # else no other try would follow one that failed meanwhile
+            await trio.sleep_forever()
+        assert (trio.current_time(), fired(lane)) == (44, ("first", 3))
 
 
 async def test_content_moves_the_alarm_later_and_nothing_rings_before(autojump_clock: MockClock) -> None:
@@ -64,7 +79,7 @@ async def test_a_pause_leaves_the_deadline_alone_and_then_all_begins_anew(autoju
             assert lane.start(100) == 0
             await trio.sleep(2)
             lane.pause()
-            assert lane.due == 100
+            assert lane.find_due() == 100
             await trio.sleep(50)
             assert lane.resume() == 52
             await trio.sleep_forever()
@@ -145,6 +160,8 @@ async def test_an_alarm_is_set_only_to_be_earlier_and_a_superseded_one_sets_none
         await trio.sleep(36)
         assert (fired(lane), alarms.count) == (None, 4)  # the one set first has rung too, and was not wanted
         assert (60, False) in alarms.rung  # nor had anything to be read for it
+        assert (20.5, False) in alarms.rung  # nor for one whose lane had spoken meanwhile
+        assert (20.5, True) not in alarms.rung
         nursery.cancel_scope.cancel()
 
 
@@ -159,3 +176,34 @@ async def test_an_age_counts_on_while_it_runs(autojump_clock: MockClock) -> None
 
 def test_an_age_outside_trio_is_known_only_of_what_has_ended() -> None:
     assert (format_age(1.5, None), format_age(1.5, 3)) == ("", ", 3.0 s")
+
+
+async def test_a_lane_that_is_alone_is_waited_for_and_that_is_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fanout")
+    async with open_alarms() as alarms:
+        lane = Watch(Timeouts(first=3).over(DEFAULTS), alarms, patient=True)
+        lane.alone = lambda: True
+        with lane.scope:
+            lane.start(inf)
+            await trio.sleep(10)
+    assert (fired(lane), lane.notes) == (None, ["no content within 3 s; as the only lane left it was waited for"])
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("fanout", "no content within 3 s; as the only lane left it is waited for")
+    ]
+
+
+@pytest.mark.parametrize("patient", [None, True])
+async def test_a_lane_is_not_waited_for_unless_it_is_patient_and_somebody_says_that_it_is_alone(
+    patient: bool | None, autojump_clock: MockClock
+) -> None:
+    async with open_alarms() as alarms:
+        timeouts = Timeouts(first=3).over(DEFAULTS)
+        lane = Watch(timeouts, alarms) if patient is None else Watch(timeouts, alarms, patient=patient)
+        if patient is None:
+            lane.alone = lambda: True
+        with lane.scope:
+            lane.start(inf)
+            await trio.sleep_forever()
+    assert (trio.current_time(), fired(lane)) == (3, ("first", 3))

@@ -24,8 +24,12 @@ def test_a_hedge_may_start_all_at_once() -> None:
     assert Hedge("a", "b", after=0).pace == 0
 
 
-@pytest.mark.parametrize("after", [-1.0, float("nan")])
-def test_a_delay_must_be_a_time(after: float) -> None:
+def test_a_delay_of_which_nothing_is_said_is_that_of_a_slow_first_token() -> None:
+    assert Hedge("a", "b").pace == 0.8
+
+
+@pytest.mark.parametrize("after", [-1.0, float("nan"), True, "1", None])
+def test_a_delay_must_be_a_time(after: Any) -> None:
     with pytest.raises(UsageError, match="after"):
         Hedge("a", after=after)
 

@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 
+from fanout.answers import Answer
 from fanout.errors import UsageError
 from fanout.events import Delta, End, Status
 from fanout.policies.quorum import Quorum
@@ -43,3 +46,14 @@ def test_a_refused_answer_does_not_count_towards_k() -> None:
 def test_k_must_be_reachable(k: int) -> None:
     with pytest.raises(UsageError, match="between 1 and the number of lanes, 3"):
         Quorum(*"abc", k=k)
+
+
+def test_an_empty_answer_is_refused_without_being_told() -> None:
+    accept: Any = Quorum(*"ab", k=1).accept
+    assert [accept(Answer("a", text=text)) for text in ("", "x")] == [False, True]
+
+
+def test_a_lane_that_has_lost_cannot_help_to_k() -> None:
+    lanes = standing(BAD, RUNNING, RUNNING)
+    lanes[1].lost = True
+    assert list(Quorum(*"abc", k=2).losers(0, End(BAD), lanes)) == [0, 1, 2]

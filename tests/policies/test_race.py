@@ -3,6 +3,7 @@ from functools import partial
 from math import inf
 
 import pytest
+from attrs import frozen
 
 from fanout.abc import Policy
 from fanout.answers import Answer
@@ -65,6 +66,10 @@ def test_a_thought_wins_where_it_is_said_to_count(race: Race) -> None:
     assert race.losers(0, Delta("x"), [Stood(), Stood()])
 
 
+def test_data_for_its_service_alone_is_no_thought() -> None:
+    assert not Race(on="first_thought").losers(0, Reasoning("", {"data": {}}), [Stood(), Stood()])
+
+
 def test_on_first_token_a_lane_that_ends_with_a_refusal_wins_if_nobody_spoke_before() -> None:
     lanes = [Stood(Status.FINISHED), Stood()]
     assert list(Race(on="first_token").losers(0, FINISHED, lanes)) == [1]
@@ -124,3 +129,37 @@ def test_a_hedge_and_a_fallback_take_what_a_race_takes(make: Callable[..., Polic
     assert list(make("a", "b", on="first_token", reasoning=True).losers(0, Reasoning("x"), lanes)) == [1]
     accept = make("a", "b", accept=refuse_all).accept
     assert accept is refuse_all
+
+
+def test_thoughts_break_a_silence_only_where_they_count() -> None:
+    assert [Reasoning in race.speech for race in (Race(), Race(reasoning=True), Race(on="first_thought"))] == [
+        False,
+        True,
+        True,
+    ]
+
+
+@frozen
+class Spoken:
+    """The standing of a lane that runs, and has said its first thought and word at these times."""
+
+    ttft: float | None
+    ttfo: float | None
+    lost: bool = False
+    status: Status | None = None
+    good: bool = False
+    place: int = 0
+
+    @property
+    def answer(self) -> Answer:
+        return Answer("a", ttft=self.ttft, ttfo=self.ttfo)
+
+
+def test_a_lane_that_runs_has_won_when_its_output_made_all_others_lose() -> None:
+    on_token, on_thought = Race(on="first_token"), Race(on="first_thought")
+    word, thought, nothing = Spoken(1, 1), Spoken(1, None), Spoken(None, None)
+    lost = Spoken(None, None, lost=True)
+    assert [race.winner([lost, word]) for race in (on_token, on_thought, Race())] == [1, 1, None]
+    assert [race.winner([lost, thought]) for race in (on_token, on_thought)] == [None, 1]
+    assert [race.winner([lost, nothing]) for race in (on_token, on_thought)] == [None, None]
+    assert [race.winner([word, nothing]) for race in (on_token, on_thought)] == [None, None]

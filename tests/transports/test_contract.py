@@ -395,6 +395,31 @@ async def test_a_connection_that_does_not_come_ends_though_we_were_late(real: Re
 
 @pytest.mark.slow
 @pytest.mark.parametrize("real", [HttpxTransport, CurlTransport])
+async def test_a_connection_that_comes_late_by_our_fault_is_used_whatever_else_begins_then(
+    real: Real, certificate: Certificate
+) -> None:
+    connections = 0
+
+    async def be_slow(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await trio.sleep(0.4)
+        secure = trio.SSLStream(stream, certificate.context(), server_side=True)
+        await secure.receive_some(1000)
+        await secure.send_all(HI)
+
+    async with serve(be_slow) as url, real(ca_file=str(certificate.path)) as transport, trio.open_nursery() as nursery:
+        ears = [Ears(), Ears()]
+        for each in ears:
+            nursery.start_soon(transport.exchange, Request("POST", secure_url(url)), each, 0.6)
+            await trio.sleep(0.1)
+            time.sleep(1.5)  # noqa: ASYNC251  # as a caller's code does, or who stops the process
+    assert [each.body for each in ears] == [b"hi"] * 2
+    assert connections == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [HttpxTransport, CurlTransport])
 @pytest.mark.parametrize("busy", [0.0, 0.2], ids=["idle", "busy"])
 @again
 async def test_a_connection_that_does_not_come_ends_at_its_limit_and_what_we_lost(
