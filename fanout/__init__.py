@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fanout.errors import (
         AllLanesFailed,
         AuthError,
+        CircuitOpen,
         ConfigurationError,
         ConnectError,
         FanoutError,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from fanout.policies.best import Best
     from fanout.policies.consensus import Consensus
     from fanout.policies.fallback import Fallback
+    from fanout.policies.fastest import Fastest
     from fanout.policies.fuse import Fuse
     from fanout.policies.hedge import Hedge
     from fanout.policies.quorum import Quorum
@@ -104,6 +106,7 @@ _HOMES = {
     "fanout.errors": (
         "AllLanesFailed",
         "AuthError",
+        "CircuitOpen",
         "ConfigurationError",
         "ConnectError",
         "FanoutError",
@@ -151,6 +154,7 @@ _HOMES = {
     "fanout.policies.best": ("Best",),
     "fanout.policies.consensus": ("Consensus",),
     "fanout.policies.fallback": ("Fallback",),
+    "fanout.policies.fastest": ("Fastest",),
     "fanout.policies.fuse": ("Fuse",),
     "fanout.policies.hedge": ("Hedge",),
     "fanout.policies.quorum": ("Quorum",),
@@ -173,6 +177,7 @@ __all__ = [
     "Answer",
     "AuthError",
     "Best",
+    "CircuitOpen",
     "ConfigurationError",
     "ConnectError",
     "Consensus",
@@ -183,6 +188,7 @@ __all__ = [
     "Fallback",
     "Fanout",
     "FanoutError",
+    "Fastest",
     "File",
     "Fuse",
     "Hedge",

@@ -325,6 +325,14 @@ class Policy(ABC):
     waits: bool = True
 
     pace: float = 0.0
+    percentile: float | None = None
+    """The share of a lane's requests that have spoken by the time the next starts; None: `pace` holds for all."""
+    budget: float = inf
+    """The hedges a request at most, where the delay is learnt."""
+    explore: float | None = None
+    """The probability that another lane goes first than the fastest; None: they start in the order of the plan."""
+    on: str = "finish"
+    """The event that wins, by which latencies are learnt: a whole answer, or a first word."""
     retries: ClassVar[int] = 1
     chooses: ClassVar[bool] = True
     """True if it chooses a winner."""

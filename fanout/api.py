@@ -14,9 +14,10 @@ from fanout import catalog
 from fanout.abc import Accept, Login, Observer, Policy, Provider, Transport
 from fanout.answers import Answer, Run, Spent, Wasted
 from fanout.answers.certain import Certain
-from fanout.answers.prices import cost
+from fanout.answers.prices import bound_cost, cost
 from fanout.catalog.config import Config, load
 from fanout.engine.alarms import open_alarms
+from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.observer import tell
@@ -37,6 +38,7 @@ from fanout.plan import (
     check_call,
     check_call_names,
     find_schema,
+    open_memory,
 )
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
@@ -53,18 +55,22 @@ Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 
 
 @asynccontextmanager
-async def open_transport(name: str | None = None, *, login: Login | None = None) -> AsyncGenerator[Connections]:
+async def open_transport(
+    name: str | None = None, *, login: Login | None = None, remember: bool = False
+) -> AsyncGenerator[Connections]:
     """Opens connections for several calls: they are kept alive, and the embedded model keeps running, until the end.
 
     `name` is curl or httpx; without it, curl carries the requests wherever it runs. `login` gets credentials for
-    services that people log in to; usually those that `fanout login` has stored. Raises UsageError.
+    services that people log in to; usually those that `fanout login` has stored. What the calls learn of services holds
+    until the end; `remember` begins with what earlier runs have learnt, and keeps it for later ones, as the command
+    does. Raises UsageError.
     """
     _check_loop("open_transport")
     from fanout.local.server import LocalModel  # noqa: PLC0415  # many runs need no embedded model
     from fanout.transports.choice import choose_transport  # noqa: PLC0415  # tests and users bring their own
 
-    async with choose_transport(name) as http, LocalModel.open(http) as transport:
-        yield Connections(transport, login=login, home=trio.lowlevel.current_trio_token())
+    async with open_memory(kept=remember) as memory, choose_transport(name) as http, LocalModel.open(http) as transport:
+        yield Connections(transport, login=login, memory=memory, home=trio.lowlevel.current_trio_token())
 
 
 class Fanout:
@@ -109,10 +115,10 @@ class Fanout:
         beside: list[Answer] = []
         lost: list[Answer] = []
         overhead = {attempt.name for attempt in self._group.overhead()}
-        for _, seat, kept in self._group.places():
+        for attempt, seat, kept in self._group.places():
             answer = seat.answer
             if self._group.over:
-                answer = evolve(answer, cost=cost(answer))
+                answer = _price(attempt, answer)
             answers[answer.lane] = answer
             if kept:
                 keeps.append(answer)
@@ -209,6 +215,14 @@ async def _open(
         with unwrapping():
             until = fanout.started + given.get("deadline", inf)
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
+
+
+def _price(attempt: Attempt, answer: Answer) -> Answer:
+    """Returns a lane's answer with its cost, and the most that it may cost."""
+    low = cost(answer)
+    limit = attempt.prompt.options.max_tokens if attempt.prompt else None
+    most = attempt.count_most(answer.tokens, limit) if low else None
+    return evolve(answer, cost=low, cost_high=bound_cost(answer, low, most))
 
 
 async def _look_up_prices(group: Group | Staged) -> None:

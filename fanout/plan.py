@@ -1,7 +1,10 @@
 """A plan's lanes, ready to run: names looked up, settings checked and laid over each other, a group a policy."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from urllib.parse import urlsplit
 
 import trio
 from attrs import define, evolve, field, fields_dict, frozen
@@ -17,11 +20,18 @@ from fanout.engine.channel import Channel
 from fanout.engine.group import Group
 from fanout.engine.judging import Again
 from fanout.engine.keys import Keys, Known
+from fanout.engine.lessons import Lessons
 from fanout.engine.reask import ReaskingGroup
-from fanout.engine.retry import Budget
+from fanout.engine.retry import RANDOM, Budget
 from fanout.engine.seats import Compound
 from fanout.engine.staged import Staged
 from fanout.errors import ConfigurationError, UsageError
+from fanout.events import Reasoning
+from fanout.learning import kept as kept_memory
+from fanout.learning.gates import Gate, Rivals
+from fanout.learning.latencies import FIRST, Key, Measure
+from fanout.learning.memory import Memory
+from fanout.learning.pacing import Fixed, Learnt, Pacer, Sorted
 from fanout.login.stored import StoredLogins
 from fanout.policies.race import JUDGED_WHOLE, Race
 from fanout.prompt import Options
@@ -35,6 +45,8 @@ if TYPE_CHECKING:
 JUDGE = "judge"
 """The name of a judge's lane."""
 
+_log = logging.getLogger("fanout")
+
 MAKE = 64
 """Lanes that are made between two looks at the sockets, which takes some milliseconds."""
 
@@ -47,7 +59,9 @@ class Connections:
     """Open connections and what they have learnt: a Transport that many calls may share.
 
     `budgets` say how much repeating a service still gets, `known` which keys rest and what a service does not take, and
-    `limiters` how many lanes of one name may run at once, `login` gets credentials for services that people log in to.
+    `limiters` how many lanes of one name or server may run at once, `login` gets credentials for services that people
+    log in to.
+    `memory` is what the lanes have taught of their services; None: nothing is learnt, and nobody is spared for it.
     `observer` is told of all lanes and runs. `home` is the run of Trio that they belong to, if only one can use them.
     """
 
@@ -57,6 +71,7 @@ class Connections:
     limiters: dict[str, trio.CapacityLimiter] = field(factory=dict)
     login: Login | None = None
     observer: Observer | None = None
+    memory: Memory | None = field(factory=Memory)
     home: trio.lowlevel.TrioToken | None = None
 
     async def exchange(self, request: Request, receiver: Receiver, connect: float) -> None:
@@ -79,11 +94,46 @@ class Connections:
             self.login = StoredLogins()
         return self.login
 
-    def limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
-        """The bound of the lanes of this name, if there is one."""
-        if lane.concurrency is None:
+    def pacer(self, policy: Policy, measure: Measure, keys: Sequence[Key], before: Sequence[int]) -> Pacer:
+        """The pacer of a group whose lanes are these services; `before` are the characters of their conversations."""
+        pacer: Pacer = Fixed(policy.pace)
+        if self.memory is None:
+            return pacer
+        if policy.percentile is not None:
+            budget = self.memory.hedge_budget(keys[0], policy.budget)
+            pacer = Learnt(self.memory.latencies, policy.percentile, policy.pace, budget, keys, measure, before)
+        if policy.explore is not None:
+            pacer = Sorted(pacer, self.memory.latencies, keys, policy.explore, RANDOM)
+        return pacer
+
+    def limiter(self, name: str, bound: int | None) -> trio.CapacityLimiter | None:
+        """The bound of all that run under this name at once, if there is one."""
+        return None if bound is None else self.limiters.setdefault(name, trio.CapacityLimiter(bound))
+
+    def server_limiter(self, lane: catalog.LaneSpec) -> trio.CapacityLimiter | None:
+        """The bound of all lanes of this lane's server, if there is one."""
+        if lane.server_concurrency is None:
             return None
-        return self.limiters.setdefault(lane.name, trio.CapacityLimiter(lane.concurrency))
+        server = urlsplit(lane.provider.base_url)
+        return self.limiter(f"{server.scheme}://{server.netloc}", lane.server_concurrency)
+
+
+@asynccontextmanager
+async def open_memory(*, kept: bool) -> AsyncGenerator[Memory]:
+    """Opens a memory of services, for as long as connections are shared; `kept`, it is that of earlier runs and later.
+
+    It is kept in a thread, as another process may hold the lock; if that fails, nothing else does. Raises UsageError.
+    """
+    memory = kept_memory.load(trio.current_time()) if kept else Memory()
+    try:
+        yield memory
+    finally:
+        if kept:
+            with trio.CancelScope(shield=True):
+                try:
+                    await trio.to_thread.run_sync(kept_memory.save, memory, trio.current_time())
+                except UsageError as error:
+                    _log.warning("what was learnt is not kept: %s", error)
 
 
 class CallSettings(TypedDict, total=False):
@@ -228,6 +278,9 @@ class Builder:
     names: set[str] = field(factory=set)
     counts: dict[str, int] = field(factory=dict)
     judges: bool = False
+    _measures: tuple[Measure, ...] = field(default=(FIRST,), init=False)
+    """The first content, and what the groups around a lane wait by, the outermost first."""
+    _rivals: Rivals = field(factory=Rivals, init=False)
     _enough: int = field(default=MAKE, init=False)
     _specs: dict[str, catalog.LaneSpec] = field(factory=dict, init=False)  # of lanes that may be asked again
     _found: dict[str, catalog.LaneSpec] = field(factory=dict, init=False)
@@ -249,18 +302,32 @@ class Builder:
         if schema is not None and not policy.waits:
             raise UsageError(JUDGED_WHOLE.format("first_token"))
         lanes: list[Attempt | Compound] = []
+        measure = Measure(policy.on == "finish", Reasoning in policy.speech)
+        before = self._measures
+        if policy.percentile is not None and measure not in before:
+            self._measures = (*before, measure)
         for lane in policy.lanes:
             if len(self.names) >= self._enough:
                 await trio.lowlevel.checkpoint()
                 self._enough = len(self.names) + MAKE
             lanes.append(await self._lane(lane, policy, schema))
+        self._measures = before
         if (hearing := policy.open_hearing()) is not None:
             return await self._staged(policy, lanes, hearing, schema)
-        name = type(policy).__name__.lower()
+        name, on_lose = type(policy).__name__.lower(), self.settings.on_lose
+        pacer = self._pacer(policy, measure, lanes)
         if schema is not None and schema.reask and (policy.schema is not None or outermost):
             again = self._make_again(policy)
-            return ReaskingGroup(name, policy, lanes, self.settings.on_lose, schema, again)
-        return Group(name, policy, lanes, self.settings.on_lose, schema)
+            return ReaskingGroup(name, policy, lanes, on_lose, schema, again, pacer)
+        return Group(name, policy, lanes, on_lose, schema, pacer)
+
+    def _pacer(self, policy: Policy, measure: Measure, lanes: Sequence[Attempt | Compound]) -> Pacer:
+        """Makes the pacer of a group; a group within it is known by its first lane."""
+        if policy.percentile is None and policy.explore is None:
+            return Fixed(policy.pace)
+        first = [lane if isinstance(lane, Attempt) else next(lane.attempts())[0] for lane in lanes]
+        keys = [find_key(attempt.provider) for attempt in first]
+        return self.connections.pacer(policy, measure, keys, [self._count_before(attempt.name) for attempt in first])
 
     async def _staged(
         self, policy: Policy, lanes: Sequence[Attempt | Compound], hearing: Hearing, schema: "Schema | None"
@@ -338,6 +405,7 @@ class Builder:
         tries = (lane.retries, self.settings.retries, retries)
         name = self._unique(JUDGE if self.judges else lane.name)
         history = None if self.judges else self.settings.history
+        lessons, gate = self._learn_of(lane)
         clocks, patient = self._find_clocks(lane)
         return Attempt(
             name,
@@ -347,8 +415,16 @@ class Builder:
             retries=next(number for number in tries if number is not None),
             options=None if lane.options is NO_OPTIONS else lane.options,
             budget=self.connections.budget(lane.provider),
-            keys=Keys((lane.provider, *lane.spares), self.connections.known, self.connections.login_for(lane.provider)),
-            limiter=self.connections.limiter(lane),
+            keys=Keys(
+                (lane.provider, *lane.spares),
+                self.connections.known,
+                self.connections.login_for(lane.provider),
+                lane.keys == "round_robin",
+            ),
+            limiter=self.connections.limiter(lane.name, lane.concurrency),
+            server_limiter=self.connections.server_limiter(lane),
+            lessons=lessons,
+            gate=gate,
             channel=self.channel,
             alarms=self.alarms,
             observer=self.connections.observer,
@@ -356,6 +432,21 @@ class Builder:
             elsewhere=is_elsewhere(lane.provider.name, lane.provider.base_url),
             turns=history.turns(name) if history else None,
         )
+
+    def _learn_of(self, lane: catalog.LaneSpec) -> tuple[Lessons | None, Gate | None]:
+        """Makes what a lane teaches with, and the gate to its service."""
+        memory = self.connections.memory
+        if memory is None:
+            return None, None
+        key = find_key(lane.provider)
+        account = None if lane.spares else " or ".join(getattr(lane.provider, "key_env", ())) or "key"
+        lessons = Lessons(key, memory.latencies, self._measures, memory.lengths, lane.on_cancel)
+        return lessons, Gate(memory.circuits, key, account, self._rivals)
+
+    def _count_before(self, name: str) -> int:
+        """Counts the characters of the conversation that a lane goes on from."""
+        turns = self.settings.history.turns(name) if self.settings.history else None
+        return sum(len(message.text) for message in turns.messages) if turns else 0
 
     def _unique(self, name: str) -> str:
         """The name, or `name#2` and so on for the second of that name."""
@@ -365,6 +456,11 @@ class Builder:
             unique = f"{name}#{number}"
         self.names.add(unique)
         return unique
+
+
+def find_key(provider: Provider) -> Key:
+    """Returns the name under which a provider's service is remembered."""
+    return Key(provider.name, provider.base_url.partition("?")[0], provider.model)  # a query may hold a key
 
 
 def _check_provider(provider: Provider) -> None:

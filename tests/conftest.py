@@ -1,17 +1,25 @@
+import atexit
 import logging
+import os
 import signal
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from fanout.errors import parsing
 from tests import tools
 
+STATE = TemporaryDirectory(prefix="fanout-state-")
+"""The directory in which all tests and their processes keep what they learn: not the user's."""
+atexit.register(STATE.cleanup)
+
 
 def pytest_configure() -> None:
     """Hears the signals that some tests send, also where a shell or nohup has started it deaf to them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["XDG_STATE_HOME"] = STATE.name
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

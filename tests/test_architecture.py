@@ -20,7 +20,7 @@ CHATS = ("chats", "chats/huggingchat")
 TRANSPORTS = ("transports", "transports/curl")
 BENCH = tuple(f"bench/{room}" for room in ("records", "analysis", "load", "load/design", "calibration"))
 PURE_BENCH = ("bench/records", "bench/analysis", "bench/report", "bench/load/design")
-SHARED = ("storage", "ledger")
+SHARED = ("storage", "ledger", "learning")
 PLUG_INS = ("engine", "wire", "providers", *CHATS, *TRANSPORTS, "policies", "formats", "local", "login")
 TESTED = (*PLUG_INS, *SHARED, "facades", *BENCH)
 
@@ -158,7 +158,7 @@ def test_there_is_no_async_generator_but_under_asynccontextmanager() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["wire", "providers", "chats", "policies", "formats", "gateway/dialects", *PURE_BENCH]
+    "folder", ["wire", "providers", "chats", "policies", "formats", "learning", "gateway/dialects", *PURE_BENCH]
 )
 def test_pure_code_has_no_async(folder: str) -> None:
     kind = ast.AsyncFunctionDef

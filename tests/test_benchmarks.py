@@ -611,3 +611,33 @@ def test_a_committed_result_is_small_and_nothing_of_ours_failed(path: Path) -> N
     failed = orjson.loads(path.read_bytes()).get("failed", {})
     ours = ("floor", "fanout", "curl", "races", "reader", "bench")
     assert [where for where in failed if where.startswith(ours)] == []
+
+
+def test_hedges_by_learnt_delays_keep_to_their_bars() -> None:
+    results = orjson.loads((ROOT / "benchmarks" / "results" / "hedge.json").read_bytes())
+    assert [len(seeds) for seeds in results["rules"].values()] == [5] * 8
+    free, capped = results["worst"]["fanout: p95, no bucket"], results["worst"]["fanout: p95"]
+    assert free["p99"] <= 1.15
+    assert free["extra"] <= 5.8
+    assert capped["p99"] <= 1.25
+    assert capped["extra"] <= 5.2
+    outage = results["outage"]
+    assert outage["served"] == outage["requests"]
+    assert outage["tried"] <= 6
+    assert outage["back"] <= 30
+
+
+@pytest.mark.slow
+def test_hedges_are_measured_through_the_engine(tmp_path: Path) -> None:
+    results = orjson.loads(_short_hedges(tmp_path / "hedge.json"))
+    assert set(results["worst"]) == {"fanout: p95, no bucket", "fanout: p95"}
+    assert results["outage"]["tried"] <= 6
+
+
+def _short_hedges(path: Path) -> bytes:
+    code = (
+        "import sys; from pathlib import Path; import benchmarks.hedge as h; h.find_spec = lambda _: None; "
+        "h.main(['--json', sys.argv[1], '--prompts', '60', '--seeds', '1'])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return path.read_bytes()

@@ -280,3 +280,10 @@ async def test_the_first_plug_in_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.syspath_prepend(str(EXAMPLE))
     (block,) = [block for block in blocks(FIRST) if block.kind == "python" and "import" in block.text]
     assert plain(await run_python(block.text, {"__name__": "plugin"})) == plain(block.output or "")
+
+
+def test_the_pictures_of_hedges_are_those_of_the_results(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "docs/pictures/hedge.py", "--out", str(tmp_path)], check=True, cwd=ROOT)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (ROOT / "docs" / "pictures" / path.name).read_bytes()
+    assert len([*tmp_path.iterdir()]) == 2

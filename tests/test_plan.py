@@ -1,5 +1,6 @@
 """Settings that lie over each other, and the configuration's names."""
 
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -241,3 +242,39 @@ async def test_one_lane_is_made_without_a_plan_with_the_settings_of_all(autojump
     for attempt in (late, again):
         await attempt.run(fanout.Prompt.of("?"), trio.current_time() + 100)
     assert (late.answer.elapsed, late.tries, again.tries) == (7, 1, 3)
+
+
+async def test_keys_in_rotation_are_used_in_turn_and_one_that_rests_is_passed_over(autojump_clock: MockClock) -> None:
+    service = Limits({})
+    connections = Connections(MemoryTransport(service))
+    lane = evolve(keyed("k1", "k2", "k3")[0], keys="round_robin")
+    for _ in range(6):
+        await fanout.race("?", lane, transport=connections, retries=0)
+    assert service.used == ["k1", "k2", "k3"] * 2
+    service.limited = {"k2": Head(429, {"retry-after": "30"})}
+    service.used.clear()
+    for _ in range(6):
+        await fanout.race("?", lane, transport=connections, retries=0)
+    assert service.used.count("k2") == 1
+    assert abs(service.used.count("k1") - service.used.count("k3")) <= 4
+
+
+def test_the_rotation_of_keys_is_a_setting_of_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOL", "k1,k2")
+    assert catalog.find("openai/m?key_env=POOL&keys=round_robin").keys == "round_robin"
+    with pytest.raises(UsageError, match="keys takes first or round_robin"):
+        catalog.find("openai/m?key_env=POOL&keys=random")
+
+
+async def test_a_server_has_a_bound_for_all_its_lanes_together(autojump_clock: MockClock) -> None:
+    lanes = [
+        f"{name}=openai/{name}?base_url=https://a.test/v1&key_env=&server_concurrency=2&concurrency=1" for name in "abc"
+    ]
+    answer = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    transport = MemoryTransport({"a.test": [1.0, answer]})
+    connections = Connections(transport)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(partial(fanout.gather, "?", lanes, transport=connections))
+    began = sorted(exchange.began for exchange in transport.exchanges)
+    assert began == pytest.approx([0, 0, 1, 1, 2, 2])

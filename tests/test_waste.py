@@ -1,6 +1,7 @@
 """The money and tokens that a fan-out spent for nothing: every prompt that was sent, of losers and of earlier tries."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 from trio.testing import MockClock
@@ -9,6 +10,8 @@ import fanout
 from fanout import Race
 from fanout.abc import Head
 from fanout.answers import Answer, Wasted
+from fanout.catalog import find
+from fanout.catalog.entries import entries
 from fanout.events import Status, Usage
 from fanout.formats.summary import describe_waste
 from fanout.gateway.dialects.writer import figures_of
@@ -53,3 +56,33 @@ def test_what_is_said_of_waste_is_the_same_in_the_table_and_in_the_gateway() -> 
     assert describe_waste(run) == ["  wasted: 7 tok, 130 tok of prompts, at least 0.500 USD"]
     expected = {"chunks": 0, "tokens": 7, "cost": 0.5, "input": 130, "at_least": True}
     assert figures_of(run)["wasted"] == run.to_dict()["wasted"] == expected
+
+
+@pytest.mark.parametrize(("provider", "on_cancel"), [("openai", "stops"), ("groq", "runs"), ("vercel", "unknown")])
+def test_the_table_says_what_becomes_of_an_answer_that_is_cut_off(
+    provider: str, on_cancel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{provider.upper()}_API_KEY", "k")
+    assert find(f"{provider}/m").on_cancel == on_cancel
+    assert {entry.on_cancel for entry in entries().values()} == {"stops", "runs", "unknown"}
+
+
+@pytest.mark.skipif(find_spec("genai_prices") is None, reason="genai-prices is not installed")
+@pytest.mark.parametrize(
+    ("spec", "dear"),
+    [("openai/gpt-5-mini?max_tokens=1000", False), ("groq/llama-3.3-70b-versatile?max_tokens=1000", True)],
+)
+async def test_the_cost_of_a_loser_is_an_interval_unless_its_service_stops(
+    spec: str, dear: bool, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    begun = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+    transport = MemoryTransport(lambda request: [0.1, begun, HANG] if "http://b" not in request.url else [0.2, b"y ."])
+    run = await fanout.ask(PROMPT, Race(spec, *words("b")), transport=transport)
+    assert run.winner and run.winner.lane == "b"
+    wasted = run.wasted
+    assert wasted.cost and wasted.cost_high
+    assert (wasted.cost_high > 2 * wasted.cost) is dear
+    assert run.to_dict()["wasted"]["cost_high"] == wasted.cost_high
+    assert (" to " in describe_waste(run)[0]) is dear

@@ -11,6 +11,7 @@ import fanout
 from fanout.abc import Head, Policy, Provider, Reader, Request
 from fanout.errors import ProviderError, RateLimited, ServerError, Truncated
 from fanout.events import Delta, End, Event, Reasoning, Refusal, Status, Tagged
+from fanout.plan import Connections
 from fanout.transports.memory import MemoryTransport, Script
 
 
@@ -112,7 +113,7 @@ class Seen:
         return next((t.at for t in self.events if t.lane == lane), None)
 
 
-async def watch(plan: Policy | Sequence[Any], transport: MemoryTransport, **settings: Any) -> Seen:
+async def watch(plan: Policy | Sequence[Any], transport: MemoryTransport | Connections, **settings: Any) -> Seen:
     """Runs a plan to its end under the mock clock, and checks what must always hold."""
     with trio.fail_after(10**6):
         async with fanout.open_fanout("?", plan, transport=transport, **settings) as running:
@@ -121,7 +122,8 @@ async def watch(plan: Policy | Sequence[Any], transport: MemoryTransport, **sett
             for lane in running.lanes:
                 assert len(seen.ends(lane)) == 1, lane
                 assert isinstance(seen.of(lane)[-1], End), lane
-    assert transport.open == 0
+    carrier: Any = transport.transport if isinstance(transport, Connections) else transport
+    assert carrier.open == 0
     return seen
 
 

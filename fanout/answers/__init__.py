@@ -40,8 +40,9 @@ class Answer:
     `elapsed` the time to its end, None if it never started. `headers` are those of the response that tell of rate
     limits. `elsewhere` says that another address than the provider's own was asked, of which its list prices say
     nothing. `notes` say what should be known of the answer, a sentence each: a finish reason or a part of it that is
-    not known. `opaque` is what its service must have back in later turns, as a Message has it. `repeated` is about how
-    many tokens of the prompt were sent in earlier tries that its service may have read and billed.
+    not known. `cost_high` is the most that it costs, more than `cost` if its service may have gone on after it was cut
+    off, and bill that. `opaque` is what its service must have back in later turns, as a Message has it. `repeated` is
+    about how many tokens of the prompt were sent in earlier tries that its service may have read and billed.
     """
 
     lane: str
@@ -64,6 +65,7 @@ class Answer:
     elapsed: float | None = None
     conversation: Conversation | None = field(default=None, repr=False)
     cost: float | None = None
+    cost_high: float | None = None
     elsewhere: bool = False
     request_id: str | None = None
     headers: Mapping[str, str] = field(factory=dict, repr=False)
@@ -124,7 +126,9 @@ class Spent:
     """Work of some lanes: chunks of content, output tokens (estimated where nobody counted), money.
 
     `input` are the tokens of the prompts, of every request that was sent, also of the winner's earlier tries.
-    `at_least` says that the cost is not whole: of some of it nobody knows the count or the price.
+    `at_least` says that the cost is not whole: of some of it nobody knows the count or the price. `cost` is what it was
+    when the losers were cut off, and `cost_high` what it is at most, as some services go on and bill the whole answer;
+    None where nobody knows.
     """
 
     chunks: int = 0
@@ -132,21 +136,23 @@ class Spent:
     cost: float | None = None
     input: int = 0
     at_least: bool = False
+    cost_high: float | None = None
 
     @classmethod
     def of(cls, answers: Sequence[Answer], kept: Sequence[Answer] = ()) -> Self:
         """The sum over these answers, and over the earlier tries of all, those of the `kept` ones too."""
         sent = [answer for answer in answers if answer.chunks or answer.usage is not None]
         costs = [answer.cost for answer in sent if answer.cost is not None]
+        repeated = any(answer.repeated and answer.cost != 0 for answer in (*answers, *kept))
+        highs = [answer.cost_high for answer in sent if answer.cost_high is not None]
         return cls(
             chunks=sum(answer.chunks for answer in answers),
             tokens=sum(answer.tokens for answer in answers),
             cost=sum(costs) if costs else None,
             input=sum((answer.usage.input or 0) for answer in sent if answer.usage)
             + sum(answer.repeated for answer in (*answers, *kept)),
-            at_least=len(costs) < len(sent)
-            or any(a.usage.estimated for a in sent if a.usage and a.cost)
-            or any(a.repeated and a.cost != 0 for a in (*answers, *kept)),
+            at_least=len(costs) < len(sent) or any(a.usage.estimated for a in sent if a.usage and a.cost) or repeated,
+            cost_high=sum(highs) if highs and len(highs) == len(sent) and not repeated else None,
         )
 
 
@@ -325,6 +331,12 @@ class Fold:
             text, reasoning = (sum(map(len, self._texts[kind])) for kind in (Delta, Reasoning))
             place = {"text": text, "reasoning": reasoning, "calls": len(self._calls)}
             self._parts.append((None, {**place, "data": data}))
+
+    @property
+    def tokens(self) -> int:
+        """The output tokens so far: the service's count, or an estimate."""
+        usage = self._kept.get(Usage)
+        return usage.output if isinstance(usage, Usage) and usage.output else self._estimate()
 
     @property
     def text(self) -> str:

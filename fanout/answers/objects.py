@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import asdict
 
-from fanout.answers import Answer, Run
+from fanout.answers import Answer, Run, Spent
 from fanout.answers.verdicts import Verdict
 from fanout.errors import ProviderError, Refused
 from fanout.events import File
@@ -22,13 +22,19 @@ def run_object(run: Run) -> Object:
         "winner": run.winner.lane if run.winner else None,
         "kept": [answer.lane for answer in run.kept],
         "elapsed": seconds(run.elapsed),
-        "wasted": asdict(run.wasted),
-        "overhead": asdict(run.overhead),
+        "wasted": spent_object(run.wasted),
+        "overhead": spent_object(run.overhead),
         "votes": {key: list(lanes) for key, lanes in run.votes.items()},
         "verdicts": [verdict_object(verdict) for verdict in run.verdicts],
         "analysis": run.analysis,
         "answers": [answer_object(answer) for answer in run.answers],
     }
+
+
+def spent_object(spent: Spent) -> Object:
+    """The work of some lanes; with `cost_high` only where it is known."""
+    found = asdict(spent)
+    return {name: value for name, value in found.items() if name != "cost_high" or value is not None}
 
 
 def answer_object(answer: Answer) -> Object:

@@ -3,7 +3,10 @@
 from functools import cache, lru_cache
 from importlib.util import find_spec
 
+from attrs import evolve
+
 from fanout.answers import Answer
+from fanout.events import Status
 
 _NAMES = {"xai": "x-ai", "gemini": "google", "moonshot": "moonshotai", "responses": "openai"}
 """Providers that the table knows by another name."""
@@ -28,6 +31,17 @@ def cost(answer: Answer) -> float | None:
     if usage is None or usage.output is None or not answer.model or not is_installed():
         return None
     return _price(answer.provider, answer.model, usage.input or 0, usage.output, usage.cached or 0)
+
+
+def bound_cost(answer: Answer, low: float | None, most_tokens: int | None) -> float | None:
+    """Returns the most that an answer may cost which costs `low` at least: for `most_tokens`, if it was cut off."""
+    usage = answer.usage
+    if not low or usage is None or answer.status not in (Status.CANCELLED, Status.TIMED_OUT):
+        return low
+    if most_tokens is None:
+        return None
+    output = max(most_tokens, usage.output or 0)
+    return cost(evolve(answer, usage=evolve(usage, output=output)))
 
 
 @lru_cache(8192)  # the table is searched anew each time, which takes longer than all else at the end of an answer

@@ -19,6 +19,9 @@ from fanout.settings import (
     COUNT,
     DELAY,
     FROM_ONE,
+    PACE,
+    RATE,
+    ROTATION,
     SWITCH,
     TEXT,
     TEXTS,
@@ -75,6 +78,8 @@ LANE: Mapping[str, Setting] = {
     "web_search": Setting(SWITCH, "Whether the service searches the web, where it can."),
     "retries": Setting(COUNT, "How often it is tried again."),
     "concurrency": Setting(FROM_ONE, "How many lanes of this name may run at once."),
+    "server_concurrency": Setting(FROM_ONE, "How many lanes of its server may run at once, whatever their names."),
+    "keys": Setting(ROTATION, "Of several keys: the first that is taken, or each in its turn."),
 }
 """The settings of a lane beside its clocks and the options of its prompt."""
 
@@ -106,12 +111,21 @@ class GroupTable:
     """`[groups.NAME]`: a policy and its lanes, usable wherever a lane is."""
 
     policy: str = setting(
-        TEXT, default=NOTHING, help="race, hedge, fallback, quorum, consensus, best, fuse, all, or a plug-in's."
+        TEXT,
+        default=NOTHING,
+        help="race, hedge, fallback, fastest, quorum, consensus, best, fuse, all, or a plug-in's.",
     )
     lanes: list[str] = setting(TEXTS, default=NOTHING, help="Lane specs, and names of lanes and groups.")
     on: str | None = setting(TEXT, help="What wins: finish, first_token, or first_thought.")
     reasoning: bool | None = setting(SWITCH, help="Of a race or hedge: whether a thought counts as a first word.")
-    after: float | None = setting(DELAY, help="Of a hedge: the silence after which the next lane starts; usually 0.8.")
+    after: float | str | None = setting(
+        PACE, help="Of a hedge: the silence before the next lane; 0.8, or as p95 learnt."
+    )
+    fallback: float | None = setting(
+        DELAY, help="Of a hedge by percentile: the silence while little is known; usually 1."
+    )
+    budget: float | None = setting(RATE, help="Of a hedge by percentile: the hedges a request at most; usually 0.05.")
+    explore: float | None = setting(RATE, help="Of fastest: how often another lane goes first; usually 0.05.")
     k: int | None = setting(WHOLE, help="Of a quorum: the number of answers that are enough.")
     judge: str | None = setting(TEXT, help="Of best and fuse: who judges, a lane or group; of consensus: a tie.")
     criteria: str | None = setting(TEXT, help="Of a judge: what makes an answer good, in words.")

@@ -29,7 +29,8 @@ class Entry:
 
     `wire` is the module of `fanout.providers` whose language it speaks, `quirks` how it differs, by that wire's names.
     For `{VARIABLE}` in `base_url` stands what the environment says. `models_url` is where its models are listed, if
-    that is in no usual place. `any_model` says that a lane may leave the model to the service.
+    that is in no usual place. `on_cancel` says whether an answer that is cut off `stops`, or `runs` on and is billed
+    whole, or if that is `unknown`. `any_model` says that a lane may leave the model to the service.
 
     For an interface that nobody offers, `wire` is a module of `fanout.chats`. `status` says what has been seen of it,
     `evidence` until what day; it is off until somebody switches it on.
@@ -43,6 +44,7 @@ class Entry:
     quirks: tuple[str, ...] = ()
     base_url_env: str | None = None
     models_url: str | None = None
+    on_cancel: str = "unknown"
     timeouts: Timeouts = Timeouts()
     default_model: str | None = None
     any_model: bool = False

@@ -56,6 +56,7 @@ POLICIES = {
     "race": "Race",
     "hedge": "Hedge",
     "fallback": "Fallback",
+    "fastest": "Fastest",
     "quorum": "Quorum",
     "consensus": "Consensus",
     "best": "Best",
@@ -70,8 +71,10 @@ class LaneSpec:
     """One contestant: a provider under a name, with its own clocks, retries and options.
 
     `timeouts` are this lane's own; `usual` those of its provider, which give way to what the call says. `spares` are
-    the same provider with further keys. At most `concurrency` lanes of this name run at once. Its requests go by way
-    of `proxy`; None leaves it to the environment.
+    the same provider with further keys, of which each is used in its turn if `keys` is round_robin, and else the first
+    that the service takes. At most `concurrency` lanes of this name run at once, and of all lanes of its server at most
+    `server_concurrency`. `on_cancel` says what becomes of an answer that is cut off: it stops, it runs on and is billed
+    whole, or that is unknown. Its requests go by way of `proxy`; None leaves it to the environment.
     """
 
     name: str
@@ -82,6 +85,9 @@ class LaneSpec:
     options: Options = NO_OPTIONS
     spares: tuple[Provider, ...] = ()
     concurrency: int | None = None
+    server_concurrency: int | None = None
+    keys: str | None = None
+    on_cancel: str = "unknown"
     proxy: Proxy | None = field(default=None, converter=as_proxy)
 
 
@@ -117,6 +123,9 @@ def _find(text: str, config: Config, file: Path | None) -> LaneSpec:
         options=given.options(),
         spares=tuple(made[1:]),
         concurrency=given.get("concurrency"),
+        server_concurrency=given.get("server_concurrency"),
+        keys=given.get("keys"),
+        on_cancel=entries()[base.provider].on_cancel if base.provider in entries() else "unknown",
         proxy=None if base.provider == "local" else given.get("proxy"),  # the embedded model has no network
     )
 

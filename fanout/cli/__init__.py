@@ -23,6 +23,7 @@ VERBS = {
     "compare": "Every lane answers; the answers come side by side.",
     "hedge": "A race whose next lane starts only when the one before is slow.",
     "fallback": "One lane at a time; the next one when it fails.",
+    "fastest": "A fallback that begins with the lane that was fastest lately.",
     "quorum": "The first K answers are enough.",
     "consensus": "The answer that most lanes give.",
     "best": "A judge says whose answer is the best.",

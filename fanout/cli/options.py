@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Sequence
 from functools import reduce, wraps
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from attrs import frozen
@@ -15,10 +15,11 @@ from fanout import Media, Message, Prompt, Timeouts
 from fanout.cli import stdin
 from fanout.cli.names import complete_file, complete_lane
 from fanout.errors import UsageError
-from fanout.settings import Setting, clock, duration, settings_of
+from fanout.settings import Setting, clock, duration, pace, settings_of
 from fanout.storage.places import expand_home
 
 Command = Callable[..., Any]
+T = TypeVar("T")
 
 
 @frozen
@@ -110,7 +111,12 @@ def delay(text: str) -> float:
     return _parse(duration, text)
 
 
-def _parse(parse: Callable[[str], float], text: str) -> float:
+def delay_or_percentile(text: str) -> float | str:
+    """A delay, or a percentile, p95, by which it is learnt."""
+    return _parse(pace, text)
+
+
+def _parse(parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ValueError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from attrs import asdict, frozen
 
 from fanout.errors import UsageError
 
@@ -40,14 +41,20 @@ def providers(as_json: bool, verbose: bool) -> None:
         problems.append(error)
         config = Config()
     others = [*own_names(config), *plug_in_names()]
+    circuits = _find_circuits(problems)
     if as_json:
         named = [{"name": each.name, "kind": each.kind, "note": each.note} for each in others]
-        click.echo(json.dumps([*(_object(row, login) for row, login in rows), *named], indent=2))
+        click.echo(
+            json.dumps(
+                [*(_object(row, login) for row, login in rows), *named, *map(_circuit_object, circuits)], indent=2
+            )
+        )
     else:
         # A pipe has no width unless COLUMNS gives it one, and who reads it wants whole lines.
         bounded = not verbose and (sys.stdout.isatty() or "COLUMNS" in os.environ)
         width = shutil.get_terminal_size().columns if bounded else None
-        click.echo("\n".join(_list(rows, others, width, whole=verbose)).lstrip("\n"))
+        listed = [*_list(rows, others, width, whole=verbose), *_list_circuits(circuits, width)]
+        click.echo("\n".join(listed).lstrip("\n"))
         _explain(rows)
     for problem in problems:
         click.echo(f"fanout: {problem}", err=True)
@@ -68,6 +75,57 @@ def _login(row: "Entry", problems: list[Exception]) -> bool | None:
         if str(error) not in map(str, problems):  # of a directory that is refused, each says the same
             problems.append(error)
         return False
+
+
+@frozen
+class _Circuit:
+    """A service that is not asked for so many seconds, because it has failed again and again; `key` if it was that."""
+
+    provider: str
+    model: str | None
+    base_url: str
+    key: str | None
+    state: str
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The lane that names it."""
+        return f"{self.provider}/{self.model}" if self.model else self.provider
+
+    @property
+    def note(self) -> str:
+        """Says when it is asked again."""
+        return f"asked again in {self.seconds:.0f} s" if self.seconds else "the next request probes it"
+
+
+def _find_circuits(problems: list[Exception]) -> list[_Circuit]:
+    """Returns the circuits that earlier commands have left open."""
+    from fanout.learning import kept
+
+    try:
+        circuits = kept.load().circuits
+    except UsageError as error:
+        problems.append(error)
+        return []
+    return [
+        _Circuit(target.service.provider, target.service.model, target.service.base_url, target.key, state, seconds)
+        for target, state, seconds in circuits.states(0.0)
+    ]
+
+
+def _list_circuits(circuits: Sequence[_Circuit], width: int | None) -> Iterator[str]:
+    from fanout.formats.summary import one_line
+    from fanout.formats.wrapping import fit
+
+    yield from ["", "FAILED LATELY, and spared while another lane can answer"] if circuits else ()
+    for one in circuits:
+        of_key = f" with {one.key}" if one.key else ""
+        yield fit(f"  {one_line(f'{one.name}  {one.base_url}{of_key}: {one.note}')}", width)
+
+
+def _circuit_object(one: _Circuit) -> dict[str, object]:
+    return {"name": one.name, "kind": "circuit", **asdict(one), "note": one.note}
 
 
 def _object(row: "Entry", login: bool | None) -> dict[str, object]:

@@ -15,6 +15,7 @@ from fanout.answers import Answer, Fold
 from fanout.engine.alarms import Alarms, open_alarms
 from fanout.engine.channel import Channel
 from fanout.engine.keys import Keys
+from fanout.engine.lessons import Lessons
 from fanout.engine.observer import tell
 from fanout.engine.portions import start
 from fanout.engine.retry import RANDOM, Budget, Retries, Wait
@@ -22,6 +23,7 @@ from fanout.engine.trial import FAREWELL, Trial, judge
 from fanout.engine.watch import Watch, Watched, format_age
 from fanout.errors import LoginRequired, NotFound, ProviderError, TimedOut
 from fanout.events import End, Event, LoginNeeded, Started, Status, is_content
+from fanout.learning.gates import Gate
 from fanout.prompt import Options, Prompt
 from fanout.prompt.history import Turns
 from fanout.settings.timeouts import DEFAULTS, Timeouts
@@ -71,6 +73,7 @@ class Attempt(Watched):
         options: Options | None = None,
         keys: Keys | None = None,
         limiter: trio.CapacityLimiter | None = None,
+        server_limiter: trio.CapacityLimiter | None = None,
         budget: Budget | None = None,
         channel: Channel | None = None,
         turns: Turns | None = None,
@@ -79,6 +82,8 @@ class Attempt(Watched):
         observer: Observer | None = None,
         elsewhere: bool = False,
         patient: bool = False,
+        lessons: Lessons | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
@@ -86,10 +91,10 @@ class Attempt(Watched):
         self.state = WAITING
         self.prompt: Prompt | None = None
         self._prepare = _NOTHING_ADDED if turns is None and not options else partial(_prepare, turns, options)
-        self._limiter = limiter
-        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient)
+        self._limiters = [one for one in (limiter, server_limiter) if one is not None]
+        self._watch = Watch(timeouts.over(DEFAULTS), alarms, patient=patient, lessons=lessons)
         self._transport = transport
-        self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM)
+        self._retries = Retries(keys or Keys((provider,)), budget or Budget(), retries, random or RANDOM, gate)
         self._trial: Trial | None = None
         self._fold = Fold(name, provider.name, provider.model, maker=provider.maker, elsewhere=elsewhere)
         self._fold.told = self._watch.notes
@@ -148,7 +153,7 @@ class Attempt(Watched):
             self.cancel()  # what it waits for is another request
 
     async def _run_watched(self, prompt: Prompt, until: float) -> None:
-        run = self._run if self._limiter is None else partial(self._run_in_turn, self._limiter)
+        run = partial(_run_in_turn, self._limiters, self) if self._limiters else self.run_now
         with self._watch.scope:
             await start(run, prompt, until)
         if (trial := self._trial) is not None and trial.bug is not None:
@@ -156,21 +161,13 @@ class Attempt(Watched):
         if trial is not None and self._watch.fired is not None:
             self._time_out(trial, self._watch.fired)
 
-    async def _run_in_turn(self, limiter: trio.CapacityLimiter, prompt: Prompt, until: float) -> None:
-        """Waits for its turn first. To wait for ourselves is not to wait for the service: the clocks start after it."""
-        if not await _acquire(limiter, until):
-            return self.cancel(TimedOut(_TOO_LATE, clock="deadline"))
-        try:
-            await self._run(prompt, until)
-        finally:
-            limiter.release()
-
-    async def _run(self, prompt: Prompt, until: float) -> None:
+    async def run_now(self, prompt: Prompt, until: float) -> None:
+        """Runs, once its turn has come."""
         if self.state is ENDED:  # cancelled in the very step in which its turn came
             return
         self.prompt = self._prepare(prompt)
         self._fold.asked = sum(len(message.text) for message in self.prompt.messages)
-        self._fold.started = self._watch.start(until)
+        self._fold.started = self._watch.start(until, self._fold.asked)
         if self._observer is not None:
             tell(self._observer, "lane_started", self, self._fold.started)
         await self._try_until_ended(self.prompt)
@@ -178,7 +175,7 @@ class Attempt(Watched):
     async def _try_until_ended(self, prompt: Prompt) -> None:
         while True:
             trial = self._begin_trial()
-            error = self._retries.keys.check_rest(trio.current_time()) or await trial.exchange(prompt)
+            error = self._retries.check(trio.current_time()) or await trial.exchange(prompt)
             if self.state is TRYING and trial.bug is None:
                 self._conclude(trial.close(error))
             if self.state is PAUSED:
@@ -189,6 +186,8 @@ class Attempt(Watched):
     def _begin_trial(self) -> Trial:
         self._move(TRYING)
         secrets = set() if self._trial is None else self._trial.secrets
+        if self.tries:
+            self._watch.repeat()
         provider = self._retries.begin(trio.current_time())
         self._trial = trial = Trial(provider, secrets, self._transport, self._watch, self._emit, self._conclude)
         self._emit([Started(self.tries)])
@@ -235,6 +234,7 @@ class Attempt(Watched):
 
     def _end(self, end: End, before: Sequence[Event] = ()) -> None:
         self._move(ENDED)
+        self._retries.leave()
         end = evolve(end, notes=(*end.notes, *self._retries.keys.notes, *self._watch.notes))
         _log.debug("%s: %s in try %d%s", self.name, end.status, self.tries, f" ({_kind(end)})" if end.error else "")
         self._emit([*before, *_needs(end), end], end)
@@ -245,6 +245,8 @@ class Attempt(Watched):
             events = self._trial.scrub(events)
         if contents := self._fold.add(events, at):
             self._watch.content(at, contents, events)
+        if end is not None:
+            self._watch.end(end, self._fold)
         if end is not None and end.error is not None:
             _sign(end.error, self.name, self._fold.text, self._trial)
         if self._channel is not None:
@@ -298,6 +300,18 @@ def _prepare(turns: Turns | None, options: Options | None, prompt: Prompt) -> Pr
 
 
 _NOTHING_ADDED = partial(_prepare, None, None)
+
+
+async def _run_in_turn(limiters: Sequence[trio.CapacityLimiter], lane: Attempt, prompt: Prompt, until: float) -> None:
+    """Waits for the lane's turn. To wait for ourselves is not to wait for the service: its clocks start after it."""
+    if not limiters:
+        return await lane.run_now(prompt, until)
+    if not await _acquire(limiters[0], until):
+        return lane.cancel(TimedOut(_TOO_LATE, clock="deadline"))
+    try:
+        await _run_in_turn(limiters[1:], lane, prompt, until)
+    finally:
+        limiters[0].release()
 
 
 async def _acquire(limiter: trio.CapacityLimiter, until: float) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import iscoroutine
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,6 +18,7 @@ from fanout.engine.seats import Compound, Seat, call_all, follow, stop_weighing
 from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
+from fanout.learning.pacing import Fixed, Pacer
 from fanout.prompt import Prompt
 from fanout.settings.timeouts import Leniency
 
@@ -30,20 +32,19 @@ if TYPE_CHECKING:
 #
 # The rule that covers all of it:
 # - start the first lane;
-# - start the next when a lane that runs has failed, OR when all that run have been silent for `pace` seconds since the
-#   last start or the last content, OR when the policy says that those that run cannot decide; each failure starts one
-#   lane, once;
+# - start the next when a lane that runs has failed, OR when all that run have been silent for the pacer's delay since
+#   the last start or the last content, and the pacer allows it, OR when the policy says that those that run cannot
+#   decide; each failure starts one lane, once;
 # - at each event ask the policy which lanes have lost by it, and stop those at once, in the very call that brings it;
 # - the group is over when each lane has ended or lost.
-# With a pace of 0 that is a race, with a delay a hedge, with infinity a fallback. A group is a lane too: what it hears
+# With a delay of 0 that is a race, with a delay a hedge, with infinity a fallback. A group is a lane too: what it hears
 # climbs, and a group within a group is nothing special.
 #
 # Two things differ from happy eyeballs. Content restarts the wait: a connection is there or not, but an answer comes in
 # pieces, and a lane that speaks needs no rival. And a winner may be refused, which counts as a failure.
 #
-# What is left out: nothing is learnt from one run for the next, neither an order of the lanes nor a delay. What was
-# fastest yesterday may be overloaded now, and a wrong memory would be slower than none; who knows better says so in the
-# plan. Nor is a lane started again after it failed: that is its own business, with the same service (`retry.py`).
+# What is left out: nothing is learnt here from one run for the next; a pacer may have (`fanout/learning/`). Nor is a
+# lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
 class Group:
@@ -56,6 +57,7 @@ class Group:
         lanes: Sequence[Attempt | Compound],
         on_lose: OnLose,
         schema: "Schema | None" = None,
+        pacer: Pacer | None = None,
     ) -> None:
         self.name = name
         self.hear: Hear = nobody
@@ -66,7 +68,7 @@ class Group:
         for lane in lanes:
             self._add_seat(lane, schema)
         self._policy = policy
-        self._heeds = policy.heeds
+        self._pacer = pacer or Fixed(policy.pace)
         self._keep = (policy.on_lose or on_lose) == "keep"
         self._cancelling = False
         self._ended_lanes = 0
@@ -254,38 +256,46 @@ class Group:
 
     async def _start_lanes(self, nursery: trio.Nursery, prompt: Prompt, until: float) -> None:
         leniency = Leniency()
-        for index, seat in enumerate(tuple(self.seats)):
-            if index and self._policy.pace > 0 and seat.status is None:
-                await self._wait_for_turn(index, until, leniency)
-            elif index and index % PORTION == 0 and not self.over:
+        size = sum(len(message.text) for message in prompt.messages)
+        last = None
+        for place, index in enumerate(self._pacer.order(len(self.seats), size)):
+            seat = self.seats[index]
+            delay = 0.0 if last is None else self._pacer.delay(last)
+            if delay > 0 and seat.status is None:
+                await self._wait_for_turn(index, delay, until, leniency)
+            elif place and place % PORTION == 0 and not self.over:
                 # A thousand at once would be one long step, and the first request late.
                 await trio.lowlevel.checkpoint()
             if seat.status is None:
-                seat.started = True
+                last, seat.started = index, True
                 self._spoke_at = trio.current_time()
                 self._failures = max(0, self._failures - 1)
                 nursery.start_soon(seat.lane.run, prompt, until, name=seat.lane.name)
 
-    async def _wait_for_turn(self, index: int, until: float, leniency: Leniency) -> None:
-        """Returns when the lanes have been silent for the pace, and at once for each that has failed meanwhile.
+    async def _wait_for_turn(self, index: int, delay: float, until: float, leniency: Leniency) -> None:
+        """Returns when the lanes have been silent for the delay, and at once for each that has failed meanwhile.
 
         Or at once where the policy needs lane `index` all the same, because those before it cannot decide. It also
         returns where no lane runs: none of them could fail any more. Silence is certain only when what has arrived has
-        been read, and is not held against the lanes where we have been late ourselves.
+        been read, and is not held against the lanes where we have been late ourselves. Where the pacer refuses, only a
+        failure starts the next lane.
         """
         certain = False
         while not self._failures and self._any_runs() and not self._policy.needs_next(self.seats, index):
-            due = min(self._spoke_at + self._policy.pace, until)
+            due = min(self._spoke_at + delay, until)
             now = trio.current_time()
             if now < due:
                 certain = False
                 self._turn = trio.Event()
                 with trio.move_on_at(due):
                     await self._turn.wait()
-            elif certain:
+            elif certain and (now >= until or self._pacer.may_hedge()):
+                self.overtake()
                 break
+            elif certain:
+                delay = inf
             else:
-                if more := leniency.pardon(now - due, self._policy.pace):
+                if more := leniency.pardon(now - due, delay):
                     self._spoke_at += now - due + more
                 await let_read(now - due)
                 certain = True
@@ -294,6 +304,12 @@ class Group:
             for seat in self.seats:
                 if not seat.started and seat.status is None:
                     seat.lane.cancel(late)
+
+    def overtake(self) -> None:
+        """Takes note that another lane starts, here or above, because those that run here are late."""
+        for seat in self.seats:
+            if seat.started and seat.status is None:
+                seat.lane.overtake()
 
     @property
     def expired(self) -> bool:
@@ -348,7 +364,8 @@ class Group:
             judgement.lane.cancel()
 
     def _ignores(self, kind: type) -> bool:
-        return self._heeds is not None and kind not in self._heeds
+        heeds = self._policy.heeds
+        return heeds is not None and kind not in heeds
 
     def _pass_on(self, contents: Sequence[Event], seat: Seat, at: float) -> None:
         if contents and not seat.lost:

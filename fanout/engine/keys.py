@@ -1,7 +1,7 @@
 """Chooses the key or login, and the form of the request, that a lane shows its service next."""
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
@@ -40,19 +40,23 @@ class Known:
     forms: dict[Hashable, Provider] = field(factory=dict, repr=False)
     refused: set[Hashable] = field(factory=set, repr=False)
     """The blocked keys that the service did not take at all."""
+    turns: dict[Hashable, int] = field(factory=dict, repr=False)
+    """The requests so far with keys in rotation, by the first of the keys."""
 
 
 @define
 class Keys:
     """The same provider with each of its keys, for one lane; `login` gets credentials where people log in.
 
-    The first key that is not blocked is used: to change it without need would defeat the service's prompt cache. The
-    lane goes on to each other key once, and after that waits between its tries like a lane with one key.
+    The first key that is not blocked is used: to change it without need would defeat the service's prompt cache. Where
+    the keys `rotate`, each is used in its turn, by all lanes together, and one that is blocked is passed over. The lane
+    goes on to each other key once, and after that waits between its tries like a lane with one key.
     """
 
     providers: tuple[Provider, ...]
     known: Known = field(factory=Known)
     login: Login | None = None
+    rotate: bool = False
     _key_changes: int = field(default=0, init=False)
     _form_changes: int = field(default=0, init=False)
     notes: list[str] = field(factory=list, init=False)
@@ -63,8 +67,17 @@ class Keys:
         """Chooses the first provider whose key is not blocked, or the soonest free; in the form that is taken."""
         chosen = self.providers[0]
         if len(self.providers) > 1:
-            chosen = min(self.providers, key=lambda p: max(0.0, self.known.blocked.get(_name(p), now) - now))
+            chosen = min(self._in_turn(), key=lambda p: max(0.0, self.known.blocked.get(_name(p), now) - now))
         return self._forms(chosen)[-1]
+
+    def _in_turn(self) -> Sequence[Provider]:
+        if not self.rotate:
+            return self.providers
+        name = _name(self.providers[0])
+        turn = self.known.turns.get(name, 0)
+        _remember(self.known.turns, name, turn + 1)
+        first = turn % len(self.providers)
+        return (*self.providers[first:], *self.providers[:first])
 
     def check_rest(self, now: float) -> ProviderError | None:
         """Returns the error of a lane all of whose keys rest: nothing is sent then. None if one may be used."""

@@ -11,6 +11,7 @@ from fanout.engine.attempt import Attempt
 from fanout.engine.group import Group
 from fanout.engine.judging import Again, find_nearest
 from fanout.engine.seats import Compound
+from fanout.learning.pacing import Pacer
 from fanout.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class ReaskingGroup(Group):
         on_lose: OnLose,
         schema: "Schema | None",
         again: Again,
+        pacer: Pacer | None = None,
     ) -> None:
-        super().__init__(name, policy, lanes, on_lose, schema)
+        super().__init__(name, policy, lanes, on_lose, schema, pacer)
         self._again: Again | None = again
         self._until = inf
 

@@ -11,7 +11,8 @@ from attrs import define, field, frozen
 
 from fanout.abc import Provider
 from fanout.engine.keys import Keys
-from fanout.errors import LoginRequired, ProviderError
+from fanout.errors import CircuitOpen, LoginRequired, ProviderError
+from fanout.learning.gates import Gate
 
 LONGEST_WAIT = 120.0
 """Seconds. A service that asks for a longer pause is not waited for: the lane fails and says how long it asked."""
@@ -72,6 +73,7 @@ class Retries:
     budget: Budget
     allowed: int
     random: Random
+    gate: Gate | None = None
     tried: int = field(default=0, init=False)
     closed: bool = field(default=False, init=False)
     _logged_in: bool = field(default=False, init=False)
@@ -87,6 +89,15 @@ class Retries:
         self.provider = self.keys.usable(now)
         return self.provider
 
+    def check(self, now: float) -> ProviderError | None:
+        """Returns the error of a try that is not sent: all keys rest, or the circuit of the service is open."""
+        return self.keys.check_rest(now) or (None if self.gate is None else self.gate.enter(now))
+
+    def leave(self) -> None:
+        """Takes note that the lane has ended: a probe that has shown nothing makes way for the next."""
+        if self.gate is not None:
+            self.gate.leave()
+
     def close(self) -> None:
         """Allows no further try."""
         self.closed = True
@@ -100,8 +111,13 @@ class Retries:
         """
         if error is None:
             self.budget.note_success()
+            if had_content and self.gate is not None:
+                self.gate.succeed()
             return None
-        over = had_content or self.closed or now >= due
+        if isinstance(error, CircuitOpen):  # the service has not been asked
+            return None
+        unhealthy = self.gate is not None and self.gate.fail(error, now)
+        over = had_content or self.closed or unhealthy or now >= due
         if not over and isinstance(error, LoginRequired) and self.keys.login is not None and not self._logged_in:
             self._logged_in = True
             return Relogin(error)

@@ -77,6 +77,10 @@ class Compound(Lane, Protocol):
         """The lanes that voted for each answer, if lanes did."""
         ...
 
+    def overtake(self) -> None:
+        """Takes note that another lane has started because those that run here are late."""
+        ...
+
     def attempts(self) -> Iterator[tuple[Attempt, bool]]:
         """Every attempt below, in the order of the plan; and True with those whose answer was kept."""
         ...

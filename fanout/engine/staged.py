@@ -259,6 +259,11 @@ class Staged:
         left = [judge for judge in self.judges if not judge.over]
         return call_all(judge.close if judge.seats[0].started else judge.cancel for judge in left)
 
+    def overtake(self) -> None:
+        """Takes note that another lane has started, above, because those that run here are late."""
+        for group in (self.panel, *self.judges):
+            group.overtake()
+
     def _leave(self) -> None:
         """Ends all, above and below: a task of this lane is cancelled from outside."""
         self.leave()

@@ -7,10 +7,12 @@ from math import inf
 import trio
 
 from fanout.abc import Alone, not_alone
+from fanout.answers import Fold
 from fanout.engine.alarms import Alarms
 from fanout.engine.clocks import Clocks
+from fanout.engine.lessons import Lessons
 from fanout.errors import TimedOut
-from fanout.events import Event
+from fanout.events import End, Event, Status
 from fanout.settings.timeouts import Timeouts
 
 WAITED = "; as the only lane left it was waited for"
@@ -31,10 +33,12 @@ class Watch:
         alarms: Alarms | None = None,
         *,
         patient: bool = False,
+        lessons: Lessons | None = None,
     ) -> None:
         """`patient` says that nobody has set `first`: then a lane that is `alone` goes on all the same, with a note."""
         self.timeouts = timeouts
         self._patient = patient
+        self.lessons = lessons
         self.alone: Alone = not_alone
         self.notes: list[str] = []
         self.alarms = alarms
@@ -64,9 +68,15 @@ class Watch:
         """The Trio time at which the lane's time as a whole is over, and the clock that says so."""
         return self._clocks.limit
 
-    def start(self, until: float) -> float:
-        """Starts the clocks now, which is returned; `until` (a Trio time) is the deadline of all lanes together."""
+    def start(self, until: float, size: int = 0) -> float:
+        """Starts the clocks now, which is returned; `until` (a Trio time) is the deadline of all lanes together.
+
+        `size` is that of the prompt, in characters.
+        """
         now = trio.current_time()
+        if self.lessons is not None:
+            self.lessons.size = size
+            self.lessons.begin(now)
         self._begin(Clocks(self.timeouts, now, until, patient=self._patient))
         return now
 
@@ -76,12 +86,25 @@ class Watch:
 
     def resume(self) -> float:
         """Starts the clocks anew, with the deadline as it was."""
-        return self.start(self._clocks.until)
+        return self.start(self._clocks.until, self.lessons.size if self.lessons else 0)
 
     def content(self, at: float, contents: int, events: Sequence[Event]) -> None:
         """Takes note of content: so many pieces of it among `events`, which arrived at `at`."""
+        if self.lessons is not None and self.lessons.listens:
+            self.lessons.content(at, events)
         if self._clocks.content(at, self._tokens(contents, events) if self.timeouts.min_tps else contents):
             self._set_alarm()
+
+    def repeat(self) -> None:
+        """Takes note that another try begins: those before it have failed, and teach nothing."""
+        if self.lessons is not None:
+            self.lessons.begin(trio.current_time())
+
+    def end(self, end: End, fold: Fold) -> None:
+        """Takes note of the lane's End, and of the tokens of a whole answer."""
+        if self.lessons is not None:
+            tokens = fold.tokens if end.status is Status.FINISHED else 0
+            self.lessons.end(end, trio.current_time(), tokens)
 
     def begin(self) -> None:
         """Takes note that an answer begins, before any content."""
@@ -158,6 +181,15 @@ class Watched:
     def clock(self) -> str:
         """The clock that says so: total, or the deadline of all lanes together."""
         return self._watch.limit[1]
+
+    def count_most(self, tokens: int, limit: int | None) -> int | None:
+        """Returns the tokens for which its service may bill, if it was cut off after so many; None if unknown."""
+        return None if self._watch.lessons is None else self._watch.lessons.count_most(tokens, limit)
+
+    def overtake(self) -> None:
+        """Takes note that the next lane starts because this one is late."""
+        if self._watch.lessons is not None:
+            self._watch.lessons.overtaken = True
 
     @property
     def expired(self) -> bool:

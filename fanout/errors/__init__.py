@@ -9,6 +9,7 @@ FanoutError
     QuotaError            402, nothing left to spend
     RateLimited           429
     Overloaded            503, 529, 498
+    CircuitOpen           not asked: its service has failed again and again just now
     InvalidRequest        400, 413, 422, other 4xx
     NotFound              404
     ServerError           5xx, an error inside the stream
@@ -119,6 +120,14 @@ class Overloaded(ProviderError):
     """The service has no room now."""
 
     kind = "overloaded"
+    retryable = True
+    retry_safe = True
+
+
+class CircuitOpen(ProviderError):
+    """The service was not asked, because it has failed again and again; `retry_after` says when it is asked again."""
+
+    kind = "circuit_open"
     retryable = True
     retry_safe = True
 

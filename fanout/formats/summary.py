@@ -164,8 +164,16 @@ def say_spent(spent: Spent) -> str:
     if spent.input:
         parts.append(f"{spent.input} tok of prompts")
     if spent.cost:
-        parts.append(f"{'at least ' if spent.at_least else ''}{money(spent.cost)}")
+        parts.append(_say_cost(spent))
     return ", ".join(parts)
+
+
+def _say_cost(spent: Spent) -> str:
+    """Says what it cost: at least so much, or from so much to so much where services may have gone on."""
+    assert spent.cost is not None
+    if spent.cost_high is not None and money(spent.cost_high) != money(spent.cost):
+        return f"{money(spent.cost)} to {money(spent.cost_high)}"
+    return f"{'at least ' if spent.at_least else ''}{money(spent.cost)}"
 
 
 MOST_VOTES = 4

@@ -166,7 +166,10 @@ class Gateway:
 
     async def _count(self, request: Request) -> "Document":
         gauges = {"running": self.queue.running, "waiting": self.queue.waiting, "open": self.open}
-        return Document(self.metrics.text(gauges).encode(), kind="text/plain; version=0.0.4")
+        memory = self.connections.memory
+        states = memory.circuits.states(trio.current_time()) if memory else ()
+        circuits = ((target.service.provider, state) for target, state, _ in states)
+        return Document(self.metrics.text(gauges, circuits).encode(), kind="text/plain; version=0.0.4")
 
     async def _refuse_path(self, request: Request, error: Any) -> "Document":
         words = {404: "there is nothing at this path", 405: "this path does not take this method"}

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field
 
@@ -70,9 +70,12 @@ class Metrics:
         if run.winner is not None and run.winner.ttft is not None:
             self._first.add(run.winner.ttft)
 
-    def text(self, gauges: Mapping[str, int]) -> str:
-        """Returns all counts, and `gauges` by their names, in Prometheus's text format."""
-        return "\n".join([*self._lines(gauges), ""])
+    def text(self, gauges: Mapping[str, int], circuits: Iterable[tuple[str, str]] = ()) -> str:
+        """Returns all counts, and `gauges` by their names, in Prometheus's text format.
+
+        `circuits` are the providers and states of those that are not closed; no model, whose name may be a client's.
+        """
+        return "\n".join([*self._lines(gauges), *_circuit_lines(circuits), ""])
 
     def _lines(self, gauges: Mapping[str, int]) -> Iterator[str]:
         yield "# TYPE fanout_requests_total counter"
@@ -92,3 +95,9 @@ class Metrics:
         for name, value in gauges.items():
             yield f"# TYPE fanout_{name} gauge"
             yield f"fanout_{name} {value}"
+
+
+def _circuit_lines(circuits: Iterable[tuple[str, str]]) -> Iterator[str]:
+    yield "# TYPE fanout_circuits gauge"
+    for (provider, state), count in sorted(Counter(circuits).items()):
+        yield f'fanout_circuits{{provider="{provider}",state="{state}"}} {count}'

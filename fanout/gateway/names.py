@@ -4,7 +4,9 @@ openai/gpt-5-mini?temperature=0        a lane, with options that change nothing 
 quick                                  a lane or group of fanout.toml
 race:a,b                               the first lane that speaks
 hedge:a,b@800ms                        the next lane when the one before has been silent for so long
+hedge:a,b@p95                          or for longer than in 95 of its last 100 requests
 fallback:a,b                           the next lane when the one before has failed
+fastest:a,b                            the same, with the lane first that was fastest lately; @p95 hedges too
 quorum:a,b,c@2                         the first answer, once so many lanes have one
 consensus:a,b,c                        the answer that most lanes give; ->d has a judge decide a tie
 best:a,b,c->d                          the answer that the judge d calls the best
@@ -13,6 +15,7 @@ fuse:a,b,c->d                          the answer that the judge d writes from t
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from math import inf
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,12 +30,13 @@ from fanout.gateway.dialects.asked import Asked, Fusion
 from fanout.policies.best import Best
 from fanout.policies.consensus import Consensus
 from fanout.policies.fallback import Fallback
+from fanout.policies.fastest import Fastest
 from fanout.policies.fuse import Fuse
 from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import On, Race
 from fanout.prompt import Options, Prompt
-from fanout.settings import DELAY, FROM_ONE, Setting, settings_of
+from fanout.settings import FROM_ONE, PACE, Setting, settings_of
 from fanout.settings.timeouts import Timeouts
 from fanout.wire.json_text import show
 
@@ -56,7 +60,7 @@ WIRES = {"openai": "chat", "anthropic": "messages", "responses": "responses"}
 
 _NO_WINNER = "{} gives every lane's answer, and a client takes one: name a lane, or a race"
 
-_ON_TOKEN = ("race", "hedge", "fallback")
+_ON_TOKEN = ("race", "hedge", "fallback", "fastest")
 _JUDGED = ("consensus", "best", "fuse")
 _KINDS = (*_ON_TOKEN, "quorum", "all", *_JUDGED)
 """The words before the colon of an expression."""
@@ -159,11 +163,14 @@ class _Names:
         if kind in ("race", "fallback"):
             lanes = self._lanes(rest)
             return Race(*lanes, on=self.on) if kind == "race" else Fallback(*lanes, on=self.on)
+        if kind == "fastest":
+            after = Setting(PACE).read("after", more) if at else inf
+            return Fastest(*self._lanes(words if at else rest), after=after, on=self.on)
         if not at:
             form = "hedge:a,b@800ms" if kind == "hedge" else "quorum:a,b,c@2"
             raise UsageError(f"{show(name)} does not say when; write {form}")
         if kind == "hedge":
-            return Hedge(*self._lanes(words), after=Setting(DELAY).read("after", more), on=self.on)
+            return Hedge(*self._lanes(words), after=Setting(PACE).read("after", more), on=self.on)
         return Quorum(*self._lanes(words), k=Setting(FROM_ONE).read("k", more))
 
     def _judged(self, kind: str, rest: str, name: str) -> Policy:

@@ -26,6 +26,7 @@ from fanout.gateway import http1
 from fanout.gateway.app import Gateway, Log
 from fanout.gateway.guard import MOST_BYTES, NAMES, Guard, is_loopback
 from fanout.gateway.queueing import Queue
+from fanout.learning.kept import may_remember
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end the gateway."""
@@ -129,7 +130,11 @@ def check_certificate(wish: Wish) -> None:
 async def run(wish: Wish, config: Config, sock: socket.socket, ready: Callable[[], None], log: Log) -> None:
     """Serves on a socket until a signal comes; `ready` is called when clients may come."""
     gateway = Gateway(
-        wish.guard(), config, Queue(wish.most, wish.waiting), partial(open_transport, wish.transport), log
+        wish.guard(),
+        config,
+        Queue(wish.most, wish.waiting),
+        partial(open_transport, wish.transport, remember=may_remember()),
+        log,
     )
     numbers = heeded()
     with ExitStack() as stack:

@@ -48,6 +48,7 @@ class Race(Policy):
             raise UsageError(f"on must be finish, first_token or first_thought, not {on!r}")
         if self.schema is not None and on != "finish":
             raise UsageError(JUDGED_WHOLE.format(on))
+        self.on = on
         self.accept = accept or has_answer
         self._output = ANSWERING | {Reasoning} if reasoning or on == "first_thought" else ANSWERING
         self._on_output = on != "finish"

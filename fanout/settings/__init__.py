@@ -12,6 +12,7 @@ from attrs import Factory, field, fields, frozen
 from fanout.errors import UsageError
 
 _TIME_FORM = re.compile(r"(\d+\.?\d*|\.\d+)(ms|s|m)?", re.ASCII)
+_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 KEY = "setting"
@@ -37,7 +38,9 @@ class Form:
 
     def from_toml(self, value: Any) -> Any:
         """Returns a value from TOML. Raises ValueError for another type: "5" or true for a number is a mistake."""
-        if self.parse in (clock, duration) and type(value) is str and not value.strip()[-1:].isdecimal():
+        if self.parse is pace and type(value) is str and not value[:1].isdecimal():
+            return self.parse(value)  # p95, which has a digit at its end too
+        if self.parse in (clock, duration, pace) and type(value) is str and not value.strip()[-1:].isdecimal():
             return self.parse(value)  # "800ms" as everywhere; "5" for 5 is a mistake, as it is of any number
         texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
         if type(value) not in self.kinds or not texts:
@@ -191,6 +194,26 @@ def clock(text: str) -> float:
     return value
 
 
+def percentile(text: str) -> float:
+    """Returns the share from 0 to 1 that a percentile such as p95 or p99.5 stands for. Raises ValueError."""
+    match = _PERCENTILE.fullmatch(text.strip())
+    if not match or not 0 < float(match[1]) < 100:
+        raise ValueError(f"{text!r} is neither a time nor a percentile; write 0.8, 800ms or p95")
+    return float(match[1]) / 100
+
+
+def pace(text: str) -> float | str:
+    """Returns the seconds of a delay, or a percentile as it is written: p95 is learnt. Raises ValueError."""
+    if text.strip()[:1] == "p" or not _TIME_FORM.fullmatch(text.strip()):
+        percentile(text)
+        return text.strip()
+    return duration(text)
+
+
+def _is_pace(value: Any) -> bool:
+    return isinstance(pace(value), str) if isinstance(value, str) else value >= 0
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise ValueError
@@ -238,3 +261,12 @@ CLOCK = Form(
     "SECONDS",
 )
 DELAY = Form("a time from 0 on", duration, _NUMBERS, "a number", lambda seconds: seconds >= 0, metavar="SECONDS")
+PACE = Form(
+    "a time from 0 on, or a percentile such as p95",
+    pace,
+    _NUMBERS,
+    'a number, or a percentile such as "p95"',
+    _is_pace,
+    metavar="SECONDS|p95",
+)
+ROTATION = Form("first or round_robin", str, (str,), "a text in quotes", lambda word: word in ("first", "round_robin"))

@@ -7,6 +7,10 @@ import pytest
 
 from fanout.credentials import Credentials
 from fanout.credentials.secret import Secret
+from fanout.learning import kept
+from fanout.learning.circuits import Target
+from fanout.learning.latencies import Key
+from fanout.learning.memory import Memory
 from fanout.login import store
 from fanout.login.services import SERVICES
 from tests.cli.command import Done
@@ -166,3 +170,22 @@ def test_as_json_a_provider_is_an_object(call: Call, monkeypatch: pytest.MonkeyP
     assert [rows[name]["login_present"] for name in ("aura", "hailuo", "koala")] == [True, False, None]
     seen = {name: rows["koala"][name] for name in ("unofficial", "status", "evidence")}
     assert seen == {"unofficial": True, "status": "presumed-offline", "evidence": "2024-11-06"}
+
+
+def test_services_that_failed_lately_are_shown(call: Callable[..., Done]) -> None:
+    memory = Memory()
+    for _ in range(5):
+        memory.circuits.touch(Target(Key("groq", "https://groq.test/v1", "m\x1b[31m"))).fail(0.0, 100)
+    kept.save(memory)
+    text = call("providers").out
+    assert "FAILED LATELY" in text
+    assert "groq/m" in text
+    assert "\x1b" not in text
+    (circuit,) = [row for row in json.loads(call("providers", "--json").out) if row["kind"] == "circuit"]
+    assert circuit["name"].startswith("groq/m")
+    assert (circuit["state"], circuit["base_url"]) == ("open", "https://groq.test/v1")
+    assert 90 < circuit["seconds"] <= 100
+    memory = kept.load()
+    memory.circuits.touch(Target(Key("groq", "https://groq.test/v1", "m\x1b[31m"))).succeed()
+    kept.save(memory)
+    assert "FAILED LATELY" not in call("providers").out

@@ -8,12 +8,14 @@ import trio
 from trio.testing import MockClock
 
 import fanout
-from fanout import All, Fallback, Hedge, Quorum, Race, Status, Timeouts
+from fanout import All, Fallback, Fastest, Hedge, Quorum, Race, Status, Timeouts
 from fanout.abc import Head, Reader, Request
 from fanout.catalog import LaneSpec
 from fanout.engine.group import Group
 from fanout.errors import ProviderError, Refused, ServerError, TimedOut
 from fanout.events import Delta, End, Reasoning, Refusal, Started, Usage
+from fanout.learning.latencies import Key
+from fanout.plan import Connections
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, WordsReader, memory, said, watch, words
 
@@ -818,6 +820,109 @@ async def test_a_cancelled_lane_whose_accept_is_asked_leaves_nothing_behind(auto
     with trio.move_on_after(1):
         await fanout.race("?", Race(Race(*words("a"), accept=accept), *words("b"), accept=accept), transport=transport)
     assert left == [1, 1]
+
+
+def learning(plan: Any) -> Connections:
+    """Returns connections over services whose answers `plan` gives by name and number."""
+    counts: dict[str, int] = {}
+
+    def script(request: Request) -> Script:
+        name = request.url.split("/")[2]
+        counts[name] = counts.get(name, 0) + 1
+        return plan(name, counts[name])  # type: ignore[no-any-return]
+
+    return Connections(MemoryTransport(script))
+
+
+async def test_a_learnt_hedge_follows_its_service_and_uses_the_fallback_before(autojump_clock: MockClock) -> None:
+    connections = learning(lambda name, n: said("x", first=0.2) if name == "b" or n <= 30 else [HANG])
+    plan = Hedge(*words("a", "b"), after="p95", fallback=5, on="first_token")
+    for _ in range(30):
+        assert (await watch(plan, connections)).run.elapsed == pytest.approx(0.2)
+    seen = await watch(plan, connections)
+    assert seen.start_at("b") == pytest.approx(0.2, rel=0.05)
+    fresh = await watch(plan, learning(lambda name, _: [HANG] if name == "a" else said("x")))
+    assert fresh.start_at("b") == pytest.approx(5)
+
+
+async def test_a_learnt_hedge_on_the_finish_waits_as_long_as_the_service_is_usually_silent(
+    autojump_clock: MockClock,
+) -> None:
+    usual = said(*"abcde", first=0.2, gap=1.0)
+    connections = learning(lambda name, n: usual if n <= 30 else [0.2, b"a", HANG])
+    plan = Hedge(Words("a"), Words("b"), after="p95", fallback=9)
+    for _ in range(30):
+        await watch(plan, connections)
+    seen = await watch(plan, connections)
+    assert seen.start_at("b") == pytest.approx(1.2, rel=0.05)  # after a silence of 1 s, and not of 0.2 s
+
+
+async def test_a_lane_that_was_cut_off_because_it_was_late_is_learnt_as_ended_at_the_cut(
+    autojump_clock: MockClock,
+) -> None:
+    connections = learning(lambda name, n: said("x", first=0.5) if name == "b" or n % 2 else [HANG])
+    plan = Hedge(*words("a", "b"), after="p95", fallback=1, on="first_token", budget=inf)
+    for _ in range(19):
+        await watch(plan, connections)
+    assert connections.memory is not None
+    assert connections.memory.latencies.count(Key("a", "", None)) == 19  # of which nine were cut off after 1.5 s
+    assert connections.memory.latencies.count(Key("b", "", None)) == 9
+
+
+async def test_nothing_is_learnt_from_the_losers_of_a_race(autojump_clock: MockClock) -> None:
+    connections = learning(lambda name, _: said(*"xyz", first=0.1 if name == "a" else 0.15))
+    for on in ("finish", "first_token"):
+        await watch(Race(*words("a", "b"), on=on), connections)
+    assert connections.memory is not None
+    assert connections.memory.latencies.count(Key("a", "", None)) == 2
+    assert connections.memory.latencies.count(Key("b", "", None)) == 0
+
+
+async def test_without_a_budget_silence_starts_no_lane_but_a_failure_does(autojump_clock: MockClock) -> None:
+    connections = learning(lambda name, n: [9, b"!no"] if name == "a" else said("x"))
+    plan = Hedge(*words("a", "b"), after="p95", fallback=1, on="first_token", budget=0)
+    starts = [(await watch(plan, connections)).start_at("b") for _ in range(12)]
+    assert starts == pytest.approx([1.0] * 10 + [9.0] * 2)
+
+
+async def test_the_budget_caps_hedges_also_where_a_service_hangs(autojump_clock: MockClock) -> None:
+    connections = learning(lambda name, n: [50, b"x ."] if name == "a" else said("x"))
+    plan = Hedge(*words("a", "b"), after="p95", fallback=1, on="first_token")
+    hedged = [len((await watch(plan, connections)).of("b")) > 1 for _ in range(200)]
+    assert sum(hedged) <= 10 + 0.05 * 200
+
+
+async def test_a_group_within_a_hedge_is_learnt_from_too(autojump_clock: MockClock) -> None:
+    connections = learning(lambda name, n: said("x", first=0.2) if n <= 30 or name != "a" else [HANG])
+    plan = Hedge(Fallback(*words("a", "b"), on="first_token"), Words("c"), after="p95", fallback=5, on="first_token")
+    for _ in range(30):
+        await watch(plan, connections)
+    assert (await watch(plan, connections)).start_at("c") == pytest.approx(0.2, rel=0.05)
+
+
+async def test_the_fastest_lane_goes_first_and_the_answers_keep_the_order_of_the_plan(
+    autojump_clock: MockClock,
+) -> None:
+    connections = learning(lambda name, n: said("x", first={"a": 3.0, "b": 0.5, "c": 1.0}[name]))
+    plan = Fastest(*words("a", "b", "c"))
+    first: list[str] = []
+    for _ in range(400):
+        seen = await watch(plan, connections)
+        assert [answer.lane for answer in seen.run.answers] == ["a", "b", "c"]
+        assert seen.run.winner
+        first.append(seen.run.winner.lane)
+    assert min(first.count(lane) for lane in "abc") >= 20  # until each was known
+    assert first[-200:].count("b") > 170
+
+
+async def test_the_fastest_that_fails_is_followed_by_the_next(autojump_clock: MockClock) -> None:
+    connections = learning(lambda name, n: [0.1, b"!no"] if name == "b" and n > 30 else said("x", first=0.5))
+    for _ in range(30):
+        await watch([Words("b")], connections)
+    seen = await watch(Fastest(*words("a", "b"), explore=0), connections)
+    assert seen.run.winner and seen.run.winner.lane == "a"
+    assert seen.start_at("b") == 0
+    assert seen.start_at("a") == pytest.approx(0.1)
 
 
 async def test_to_cancel_all_ends_a_loser_too_that_runs_on_in_a_group_that_is_over(autojump_clock: MockClock) -> None:

@@ -7,6 +7,7 @@ from fanout.errors import UsageError
 from fanout.gateway.dialects import chat, messages_read
 from fanout.gateway.names import Unfit, find_plan, lanes_of
 from fanout.policies.fallback import Fallback
+from fanout.policies.fastest import Fastest
 from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
@@ -30,6 +31,8 @@ def asked(model: str, **more: Any) -> Any:
         ("race:here,local", Race, ["here", "local"]),
         ("hedge:here,local@800ms", Hedge, ["here", "local"]),
         ("fallback:here, local", Fallback, ["here", "local"]),
+        ("fastest:here,local", Fastest, ["here", "local"]),
+        ("fastest:here,local@p95", Fastest, ["here", "local"]),
         ("quorum:here,local@2", Quorum, ["here", "local"]),
         ("fallback:quick,local", Fallback, ["here", "local", "local"]),
     ],
@@ -42,6 +45,7 @@ def test_a_name_is_a_plan(model: str, kind: type, names: list[str]) -> None:
 
 def test_a_hedge_has_its_delay_and_a_stream_is_won_by_the_first_token() -> None:
     assert find_plan(asked("hedge:here,local@800ms"), CONFIG).pace == 0.8
+    assert find_plan(asked("hedge:here,local@p95"), CONFIG).percentile == 0.95
     assert find_plan(asked("quick", stream=True), CONFIG).heeds != find_plan(asked("quick"), CONFIG).heeds
 
 

@@ -1,3 +1,4 @@
+from math import inf
 from typing import Any
 
 import pytest
@@ -31,3 +32,29 @@ def test_a_delay_of_which_nothing_is_said_is_that_of_a_slow_first_token() -> Non
 def test_a_delay_must_be_a_time(after: Any) -> None:
     with pytest.raises(UsageError, match="after"):
         Hedge("a", after=after)
+
+
+def test_a_delay_may_be_learnt() -> None:
+    hedge = Hedge("a", "b", after="p95")
+    assert (hedge.percentile, hedge.pace, hedge.budget) == (0.95, 1.0, 0.05)
+    assert Hedge("a", "b", after="p99.5", fallback=2, budget=inf).percentile == pytest.approx(0.995)
+    assert Hedge("a", "b", after=0.8).percentile is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"after": "p100"},
+        {"after": "p0"},
+        {"after": "95"},
+        {"after": "fast"},
+        {"after": ""},
+        {"after": None},
+        {"after": "p95", "fallback": -1},
+        {"after": "p95", "budget": -0.1},
+        {"after": "p95", "budget": True},
+    ],
+)
+def test_what_is_neither_a_time_nor_a_percentile_is_a_mistake(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=[*given][-1]):
+        Hedge("a", "b", **given)

@@ -173,14 +173,14 @@ def silence_is_counted_from_the_start_alone(patch: Patch) -> None:
 
 @fault
 def a_place_is_not_given_back(patch: Patch) -> None:
-    async def run_in_turn(self: Attempt, limiter: trio.CapacityLimiter, prompt: Any, until: float) -> None:
-        if not await attempt._acquire(limiter, until):
-            self.cancel(TimedOut("too late", clock="deadline"))
+    async def run_in_turn(limiters: Sequence[trio.CapacityLimiter], lane: Attempt, prompt: Any, until: float) -> None:
+        if not await attempt._acquire(limiters[0], until):
+            lane.cancel(TimedOut("too late", clock="deadline"))
             return
-        await self._run(prompt, until)
-        limiter.release()  # and not where it is cancelled
+        await lane.run_now(prompt, until)
+        limiters[0].release()  # and not where it is cancelled
 
-    patch.setattr(Attempt, "_run_in_turn", run_in_turn)
+    patch.setattr(attempt, "_run_in_turn", run_in_turn)
 
 
 @fault

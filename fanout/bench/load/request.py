@@ -123,7 +123,7 @@ async def open_stamped(name: str | None = None, *, reuse: bool = True) -> AsyncG
         gc.collect()
         gc.freeze()
         try:
-            yield Connections(transport)
+            yield Connections(transport, memory=None)  # each request is sent, whatever became of those before
         finally:
             gc.unfreeze()
 

@@ -27,6 +27,7 @@ from fanout.errors import LocalModelError, LoginRequired, TimedOut, UsageError
 from fanout.events import End
 from fanout.formats import Output, summary
 from fanout.formats.summary import Who
+from fanout.learning.kept import may_remember
 
 if TYPE_CHECKING:
     from fanout.cli.last import Last
@@ -41,7 +42,7 @@ LOOK = 1.0
 FRAME = 0.1
 """Seconds between two pictures."""
 
-_LAST_COUNTS = ("race", "hedge", "fallback", "all")
+_LAST_COUNTS = ("race", "hedge", "fallback", "fastest", "all")
 """The policies under which the last lane that can answer is the answer, if it gives one."""
 
 
@@ -362,11 +363,11 @@ def _person(choices: Choices) -> "Person | None":
 def _open_transport(choices: Choices, person: "Person | None") -> AbstractAsyncContextManager[Transport]:
     name = choices.transport or load().defaults.transport
     if person is None:
-        return open_transport(name)
+        return open_transport(name, remember=may_remember())
     from fanout.cli.screen.person import logins
 
     policy: Any = choices.login
-    return open_transport(name, login=logins(policy, person))
+    return open_transport(name, login=logins(policy, person), remember=may_remember())
 
 
 async def _save_files(run: Run, choices: Choices, who: Who, transport: Transport) -> bool:

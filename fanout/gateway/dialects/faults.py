@@ -6,6 +6,7 @@ from attrs import frozen
 
 from fanout.errors import (
     AllLanesFailed,
+    CircuitOpen,
     InvalidRequest,
     NotFound,
     Overloaded,
@@ -27,6 +28,7 @@ _STATUSES: Sequence[tuple[type[ProviderError], int]] = (
     (QuotaError, 402),
     (RateLimited, 429),
     (Overloaded, 503),
+    (CircuitOpen, 503),
     (TimedOut, 504),
 )
 
@@ -61,7 +63,7 @@ def _of_all(errors: Sequence[ProviderError]) -> Fault:
     decisive = _decisive(errors)
     status = next((status for kind, status in _STATUSES if isinstance(decisive, kind)), 502)
     waits = [error.retry_after for error in errors if error.retry_after is not None]
-    every = all(isinstance(error, RateLimited | Overloaded) for error in errors)
+    every = all(isinstance(error, RateLimited | Overloaded | CircuitOpen) for error in errors)
     message = "; ".join(str(error) for error in errors)
     return Fault(
         status,

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
-from attrs import asdict, define
+from attrs import define
 
 from fanout.answers import Answer, Run, Spent
-from fanout.answers.objects import verdict_object
+from fanout.answers.objects import spent_object, verdict_object
 from fanout.errors import ProtocolError
 from fanout.events import Event
 from fanout.gateway.dialects.faults import Fault
@@ -84,7 +84,7 @@ def figures_of(run: Run) -> dict[str, Any]:
         "winner": winner.lane if winner else None,
         "ttft": _round(winner.ttft) if winner else None,
         "elapsed": _round(run.elapsed),
-        "wasted": asdict(run.wasted),
+        "wasted": spent_object(run.wasted),
         **_judging(run),
         "lanes": {answer.lane: _lane(answer) for answer in run.answers},
     }
@@ -98,7 +98,7 @@ def _judging(run: Run) -> dict[str, Any]:
         "analysis": run.analysis,
     }
     judged = {name: value for name, value in said.items() if value}
-    return {"overhead": asdict(run.overhead), **judged} if judged or run.overhead != Spent() else {}
+    return {"overhead": spent_object(run.overhead), **judged} if judged or run.overhead != Spent() else {}
 
 
 def _lane(answer: Answer) -> dict[str, Any]:
