@@ -34,10 +34,10 @@ from benchmarks.failover import play as play_faults
 from benchmarks.machine import arguments, circumstances, conclude, foot, say, table
 from fanout.abc import Head, Policy, Request
 from fanout.answers import Run
+from fanout.connections import Connections
 from fanout.learning.budgets import HedgeBudget
 from fanout.learning.latencies import Key, Measure
 from fanout.learning.pacing import Fixed, Pacer
-from fanout.plan import Connections
 from fanout.transports.memory import MemoryTransport, Script
 
 PROMPTS = 12_000

@@ -14,11 +14,12 @@ from fanout import catalog
 from fanout.abc import Accept, Login, Observer, Policy, Provider, Transport
 from fanout.answers import Answer, Run, Spent, Wasted
 from fanout.answers.certain import Certain
-from fanout.answers.prices import bound_cost, cost
+from fanout.answers.prices import cost
 from fanout.catalog.config import Config, load
+from fanout.connections import KEEPER, Connections, open_memory
 from fanout.engine.alarms import open_alarms
-from fanout.engine.attempt import Attempt
 from fanout.engine.channel import Channel
+from fanout.engine.costs import look_up_prices, price
 from fanout.engine.group import Group
 from fanout.engine.observer import tell
 from fanout.engine.staged import Staged
@@ -27,28 +28,13 @@ from fanout.engine.watch import format_age
 from fanout.errors import AllLanesFailed, ProviderError, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import File, Tagged
-from fanout.plan import (
-    KEEPER,
-    Builder,
-    CallSettings,
-    Connections,
-    Plan,
-    Settings,
-    as_lanes,
-    check_call,
-    check_call_names,
-    find_schema,
-    open_memory,
-)
+from fanout.plan import Builder, CallSettings, Plan, Settings, as_lanes, check_call, check_call_names, find_schema
 from fanout.policies.all import All
 from fanout.policies.race import On, Race, has_answer
 from fanout.prompt import Message, Options, Prompt
 from fanout.settings import check_settings
 from fanout.transports.download import download
 from fanout.transports.fetch import fetch_models
-
-PRICED = 64
-"""Lanes whose prices are looked up between two looks at the sockets, which takes some milliseconds."""
 
 Asked = str | Sequence[Message | Mapping[str, Any]] | Prompt
 """A prompt as callers have it: a string, a list of OpenAI message dicts, or a Prompt."""
@@ -118,7 +104,7 @@ class Fanout:
         for attempt, seat, kept in self._group.places():
             answer = seat.answer
             if self._group.over:
-                answer = _price(attempt, answer)
+                answer = price(attempt, answer)
             answers[answer.lane] = answer
             if kept:
                 keeps.append(answer)
@@ -217,23 +203,6 @@ async def _open(
             yield fanout, partial(_run_to_end, fanout, group, asked, until, connections.observer, channel)
 
 
-def _price(attempt: Attempt, answer: Answer) -> Answer:
-    """Returns a lane's answer with its cost, and the most that it may cost."""
-    low = cost(answer)
-    limit = attempt.prompt.options.max_tokens if attempt.prompt else None
-    most = attempt.count_most(answer.tokens, limit) if low else None
-    return evolve(answer, cost=low, cost_high=bound_cost(answer, low, most))
-
-
-async def _look_up_prices(group: Group | Staged) -> None:
-    """Looks up the prices of many lanes a portion at a time: `Fanout.run` finds them then, in one short step."""
-    attempts = [attempt for attempt, _ in group.attempts()]
-    for number, attempt in enumerate(attempts if len(attempts) > PRICED else ()):
-        if number % PRICED == 0:
-            await trio.lowlevel.checkpoint()
-        cost(attempt.answer)
-
-
 _BLOCKS = ("open_fanout", "open_transport", "stream")
 """The calls that are context managers."""
 
@@ -269,7 +238,7 @@ async def _run_to_end(
     crashed = False
     try:
         await group.run(prompt, until)
-        await _look_up_prices(group)
+        await look_up_prices(group)
     except Exception:
         crashed = True
         raise

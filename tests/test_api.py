@@ -11,12 +11,12 @@ from trio.testing import MockClock
 import fanout
 from fanout import AllLanesFailed, Consensus, Delta, Quorum, Race, Status, Timeouts, UsageError
 from fanout.abc import Head, OnLose, Request
+from fanout.connections import Connections
 from fanout.errors import (
     ServerError,
     TimedOut,
 )
 from fanout.events import Conversation, End, Event
-from fanout.plan import Connections
 from fanout.prompt import Message, Options, Prompt
 from fanout.prompt.history import History
 from fanout.transports.memory import HANG, MemoryTransport

@@ -15,9 +15,10 @@ from fanout.abc import Flow, Head, Policy, Reader, Request
 from fanout.addresses.proxy import as_proxy
 from fanout.catalog import LaneSpec, lookup
 from fanout.catalog.config import Config, DefaultsTable, GroupTable, LaneTable
+from fanout.connections import Connections
 from fanout.credentials.secret import Secret
 from fanout.errors import RateLimited, UsageError
-from fanout.plan import Builder, Connections, Settings
+from fanout.plan import Builder, Settings
 from fanout.providers.openai import OpenAI
 from fanout.transports.memory import HANG, MemoryTransport
 from tests.words import Words, memory, said, watch, words

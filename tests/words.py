@@ -9,9 +9,9 @@ from attrs import define
 
 import fanout
 from fanout.abc import Head, Policy, Provider, Reader, Request
+from fanout.connections import Connections
 from fanout.errors import ProviderError, RateLimited, ServerError, Truncated
 from fanout.events import Delta, End, Event, Reasoning, Refusal, Status, Tagged
-from fanout.plan import Connections
 from fanout.transports.memory import MemoryTransport, Script
 
 

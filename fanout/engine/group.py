@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fanout.abc import Alone, Hear, Hearing, Leave, OnLose, Policy, no_others, nobody, not_alone
+from fanout.abc import Alone, Hear, Leave, OnLose, Policy, no_others, nobody, not_alone
 from fanout.answers import Answer
 from fanout.engine.alarms import let_read
 from fanout.engine.attempt import Attempt
 from fanout.engine.judging import Judgement, decide, make_refusal, weigh
 from fanout.engine.portions import PORTION
-from fanout.engine.seats import Compound, Seat, call_all, follow, stop_weighing
+from fanout.engine.seats import Compound, Row, Seat, call_all, follow, stop_weighing
 from fanout.errors import ProviderError, TimedOut
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, End, Event, Status
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # lane started again after it failed: that is its own business, with the same service (`retry.py`).
 
 
-class Group:
+class Group(Row):
     """Runs its lanes in one nursery, as its policy says, and is a lane itself."""
 
     def __init__(
@@ -59,11 +59,11 @@ class Group:
         schema: "Schema | None" = None,
         pacer: Pacer | None = None,
     ) -> None:
+        super().__init__()
         self.name = name
         self.hear: Hear = nobody
         self.leave: Leave = no_others
         self.alone: Alone = is_alone
-        self.seats: list[Seat] = []
         self.ended_at: float | None = None
         for lane in lanes:
             self._add_seat(lane, schema)
@@ -139,14 +139,6 @@ class Group:
     def _first_good(self) -> Seat | None:
         return min((seat for seat in self.seats if seat.good), key=lambda seat: seat.place, default=None)
 
-    @property
-    def settled(self) -> Attempt | None:
-        """The only lane below that has not lost, if there is but one: the others lost when a policy chose it."""
-        left = [seat.lane for seat in self.seats if not seat.lost]
-        if len(left) != 1:
-            return None
-        return left[0] if isinstance(left[0], Attempt) else left[0].settled
-
     def __repr__(self) -> str:
         running = sum(seat.started and seat.status is None for seat in self.seats)
         return f"<Group {self.name!r} {'over' if self.over else 'open'}, {running} of {len(self.seats)} lanes run>"
@@ -175,18 +167,6 @@ class Group:
             for seat in self.seats:
                 if seat.good and not isinstance(seat.lane, Attempt):
                     yield from seat.lane.overhead()
-
-    def hearings(self) -> Iterator[Hearing]:
-        """The questions to judges below, and their words."""
-        for seat in self.seats:
-            if not isinstance(seat.lane, Attempt):
-                yield from seat.lane.hearings()
-
-    def judged(self) -> Iterator[tuple[Attempt, Prompt]]:
-        """The judges' attempts below, and the prompt whose answers they were shown."""
-        for seat in self.seats:
-            if not isinstance(seat.lane, Attempt):
-                yield from seat.lane.judged()
 
     @property
     def votes(self) -> Mapping[str, tuple[str, ...]]:
@@ -281,7 +261,7 @@ class Group:
         failure starts the next lane.
         """
         certain = False
-        while not self._failures and self._any_runs() and not self._policy.needs_next(self.seats, index):
+        while not self._failures and self.any_runs() and not self._policy.needs_next(self.seats, index):
             due = min(self._spoke_at + delay, until)
             now = trio.current_time()
             if now < due:
@@ -311,11 +291,6 @@ class Group:
             if seat.started and seat.status is None:
                 seat.lane.overtake()
 
-    @property
-    def expired(self) -> bool:
-        """True if none of its lanes can still give an answer."""
-        return all(not seat.open or seat.lost or seat.lane.expired for seat in self.seats)
-
     def _is_last(self, index: int) -> bool:
         """True if no other lane could still give the answer, here or above."""
         answered = self.winner if self._policy.chooses else any(seat.good for seat in self.seats)
@@ -323,9 +298,6 @@ class Group:
             return False
         others = (seat for i, seat in enumerate(self.seats) if i != index)
         return not any(seat.open and not seat.lost and not seat.lane.expired for seat in others) and self.alone()
-
-    def _any_runs(self) -> bool:
-        return any(seat.started and seat.open and not seat.lost for seat in self.seats)
 
     def judge(self, index: int, events: Sequence[Event], at: float) -> None:
         """Takes events of a lane as they arrive: the verdict falls here, and climbs to the group above.

@@ -106,6 +106,42 @@ class Compound(Lane, Protocol):
         ...
 
 
+class Row:
+    """The places of a group's lanes, and what they alone can say of the lanes below."""
+
+    def __init__(self) -> None:
+        self.seats: list[Seat] = []
+
+    @property
+    def settled(self) -> Attempt | None:
+        """The only lane below that has not lost, if there is but one: the others lost when a policy chose it."""
+        left = [seat.lane for seat in self.seats if not seat.lost]
+        if len(left) != 1:
+            return None
+        return left[0] if isinstance(left[0], Attempt) else left[0].settled
+
+    def hearings(self) -> Iterator[Hearing]:
+        """The questions to judges below, and their words."""
+        for seat in self.seats:
+            if not isinstance(seat.lane, Attempt):
+                yield from seat.lane.hearings()
+
+    def judged(self) -> Iterator[tuple[Attempt, Prompt]]:
+        """The judges' attempts below, and the prompt whose answers they were shown."""
+        for seat in self.seats:
+            if not isinstance(seat.lane, Attempt):
+                yield from seat.lane.judged()
+
+    @property
+    def expired(self) -> bool:
+        """True if none of its lanes can still give an answer."""
+        return all(not seat.open or seat.lost or seat.lane.expired for seat in self.seats)
+
+    def any_runs(self) -> bool:
+        """True if a lane runs that may still give the answer."""
+        return any(seat.started and seat.open and not seat.lost for seat in self.seats)
+
+
 def follow(seat: Seat | None) -> Seat | None:
     """Returns the seat of the lane with one provider that won; None where one that won has not chosen."""
     while seat is not None and not isinstance(seat.lane, Attempt):

@@ -5,7 +5,7 @@ import logging
 import trio
 
 from fanout.api import open_transport
-from fanout.plan import KEEPER, Connections
+from fanout.connections import KEEPER, Connections
 
 _log = logging.getLogger("fanout")
 

@@ -12,6 +12,7 @@ from fanout import api
 from fanout.abc import Policy
 from fanout.answers import Answer, Run
 from fanout.catalog.config import Config
+from fanout.connections import Connections
 from fanout.errors import AllLanesFailed, ProviderError, Refused, UsageError
 from fanout.errors.unwrapped import unwrapping
 from fanout.events import CONTENT, Delta, End, Event, Reasoning, Sources, Status, Tagged
@@ -22,7 +23,6 @@ from fanout.gateway.dialects.faults import Fault, fault_of
 from fanout.gateway.dialects.writer import Made, Writer, dump, figures_of
 from fanout.gateway.names import lanes_of
 from fanout.gateway.streams import Headers
-from fanout.plan import Connections
 from fanout.prompt import Prompt
 
 PATIENCE = 5.0

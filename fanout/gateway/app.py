@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from fanout.abc import Policy
 from fanout.catalog.config import Config
+from fanout.connections import Connections
 from fanout.errors import UsageError
 from fanout.formats.summary import one_line
 from fanout.gateway import counting, listing, turns
@@ -32,7 +33,6 @@ from fanout.gateway.names import Plans
 from fanout.gateway.queueing import Busy, Queue
 from fanout.gateway.streams import Receive, Reply, Send, respond
 from fanout.gateway.tapes import Tape, Tapes
-from fanout.plan import Connections
 
 BODY_SECONDS = 60.0
 """Seconds within which a body must have come."""

@@ -6,10 +6,10 @@ import orjson
 from attrs import evolve
 
 from fanout.abc import Policy, Provider, Request
+from fanout.connections import Connections
 from fanout.errors import ProviderError
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.names import lanes_of, wire_of
-from fanout.plan import Connections
 from fanout.prompt import Prompt
 from fanout.providers.reader import count_of
 from fanout.transports.fetch import fetch_soon

@@ -16,9 +16,10 @@ from fanout import api
 from fanout.abc import Request
 from fanout.answers import Answer, Run
 from fanout.catalog.config import Config
+from fanout.connections import Connections
 from fanout.engine import retry
 from fanout.events import End, Event, Tagged
-from fanout.plan import CallSettings, Connections
+from fanout.plan import CallSettings
 from fanout.sim.plans import make_plan
 from fanout.sim.world import Act, Call, Leaf, World
 from fanout.transports.memory import Exchange, MemoryTransport, Script

@@ -14,7 +14,7 @@ from fanout.bench.load.request import Sender
 from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
-from fanout.plan import Connections
+from fanout.connections import Connections
 from fanout.transports.memory import MemoryTransport, Script
 from tests.words import Words, said
 

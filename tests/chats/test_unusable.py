@@ -4,9 +4,9 @@ from trio.testing import MockClock
 import fanout
 from fanout.abc import Head
 from fanout.chats.unusable import Unusable
+from fanout.connections import Connections
 from fanout.errors import LoginRequired
 from fanout.events import LoginNeeded
-from fanout.plan import Connections
 from fanout.policies.all import All
 from fanout.prompt import Prompt
 from tests.words import memory, said, watch, words

@@ -11,11 +11,11 @@ import fanout
 from fanout import All, Fallback, Fastest, Hedge, Quorum, Race, Status, Timeouts
 from fanout.abc import Head, Reader, Request
 from fanout.catalog import LaneSpec
+from fanout.connections import Connections
 from fanout.engine.group import Group
 from fanout.errors import ProviderError, Refused, ServerError, TimedOut
 from fanout.events import Delta, End, Reasoning, Refusal, Started, Usage
 from fanout.learning.latencies import Key
-from fanout.plan import Connections
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, WordsReader, memory, said, watch, words
 

@@ -5,10 +5,10 @@ from trio.testing import MockClock
 
 from fanout import Fallback, Hedge, Race
 from fanout.abc import Head, Request
+from fanout.connections import Connections
 from fanout.errors import CircuitOpen
 from fanout.learning.circuits import Target
 from fanout.learning.latencies import Key
-from fanout.plan import Connections
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, said, watch, words
 

@@ -12,11 +12,11 @@ import fanout
 from fanout import All, Fallback, Race, Status
 from fanout.abc import Flow, Head, Policy, Receiver, Request
 from fanout.catalog import LaneSpec
+from fanout.connections import Connections
 from fanout.credentials import Credentials
 from fanout.engine.attempt import Attempt
 from fanout.errors import InternalError, RateLimited, UsageError
 from fanout.events import Delta, End, Event
-from fanout.plan import Connections
 from fanout.prompt import Prompt
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.engine.test_attempt import GOOD, Desk, Lane, Site, login_as

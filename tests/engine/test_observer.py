@@ -13,8 +13,8 @@ import fanout
 from fanout import All, Fallback, Race, Run, Status
 from fanout.abc import Head, Observed, Observer
 from fanout.catalog import LaneSpec
+from fanout.connections import Connections
 from fanout.engine.observer import tell
-from fanout.plan import Connections
 from fanout.prompt import Options
 from fanout.transports.memory import HANG, MemoryTransport, Script
 from tests.words import Words, memory, said, words

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from fanout.connections import Connections
 from fanout.errors import UsageError
 from fanout.facades import kept
-from fanout.plan import Connections
 from fanout.transports.memory import MemoryTransport
 
 

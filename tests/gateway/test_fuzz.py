@@ -14,13 +14,13 @@ import trio
 from fanout.abc import Head
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config, GroupTable
+from fanout.connections import Connections
 from fanout.gateway.app import Gateway
 from fanout.gateway.dialects.asked import Asked
 from fanout.gateway.dialects.sealed import seal
 from fanout.gateway.guard import Guard
 from fanout.gateway.names import find_plan, lanes_of
 from fanout.gateway.queueing import Queue
-from fanout.plan import Connections
 from fanout.prompt import Prompt
 from fanout.transports.memory import MemoryTransport, Step
 from tests.gateway.dialects.test_reads import CLAUDE_CODE, CODEX

@@ -25,7 +25,7 @@ from fanout.bench.load.setup import Limits, Setup
 from fanout.bench.records.record import Record
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
-from fanout.plan import Connections
+from fanout.connections import Connections
 from fanout.providers.openai import OpenAI
 
 LEVELS = (1, 8, 64, 128, 256, 512)

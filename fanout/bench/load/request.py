@@ -19,9 +19,10 @@ from fanout.bench.records.tape import Tape
 from fanout.bench.records.timings import read_timings
 from fanout.catalog import LaneSpec
 from fanout.catalog.config import Config
+from fanout.connections import Connections
 from fanout.engine.trial import Trial
 from fanout.local.server import LocalModel
-from fanout.plan import Builder, Connections, Settings
+from fanout.plan import Builder, Settings
 from fanout.transports.choice import choose_transport
 
 _SERVER_TIMES = {"openai-processing-ms": 0.001, "x-envoy-upstream-service-time": 0.001}

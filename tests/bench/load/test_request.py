@@ -13,9 +13,9 @@ from fanout.abc import Flow, Head, Reply, Request
 from fanout.bench.load.request import Sender, _carrier, open_stamped
 from fanout.bench.records.record import Record, from_line, to_line
 from fanout.catalog import LaneSpec, find
+from fanout.connections import Connections
 from fanout.errors import UsageError
 from fanout.events import Status
-from fanout.plan import Connections
 from fanout.prompt import Prompt
 from fanout.settings.timeouts import Timeouts
 from fanout.transports.httpx import HttpxTransport
