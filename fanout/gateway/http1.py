@@ -239,7 +239,9 @@ class Connection:
         except OSError:
             return
         with trio.move_on_after(LINGER):
-            while await self._read():  # noqa: ASYNC110  # bytes that are there already are no checkpoint
+            while True:
+                if not await self._read():
+                    return
                 await trio.lowlevel.checkpoint()
 
     def _scope(self, request: h11.Request) -> dict[str, Any]:
