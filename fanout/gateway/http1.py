@@ -46,7 +46,7 @@ _log = logging.getLogger("fanout")
 
 @define(eq=False)
 class Server:
-    """The application, and all that its connections share. `idle` and `unread` are seconds: see `serve`."""
+    """The state that connections share. `idle` and `unread` are seconds: see `serve`."""
 
     app: App
     idle: float
@@ -239,7 +239,9 @@ class Connection:
         except OSError:
             return
         with trio.move_on_after(LINGER):
-            while await self._read():
+            while True:
+                if not await self._read():
+                    return
                 await trio.lowlevel.checkpoint()
 
     def _scope(self, request: h11.Request) -> dict[str, Any]:
@@ -268,12 +270,12 @@ class Connection:
         except h11.RemoteProtocolError as error:
             self._fault = error
             return {"type": "http.disconnect"}
-        while not self._gone:
-            if len(self._parser.trailing_data[0]) > READ:
-                await trio.sleep_forever()  # it sends requests ahead, and does not wait for the answer of this one
+        while not self._gone and len(self._parser.trailing_data[0]) <= READ:
             data = await self._read()
             self._parser.receive_data(data)
             self._gone = not data
+        if not self._gone:
+            await trio.sleep_forever()  # it sends requests ahead, and does not wait for the answer of this one
         return {"type": "http.disconnect"}
 
     async def _next_part(self) -> Message | None:
