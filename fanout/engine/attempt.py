@@ -1,7 +1,7 @@
 """A lane with one provider: its tries one after the other, and its one End."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from enum import Enum
 from functools import partial
@@ -134,9 +134,9 @@ class Attempt(Watched):
             if self.state is not ENDED:  # cancelled from outside
                 self.leave()
                 self.cancel()
-            if self._trial is not None:
+            if self._trial is not None and (errand := _settle(self._trial, self._retries, self._fold.chunks > 0)):
                 with trio.move_on_after(2 * FAREWELL, shield=True):
-                    await _settle(self._trial, self._retries, answered=self._fold.chunks > 0)
+                    await errand()
 
     def cancel(self, error: TimedOut | None = None, /) -> None:
         """Ends the lane now: cancelled, or timed out if `error` says so. Its End is heard before this returns."""
@@ -283,14 +283,15 @@ def _kind(end: End) -> str | None:
 _TOO_LATE = "the deadline of all lanes together passed before its turn came"
 
 
-async def _settle(trial: Trial, retries: Retries, *, answered: bool) -> None:
-    """Learns from the last try of a lane that has ended, does what is still to be done for its service, and lets go."""
+def _settle(trial: Trial, retries: Retries, answered: bool) -> Callable[[], Awaitable[None]] | None:
+    """Learns from the last try of a lane that has ended, lets go of it, and returns what is to be done for its service.
+
+    That is mostly nothing, and a scope for it would cost every loser of a race ten microseconds.
+    """
     retries.learn(trial.lesson, trio.current_time())
-    try:
-        if errand := trial.errand(retries.keys, answered=answered):
-            await errand()
-    finally:
-        trial.release()
+    errand = trial.errand(retries.keys, answered=answered)
+    trial.release()
+    return errand
 
 
 def _prepare(turns: Turns | None, options: Options | None, prompt: Prompt) -> Prompt:
