@@ -38,7 +38,8 @@ class Consensus(Policy):
     `key` says which answers are the same: usually the value or JSON of an answer, else its text, without regard to
     capitals, spaces and a full stop; the name of a field of the JSON; or a function of the answer. An answer without a
     key is refused. `stop="caught"` stops when the lanes that still run could not make another answer catch up, so that
-    it is the one of the full vote; `stop="likely"` when that is likely (0.95). With `agree` the first answer with so
+    it is the one of the full vote; `stop="likely"` when that is likely (0.95) by the votes alone, however few lanes are
+    left: of three or five lanes that agree, all or nearly all have to end for it. With `agree` the first answer with so
     many votes wins, and no other.
 
     `wave` lanes start at once, usually all; the next when those that run cannot decide any more. Where no answer wins,
@@ -123,7 +124,7 @@ class Consensus(Policy):
         """Returns who gave each answer, in the order in which they finished; the answer of most stands first."""
         votes: dict[str, list[int]] = {}
         for i in sorted(range(len(lanes)), key=lambda i: lanes[i].place):
-            counts = lanes[i].good or (lost and lanes[i].status is Status.FINISHED)
+            counts = lanes[i].good or (lost and _has_voted(lanes[i]))
             if counts and (key := self._key_of(lanes[i])) is not None:
                 votes.setdefault(key, []).append(i)
         return dict(sorted(votes.items(), key=lambda item: -len(item[1])))
@@ -182,6 +183,7 @@ class Tied(Choosing):
 
     def __init__(self, policy: Consensus) -> None:
         super().__init__(policy)
+        self.share = 0.0  # to cut a lane off for the judge would cost a vote
         self._consensus = policy
 
     def choose(self, lanes: Sequence[Standing]) -> Sequence[int]:
@@ -251,6 +253,12 @@ def _read_json(text: str) -> Any:
 
 def _leader(votes: Mapping[str, Sequence[int]]) -> Sequence[int]:
     return next(iter(votes.values()), ())
+
+
+def _has_voted(lane: Standing) -> bool:
+    """Tells whether a lane's answer is a vote, whoever has won: one that is empty or that a schema refused is none."""
+    answer = lane.answer
+    return lane.status is Status.FINISHED and answer.answered and answer.error is None
 
 
 def _running(lanes: Sequence[Standing]) -> int:

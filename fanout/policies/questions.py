@@ -27,6 +27,9 @@ GRACE_SHARE = 0.2
 GRACE_LEAST = 0.5
 """The share of the time so far, and the seconds at least, that others still have when enough lanes have answered."""
 
+JUDGE_SHARE = 0.2
+"""The share of a deadline that is left to judges."""
+
 LONGEST_VERDICT = 20_000
 """Characters of a verdict that are read: its end, which is where a judge that thinks aloud has come to a word."""
 

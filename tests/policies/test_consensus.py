@@ -211,3 +211,9 @@ def test_votes_count_who_lost_too_and_the_most_come_first() -> None:
 def test_a_setting_out_of_its_range_is_refused(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Consensus("a", "b", **setting)
+
+
+def test_an_empty_answer_is_no_vote_where_a_function_would_have_a_key_for_it() -> None:
+    plan = Consensus("a", "b", "c", key=lambda answer: len(answer.text))
+    lanes = [Stood(GOOD, place=1, text="", accepted=False), Stood(GOOD, place=2, text="x"), Stood(BAD, place=3)]
+    assert plan.tally(lanes) == {"1": [1]}
