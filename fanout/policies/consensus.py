@@ -7,9 +7,11 @@ fast, and wrong far more often.
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import comb, inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, get_args
+from unicodedata import normalize
 from weakref import WeakKeyDictionary
 
 from fanout.abc import OnLose, Policy, Standing
@@ -159,13 +161,14 @@ class Consensus(Policy):
         """Returns the key of an answer: answers with the same key are the same. Raises Refused if it has none."""
         try:
             key = _find_usual(answer) if self.key is None else self._find_own(answer)
+            found = key if key is None or isinstance(key, str) else encode(key)
         except Refused:
             raise
         except Exception as error:
             raise Refused(f"no key for its vote: {error}") from error
-        if key is None:
+        if found is None:
             raise Refused("no key for its vote")
-        return key if isinstance(key, str) else encode(key)
+        return found
 
     def _find_own(self, answer: Answer) -> Any:
         if not isinstance(self.key, str):
@@ -209,21 +212,39 @@ MOST_COUNTED = 1000
 
 
 def normalise(text: str) -> str:
-    """Returns a text without regard to capitals, to spaces around and within, and to a full stop at its end."""
-    return " ".join(text.split()).casefold().removesuffix(".").rstrip()
+    """Returns a text without regard to capitals, to spaces around and within, and to a full stop at its end.
+
+    Characters that are written in two ways are the same, and so are 1 and 1.0.
+    """
+    words = " ".join(normalize("NFC", normalize("NFC", text).casefold()).split()).removesuffix(".").rstrip()
+    return words.partition(".")[0] if _WHOLE.fullmatch(words) else words
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]+\.0+")
+_FENCED = re.compile(r"```\w*\s(.*?)\s*```", re.DOTALL)
 
 
 def encode(value: Any) -> str:
     """Returns a value as canonical JSON, in which what is equal is written alike. Raises TypeError, ValueError."""
-    return json.dumps(_equal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return json.dumps(_equal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_say)
+
+
+def _say(value: Any) -> str:
+    """The words of a value that JSON has none for: a date, say, or a Decimal."""
+    said = str(value)
+    if f" at {id(value):#x}" in said:
+        raise TypeError(f"{type(value).__name__} says nothing but where it lies in memory")
+    return said
 
 
 def _equal(value: Any) -> Any:
-    """The value with the same number for 1 and 1.0, as in RFC 8785."""
+    """The value with the same number for 1 and 1.0, as in RFC 8785, and with characters written in one way."""
+    if isinstance(value, str):
+        return normalize("NFC", value)
     if isinstance(value, float) and value.is_integer() and abs(value) < MOST_EXACT:
         return int(value)
     if isinstance(value, Mapping):
-        return {str(name): _equal(inner) for name, inner in value.items()}
+        return {_equal(str(name)): _equal(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_equal(inner) for inner in value]
     return value
@@ -241,6 +262,8 @@ def _find_usual(answer: Answer) -> str | None:
 def _read_json(text: str) -> Any:
     """The JSON that a text is, perhaps in a code fence; else the text."""
     bare = text.strip()
+    if fenced := _FENCED.fullmatch(bare):
+        bare = fenced[1].strip()
     if bare[:1] in ("{", "["):
         try:
             return json.loads(bare)

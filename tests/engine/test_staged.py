@@ -420,3 +420,15 @@ async def test_the_first_answer_that_comes_in_the_judges_fifth_is_the_answer(aut
     run = (await watch(best("a", "b", deadline=10.0), served(scripts))).run
     assert run.winner and run.winner.lane == "a" and not run.verdicts
     assert run.elapsed == pytest.approx(9.0, abs=0.2)
+
+
+@pytest.mark.parametrize("kind", [Race, Fallback])
+async def test_a_verdict_is_read_whole_though_the_judges_win_by_a_first_word(
+    kind: type[Race], autojump_clock: MockClock
+) -> None:
+    judge = kind(*words("d", "e"), on="first_token")
+    scripts: dict[str, Any] = {"a": said("one"), "b": said("two", first=0.2)}
+    scripts |= {"d": said("gibberish"), "e": picks("two", first=1.0)}
+    run = (await watch(Best(*words("a", "b"), judge=judge), served(scripts))).run
+    assert run.winner and run.winner.lane == "b"
+    assert judge.on == "first_token"
