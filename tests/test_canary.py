@@ -283,12 +283,20 @@ def reachable(*roots: object) -> list[object]:
     return list(found.values())
 
 
+def as_dict(one: Any) -> dict[str, Any]:
+    """The object as a dict, with what is in it; attrs cannot copy the memory, whose keys are NamedTuples."""
+    try:
+        return attrs.asdict(one)
+    except TypeError:
+        return attrs.asdict(one, recurse=False)
+
+
 def shown_objects(seen: Seen, *, inside: bool = True) -> Iterator[str]:
     """Yields what objects say and become; without `inside`, only those that callers are given."""
     for one in reachable(seen.fan_out.run, seen.events, seen.raised, *([seen.fan_out, seen.others] if inside else ())):
         yield from (repr(one), str(one), f"{one}")
         if attrs.has(type(one)) and not isinstance(one, type):
-            yield repr(attrs.asdict(one))  # type: ignore[arg-type]  # has says so
+            yield repr(as_dict(one))
     for one in (seen.fan_out.run, seen.events, *seen.others, *seen.raised):
         try:
             yield repr(pickle.dumps(one))

@@ -96,7 +96,7 @@ class Retries:
     def leave(self) -> None:
         """Takes note that the lane has ended: a probe that has shown nothing makes way for the next."""
         if self.gate is not None:
-            self.gate.leave()
+            self.gate.close()
 
     def close(self) -> None:
         """Allows no further try."""

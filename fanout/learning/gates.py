@@ -11,20 +11,20 @@ from fanout.learning.latencies import Key
 
 @define(eq=False)
 class Rivals:
-    """The gates of all lanes of a plan, in their order.
+    """The gates of the lanes of a plan that have not ended, in their order.
 
-    Where none lets its lane through, the one does that would soonest; once, since the others would have to follow.
+    Where none lets its lane through, the one does that would soonest: one for all, since the others would have to
+    follow, and found once.
     """
 
-    gates: "list[Gate]" = field(factory=list)
-    _forced: bool = False
+    gates: "dict[Gate, None]" = field(factory=dict)
+    _soonest: "Gate | None" = None
 
     def force(self, gate: "Gate", now: float) -> bool:
         """Returns True if this gate must let its lane through because no other will."""
-        if self._forced or any(one.admits(now) for one in self.gates):
-            return False
-        self._forced = min(self.gates, key=lambda one: one.opens_at(now)) is gate
-        return self._forced
+        if self._soonest is None and not any(one.admits(now) for one in self.gates):
+            self._soonest = min(self.gates, key=lambda one: one.opens_at(now))
+        return self._soonest is gate
 
 
 @define(eq=False)
@@ -40,7 +40,7 @@ class Gate:
     _probes: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.rivals.gates.append(self)
+        self.rivals.gates[self] = None
         own = () if self.key is None else (Target(self.service, self.key),)
         self._targets = (Target(self.service), *own)
 
@@ -93,6 +93,11 @@ class Gate:
         for circuit in self._found:
             if circuit.probe is self:
                 circuit.probe = None
+
+    def close(self) -> None:
+        """Takes note that the lane has ended: it is no rival any more."""
+        self.leave()
+        self.rivals.gates.pop(self, None)
 
     def _find_target(self, error: ProviderError) -> Target | None:
         """Returns that against which a failure is held; None for what says nothing of the service's health."""
