@@ -168,7 +168,9 @@ class Consensus(Policy):
             raise Refused(f"no key for its vote: {error}") from error
         if found is None:
             raise Refused("no key for its vote")
-        return found
+        return found.encode(
+            "utf-8", "backslashreplace"
+        ).decode()  # JSON may hold half a character, and no wire takes it
 
     def _find_own(self, answer: Answer) -> Any:
         if not isinstance(self.key, str):

@@ -245,3 +245,7 @@ def nested(levels: int) -> list[Any]:
     for _ in range(levels):
         found = [found]
     return found
+
+
+def test_a_key_can_be_written_on_any_wire() -> None:
+    assert Consensus("a").find_key(Answer("a", text='{"a": "\\ud800"}')).encode() == b'{"a":"\\ud800"}'
