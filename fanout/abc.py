@@ -392,10 +392,12 @@ class Hearing(Protocol):
 
     It does no I/O. `plans` are the judges, each a plan that is asked once at most; judges and answers go by their
     numbers. `writer` is the judge whose own answer is the run's, if one is. `best` is the number of the answer that
-    won, `verdicts` what judges said, `analysis` what they found.
+    won, `verdicts` what judges said, `analysis` what they found. Of a deadline, judges have the last `share`: lanes
+    that still run then are cut off, once one has answered.
     """
 
     plans: Sequence[Policy]
+    share: float
     writer: int | None
     best: int | None
     verdicts: Sequence[Verdict]

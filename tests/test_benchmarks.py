@@ -401,6 +401,16 @@ def test_of_many_lanes_the_first_request_the_last_and_the_longest_step_are_told(
 
 
 @pytest.mark.slow
+def test_the_judge_cost_is_that_of_best_and_fuse_beside_gathering_first(tmp_path: Path) -> None:
+    found = run("judge_cost", tmp_path / "r.json", "--answer", "0.5")["medians"]
+    assert set(found) == {"best", "fuse", "gather-then-ask"}
+    assert found["gather-then-ask"]["ratio"] == 1
+    assert all(0 < way["ratio"] < 3 for way in found.values())
+    assert all(0 <= found[way]["start_ms"] < 200 for way in ("best", "fuse"))
+    assert 0 < found["fuse"]["token_ms"] < 200
+
+
+@pytest.mark.slow
 def test_the_start_cost_is_a_ratio_to_an_interpreter_with_trio(tmp_path: Path) -> None:
     found = run("start_cost", tmp_path / "r.json", "--only", "fanout")["medians"]
     assert set(found) == {"trio", "fanout"}

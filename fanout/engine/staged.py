@@ -8,6 +8,7 @@ does no I/O.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import trio
@@ -86,6 +87,7 @@ class Staged:
         self._candidates: Sequence[Seat] = ()
         self._won: Seat | None = None
         self._grace: trio.CancelScope | None = None
+        self._reserve: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
         self.panel.hear = self._hear_panel
         self.panel.leave = self._leave
@@ -276,15 +278,19 @@ class Staged:
         return not any(seat.good for seat in self.panel.seats)
 
     def _look(self) -> None:
-        """Sets the time until which answers are waited for, once there are enough of them."""
-        now = trio.current_time()
+        """Sets the time until which answers are waited for, once there are enough of them, or a deadline comes near."""
         good = sum(seat.good for seat in self.panel.seats)
-        if self.state is not GATHERING or self._grace is not None or self._nursery is None:
+        if self.state is not GATHERING or self._nursery is None or not good:
             return
-        left = self.hearing.wait(good, now - self._asked.began)
-        if left is not None:
+        now, began, until = trio.current_time(), self._asked.began, self._asked.until
+        left = self.hearing.wait(good, now - began)
+        if left is not None and self._grace is None:
             self._grace = trio.CancelScope()
             self._nursery.start_soon(self._cut_off_at, now + left, self._grace, name=f"grace of {self.name}")
+        if self.hearing.share and isfinite(until) and self._reserve is None:
+            self._reserve = trio.CancelScope()
+            due = max(now, until - self.hearing.share * (until - began))
+            self._nursery.start_soon(self._cut_off_at, due, self._reserve, name=f"judge's time of {self.name}")
 
     async def _cut_off_at(self, due: float, grace: trio.CancelScope) -> None:
         try:
@@ -361,8 +367,9 @@ class Staged:
         self._stop_waiting()
 
     def _stop_waiting(self) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
+        for scope in (self._grace, self._reserve):
+            if scope is not None:
+                scope.cancel()
 
     def _move(self, state: State) -> None:
         if (self.state, state) not in MOVES:

@@ -7,9 +7,11 @@ fast, and wrong far more often.
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import comb, inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack, get_args
+from unicodedata import normalize
 from weakref import WeakKeyDictionary
 
 from fanout.abc import OnLose, Policy, Standing
@@ -38,7 +40,8 @@ class Consensus(Policy):
     `key` says which answers are the same: usually the value or JSON of an answer, else its text, without regard to
     capitals, spaces and a full stop; the name of a field of the JSON; or a function of the answer. An answer without a
     key is refused. `stop="caught"` stops when the lanes that still run could not make another answer catch up, so that
-    it is the one of the full vote; `stop="likely"` when that is likely (0.95). With `agree` the first answer with so
+    it is the one of the full vote; `stop="likely"` when that is likely (0.95) by the votes alone, however few lanes are
+    left: of three or five lanes that agree, all or nearly all have to end for it. With `agree` the first answer with so
     many votes wins, and no other.
 
     `wave` lanes start at once, usually all; the next when those that run cannot decide any more. Where no answer wins,
@@ -123,7 +126,7 @@ class Consensus(Policy):
         """Returns who gave each answer, in the order in which they finished; the answer of most stands first."""
         votes: dict[str, list[int]] = {}
         for i in sorted(range(len(lanes)), key=lambda i: lanes[i].place):
-            counts = lanes[i].good or (lost and lanes[i].status is Status.FINISHED)
+            counts = lanes[i].good or (lost and _has_voted(lanes[i]))
             if counts and (key := self._key_of(lanes[i])) is not None:
                 votes.setdefault(key, []).append(i)
         return dict(sorted(votes.items(), key=lambda item: -len(item[1])))
@@ -158,13 +161,16 @@ class Consensus(Policy):
         """Returns the key of an answer: answers with the same key are the same. Raises Refused if it has none."""
         try:
             key = _find_usual(answer) if self.key is None else self._find_own(answer)
+            found = key if key is None or isinstance(key, str) else encode(key)
         except Refused:
             raise
         except Exception as error:
             raise Refused(f"no key for its vote: {error}") from error
-        if key is None:
+        if found is None:
             raise Refused("no key for its vote")
-        return key if isinstance(key, str) else encode(key)
+        return found.encode(
+            "utf-8", "backslashreplace"
+        ).decode()  # JSON may hold half a character, and no wire takes it
 
     def _find_own(self, answer: Answer) -> Any:
         if not isinstance(self.key, str):
@@ -182,6 +188,7 @@ class Tied(Choosing):
 
     def __init__(self, policy: Consensus) -> None:
         super().__init__(policy)
+        self.share = 0.0  # to cut a lane off for the judge would cost a vote
         self._consensus = policy
 
     def choose(self, lanes: Sequence[Standing]) -> Sequence[int]:
@@ -207,21 +214,39 @@ MOST_COUNTED = 1000
 
 
 def normalise(text: str) -> str:
-    """Returns a text without regard to capitals, to spaces around and within, and to a full stop at its end."""
-    return " ".join(text.split()).casefold().removesuffix(".").rstrip()
+    """Returns a text without regard to capitals, to spaces around and within, and to a full stop at its end.
+
+    Characters that are written in two ways are the same, and so are 1 and 1.0.
+    """
+    words = " ".join(normalize("NFC", normalize("NFC", text).casefold()).split()).removesuffix(".").rstrip()
+    return words.partition(".")[0] if _WHOLE.fullmatch(words) else words
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]+\.0+")
+_FENCED = re.compile(r"```\w*\s(.*?)\s*```", re.DOTALL)
 
 
 def encode(value: Any) -> str:
     """Returns a value as canonical JSON, in which what is equal is written alike. Raises TypeError, ValueError."""
-    return json.dumps(_equal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return json.dumps(_equal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_say)
+
+
+def _say(value: Any) -> str:
+    """The words of a value that JSON has none for: a date, say, or a Decimal."""
+    said = str(value)
+    if f" at {id(value):#x}" in said:
+        raise TypeError(f"{type(value).__name__} says nothing but where it lies in memory")
+    return said
 
 
 def _equal(value: Any) -> Any:
-    """The value with the same number for 1 and 1.0, as in RFC 8785."""
+    """The value with the same number for 1 and 1.0, as in RFC 8785, and with characters written in one way."""
+    if isinstance(value, str):
+        return normalize("NFC", value)
     if isinstance(value, float) and value.is_integer() and abs(value) < MOST_EXACT:
         return int(value)
     if isinstance(value, Mapping):
-        return {str(name): _equal(inner) for name, inner in value.items()}
+        return {_equal(str(name)): _equal(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_equal(inner) for inner in value]
     return value
@@ -239,6 +264,8 @@ def _find_usual(answer: Answer) -> str | None:
 def _read_json(text: str) -> Any:
     """The JSON that a text is, perhaps in a code fence; else the text."""
     bare = text.strip()
+    if fenced := _FENCED.fullmatch(bare):
+        bare = fenced[1].strip()
     if bare[:1] in ("{", "["):
         try:
             return json.loads(bare)
@@ -251,6 +278,12 @@ def _read_json(text: str) -> Any:
 
 def _leader(votes: Mapping[str, Sequence[int]]) -> Sequence[int]:
     return next(iter(votes.values()), ())
+
+
+def _has_voted(lane: Standing) -> bool:
+    """Tells whether a lane's answer is a vote, whoever has won: one that is empty or that a schema refused is none."""
+    answer = lane.answer
+    return lane.status is Status.FINISHED and answer.answered and answer.error is None
 
 
 def _running(lanes: Sequence[Standing]) -> int:

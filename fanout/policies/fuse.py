@@ -92,7 +92,7 @@ class Writing(Asking):
 def _make_writer(plan: Any, question: Question) -> Race:
     """Returns the judge as one whose own words are the answer, from its first on where it is one lane."""
     if isinstance(plan, Race):
-        judge = make_judge(plan, question)
+        judge = make_judge(plan, question, writes=True)
         assert isinstance(judge, Race)
         return judge
     on: On = "first_token"

@@ -13,6 +13,7 @@ from fanout.events import End, Event, Status
 from fanout.policies.questions import (
     GRACE_LEAST,
     GRACE_SHARE,
+    JUDGE_SHARE,
     LEAST_SHOWN,
     MOST_SHOWN,
     Question,
@@ -42,10 +43,10 @@ class Judged(Policy):
     """Lanes whose answers a judge sees when `enough` have finished and a `grace` has passed, or when all have ended.
 
     `enough` is usually all but one, and two at least. `grace` is in seconds; usually it is 20 % of the time until then,
-    and half a second at least. Lanes that still run are cut off then. One answer alone is the answer, without a judge;
-    where the judge fails, that of the lane which finished first is. `judge` is a lane or any plan. It is shown at most
-    `max_candidate_chars` of an answer, told by `criteria` what makes one good, and not told whose it is. Raises
-    UsageError.
+    and half a second at least. Lanes that still run are cut off then, or when only a fifth of a deadline is left and
+    one has answered. One answer alone is the answer, without a judge; where the judge fails, that of the lane which
+    finished first is. `judge` is a lane or any plan. It is shown at most `max_candidate_chars` of an answer, told by
+    `criteria` what makes one good, and not told whose it is. Raises UsageError.
     """
 
     def __init__(  # the settings of a plan
@@ -121,6 +122,7 @@ class Asking(Hearing):
 
     def __init__(self, policy: Judging, questions: Sequence[Question]) -> None:
         self.policy = policy
+        self.share = JUDGE_SHARE
         self.questions = questions
         self.plans = [make_judge(policy.judge, question) for question in questions]
         self.writer: int | None = None

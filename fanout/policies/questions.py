@@ -27,6 +27,9 @@ GRACE_SHARE = 0.2
 GRACE_LEAST = 0.5
 """The share of the time so far, and the seconds at least, that others still have when enough lanes have answered."""
 
+JUDGE_SHARE = 0.2
+"""The share of a deadline that is left to judges."""
+
 LONGEST_VERDICT = 20_000
 """Characters of a verdict that are read: its end, which is where a judge that thinks aloud has come to a word."""
 
@@ -53,11 +56,16 @@ class Question:
         return True
 
 
-def make_judge(plan: Any, question: Question) -> Policy:
-    """Returns the judge `plan` as one that takes only answers that can be read; a fallback goes on to its next lane."""
+def make_judge(plan: Any, question: Question, *, writes: bool = False) -> Policy:
+    """Returns the judge `plan` as one that takes only answers that can be read; a fallback goes on to its next lane.
+
+    Whoever `writes` may win by a first word, as its plan says; a verdict is read when it is whole.
+    """
     if isinstance(plan, Race) and plan.accept is has_answer:
         judge = copy(plan)
         judge.accept = question.accept
+        if not writes:
+            judge.win_on("finish")
         return judge
     return Race(plan, accept=question.accept)
 

@@ -48,9 +48,13 @@ class Race(Policy):
             raise UsageError(f"on must be finish, first_token or first_thought, not {on!r}")
         if self.schema is not None and on != "finish":
             raise UsageError(JUDGED_WHOLE.format(on))
-        self.on = on
         self.accept = accept or has_answer
         self._output = ANSWERING | {Reasoning} if reasoning or on == "first_thought" else ANSWERING
+        self.win_on(on)
+
+    def win_on(self, on: On) -> None:
+        """Sets what makes a lane good."""
+        self.on = on
         self._on_output = on != "finish"
         self.waits = not self._on_output
         self.speech = CONTENT if Reasoning in self._output else CONTENT - {Reasoning}

@@ -8,6 +8,7 @@ from attrs import frozen
 from fanout.errors import AllLanesFailed
 from fanout.events import End, Status
 from fanout.sim.draw import draw_world
+from fanout.sim.judged import add_judges, has_judges
 from fanout.sim.lane_model import TICK
 from fanout.sim.laws import LAWS, Broken, answers_of, by_lane, is_same
 from fanout.sim.log import lines, show
@@ -44,15 +45,18 @@ def _concerns(line: str, broken: Broken) -> bool:
 
 
 def check_seed(seed: int) -> Verdict:
-    """Checks the world of a seed."""
-    return check_world(draw_world(seed))
+    """Checks the world of a seed; and a share of them once more with votes and judges in it."""
+    world = draw_world(seed)
+    verdict = check_world(world)
+    judged = world if verdict.broken else add_judges(world)
+    return verdict if judged is world or not (other := check_world(judged)).broken else other
 
 
 def check_world(world: World) -> Verdict:
     """Checks a world."""
     record = play(world)
     broken = [each for law in LAWS for each in law(record)]
-    if not broken and not world.tied:
+    if not broken and not world.tied and not any(has_judges(call.plan) for call in world.calls):
         broken = [each for call in model(record) for each in compare(call)]
     return Verdict(world.seed, tuple(broken), record)
 

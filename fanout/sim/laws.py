@@ -1,6 +1,6 @@
 """The laws: what must hold of every played world. Each looks at the record and says what breaks it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import inf, isclose
@@ -138,7 +138,7 @@ def an_end_says_why(record: Record) -> Iterator[Broken]:
 def the_loser_is_silent(record: Record) -> Iterator[Broken]:
     """A lane's last exchange ends in the moment of its End, and no other begins after it."""
     for seen in record.seen:
-        for leaf in seen.call.plan.leaves():
+        for leaf in _alone_at_their_hosts(seen):
             exchanges = record.exchanges.get((seen.call.number, leaf.host), [])
             end = end_of(seen, leaf.name)
             for before, after in pairwise(exchanges):
@@ -188,7 +188,7 @@ def _with_deadlines(node: Node, until: float) -> Iterator[tuple[Leaf, float]]:
 def requests_are_counted(record: Record) -> Iterator[Broken]:
     """Each request is a try that was told, and there are no more tries than allowed."""
     for seen in record.seen:
-        for leaf in seen.call.plan.leaves():
+        for leaf in _alone_at_their_hosts(seen):
             asked = len(record.exchanges.get((seen.call.number, leaf.host), []))
             tries = sum(isinstance(tagged.event, Started) for tagged in by_lane(seen).get(leaf.name, []))
             if end_of(seen, leaf.name, told=True) is not None and asked > tries:
@@ -212,8 +212,8 @@ def the_run_adds_up(record: Record) -> Iterator[Broken]:
             yield Broken("the winner is one of the lanes", run.winner.lane, seen.call.number)
         lost = [answer for answer in run.answers if answer not in run.kept and answer.status]
         sums = sum(answer.chunks for answer in lost), sum(answer.tokens for answer in lost)
-        if sums != (run.wasted.chunks, run.wasted.tokens):
-            yield Broken("waste adds up", f"{run.wasted} is not {sums}", seen.call.number)
+        if sums != (run.wasted.chunks + run.overhead.chunks, run.wasted.tokens + run.overhead.tokens):
+            yield Broken("waste adds up", f"{run.wasted} and {run.overhead} are not {sums}", seen.call.number)
         for answer in run.answers:
             heard = by_lane(seen).get(answer.lane, [])
             if not heard or answer.ttft is None or seen.call.user.way not in ("open", "take"):
@@ -224,6 +224,44 @@ def the_run_adds_up(record: Record) -> Iterator[Broken]:
                 yield Broken(
                     "times are those of events", f"{answer.ttft} is not {first - begun}", seen.call.number, answer.lane
                 )
+
+
+def no_answer_is_lost(record: Record) -> Iterator[Broken]:
+    """Where lanes answer, somebody wins whatever the judge does; and no judge who only chooses."""
+    for seen in record.seen:
+        plan, run = seen.call.plan, seen.run
+        if run is None or plan.policy not in ("best", "fuse") or seen.acts or not run.answers:
+            continue
+        of = {answer.lane: answer for answer in run.answers}
+        direct = [of[lane.name] for lane in plan.lanes if isinstance(lane, Leaf)]
+        answered = any(answer.status is Status.FINISHED and answer.answered for answer in direct)
+        if answered and plan.opinions is None and run.winner is None and seen.complete:
+            yield Broken("no answer is lost", f"{run.verdicts}", seen.call.number)
+        own = len(direct) == len(plan.lanes) and run.winner is not None and run.winner not in direct
+        if plan.policy == "best" and run.winner is not None and own:
+            yield Broken("a judge who chooses does not win", run.winner.lane, seen.call.number)
+
+
+def a_vote_is_that_of_all(record: Record) -> Iterator[Broken]:
+    """Who wins a vote has more votes than any other answer, those of the lanes that were cut off added."""
+    for seen in record.seen:
+        plan, run = seen.call.plan, seen.run
+        if run is None or run.winner is None or seen.acts or plan.policy != "consensus" or "agree" in plan.given:
+            continue
+        if plan.given["stop"] != "caught" or any(isinstance(lane, Node) for lane in plan.lanes) or run.verdicts:
+            continue
+        cut = sum(answer.status in (None, Status.CANCELLED) for answer in run.answers if answer.lane[:5] != "judge")
+        given = [len(lanes) for lanes in run.votes.values() if run.winner.lane in lanes]
+        others = [len(lanes) for lanes in run.votes.values() if run.winner.lane not in lanes]
+        if not given or given[0] <= max(others, default=0) + cut:
+            yield Broken("a vote is that of all", f"{dict(run.votes)}, {cut} cut off", seen.call.number)
+
+
+def _alone_at_their_hosts(seen: Seen) -> list[Leaf]:
+    """The lanes that share their service with no other lane of their call: a judge of two questions does."""
+    leaves = seen.call.plan.leaves()
+    hosts = Counter(leaf.host for leaf in leaves)
+    return [leaf for leaf in leaves if hosts[leaf.host] == 1]
 
 
 def no_secret_is_shown(record: Record) -> Iterator[Broken]:
@@ -272,5 +310,7 @@ LAWS: tuple[Law, ...] = (
     clocks_are_kept,
     requests_are_counted,
     the_run_adds_up,
+    no_answer_is_lost,
+    a_vote_is_that_of_all,
     no_secret_is_shown,
 )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import trio
@@ -14,14 +15,26 @@ from fanout.catalog.config import Config
 from fanout.credentials.secret import Secret
 from fanout.errors import Refused
 from fanout.policies.all import All
+from fanout.policies.best import Best
+from fanout.policies.consensus import Consensus
 from fanout.policies.fallback import Fallback
+from fanout.policies.fuse import Fuse
 from fanout.policies.hedge import Hedge
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 from fanout.sim.wires import WIRES
 from fanout.sim.world import Leaf, Node, Opinion
 
-CLASSES: dict[str, Any] = {"race": Race, "hedge": Hedge, "fallback": Fallback, "quorum": Quorum, "all": All}
+CLASSES: dict[str, Any] = {
+    "race": Race,
+    "hedge": Hedge,
+    "fallback": Fallback,
+    "quorum": Quorum,
+    "all": All,
+    "consensus": Consensus,
+    "best": Best,
+    "fuse": Fuse,
+}
 
 CANARY = "sk-secret-of-the-simulation"
 """The beginning of every key: no log, no event and no error may show it."""
@@ -33,11 +46,24 @@ class Planted(Exception):  # it is no error of ours
 
 def make_plan(node: Node) -> Policy:
     """Makes the plan that a node says."""
-    lanes = [make_lane(lane) if isinstance(lane, Leaf) else make_plan(lane) for lane in node.lanes]
+    lanes = [_make(lane) for lane in node.lanes]
     given = {**node.given, "deadline": node.deadline, "on_lose": node.on_lose}
+    if (parts := given.pop("parts", None)) is not None:
+        given["key"] = partial(vote, parts)
+    if node.judge is not None:
+        given["or_judge" if node.policy == "consensus" else "judge"] = _make(node.judge)
     if node.opinions is not None:
         given["accept"] = make_accept(node.opinions)
     return CLASSES[node.policy](*lanes, **given)  # type: ignore[no-any-return]  # the classes differ in their settings
+
+
+def _make(lane: Node | Leaf) -> Any:
+    return make_lane(lane) if isinstance(lane, Leaf) else make_plan(lane)
+
+
+def vote(parts: int, answer: Answer) -> int:
+    """Returns the key of an answer in a vote between so many."""
+    return len(answer.text) % parts
 
 
 def make_lane(leaf: Leaf) -> catalog.LaneSpec:
@@ -63,7 +89,7 @@ def make_accept(opinions: dict[str, Opinion]) -> Accept:
     """Makes an `accept` of these opinions; each says for itself whether it is async."""
 
     def accept(answer: Answer) -> bool | Awaitable[bool]:
-        opinion = opinions[answer.lane]
+        opinion = opinions.get(answer.lane, Opinion())
         return say(opinion) if opinion.wait is None else say_later(opinion, opinion.wait)
 
     return accept

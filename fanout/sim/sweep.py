@@ -7,7 +7,7 @@ from time import monotonic, process_time, time_ns
 
 from attrs import define, field
 
-from fanout.sim.check import Verdict, check_world
+from fanout.sim.check import Verdict, check_seed, check_world
 from fanout.sim.draw import draw_world
 from fanout.sim.notation import Shape
 
@@ -56,7 +56,7 @@ def sweep(seeds: Iterable[int], shape: Shape | None, told: Callable[[Verdict, Su
     """Checks the world of each seed, and tells of it."""
     total, before = Sum(), process_time()
     for seed in seeds:
-        verdict = check_world(draw_world(seed, shape))
+        verdict = check_world(draw_world(seed, shape)) if shape else check_seed(seed)
         total.add(verdict)
         total.cpu = process_time() - before
         told(verdict, total)

@@ -1,9 +1,11 @@
 """A world: the calls, their plans, what each service says to each request, and what the user does. Plain data."""
 
+from collections.abc import Iterator
+from itertools import count
 from math import inf
 from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from fanout.abc import Head
 from fanout.errors import ConnectError, ResetError
@@ -88,7 +90,7 @@ class Opinion:
 class Node:
     """A policy over lanes. `number` names it; `opinions` are those of its `accept` by the lane's name, none: no accept.
 
-    `given` are the settings of the policy's own kind.
+    `given` are the settings of the policy's own kind. The `judge`, if there is one, is asked `questions` times at most.
     """
 
     number: int
@@ -98,21 +100,37 @@ class Node:
     deadline: float = inf
     on_lose: Literal["cancel", "keep"] | None = None
     opinions: dict[str, Opinion] | None = None
+    judge: "Node | Leaf | None" = None
+
+    @property
+    def questions(self) -> int:
+        """The number of questions that may be put to the judge."""
+        return 0 if self.judge is None else 1 + bool(self.given.get("swap") or self.given.get("analysis"))
 
     def leaves(self) -> list[Leaf]:
-        """The lanes below, in the order of the plan."""
-        found: list[Leaf] = []
-        for lane in self.lanes:
-            found += [lane] if isinstance(lane, Leaf) else lane.leaves()
-        return found
+        """The lanes below, in the order of the plan: a judge, once for each question, after those that it judges."""
+        number = count(1)
+        return [
+            evolve(leaf, name="judge" if (n := next(number)) == 1 else f"judge#{n}") if leaf.label == "judge" else leaf
+            for leaf in _below(self)
+        ]
 
     def __str__(self) -> str:
         lanes = ", ".join(lane.name if isinstance(lane, Leaf) else str(lane) for lane in self.lanes)
         own = [f"{name}={value}" for name, value in self.given.items()]
         own += [f"deadline={self.deadline:.3f}"] if self.deadline < inf else []
         own += [f"on_lose={self.on_lose}"] if self.on_lose else []
+        own += [f"judge={self.judge.host if isinstance(self.judge, Leaf) else self.judge}"] if self.judge else []
         own += ["accept"] if self.opinions is not None else []
         return f"{self.policy}({'; '.join([lanes, *own])})"
+
+
+def _below(node: Node) -> Iterator[Leaf]:
+    for lane in (*node.lanes, *([node.judge] if node.judge else []) * node.questions):
+        if isinstance(lane, Leaf):
+            yield lane
+        else:
+            yield from _below(lane)
 
 
 @frozen

@@ -233,7 +233,7 @@ async def test_a_fusion_without_its_analysis_is_written_all_the_same(autojump_cl
 
 async def test_a_deadline_that_leaves_the_judge_no_time_leaves_the_first_answer(autojump_clock: MockClock) -> None:
     transport = memory(a=said("one"), b=said("two", first=0.3), c=[HANG], d=verdict("A"))
-    seen = await watch(best("a", "b", "c", enough=3, deadline=2), transport)
+    seen = await watch(Consensus(*words("a", "b", "c"), or_judge=Words("d"), deadline=2), transport)
     assert seen.run.winner and seen.run.winner.lane == "a"
     assert seen.run.elapsed == pytest.approx(2)
     error = seen.run.verdict and seen.run.verdict.error
@@ -390,3 +390,45 @@ async def test_a_tie_is_handed_to_a_judge(autojump_clock: MockClock) -> None:
     assert seen.run.winner and seen.run.winner.text.strip(".").lower() == "y"
     assert seen.run["judge"].elapsed is None
     assert sorted(seen.run.votes["y"]) == ["b", "e"]
+
+
+async def test_an_empty_answer_is_not_shown_to_the_judge_of_a_tie(autojump_clock: MockClock) -> None:
+    scripts: dict[str, Any] = {
+        "a": [0.1, b" ."],
+        "b": said("two", first=0.2),
+        "c": said("three", first=0.3),
+        "d": verdict("A"),
+    }
+    plan = Consensus(*words("a", "b", "c"), key=lambda answer: len(answer.text), or_judge=Words("d"))
+    run = (await watch(plan, served(scripts))).run
+    assert run.verdict and set(run.verdict.labels.values()) == {"b", "c"}
+    assert run.winner and run.winner.text
+
+
+@pytest.mark.parametrize("within", ["plan", "call"])
+async def test_of_a_deadline_the_judge_has_a_fifth(within: str, autojump_clock: MockClock) -> None:
+    scripts: dict[str, Any] = {"a": said("one"), "b": said("two", first=0.2), "c": [HANG], "d": picks("two", first=1.0)}
+    plan = best("a", "b", "c", enough=3, **({"deadline": 10.0} if within == "plan" else {}))
+    seen = await watch(plan, served(scripts), **({"deadline": 10.0} if within == "call" else {}))
+    assert seen.run.winner and seen.run.winner.lane == "b"
+    assert seen.run["c"].status is Status.CANCELLED
+    assert seen.run.elapsed == pytest.approx(9.0, abs=0.2)
+
+
+async def test_the_first_answer_that_comes_in_the_judges_fifth_is_the_answer(autojump_clock: MockClock) -> None:
+    scripts: dict[str, Any] = {"a": said("one", first=9.0), "b": [HANG], "d": verdict("A")}
+    run = (await watch(best("a", "b", deadline=10.0), served(scripts))).run
+    assert run.winner and run.winner.lane == "a" and not run.verdicts
+    assert run.elapsed == pytest.approx(9.0, abs=0.2)
+
+
+@pytest.mark.parametrize("kind", [Race, Fallback])
+async def test_a_verdict_is_read_whole_though_the_judges_win_by_a_first_word(
+    kind: type[Race], autojump_clock: MockClock
+) -> None:
+    judge = kind(*words("d", "e"), on="first_token")
+    scripts: dict[str, Any] = {"a": said("one"), "b": said("two", first=0.2)}
+    scripts |= {"d": said("gibberish"), "e": picks("two", first=1.0)}
+    run = (await watch(Best(*words("a", "b"), judge=judge), served(scripts))).run
+    assert run.winner and run.winner.lane == "b"
+    assert judge.on == "first_token"

@@ -1,6 +1,7 @@
 """Plans with a judge as models of the gateway: by name, by group, and as clients of OpenRouter and LiteLLM ask."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -86,23 +87,34 @@ def test_a_fusion_that_names_no_judge_is_written_by_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
+    ("more", "field"),
     [
-        {"plugins": [{"id": "web"}]},
-        {"plugins": [{"id": "fusion"}]},
-        {"plugins": [{"id": "fusion", "analysis_models": [7]}]},
-        {"plugins": ["fusion"]},
-        {"fusion": {"models": []}},
-        {"fusion": {"models": ["here"], "judge": "local"}},
-        {"fusion": {"models": ["here"], "judge": {"model": 7}}},
-        {"fusion": {"models": ["here"], "mode": "x"}},
-        {"fusion": {"models": ["here"] * 40}},
-        {"fusion": {"models": ["here?base_url=http://other"]}},
+        ({"plugins": [{"id": "web"}]}, "plugins"),
+        ({"plugins": {"id": "fusion"}}, "plugins"),
+        ({"plugins": [{"id": "fusion"}]}, "plugins[0].analysis_models"),
+        ({"plugins": [{"id": "fusion", "analysis_models": [7]}]}, "plugins[0].analysis_models"),
+        ({"plugins": [{"id": "fusion", "analysis_models": "here"}]}, "plugins[0].analysis_models"),
+        ({"plugins": [{"id": "fusion", "analysis_models": ["here"], "model": 0}]}, "plugins[0].model"),
+        ({"plugins": ["fusion"]}, "plugins"),
+        ({"fusion": {}}, "fusion.models"),
+        ({"fusion": True}, "fusion"),
+        ({"fusion": []}, "fusion"),
+        ({"fusion": {"models": []}}, "fusion.models"),
+        ({"fusion": {"models": {"here": 1}}}, "fusion.models"),
+        ({"fusion": {"models": ["here"], "judge": "local"}}, "fusion.judge"),
+        ({"fusion": {"models": ["here"], "judge": 0}}, "fusion.judge"),
+        ({"fusion": {"models": ["here"], "judge": []}}, "fusion.judge"),
+        ({"fusion": {"models": ["here"], "judge": {"model": 7}}}, "fusion.judge.model"),
+        ({"fusion": {"models": ["here"], "judge": {"criteria": False}}}, "fusion.judge.criteria"),
+        ({"fusion": {"models": ["here"], "judge": {"mode": "x"}}}, "fusion.judge takes"),
+        ({"fusion": {"models": ["here"], "mode": "x"}}, "fusion takes"),
+        ({"fusion": {"models": ["here"] * 40}}, "models"),
+        ({"fusion": {"models": ["here?base_url=http://other"]}}, "base_url"),
     ],
     ids=str,
 )
-def test_a_fusion_that_cannot_be_is_refused(more: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
+def test_a_fusion_that_cannot_be_is_refused_by_the_name_of_its_field(more: dict[str, Any], field: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(field)):
         find_plan(asked("here", **more), CONFIG)
 
 

@@ -211,3 +211,41 @@ def test_votes_count_who_lost_too_and_the_most_come_first() -> None:
 def test_a_setting_out_of_its_range_is_refused(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Consensus("a", "b", **setting)
+
+
+def test_an_empty_answer_is_no_vote_where_a_function_would_have_a_key_for_it() -> None:
+    plan = Consensus("a", "b", "c", key=lambda answer: len(answer.text))
+    lanes = [Stood(GOOD, place=1, text="", accepted=False), Stood(GOOD, place=2, text="x"), Stood(BAD, place=3)]
+    assert plan.tally(lanes) == {"1": [1]}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("caf\u00e9", "cafe\u0301"),
+        ('{"a": "caf\u00e9"}', '{"a": "cafe\u0301"}'),
+        ("1", "1.0"),
+        ("[1]", "```json\n[1]\n```"),
+        ('{"a": 1}', '```\n{"a": 1.0}\n```'),
+    ],
+)
+def test_what_is_written_in_two_ways_is_one_answer(one: str, other: str) -> None:
+    plan = Consensus("a")
+    assert plan.find_key(Answer("a", text=one)) == plan.find_key(Answer("a", text=other))
+
+
+@pytest.mark.parametrize("key", [lambda _: object(), lambda _: nested(100_000)], ids=["object", "deep"])
+def test_a_function_whose_key_says_nothing_is_a_refusal(key: Any) -> None:
+    with pytest.raises(Refused, match="no key for its vote"):
+        Consensus("a", key=key).find_key(Answer("a", text="x"))
+
+
+def nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+def test_a_key_can_be_written_on_any_wire() -> None:
+    assert Consensus("a").find_key(Answer("a", text='{"a": "\\ud800"}')).encode() == b'{"a":"\\ud800"}'

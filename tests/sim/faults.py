@@ -14,9 +14,11 @@ from fanout.engine.clocks import Clocks
 from fanout.engine.group import Group
 from fanout.engine.keys import Keys
 from fanout.engine.retry import Budget, Retries
+from fanout.engine.staged import Staged
 from fanout.engine.watch import Watch
 from fanout.errors import TimedOut
 from fanout.events import End, Event
+from fanout.policies.consensus import Consensus
 from fanout.policies.quorum import Quorum
 from fanout.policies.race import Race
 
@@ -200,7 +202,7 @@ def accept_is_not_heeded(patch: Patch) -> None:
         verdict = accept(seat.answer)
         return None if isinstance(verdict, bool) else verdict
 
-    patch.setattr(group, "_weigh", weigh)
+    patch.setattr(group, "weigh", weigh)
 
 
 @fault
@@ -245,3 +247,18 @@ def nobody_is_woken_by_a_failure(patch: Patch) -> None:
         self._turn = turn
 
     patch.setattr(Group, "_close_seat", close_quietly)
+
+
+@fault
+def a_vote_is_over_while_others_could_catch_up(patch: Patch) -> None:
+    decide = Consensus._is_decided
+
+    def forget_who_runs(self: Consensus, votes: Any, left: int, *, more: int = 0) -> bool:
+        return decide(self, votes, max(left - 1, 0), more=more)
+
+    patch.setattr(Consensus, "_is_decided", forget_who_runs)
+
+
+@fault
+def a_judge_that_fails_takes_the_answers_with_it(patch: Patch) -> None:
+    patch.setattr(Staged, "_choose", lambda self: self._candidates[self.hearing.best] if self.hearing.best else None)

@@ -11,11 +11,13 @@ import pytest
 import trio
 
 from fanout.engine import retry
-from fanout.sim.check import check_seed
+from fanout.sim.check import check_seed, check_world
 from fanout.sim.draw import draw_world
+from fanout.sim.judged import add_judges
 from fanout.sim.log import lines
 from fanout.sim.play import play
 from fanout.sim.sweep import make_up_seed
+from fanout.sim.world import Node
 from tests.sim.faults import FAULTS
 
 FOUND_WITHIN = 1000
@@ -45,6 +47,22 @@ def test_every_law_holds_in_worlds_that_nobody_has_seen() -> None:
     while time.monotonic() < until:
         check(seed)
         seed += 1
+
+
+@pytest.mark.slow
+def test_every_law_holds_where_lanes_vote_and_judges_choose_or_write() -> None:
+    for seed in range(300):
+        verdict = check_world(add_judges(draw_world(seed), share=1.0))
+        assert not verdict.broken, f"{seed}: {verdict.broken[0]}"
+
+
+def test_votes_and_judges_of_all_kinds_are_drawn() -> None:
+    worlds = [add_judges(draw_world(seed), share=1.0) for seed in range(300)]
+    plans = [call.plan for world in worlds for call in world.calls]
+    assert {plan.policy for plan in plans} > {"consensus", "best", "fuse"}
+    judges = [plan.judge for plan in plans if plan.judge is not None]
+    assert {judge.policy for judge in judges if isinstance(judge, Node)} > {"race", "fallback", "quorum", "best"}
+    assert {plan.questions for plan in plans} == {0, 1, 2}
 
 
 SCRIPT = """

@@ -167,31 +167,39 @@ def read_model(fields: Fields) -> str:
     return model
 
 
-_FUSION = "fusion takes models, a list of names, and judge with its model and criteria"
-_PLUGIN = "a fusion plugin takes analysis_models, a list of names, and model, who writes"
-
-
 def read_fusion(fields: Fields) -> Fusion | None:
     """Returns the fusion that a client asks for, as OpenRouter's clients write it or as LiteLLM's, if it does.
 
-    Bounds of tools and tokens for the models of OpenRouter's have nothing to bound here. Raises UsageError.
+    Bounds of tools and tokens for the models of OpenRouter's have nothing to bound here. Raises UsageError, which names
+    the field.
     """
-    plugins, given = fields.rows("plugins"), fields.table("fusion")
-    if not plugins and not given:
+    plugins = fields.rows("plugins")
+    given = fields.take("fusion", dict, "an object")
+    if given is not None:
+        judge = optional(dict, _known(given, "fusion", ("models", "judge")), "judge", "an object", "fusion.") or {}
+        _known(judge, "fusion.judge", ("model", "criteria"))
+        writer, criteria = (optional(str, judge, name, "a string", "fusion.judge.") for name in ("model", "criteria"))
+        return Fusion(_read_names(given, "models", "fusion."), writer, criteria)
+    if not plugins:
         return None
-    if given:
-        judge = given.get("judge") or {}
-        if set(given) - {"models", "judge"} or not isinstance(judge, dict) or set(judge) - {"model", "criteria"}:
-            raise UsageError(_FUSION)
-        models, writer, criteria, words = given.get("models"), judge.get("model"), judge.get("criteria"), _FUSION
-    else:
-        if len(plugins) > 1 or not isinstance(plugins[0], dict) or plugins[0].get("id") != "fusion":
-            raise UsageError("plugins: there is only fusion here; leave others out")
-        models, writer, criteria, words = plugins[0].get("analysis_models"), plugins[0].get("model"), None, _PLUGIN
-    texts = all(isinstance(text, str | None) for text in (writer, criteria))
-    if not isinstance(models, list) or not models or not texts or not all(isinstance(m, str) and m for m in models):
-        raise UsageError(words)
-    return Fusion(tuple(models), writer, criteria)
+    if len(plugins) > 1 or not isinstance(plugins[0], dict) or plugins[0].get("id") != "fusion":
+        raise UsageError("plugins: there is only fusion here; leave others out")
+    writer = optional(str, plugins[0], "model", "a string", "plugins[0].")
+    return Fusion(_read_names(plugins[0], "analysis_models", "plugins[0]."), writer)
+
+
+def _known(row: Mapping[str, Any], where: str, names: Sequence[str]) -> Mapping[str, Any]:
+    for name in row:
+        if name not in names:
+            raise UsageError(f"{where} takes {' and '.join(names)}; leave {show(name)} out")
+    return row
+
+
+def _read_names(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+    found = row.get(name)
+    if not isinstance(found, list) or not found or not all(isinstance(one, str) and one for one in found):
+        raise UsageError(f"{where}{name} must be a list of names, not {show(found)}")
+    return tuple(found)
 
 
 def make_options(**given: Any) -> Options:
@@ -246,10 +254,13 @@ def optional_switch(row: Mapping[str, Any], name: str) -> bool:
     return bool(optional(bool, row, name, "true or false"))
 
 
-def optional(kind: type[T], row: Mapping[str, Any], name: str, what: str) -> T | None:
-    """Returns a field of an object, None where it is absent. Raises UsageError if it is not `what` it should be."""
+def optional(kind: type[T], row: Mapping[str, Any], name: str, what: str, where: str = "") -> T | None:
+    """Returns a field of an object, None where it is absent. Raises UsageError if it is not `what` it should be.
+
+    `where` stands before the name in what is said.
+    """
     value = row.get(name)
-    return None if value is None else need(kind, value, f"{name} must be {what}")
+    return None if value is None else need(kind, value, f"{where}{name} must be {what}")
 
 
 def need(kind: type[T], value: Any, what: str) -> T:
