@@ -19,6 +19,7 @@ from fanout.catalog.config import Config
 from fanout.connections import Connections
 from fanout.engine import retry
 from fanout.events import End, Event, Tagged
+from fanout.learning.memory import Memory
 from fanout.plan import CallSettings
 from fanout.sim.plans import make_plan
 from fanout.sim.world import Act, Call, Leaf, World
@@ -74,6 +75,10 @@ def play(world: World) -> Record:
     return record
 
 
+LEARNS = 4
+"""One world in so many has a memory of its services. A circuit opens before the budget for repeats is used up."""
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Has Trio run its tasks, and our retries wait, as the seed says."""
@@ -95,7 +100,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 async def _play(record: Record) -> None:
     transport = MemoryTransport(_Scripts(record).find)
-    connections = Connections(transport)
+    learns = record.world.seed % LEARNS == 1
+    connections = Connections(transport, memory=Memory() if learns else None)
     before = trio.lowlevel.current_statistics().tasks_living
     with trio.move_on_after(HANGS) as scope:
         async with trio.open_nursery() as nursery:
