@@ -1,17 +1,22 @@
-"""Measures what a schema costs: the validator, a look at a beginning, a partial value, and how soon a fallback goes on.
+"""The cost of a schema: the validator, a look at a beginning, a partial value, and how soon a fallback goes on.
 
-python benchmarks/schema_cost.py [--out FILE]
+Times in microseconds are of the processor, the least of five runs. Those in milliseconds are of one fallback whose
+first lane writes prose, a word every 50 ms, and whose second answers after 50 ms.
 """
 
-import argparse
 import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import trio
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 import fanout
+from benchmarks.machine import arguments, circumstances, conclude, foot, table
 from fanout.abc import Request
 from fanout.answers import Answer
 from fanout.credentials.secret import Secret
@@ -124,11 +129,33 @@ def measure() -> dict[str, Any]:
     }
 
 
+SAYS = {
+    "compile_from_cache_us": "a schema that is compiled already, µs",
+    "validate_us": "to validate an answer of 120 bytes, µs",
+    "judge_whole_answer_us": "to parse and validate it, µs",
+    "partial_value_of_6_kb_us": "the value so far of 6 KB, µs",
+    "early_a_piece_of_6_kb_us": "the looks at a beginning, a piece of 6 KB, µs",
+    "early_a_piece_of_600_kb_us": "the same of 600 KB, µs",
+    "next_lane_after_first_letter_ms": "the next lane's request after the first letter of prose, ms",
+    "valid_answer_after_first_letter_ms": "its valid answer, ms",
+    "whole_prose_would_have_taken_ms": "the whole prose, ms",
+}
+
+
+def report(results: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of the table, and below it the machine."""
+    yield from table(("a schema, and what it saves", ""), ((SAYS[name], v) for name, v in results["medians"].items()))
+    yield ""
+    yield from foot(results)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Measures, prints, and writes the results down."""
+    options = arguments("schema_cost", __doc__).parse_args(given)
+    about = circumstances(["fanout", "jsonschema-rs", "jiter"], 5)
+    results = {**about, "failed": {}, "medians": measure()}
+    conclude(options.json, results, report(results))
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    out = parser.parse_args().out
-    found = measure()
-    print(json.dumps(found, indent=1))
-    if out:
-        out.write_text(json.dumps(found, indent=1) + "\n")
+    main()

@@ -227,7 +227,7 @@ def the_run_adds_up(record: Record) -> Iterator[Broken]:
 
 
 def no_answer_is_lost(record: Record) -> Iterator[Broken]:
-    """Where lanes answer, somebody wins whatever the judge does; and no judge who only chooses."""
+    """A winner wherever lanes answer, whatever the judge does; and never a judge who only chooses."""
     for seen in record.seen:
         plan, run = seen.call.plan, seen.run
         if run is None or plan.policy not in ("best", "fuse") or seen.acts or not run.answers:
@@ -243,7 +243,7 @@ def no_answer_is_lost(record: Record) -> Iterator[Broken]:
 
 
 def a_vote_is_that_of_all(record: Record) -> Iterator[Broken]:
-    """Who wins a vote has more votes than any other answer, those of the lanes that were cut off added."""
+    """A winner of a vote with more votes than any other answer, those of the lanes that were cut off added."""
     for seen in record.seen:
         plan, run = seen.call.plan, seen.run
         if run is None or run.winner is None or seen.acts or plan.policy != "consensus" or "agree" in plan.given:
