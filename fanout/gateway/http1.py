@@ -199,9 +199,9 @@ class Connection:
                     self._parser.receive_data(await self._read())
                 if not isinstance(event, h11.Request):
                     return None
-                if event.http_version in (b"1.0", b"1.1"):
+                self._fault = _find_fault(event)
+                if self._fault is None:
                     return event
-                self._fault = h11.RemoteProtocolError("HTTP/2 needs TLS here", 505)
             except h11.RemoteProtocolError as error:
                 self._fault = error
             finally:
@@ -355,3 +355,16 @@ class Connection:
                 scope.deadline = trio.current_time() + self._server.unread
         if scope.cancelled_caught:
             self._close()  # which whoever awaits `receive` hears too
+
+
+def _find_fault(request: h11.Request) -> h11.RemoteProtocolError | None:
+    """Returns why a head that h11 takes is refused all the same; the connection ends with that."""
+    if request.http_version not in (b"1.0", b"1.1"):
+        return h11.RemoteProtocolError("HTTP/2 needs TLS here", 505)
+    names = [name for name, _ in request.headers]
+    if b"transfer-encoding" in names and b"content-length" in names:
+        # h11 goes by the chunks; a server before this one may go by the length, and see another end (RFC 9112, 6.1).
+        return h11.RemoteProtocolError("two ways to tell the end of a body", 400)
+    if sum(len(name) + len(value) for name, value in request.headers) + len(request.target) > MOST_HEAD:
+        return h11.RemoteProtocolError("the head is too large", 431)  # h11 bounds only what has not come whole
+    return None
