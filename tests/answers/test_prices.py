@@ -54,7 +54,8 @@ def test_the_embedded_model_is_free() -> None:
 
 
 async def test_a_run_adds_up_what_the_losers_cost(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fanout.api.cost", lambda answer: answer.tokens / 10)
+    for module in ("fanout.api", "fanout.engine.costs"):
+        monkeypatch.setattr(f"{module}.cost", lambda answer: answer.tokens / 10)
     transport = memory(a=said("x", "y", first=0.15), b=said(*"abcdefgh"))
     run = await fanout.ask("?", words("a", "b"), transport=transport)
     assert run.winner

@@ -106,7 +106,7 @@ WHOLE = [
     ("fanout models gro", ["groq"]),
     ("fanout keys gro", ["groq"]),
     ("fanout bench -m fan", ["fancy"]),
-    ("fanout co", ["compare", "completion"]),
+    ("fanout co", ["compare", "completion", "consensus"]),
     ("fanout race --transport ", ["curl", "httpx"]),
 ]
 
