@@ -102,7 +102,7 @@ async def open_memory(*, kept: bool) -> AsyncGenerator[Memory]:
                 try:
                     await trio.to_thread.run_sync(kept_memory.save, memory, trio.current_time())
                 except UsageError as error:
-                    _log.warning("what was learnt is not kept: %s", error)
+                    _log.info("what was learnt is not kept: %s", error)
 
 
 class Keeper(Protocol):
