@@ -42,7 +42,7 @@ USUAL = ("race", "hedge:p95", "fallback")
 @click.option("--log", "as_log", is_flag=True, help="The events of each world.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def sim(plans: tuple[str, ...], policies: tuple[str, ...], lanes: Path | None, **values: Any) -> int:
-    r"""Try the engine on made-up services in virtual time, and check that its laws hold.
+    """Try the engine on made-up services in virtual time, and check that its laws hold.
 
     Everything is drawn from a seed: services and their faults, the plan, the user. The same seed gives the same events,
     byte for byte. Exit code 1: a law is broken, and the command that repeats it is printed.
