@@ -57,7 +57,7 @@ def sim(plans: tuple[str, ...], policies: tuple[str, ...], lanes: Path | None, *
     gap = "20ms"
     pieces = 60
     fails = 0.01
-    """
+    """  # noqa: D301  # the character by which click leaves lines as they are
     from fanout.sim.notation import parse_shape
 
     shapes = [parse_shape(text) for text in (*policies, *plans)]
