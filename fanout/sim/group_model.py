@@ -161,12 +161,11 @@ class GroupModel:
         self._weighings += 1
         chair.weighed = mine = self._weighings
         due = due_of(chair.lane)
-        late = Opinion("no")
-        decided = lambda which: self._decide(index, end, which, mine)  # noqa: E731
-        self.time.at(
-            min(self.time.now + opinion.wait, due),
-            partial(decided, opinion if self.time.now + opinion.wait < due else late),
-        )
+        if self.time.now + opinion.wait < due:
+            self.time.at(self.time.now + opinion.wait, partial(self._decide, index, end, opinion, mine))
+        else:
+            self.time.fired[due] += 1  # other lanes may have the same limit
+            self.time.at(due, partial(self._decide, index, end, Opinion("no"), mine))
 
     def _opinion(self, lane: LaneModel) -> Opinion:
         if self.node.opinions is None:

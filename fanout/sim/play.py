@@ -79,6 +79,11 @@ LEARNS = 4
 """One world in so many has a memory of its services. A circuit opens before the budget for repeats is used up."""
 
 
+def learns(world: World) -> bool:
+    """True for a world with a memory of its services, of whose circuits the model knows nothing: only laws hold."""
+    return world.seed % LEARNS == 1
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Has Trio run its tasks, and our retries wait, as the seed says."""
@@ -100,8 +105,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 async def _play(record: Record) -> None:
     transport = MemoryTransport(_Scripts(record).find)
-    learns = record.world.seed % LEARNS == 1
-    connections = Connections(transport, memory=Memory() if learns else None)
+    connections = Connections(transport, memory=Memory() if learns(record.world) else None)
     before = trio.lowlevel.current_statistics().tasks_living
     with trio.move_on_after(HANGS) as scope:
         async with trio.open_nursery() as nursery:
