@@ -23,11 +23,16 @@ MOST_LINES = 12
 
 @frozen
 class Verdict:
-    """The result of one seed: the laws that it broke, none if all is well, and what there is to see of it."""
+    """The result of one seed: the laws that it broke, none if all is well, and what there is to see of it.
+
+    `differs` is True where no law is broken and only the model says otherwise, which may be wrong itself about what
+    happens in one moment.
+    """
 
     seed: int
     broken: tuple[Broken, ...]
     record: Record
+    differs: bool = False
 
     def excerpt(self) -> list[str]:
         """The shortest part of the log that shows the first broken law: what concerns its lane, up to its end."""
@@ -57,9 +62,10 @@ def check_world(world: World) -> Verdict:
     record = play(world)
     broken = [each for law in LAWS for each in law(record)]
     modelled = not (world.tied or learns(world) or any(has_judges(call.plan) for call in world.calls))
-    if not broken and modelled:
-        broken = [each for call in model(record) for each in compare(call)]
-    return Verdict(world.seed, tuple(broken), record)
+    if broken or not modelled:
+        return Verdict(world.seed, tuple(broken), record)
+    differences = tuple(each for call in model(record) for each in compare(call))
+    return Verdict(world.seed, differences, record, differs=bool(differences))
 
 
 def compare(call: CallModel) -> Iterator[Broken]:
